@@ -1,0 +1,251 @@
+//! What is measured: the operations, and the yardsticks beside them.
+
+use std::hint::black_box;
+use std::ops::{Deref, DerefMut, Range};
+
+use evenkeel::{
+    Backend, LayerNorm, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows,
+};
+use rayon::prelude::*;
+
+/// An operation as `--op` and the `op` key name it.
+pub struct Operation {
+    pub name: &'static str,
+    /// Whether it writes as much as it reads.
+    pub writes: bool,
+    run: fn(&mut Buffers, Backend),
+}
+
+/// Every operation. Each runs on all of its buffers' threads.
+pub const OPERATIONS: [Operation; 4] = [
+    Operation { name: "layer_norm", writes: true, run: layer_norm },
+    Operation { name: "rms_norm", writes: true, run: rms_norm },
+    Operation { name: "normalize_scale_shift", writes: true, run: normalize_scale_shift },
+    Operation { name: "row_moments", writes: false, run: row_moments },
+];
+
+pub fn operation(name: &str) -> Option<&'static Operation> {
+    OPERATIONS.iter().find(|operation| operation.name == name)
+}
+
+impl Operation {
+    /// x read and y written.
+    pub fn bytes(&self, rows: Rows) -> usize {
+        rows.elements() * size_of::<f32>() * if self.writes { 2 } else { 1 }
+    }
+}
+
+/// Elements that start at a cache line, as engines allocate them.
+struct Aligned {
+    elements: Vec<f32>,
+    range: Range<usize>,
+}
+
+impl Aligned {
+    fn new(elements: impl ExactSizeIterator<Item = f32>) -> Self {
+        const LINE: usize = 64;
+        let len = elements.len();
+        let mut padded: Vec<f32> = Vec::with_capacity(len + LINE / size_of::<f32>());
+        let start = padded.as_ptr().align_offset(LINE);
+        padded.resize(start, 0.0);
+        padded.extend(elements);
+        Self { elements: padded, range: start..start + len }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.elements[self.range.clone()]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.elements[self.range.clone()]
+    }
+}
+
+/// Buffers of one shape, allocated and touched.
+pub struct Buffers {
+    pub rows: Rows,
+    pub threads: usize,
+    x: Aligned,
+    y: Aligned,
+    gamma: Aligned,
+    beta: Aligned,
+    mean: Vec<f64>,
+    rstd: Vec<f64>,
+    moments: Vec<Moments>,
+}
+
+impl Buffers {
+    pub fn new(rows: usize, cols: usize, threads: usize) -> Self {
+        let shape = Rows::new(rows, cols).expect("the shape can be held");
+        // Weyl's sequence: spread over [-2, 2), cheap, and the same in every run.
+        let spread =
+            |i: usize| (i as u32).wrapping_mul(0x9e37_79b9) as f32 * 2e-9_f32 * 0.465 - 2.0;
+        Self {
+            rows: shape,
+            threads,
+            x: Aligned::new((0..shape.elements()).map(spread)),
+            y: Aligned::new((0..shape.elements()).map(|_| 1.0)),
+            gamma: Aligned::new((0..cols).map(|i| 1.0 + 0.1 * spread(i))),
+            beta: Aligned::new((0..cols).map(|i| 0.1 * spread(i + 7))),
+            mean: vec![0.25; rows],
+            rstd: vec![0.75; rows],
+            moments: vec![Moments::new(); rows],
+        }
+    }
+
+    fn parallelism(&self) -> Parallelism {
+        if self.threads == 1 { Parallelism::Serial } else { Parallelism::AtMost(self.threads) }
+    }
+
+    /// Elements for each thread of a yardstick.
+    fn share(&self) -> usize {
+        self.x.len().div_ceil(self.threads)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Contender {
+    /// `copy_from_slice` of x to y.
+    Memcpy,
+    /// The same with stores that bypass the caches.
+    NonTemporalCopy,
+    /// The fastest plain sum of x.
+    Read,
+    Operation {
+        name: &'static str,
+        backend: &'static str,
+    },
+}
+
+impl Contender {
+    pub fn run(self, buffers: &mut Buffers) {
+        let share = buffers.share();
+        match self {
+            Self::Memcpy => both(buffers, share, |x, y| y.copy_from_slice(x)),
+            Self::NonTemporalCopy => both(buffers, share, non_temporal_copy),
+            Self::Read if share == buffers.x.len() => {
+                black_box(sum(&buffers.x));
+            }
+            Self::Read => buffers.x.par_chunks(share).for_each(|x| {
+                black_box(sum(x));
+            }),
+            Self::Operation { name, backend } => {
+                let backend = Backend::by_name(backend).expect("the backend is available");
+                (operation(name).expect("the operation exists").run)(buffers, backend);
+            }
+        }
+        black_box(buffers.y.as_mut_ptr());
+    }
+}
+
+/// Runs `copy` on each thread's share of x and y.
+fn both(buffers: &mut Buffers, share: usize, copy: impl Fn(&[f32], &mut [f32]) + Sync) {
+    let Buffers { x, y, .. } = buffers;
+    if share == x.len() {
+        return copy(x, y);
+    }
+    x.par_chunks(share).zip(y.par_chunks_mut(share)).for_each(|(x, y)| copy(x, y));
+}
+
+fn layer_norm(b: &mut Buffers, backend: Backend) {
+    LayerNorm::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .forward(&b.x, Some(&b.gamma), Some(&b.beta), b.rows, &mut b.y)
+        .expect("the buffers fit");
+}
+
+fn rms_norm(b: &mut Buffers, backend: Backend) {
+    RmsNorm::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .forward(&b.x, Some(&b.gamma), None, b.rows, &mut b.y)
+        .expect("the buffers fit");
+}
+
+fn normalize_scale_shift(b: &mut Buffers, backend: Backend) {
+    NormalizeScaleShift::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .forward(&b.x, &b.mean, &b.rstd, Some(&b.gamma), Some(&b.beta), b.rows, &mut b.y)
+        .expect("the buffers fit");
+}
+
+fn row_moments(b: &mut Buffers, backend: Backend) {
+    RowMoments::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .compute(&b.x, b.rows, &mut b.moments)
+        .expect("the buffers fit");
+}
+
+/// A copy whose stores bypass the caches.
+#[cfg(target_arch = "x86_64")]
+fn non_temporal_copy(x: &[f32], y: &mut [f32]) {
+    use std::arch::x86_64::{__m128, _mm_loadu_ps, _mm_sfence, _mm_stream_ps};
+
+    // SAFETY: a __m128 is four f32 of any bits.
+    let (start, lines, end) = unsafe { y.align_to_mut::<[__m128; 4]>() };
+    let (x_start, x_rest) = x.split_at(start.len());
+    let (x_lines, x_end) = x_rest.as_chunks::<16>();
+    start.copy_from_slice(x_start);
+    for (x, y) in x_lines.iter().zip(&mut *lines) {
+        for (x, y) in x.as_chunks::<4>().0.iter().zip(y) {
+            // SAFETY: `x` is four readable elements, `y` is writable and aligned to 16 bytes.
+            unsafe { _mm_stream_ps(std::ptr::from_mut(y).cast(), _mm_loadu_ps(x.as_ptr())) };
+        }
+    }
+    // SAFETY: SSE is part of x86-64. It orders the stores above before what the caller does next.
+    unsafe { _mm_sfence() };
+    let (x_left, _) =
+        x_lines[lines.len()..].as_flattened().split_at(x_lines[lines.len()..].len() * 16);
+    end[..x_left.len()].copy_from_slice(x_left);
+    end[x_left.len()..].copy_from_slice(x_end);
+}
+
+/// Elsewhere the yardstick is memcpy.
+#[cfg(not(target_arch = "x86_64"))]
+fn non_temporal_copy(x: &[f32], y: &mut [f32]) {
+    y.copy_from_slice(x);
+}
+
+/// The fastest plain sum: 128 partial sums, on the widest registers there are.
+fn sum(x: &[f32]) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f")]
+        fn avx512(x: &[f32]) -> f32 {
+            partial_sums::<128>(x)
+        }
+        #[target_feature(enable = "avx2")]
+        fn avx2(x: &[f32]) -> f32 {
+            partial_sums::<64>(x)
+        }
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the CPU has AVX-512F.
+            return unsafe { avx512(x) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the CPU has AVX2.
+            return unsafe { avx2(x) };
+        }
+    }
+    partial_sums::<32>(x)
+}
+
+#[inline(always)]
+fn partial_sums<const N: usize>(x: &[f32]) -> f32 {
+    let mut sums = [0.0; N];
+    let (chunks, rest) = x.as_chunks::<N>();
+    for chunk in chunks {
+        for i in 0..N {
+            sums[i] += chunk[i];
+        }
+    }
+    sums.iter().chain(rest).sum()
+}

@@ -1,0 +1,107 @@
+//! How fast this machine runs every operation, beside a copy of the same bytes.
+//!
+//! ```text
+//! cargo run --release --example throughput              # about 15 seconds: the detected backend, a few shapes
+//! cargo run --release --example throughput -- --all     # every backend, operation and shape: up to 5 minutes
+//! cargo run --release --example throughput -- --all --json --op layer_norm --shape 128x768
+//! ```
+//!
+//! A sample is several runs of one contender in a row on the same touched buffers, its first run
+//! discarded. Contenders of a shape take turns, sample by sample, and the median sample of each counts:
+//! whatever else the machine is doing, it does to all of them.
+
+#![expect(unreachable_pub, reason = "the modules of an example have no outside")]
+
+mod arguments;
+mod contenders;
+mod measure;
+
+use std::collections::BTreeMap;
+
+use arguments::Arguments;
+use contenders::{Buffers, Contender};
+use evenkeel::Backend;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+fn main() {
+    let arguments = Arguments::parse(std::env::args().skip(1)).unwrap_or_else(|message| {
+        eprintln!("{message}\n\n{}", arguments::USAGE);
+        std::process::exit(2);
+    });
+    if !arguments.json {
+        println!("This machine gets the {} backend.", Backend::detect());
+        println!(
+            "GB/s count x read and y written; `of copy` is the ratio to memcpy of the same bytes, or, for\n\
+             operations that only read, to the fastest plain sum.\n"
+        );
+        println!(
+            "{:<22} {:<9} {:>11} {:>7} {:>9} {:>8} {:>8}",
+            "operation", "backend", "shape", "threads", "us", "GB/s", "of copy"
+        );
+    }
+
+    let groups: Vec<_> = arguments
+        .shapes
+        .iter()
+        .flat_map(|&shape| arguments.threads.iter().map(move |&threads| (shape, threads)))
+        .collect();
+    let seconds = arguments.seconds / groups.len() as f64;
+    let progress = ProgressBar::new(groups.len() as u64).with_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({eta} left)")
+            .expect("the template is valid"),
+    );
+    for ((rows, cols), threads) in groups {
+        progress.set_message(format!("{rows}x{cols}, {threads} threads"));
+        let contenders = arguments.contenders();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .expect("the system can start the threads");
+        let mut buffers = Buffers::new(rows, cols, threads);
+        let times = pool.install(|| measure::medians(&contenders, &mut buffers, seconds));
+        let lines = report(&arguments, &contenders, &times, &buffers);
+        progress.suspend(|| print!("{lines}"));
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+}
+
+/// One line for each operation and backend.
+fn report(
+    arguments: &Arguments,
+    contenders: &[Contender],
+    times: &BTreeMap<Contender, f64>,
+    buffers: &Buffers,
+) -> String {
+    let (rows, cols, threads) = (buffers.rows.rows(), buffers.rows.cols(), buffers.threads);
+    let mut lines = String::new();
+    for contender in contenders {
+        let Contender::Operation { name, backend } = *contender else { continue };
+        let operation = contenders::operation(name).expect("contenders name known operations");
+        let ns = times[contender];
+        let bytes = operation.bytes(buffers.rows);
+        let line = if arguments.json {
+            json!({
+                "op": name, "dtype": "f32", "backend": backend, "rows": rows, "cols": cols,
+                "threads": threads, "ns": ns, "bytes": bytes,
+                "memcpy_ns": times[&Contender::Memcpy],
+                "nt_copy_ns": times[&Contender::NonTemporalCopy],
+                "read_ns": times[&Contender::Read],
+            })
+            .to_string()
+        } else {
+            let base = if operation.writes { Contender::Memcpy } else { Contender::Read };
+            format!(
+                "{name:<22} {backend:<9} {:>11} {threads:>7} {:>9.2} {:>8.1} {:>8.2}",
+                format!("{rows}x{cols}"),
+                ns / 1e3,
+                bytes as f64 / ns,
+                times[&base] / ns,
+            )
+        };
+        lines += &line;
+        lines.push('\n');
+    }
+    lines
+}

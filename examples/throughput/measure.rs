@@ -1,0 +1,53 @@
+//! Contenders take turns, sample by sample.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::contenders::{Buffers, Contender};
+
+/// A sample lasts about this long, so that the clock does not count.
+const SAMPLE: Duration = Duration::from_micros(500);
+/// Samples of each contender, at least.
+const LEAST_SAMPLES: usize = 3;
+/// Samples of each contender, at most.
+const MOST_SAMPLES: usize = 2000;
+
+/// The median time of one run of each contender, in nanoseconds.
+pub fn medians(
+    contenders: &[Contender],
+    buffers: &mut Buffers,
+    seconds: f64,
+) -> BTreeMap<Contender, f64> {
+    let start = Instant::now();
+    let runs: Vec<usize> = contenders
+        .iter()
+        .map(|contender| {
+            contender.run(buffers);
+            let once = Instant::now();
+            contender.run(buffers);
+            let once = once.elapsed().as_nanos().max(1);
+            (SAMPLE.as_nanos() / once).clamp(1, 100_000) as usize
+        })
+        .collect();
+
+    let mut samples = vec![Vec::new(); contenders.len()];
+    for sample in 0..MOST_SAMPLES {
+        if sample >= LEAST_SAMPLES && start.elapsed().as_secs_f64() > seconds {
+            break;
+        }
+        for ((contender, &runs), samples) in contenders.iter().zip(&runs).zip(&mut samples) {
+            contender.run(buffers);
+            let start = Instant::now();
+            for _ in 0..runs {
+                contender.run(buffers);
+            }
+            samples.push(start.elapsed().as_nanos() as f64 / runs as f64);
+        }
+    }
+    contenders.iter().copied().zip(samples.iter_mut().map(|samples| median(samples))).collect()
+}
+
+fn median(samples: &mut [f64]) -> f64 {
+    let middle = samples.len() / 2;
+    *samples.select_nth_unstable_by(middle, f64::total_cmp).1
+}

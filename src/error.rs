@@ -1,0 +1,78 @@
+//! What can be wrong with a call, always found before anything is written.
+
+use core::fmt;
+
+/// Why a call was refused. Nothing has been written when an operation returns one.
+///
+/// Every variant names the argument as the method's signature does, what was expected and what came.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice has the wrong number of elements.
+    Length {
+        /// The argument's name.
+        arg: &'static str,
+        /// The number of elements that the shape asks for.
+        expected: usize,
+        /// The number of elements that came.
+        got: usize,
+    },
+    /// A shape has more elements than a slice can hold (`isize::MAX` bytes).
+    ShapeOverflow {
+        /// The shape's name.
+        arg: &'static str,
+        /// The dimensions, outermost first.
+        got: [usize; 2],
+    },
+    /// A parameter is outside its domain.
+    Parameter {
+        /// The parameter's name.
+        arg: &'static str,
+        /// The domain.
+        expected: &'static str,
+        /// The value that came.
+        got: f64,
+    },
+    /// A statistic was asked for over an axis that has no elements.
+    EmptyAxis {
+        /// The axis.
+        arg: &'static str,
+    },
+    /// No backend has this name.
+    UnknownBackend {
+        /// The name that came.
+        got: String,
+    },
+    /// The backend exists, but this CPU or this build does not have it.
+    UnavailableBackend {
+        /// The backend's name.
+        got: &'static str,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { arg, expected, got } => {
+                write!(f, "`{arg}`: expected {expected} elements, got {got}")
+            }
+            Self::ShapeOverflow { arg, got: [a, b] } => {
+                write!(f, "`{arg}`: expected at most isize::MAX bytes, got {a} x {b} elements")
+            }
+            Self::Parameter { arg, expected, got } => {
+                write!(f, "`{arg}`: expected {expected}, got {got}")
+            }
+            Self::EmptyAxis { arg } => {
+                write!(f, "`{arg}`: expected at least 1 where a statistic is asked for, got 0")
+            }
+            Self::UnknownBackend { got } => {
+                write!(f, "`name`: expected one of {:?}, got {got:?}", crate::Backend::NAMES)
+            }
+            Self::UnavailableBackend { got } => {
+                write!(f, "`name`: expected a backend that this CPU has, got {got:?}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}

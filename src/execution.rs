@@ -1,0 +1,45 @@
+//! How an operation runs: on which backend, on how many threads. What every configuration carries.
+
+use crate::kernels::Split;
+use crate::simd::Kernel;
+use crate::{Backend, Parallelism};
+
+/// The part of a configuration that never changes what an operation means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Execution {
+    /// `None` is [`Backend::detect`], looked up at the call so that configurations can be `const`.
+    pub(crate) backend: Option<Backend>,
+    pub(crate) parallelism: Parallelism,
+}
+
+impl Execution {
+    pub(crate) const DEFAULT: Self = Self { backend: None, parallelism: Parallelism::Auto };
+
+    /// Dispatches once, then enters the backend once in every task.
+    pub(crate) fn run<W: Split + Kernel<Output = ()>>(self, work: W, elements: usize) {
+        let backend = self.backend.unwrap_or_else(Backend::detect);
+        self.parallelism.run(work, elements, |part| backend.run(part));
+    }
+}
+
+/// The setters of an operation's `execution` field.
+macro_rules! execution_setters {
+    () => {
+        /// Runs on this backend instead of [`Backend::detect`](crate::Backend::detect).
+        #[must_use]
+        pub const fn with_backend(mut self, backend: crate::Backend) -> Self {
+            self.execution.backend = Some(backend);
+            self
+        }
+
+        /// Uses threads as told instead of [`Parallelism::Auto`](crate::Parallelism::Auto). The
+        /// result has the same bits for every setting.
+        #[must_use]
+        pub const fn with_parallelism(mut self, parallelism: crate::Parallelism) -> Self {
+            self.execution.parallelism = parallelism;
+            self
+        }
+    };
+}
+
+pub(crate) use execution_setters;

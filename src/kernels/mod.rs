@@ -1,0 +1,18 @@
+//! The algorithms, each written once, generic over the SIMD contract.
+//!
+//! How a kernel is written: it is safe code without `cfg` and without intrinsics; every function and
+//! closure in it is `#[inline(always)]`, because it must be compiled inside the target-feature entry
+//! of each backend; what a backend may choose is how many rows it takes at a time, never the order of
+//! operations of one row.
+
+pub(crate) mod moments;
+pub(crate) mod normalize;
+pub(crate) mod welford;
+
+/// Work on rows that can be cut between any two of them, for parallel tasks.
+pub(crate) trait Split: Send + Sized {
+    /// The number of rows.
+    fn rows(&self) -> usize;
+    /// The rows before `at`, and the others.
+    fn split_at(self, at: usize) -> (Self, Self);
+}

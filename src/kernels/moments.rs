@@ -1,0 +1,386 @@
+//! Mean and variance, or the mean of squares, of rows: one pass over memory.
+//!
+//! The plain algorithm, for a block of n elements x with a shift K near their mean:
+//!
+//! ```text
+//! for x: d = x - K;  S += d;  Q += d * d
+//! mean = K + S / n;  M2 = Q - S * S / n
+//! ```
+//!
+//! It costs three operations and one load a vector, as many as two passes and fewer than Welford's
+//! update, whose dependent chain makes it the slowest inner loop of all, and which in f32 loses 8e-4
+//! to 4e-2 of the variance where mean / std is 1e6. What makes the plain algorithm exact and fast:
+//!
+//! * **Blocks.** A row is cut into blocks of [`BLOCK`] elements that know nothing of each other; their
+//!   (n, mean, M2) are merged in f64 by Welford's rule in a fixed tree (`kernels/welford.rs`). The
+//!   cut depends on the row's length alone, so rows, blocks and threads can be worked on in any way.
+//! * **The pilot.** K is the mean of the block's own first [`PILOT`] elements. x - K is then exact or
+//!   nearly so however large mean / std is.
+//! * **Two levels of sums.** A lane adds at most [`TERMS`] terms to a sum that starts afresh, adds that
+//!   to an outer sum at most `BLOCK / LANES / TERMS` times, and goes to f64: 16 roundings instead of
+//!   64, for one more addition in 25. And since each inner sum starts afresh, the chains of several
+//!   overlap and hide the latency of the adder.
+//! * **One test a block.** S^2/n above Q/2 means that the pilot was no good (an outlier in it); Q that
+//!   is not finite, or below 2^-70 * n, that f32 cannot hold the squares. Such a block is done again by
+//!   the same code on f64 lanes; a constant one is recognised first, so that rows of padding stay fast.
+//! * **Several rows at a time.** `R` blocks of one length in turns fill the pipeline and let the
+//!   reductions share shuffles.
+//!
+//! `RmsNorm`'s sum of squares is the same code with K = 0 and without S (`CENTRED = false`).
+#![forbid(unsafe_code)]
+
+use super::Split;
+use super::welford::{Cascade, Merge, Moments};
+use crate::simd::{Float, Kernel, LANES, Real, Simd};
+
+/// Elements of a block: 64 terms a lane, 8 sums of 8.
+pub(crate) const BLOCK: usize = 1024;
+
+/// Elements whose mean is the shift. More cost time before the first addition; with fewer, the
+/// pilot of ordinary data misses more often. The chance that the mean of 64 normal deviates is off by
+/// a standard deviation is 1e-15.
+const PILOT: usize = 64;
+
+/// Longest rows that are worked on several at a time. A longer row keeps the pipeline full by itself,
+/// several of its blocks at a time, and leaves more of itself in L1 for a second sweep.
+pub(crate) const GROUP_COLS: usize = 4096;
+
+/// Terms that a lane adds before the outer sum: with 8 and 8, the longest chain of roundings is
+/// shortest.
+const TERMS: usize = 8;
+
+/// Below this mean square, squares have left the f32 range or come near its end (2^-126), where they
+/// lose digits.
+const SMALLEST_MEAN_SQUARE: f64 = 1.0 / (1_u128 << 70) as f64;
+
+/// K, S and Q of `R` blocks.
+struct Sums<E, const R: usize> {
+    shift: [E; R],
+    s: [f64; R],
+    q: [f64; R],
+}
+
+/// The sums of `R` blocks of one length, 1 to [`BLOCK`], on lanes of type `V`.
+#[inline(always)]
+fn block_sums<V: Float, const R: usize, const CENTRED: bool>(
+    token: V::Token,
+    x: [&[f32]; R],
+) -> Sums<V::Elem, R> {
+    let len = x[0].len();
+    let shift = if CENTRED { pilots::<V, R>(token, x) } else { [V::Elem::from_f64(0.0); R] };
+
+    let zero = V::splat(token, V::Elem::from_f64(0.0));
+    let mut k = [zero; R];
+    for r in 0..R {
+        k[r] = V::splat(token, shift[r]);
+    }
+    let (mut s, mut q) = ([zero; R], [zero; R]);
+
+    let mut groups: [&[[[f32; LANES]; TERMS]]; R] = [&[]; R];
+    let mut rest: [&[[f32; LANES]]; R] = [&[]; R];
+    let mut tail: [&[f32]; R] = [&[]; R];
+    for r in 0..R {
+        let (vectors, end) = x[r][..len].as_chunks::<LANES>();
+        let (full, more) = vectors.as_chunks::<TERMS>();
+        (groups[r], rest[r], tail[r]) = (full, more, end);
+    }
+
+    for i in 0..groups[0].len() {
+        let (mut inner_s, mut inner_q) = ([zero; R], [zero; R]);
+        for r in 0..R {
+            let d = deviation::<V, CENTRED>(V::load(token, &groups[r][i][0]), k[r]);
+            (inner_s[r], inner_q[r]) = (d, d * d);
+        }
+        for j in 1..TERMS {
+            for r in 0..R {
+                let d = deviation::<V, CENTRED>(V::load(token, &groups[r][i][j]), k[r]);
+                (inner_s[r], inner_q[r]) = (inner_s[r] + d, d.mul_add(d, inner_q[r]));
+            }
+        }
+        for r in 0..R {
+            (s[r], q[r]) = (s[r] + inner_s[r], q[r] + inner_q[r]);
+        }
+    }
+    if rest[0].len() + tail[0].len() > 0 {
+        let (mut inner_s, mut inner_q) = ([zero; R], [zero; R]);
+        for j in 0..rest[0].len() {
+            for r in 0..R {
+                let d = deviation::<V, CENTRED>(V::load(token, &rest[r][j]), k[r]);
+                (inner_s[r], inner_q[r]) = (inner_s[r] + d, d.mul_add(d, inner_q[r]));
+            }
+        }
+        if !tail[0].is_empty() {
+            for r in 0..R {
+                // Lanes beyond the row hold K, so that d is 0 there.
+                let x = V::load_partial(token, tail[r], shift[r]);
+                let d = deviation::<V, CENTRED>(x, k[r]);
+                (inner_s[r], inner_q[r]) = (inner_s[r] + d, d.mul_add(d, inner_q[r]));
+            }
+        }
+        for r in 0..R {
+            (s[r], q[r]) = (s[r] + inner_s[r], q[r] + inner_q[r]);
+        }
+    }
+
+    let s = if CENTRED { V::sums(s) } else { [0.0; R] };
+    Sums { shift, s, q: V::sums(q) }
+}
+
+#[inline(always)]
+fn deviation<V: Float, const CENTRED: bool>(x: V, k: V) -> V {
+    if CENTRED { x - k } else { x }
+}
+
+/// The mean of the first [`PILOT`] elements of each block, or of all if there are fewer.
+#[inline(always)]
+fn pilots<V: Float, const R: usize>(token: V::Token, x: [&[f32]; R]) -> [V::Elem; R] {
+    let zero = V::Elem::from_f64(0.0);
+    let mut shift = [zero; R];
+    for r in 0..R {
+        if let Some(first) = x[r].first_chunk::<PILOT>() {
+            let (vectors, _) = first.as_chunks::<LANES>();
+            let low = V::load(token, &vectors[0]) + V::load(token, &vectors[1]);
+            let sum = low + (V::load(token, &vectors[2]) + V::load(token, &vectors[3]));
+            shift[r] = (sum * V::splat(token, V::Elem::from_f64(1.0 / PILOT as f64))).sum();
+        } else {
+            let (vectors, tail) = x[r].as_chunks::<LANES>();
+            let mut sum = V::load_partial(token, tail, zero);
+            for vector in vectors {
+                sum = sum + V::load(token, vector);
+            }
+            // f64, so that the pilot of a short constant block is the constant.
+            shift[r] = V::Elem::from_f64(sum.sum().to_f64() / x[r].len() as f64);
+        }
+    }
+    shift
+}
+
+/// Whether f32 held the squares.
+#[inline(always)]
+fn squares_fit(q: f64, n: f64) -> bool {
+    (SMALLEST_MEAN_SQUARE * n..f64::INFINITY).contains(&q)
+}
+
+/// Whether every element of a block is one finite number.
+#[inline(always)]
+fn is_constant<S: Simd>(token: S, x: &[f32]) -> bool {
+    let first = S::F32::splat(token, x[0]);
+    let (vectors, tail) = x.as_chunks::<LANES>();
+    x[0].is_finite()
+        && vectors.iter().all(|vector| S::F32::load(token, vector).all_equal(first))
+        && S::F32::load_partial(token, tail, x[0]).all_equal(first)
+}
+
+/// A statistic that blocks have and that merges into that of a row.
+pub(crate) trait BlockStatistic: Merge {
+    /// The statistic of `R` blocks of one length, 1 to [`BLOCK`].
+    fn blocks<S: Simd, const R: usize>(token: S, x: [&[f32]; R]) -> [Self; R];
+}
+
+impl BlockStatistic for Moments {
+    #[inline(always)]
+    fn blocks<S: Simd, const R: usize>(token: S, x: [&[f32]; R]) -> [Self; R] {
+        let n = x[0].len() as f64;
+        let Sums { shift, s, q } = block_sums::<S::F32, R, true>(token, x);
+        let mut moments = [Self::EMPTY; R];
+        let mut good = true;
+        for r in 0..R {
+            let mean = s[r] / n;
+            let square = s[r] * mean;
+            moments[r] = Self {
+                count: x[0].len() as u64,
+                mean: shift[r].to_f64() + mean,
+                m2: q[r] - square,
+            };
+            good &= square <= 0.5 * q[r] && squares_fit(q[r], n);
+        }
+        if !good {
+            for r in 0..R {
+                let square = s[r] * (s[r] / n);
+                if !(square <= 0.5 * q[r] && squares_fit(q[r], n)) {
+                    moments[r] = moments_in_f64(token, x[r]);
+                }
+            }
+        }
+        moments
+    }
+}
+
+/// The moments of a block that f32 cannot do.
+#[inline(always)]
+fn moments_in_f64<S: Simd>(token: S, x: &[f32]) -> Moments {
+    let (count, n) = (x.len() as u64, x.len() as f64);
+    if is_constant(token, x) {
+        return Moments { count, mean: f64::from(x[0]), m2: 0.0 };
+    }
+    let Sums { shift: [shift], s: [s], q: [q] } = block_sums::<S::F64, 1, true>(token, [x]);
+    let mean = s / n;
+    let m2 = q - s * mean;
+    // NaN stays NaN.
+    Moments { count, mean: shift + mean, m2: if m2 < 0.0 { 0.0 } else { m2 } }
+}
+
+/// The sum of squares.
+impl BlockStatistic for f64 {
+    #[inline(always)]
+    fn blocks<S: Simd, const R: usize>(token: S, x: [&[f32]; R]) -> [Self; R] {
+        let n = x[0].len() as f64;
+        let mut sums = block_sums::<S::F32, R, false>(token, x).q;
+        for r in 0..R {
+            if !squares_fit(sums[r], n) {
+                sums[r] = squares_in_f64(token, x[r]);
+            }
+        }
+        sums
+    }
+}
+
+/// The sum of squares of a block that f32 cannot do.
+#[inline(always)]
+fn squares_in_f64<S: Simd>(token: S, x: &[f32]) -> f64 {
+    if is_constant(token, x) && x[0] == 0.0 {
+        return 0.0;
+    }
+    let Sums { q: [q], .. } = block_sums::<S::F64, 1, false>(token, [x]);
+    q
+}
+
+/// Where the blocks of rows longer than [`BLOCK`] are merged: made at the first such row, since the
+/// 5 KB of four cascades cost a short call more than its arithmetic.
+pub(crate) type Cascades<T, const R: usize> = Option<[Cascade<T>; R]>;
+
+/// The statistic of `R` rows of one length, 1 or more.
+#[inline(always)]
+pub(crate) fn rows<T: BlockStatistic, S: Simd, const R: usize>(
+    token: S,
+    x: [&[f32]; R],
+    cascades: &mut Cascades<T, R>,
+) -> [T; R] {
+    let len = x[0].len();
+    if len <= BLOCK {
+        return T::blocks(token, x);
+    }
+    let cascades = cascades.get_or_insert_with(Cascade::array);
+    let mut start = 0;
+    while start < len {
+        let end = usize::min(start + BLOCK, len);
+        let mut block: [&[f32]; R] = [&[]; R];
+        for r in 0..R {
+            block[r] = &x[r][start..end];
+        }
+        let statistics = T::blocks(token, block);
+        for r in 0..R {
+            cascades[r].push(statistics[r]);
+        }
+        start = end;
+    }
+    let mut all = [T::EMPTY; R];
+    for r in 0..R {
+        all[r] = cascades[r].finish();
+    }
+    all
+}
+
+/// The statistic of one row of 1 or more elements, several blocks at a time.
+#[inline(always)]
+pub(crate) fn row<T: BlockStatistic, S: Simd>(
+    token: S,
+    x: &[f32],
+    cascades: &mut Cascades<T, 1>,
+) -> T {
+    if x.len() <= BLOCK {
+        let [all] = T::blocks(token, [x]);
+        return all;
+    }
+    let [cascade] = cascades.get_or_insert_with(Cascade::array);
+    let (mut blocks, rest) = x.as_chunks::<BLOCK>();
+    match S::ROWS {
+        4.. => blocks = push_blocks::<T, S, 4>(token, blocks, cascade),
+        2.. => blocks = push_blocks::<T, S, 2>(token, blocks, cascade),
+        _ => {}
+    }
+    push_blocks::<T, S, 1>(token, blocks, cascade);
+    if !rest.is_empty() {
+        let [last] = T::blocks(token, [rest]);
+        cascade.push(last);
+    }
+    cascade.finish()
+}
+
+/// Pushes full blocks, `R` at a time, and returns those that are fewer than `R`.
+#[inline(always)]
+fn push_blocks<'a, T: BlockStatistic, S: Simd, const R: usize>(
+    token: S,
+    blocks: &'a [[f32; BLOCK]],
+    cascade: &mut Cascade<T>,
+) -> &'a [[f32; BLOCK]] {
+    let (groups, rest) = blocks.as_chunks::<R>();
+    for group in groups {
+        let mut x: [&[f32]; R] = [&[]; R];
+        for r in 0..R {
+            x[r] = &group[r];
+        }
+        for statistic in T::blocks(token, x) {
+            cascade.push(statistic);
+        }
+    }
+    rest
+}
+
+/// The moments of every row of x. Rows have at least one element.
+pub(crate) struct RowMoments<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) cols: usize,
+    pub(crate) moments: &'a mut [Moments],
+}
+
+impl Split for RowMoments<'_> {
+    fn rows(&self) -> usize {
+        self.moments.len()
+    }
+
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let Self { x, cols, moments } = self;
+        let (low_x, high_x) = x.split_at(at * cols);
+        let (low, high) = moments.split_at_mut(at);
+        (Self { x: low_x, cols, moments: low }, Self { x: high_x, cols, moments: high })
+    }
+}
+
+impl Kernel for RowMoments<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        match S::ROWS {
+            4.. => self.in_groups::<S, 4>(token),
+            2.. => self.in_groups::<S, 2>(token),
+            _ => self.in_groups::<S, 1>(token),
+        }
+    }
+}
+
+impl RowMoments<'_> {
+    #[inline(always)]
+    fn in_groups<S: Simd, const R: usize>(self, token: S) {
+        let Self { mut x, cols, moments } = self;
+        let (mut groups, mut rest) = moments.as_chunks_mut::<R>();
+        if cols > GROUP_COLS {
+            (groups, rest) = (&mut [], moments);
+        }
+        let mut cascades = None;
+        for group in groups {
+            let mut group_of_x: [&[f32]; R] = [&[]; R];
+            for row in &mut group_of_x {
+                (*row, x) = x.split_at(cols);
+            }
+            *group = rows(token, group_of_x, &mut cascades);
+        }
+        let mut cascades = None;
+        for moments in rest {
+            let (first, others) = x.split_at(cols);
+            *moments = row(token, first, &mut cascades);
+            x = others;
+        }
+    }
+}

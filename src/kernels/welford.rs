@@ -1,0 +1,217 @@
+//! Welford's update and its merge, in f64: how the moments of blocks become those of a row.
+//!
+//! The plain algorithm, for one value x after n others:
+//!
+//! ```text
+//! n' = n + 1;  delta = x - mean;  mean' = mean + delta / n';  M2' = M2 + delta * (x - mean')
+//! ```
+//!
+//! and Chan's merge of two sets, of which it is the case n_b = 1:
+//!
+//! ```text
+//! n = n_a + n_b;  delta = mean_b - mean_a
+//! mean = mean_a + delta * n_b / n;  M2 = M2_a + M2_b + delta^2 * n_a * n_b / n
+//! ```
+//!
+//! The update is exact enough in f64 and far too slow and too rough in f32 (`kernels/moments.rs` has
+//! the figures), so the kernels use it between blocks only.
+#![forbid(unsafe_code)]
+
+/// Number, mean and sum of squared deviations of a set of values: what statistics are merged from.
+///
+/// * `count`: n
+/// * `mean`: (sum of x) / n, and 0 where n = 0
+/// * `m2`: the sum of (x - mean)^2
+///
+/// [`push`](Self::push) is Welford's streaming update (B. P. Welford, Technometrics 4, 1962);
+/// [`merge`](Self::merge) is the pairwise merge of Chan, Golub and LeVeque (1979), with which the
+/// moments of parts of a data set, from several threads or machines, become those of the whole. Both
+/// work in f64. The result of merging depends on the order only in its last bits.
+///
+/// A NaN or an infinity among the values makes `mean` or `m2` NaN.
+///
+/// ```
+/// use evenkeel::Moments;
+///
+/// let mut left = Moments::new();
+/// left.extend_from_slice(&[1.0, 2.0]);
+/// let mut right = Moments::new();
+/// right.push(3.0);
+/// right.push(6.0);
+///
+/// left.merge(&right);
+/// assert_eq!(left.mean, 3.0);
+/// assert_eq!(left.population_variance(), Some(3.5));
+/// assert_eq!(left.sample_variance(), Some(14.0 / 3.0));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// The number of values.
+    pub count: u64,
+    /// Their mean; 0 if there are none.
+    pub mean: f64,
+    /// The sum of their squared deviations from the mean.
+    pub m2: f64,
+}
+
+impl Moments {
+    /// The moments of no values.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { count: 0, mean: 0.0, m2: 0.0 }
+    }
+
+    /// Adds one value: Welford's update.
+    #[inline]
+    pub fn push(&mut self, x: f64) {
+        self.count += 1;
+        let delta = x - self.mean;
+        self.mean += delta / self.count as f64;
+        self.m2 += delta * (x - self.mean);
+    }
+
+    /// Adds the values of another set: the merge of Chan, Golub and LeVeque. Merging an empty set
+    /// changes nothing.
+    #[inline]
+    pub fn merge(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
+        if self.count == 0 {
+            *self = *other;
+            return;
+        }
+        let (a, b) = (self.count as f64, other.count as f64);
+        let n = a + b;
+        let delta = other.mean - self.mean;
+        self.count += other.count;
+        self.mean += delta * b / n;
+        self.m2 += other.m2 + delta * delta * a * b / n;
+    }
+
+    /// `m2 / n`, the variance that normalisation uses; `None` if there are no values.
+    #[must_use]
+    pub fn population_variance(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.m2 / self.count as f64)
+    }
+
+    /// `m2 / (n - 1)`, the unbiased estimate; `None` if there are fewer than two values.
+    #[must_use]
+    pub fn sample_variance(&self) -> Option<f64> {
+        (self.count > 1).then(|| self.m2 / (self.count - 1) as f64)
+    }
+}
+
+/// What can be merged in a [`Cascade`].
+pub(crate) trait Merge: Copy {
+    /// The empty set.
+    const EMPTY: Self;
+    /// The set of both.
+    fn merged(self, other: Self) -> Self;
+}
+
+impl Merge for Moments {
+    const EMPTY: Self = Self::new();
+
+    #[inline(always)]
+    fn merged(mut self, other: Self) -> Self {
+        self.merge(&other);
+        self
+    }
+}
+
+/// A plain sum: what `RmsNorm` merges.
+impl Merge for f64 {
+    const EMPTY: Self = 0.0;
+
+    #[inline(always)]
+    fn merged(self, other: Self) -> Self {
+        self + other
+    }
+}
+
+/// Merges the results of blocks in one fixed tree, in O(log n) memory.
+///
+/// The tree over n blocks is the one that splits at the largest power of two below n. It is fixed by
+/// the number of blocks alone, so that any split of the blocks over threads can follow it. Levels
+/// are merged as in a binary counter: after block `i`, as many merges as `i` has trailing ones.
+pub(crate) struct Cascade<T> {
+    levels: [T; LEVELS],
+    blocks: usize,
+}
+
+/// Enough for `isize::MAX` bytes of f32 in blocks of 1024: 2^51 blocks.
+const LEVELS: usize = 52;
+
+impl<T: Merge> Cascade<T> {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self { levels: [T::EMPTY; LEVELS], blocks: 0 }
+    }
+
+    pub(crate) fn array<const R: usize>() -> [Self; R] {
+        core::array::from_fn(|_| Self::new())
+    }
+
+    /// Adds the result of the next block.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, mut block: T) {
+        let mut depth = self.blocks.count_ones() as usize;
+        for _ in 0..self.blocks.trailing_ones() {
+            depth -= 1;
+            block = self.levels[depth].merged(block);
+        }
+        self.levels[depth] = block;
+        self.blocks += 1;
+    }
+
+    /// The result of all blocks, and the cascade is empty again.
+    #[inline(always)]
+    pub(crate) fn finish(&mut self) -> T {
+        let mut depth = self.blocks.count_ones() as usize;
+        self.blocks = 0;
+        if depth == 0 {
+            return T::EMPTY;
+        }
+        depth -= 1;
+        let mut all = self.levels[depth];
+        while depth > 0 {
+            depth -= 1;
+            all = self.levels[depth].merged(all);
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tree by its definition: split at the largest power of two below the number of blocks.
+    fn tree(blocks: &[Moments]) -> Moments {
+        if let [block] = blocks {
+            return *block;
+        }
+        let (left, right) = blocks.split_at(blocks.len().next_power_of_two() / 2);
+        tree(left).merged(tree(right))
+    }
+
+    #[test]
+    fn cascade_is_the_tree_that_splits_at_the_largest_power_of_two() {
+        let blocks: Vec<_> = (0..100_u64)
+            .map(|i| Moments {
+                count: 1 + i % 7,
+                mean: (i * i % 31) as f64 / 3.0,
+                m2: i as f64 / 7.0,
+            })
+            .collect();
+        let mut cascade = Cascade::new();
+        for n in 1..=blocks.len() {
+            for block in &blocks[..n] {
+                cascade.push(*block);
+            }
+            assert_eq!(cascade.finish(), tree(&blocks[..n]), "{n} blocks");
+        }
+        assert_eq!(cascade.finish(), Moments::new());
+    }
+}

@@ -1,0 +1,156 @@
+//! Normalise, scale and shift rows whose statistics the caller has.
+
+use core::mem::MaybeUninit;
+
+use crate::execution::{Execution, execution_setters};
+use crate::kernels::normalize::{Given, NormalizeRows, Source};
+use crate::shape::{check_length, check_optional};
+use crate::simd::{Span, write_whole};
+use crate::{Error, Rows};
+
+/// Normalise-scale-shift of rows whose statistics are given.
+///
+/// For every row r and column c of a matrix `[rows, cols]`:
+///
+/// ```text
+/// y[r, c] = gamma[c] * (x[r, c] - mean[r]) * rstd[r] + beta[c]
+/// ```
+///
+/// gamma (absent: 1) and beta (absent: 0) are independent of each other. This is the second half of
+/// [`LayerNorm`](crate::LayerNorm): with the mean of [`RowMoments`](crate::RowMoments) and
+/// `rstd = 1 / sqrt(var + eps)` it gives the bits of `LayerNorm`.
+///
+/// * **Accuracy**: with `x_hat = (x - mean) * rstd`, the error of y is at most
+///   `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|)` wherever x_hat and y are in the range of f32. The mean
+///   is used in f64 precision.
+/// * **Cost**: reads x once, writes y once; no allocation on a single thread.
+/// * **Determinism**: the same bits for every thread count, alignment, in place or not, and on every
+///   backend that [fuses multiply-adds](crate::Backend::is_fused).
+/// * **Special values**: a NaN or infinity in x makes its own element of y what the formula says in
+///   IEEE arithmetic and touches no other. mean and rstd may be any f64.
+///
+/// # Example
+///
+/// ```
+/// use evenkeel::{NormalizeScaleShift, Rows};
+///
+/// let (x, mean, rstd) = ([1.0, 3.0, 10.0, 30.0], [2.0, 20.0], [1.0, 0.1]);
+/// let mut y = [0.0; 4];
+/// NormalizeScaleShift::new().forward(
+///     &x, &mean, &rstd, Some(&[1.0, 2.0]), None, Rows::new(2, 2)?, &mut y,
+/// )?;
+/// assert_eq!(y, [-1.0, 2.0, -1.0, 2.0]);
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormalizeScaleShift {
+    execution: Execution,
+}
+
+impl Default for NormalizeScaleShift {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl NormalizeScaleShift {
+    /// The operation on the detected backend, with automatic parallelism.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { execution: Execution::DEFAULT }
+    }
+
+    execution_setters!();
+
+    /// Reads `x`, writes `y`, both `rows.elements()` long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `mean` or `rstd` is not `rows.rows()` long, `gamma` or `beta` not
+    /// `rows.cols()`, `x` or `y` not `rows.elements()`. Nothing is written then.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward(
+        &self,
+        x: &[f32],
+        mean: &[f64],
+        rstd: &[f64],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+    ) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.run(Span::new(x, y), mean, rstd, gamma, beta, rows)
+    }
+
+    /// Reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_in_place(
+        &self,
+        x: &mut [f32],
+        mean: &[f64],
+        rstd: &[f64],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.run(Span::in_place(x), mean, rstd, gamma, beta, rows)
+    }
+
+    /// Reads `x`, initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_uninit<'y>(
+        &self,
+        x: &[f32],
+        mean: &[f64],
+        rstd: &[f64],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.run(io, mean, rstd, gamma, beta, rows))
+    }
+
+    fn run(
+        &self,
+        io: Span<'_>,
+        mean: &[f64],
+        rstd: &[f64],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        check_length("mean", mean.len(), rows.rows())?;
+        check_length("rstd", rstd.len(), rows.rows())?;
+        normalize_rows(self.execution, io, Given { mean, rstd }, gamma, beta, rows)
+    }
+}
+
+/// Checks gamma and beta, then normalises every row with the statistics of `source`: what the row
+/// operations have in common. Everything else has been checked.
+pub(crate) fn normalize_rows<T: Source>(
+    execution: Execution,
+    io: Span<'_>,
+    source: T,
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    rows: Rows,
+) -> Result<(), Error> {
+    check_optional("gamma", gamma, rows.cols())?;
+    check_optional("beta", beta, rows.cols())?;
+    if rows.elements() > 0 {
+        let work = NormalizeRows { io, cols: rows.cols(), source, gamma, beta };
+        execution.run(work, rows.elements());
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The definition of every operation: scalar, in f64, slow.
+//!
+//! What the fast kernels are tested against, and what to read to know what an operation computes. Nothing
+//! here depends on a kernel or a backend. Sums of f32 data in f64 are compensated (Neumaier), so that the
+//! error of a statistic is a few units of f64 for every length and every ratio of mean to std.
+#![forbid(unsafe_code)]
+
+/// Mean and population variance of x: two passes, the second corrected by the sum of deviations.
+///
+/// Both are NaN if x is empty.
+///
+/// ```
+/// assert_eq!(evenkeel::reference::mean_variance(&[1.0, 2.0, 3.0, 6.0]), (3.0, 3.5));
+/// ```
+#[must_use]
+pub fn mean_variance(x: &[f32]) -> (f64, f64) {
+    let n = x.len() as f64;
+    let rough = sum(x.iter().map(|&x| f64::from(x))) / n;
+    let deviation = sum(x.iter().map(|&x| f64::from(x) - rough));
+    let squares = sum(x.iter().map(|&x| (f64::from(x) - rough) * (f64::from(x) - rough)));
+    (rough + deviation / n, (squares - deviation * deviation / n).max(0.0 * squares) / n)
+}
+
+/// The mean of the squares of x.
+#[must_use]
+pub fn mean_square(x: &[f32]) -> f64 {
+    sum(x.iter().map(|&x| f64::from(x) * f64::from(x))) / x.len() as f64
+}
+
+/// Sum with Neumaier's compensation.
+fn sum(terms: impl Iterator<Item = f64>) -> f64 {
+    let (mut sum, mut lost) = (0.0_f64, 0.0);
+    for term in terms {
+        let next = sum + term;
+        lost += if sum.abs() >= term.abs() { (sum - next) + term } else { (term - next) + sum };
+        sum = next;
+    }
+    if lost.is_finite() { sum + lost } else { sum }
+}
+
+/// 1 / sqrt(var + eps), and 0 where var + eps = 0.
+#[must_use]
+pub fn rstd(var: f64, eps: f64) -> f64 {
+    if var + eps == 0.0 { 0.0 } else { 1.0 / (var + eps).sqrt() }
+}
+
+/// Normalise, scale and shift one row with its statistics: `gamma * (x - mean) * rstd + beta`.
+///
+/// # Panics
+///
+/// If the lengths of `x`, `y`, `gamma` and `beta` differ.
+pub fn normalize_scale_shift(
+    x: &[f32],
+    mean: f64,
+    rstd: f64,
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    y: &mut [f64],
+) {
+    assert_eq!(x.len(), y.len(), "x and y have the same number of elements");
+    for (i, (&x, y)) in x.iter().zip(y).enumerate() {
+        let x_hat = (f64::from(x) - mean) * rstd;
+        *y = gamma.map_or(x_hat, |gamma| x_hat * f64::from(gamma[i]));
+        *y += beta.map_or(0.0, |beta| f64::from(beta[i]));
+    }
+}
+
+/// [`LayerNorm`](crate::LayerNorm) of one row. Returns mean and rstd.
+///
+/// # Panics
+///
+/// If the lengths of `x`, `y`, `gamma` and `beta` differ.
+pub fn layer_norm(
+    x: &[f32],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    eps: f64,
+    y: &mut [f64],
+) -> (f64, f64) {
+    let (mean, var) = mean_variance(x);
+    let rstd = rstd(var, eps);
+    normalize_scale_shift(x, mean, rstd, gamma, beta, y);
+    (mean, rstd)
+}
+
+/// [`RmsNorm`](crate::RmsNorm) of one row. Returns rstd.
+///
+/// # Panics
+///
+/// If the lengths of `x`, `y`, `gamma` and `beta` differ.
+pub fn rms_norm(
+    x: &[f32],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    eps: f64,
+    y: &mut [f64],
+) -> f64 {
+    let rstd = rstd(mean_square(x), eps);
+    normalize_scale_shift(x, 0.0, rstd, gamma, beta, y);
+    rstd
+}

@@ -1,0 +1,193 @@
+//! RmsNorm: every row divided by its root mean square.
+
+use core::mem::MaybeUninit;
+
+use crate::execution::{Execution, execution_setters};
+use crate::kernels::normalize::MeanSquare;
+use crate::normalize_scale_shift::normalize_rows;
+use crate::shape::{check_eps, check_length, check_optional};
+use crate::simd::{Span, write_whole};
+use crate::{Error, Rows};
+
+/// Root mean square normalisation over the last axis (Zhang and Sennrich, 2019, arXiv 1910.07467).
+///
+/// For every row r and column c of a matrix `[rows, cols]`:
+///
+/// ```text
+/// y[r, c] = gamma[c] * x[r, c] / sqrt(mean of x[r, :]^2 + eps) + beta[c]
+/// ```
+///
+/// gamma (absent: 1) and beta (absent: 0) are independent of each other. The `_with_stats` methods also
+/// write `rstd = 1 / sqrt(mean of squares + eps)` of every row.
+///
+/// * **Accuracy**: relative error of the mean of squares at most 1e-6; with `x_hat = x * rstd`, error of y
+///   at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|)`; for every finite input of any magnitude.
+/// * **Cost**: reads x from memory once, writes y once; O(rows * cols); no allocation on a single
+///   thread.
+/// * **Determinism**: the same bits for every thread count, batch size, alignment, in place or not, and on
+///   every backend that [fuses multiply-adds](crate::Backend::is_fused).
+/// * **Special values**: where the mean of squares + eps is 0, rstd is taken as 0, so that a row of zeros
+///   gives beta. A NaN or infinity makes its own row NaN (an infinity: elements other than it may be 0 by
+///   the formula; here they are NaN too) and touches no other row.
+///
+/// # Example
+///
+/// ```
+/// use evenkeel::{RmsNorm, Rows};
+///
+/// let mut x = [3.0, 4.0, 0.0, 0.0];
+/// RmsNorm::new().with_eps(0.0).forward_in_place(&mut x, None, None, Rows::new(2, 2)?)?;
+/// assert!((x[0] - 0.848_528).abs() < 1e-6);
+/// assert_eq!(x[2..], [0.0, 0.0]);
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RmsNorm {
+    eps: f64,
+    execution: Execution,
+}
+
+impl Default for RmsNorm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RmsNorm {
+    /// eps = 1e-5, on the detected backend, with automatic parallelism.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { eps: 1e-5, execution: Execution::DEFAULT }
+    }
+
+    /// Adds `eps` to the mean of squares, under the root; finite and at least 0 (checked by the calls).
+    #[must_use]
+    pub const fn with_eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    execution_setters!();
+
+    /// Reads `x`, writes `y`, both `rows.elements()` long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if eps is negative or not finite; [`Error::Length`] if `x` or `y` is not
+    /// `rows.elements()` long, `gamma` or `beta` not `rows.cols()`. Nothing is written then.
+    pub fn forward(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+    ) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.run(Span::new(x, y), gamma, beta, rows, None)
+    }
+
+    /// As [`forward`](Self::forward), and writes `rstd`, one a row.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward); [`Error::Length`] if `rstd` is not `rows.rows()` long;
+    /// [`Error::EmptyAxis`] if there are rows and they are empty.
+    pub fn forward_with_stats(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+        rstd: &mut [f64],
+    ) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.run(Span::new(x, y), gamma, beta, rows, Some(rstd))
+    }
+
+    /// Reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_in_place(
+        &self,
+        x: &mut [f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.run(Span::in_place(x), gamma, beta, rows, None)
+    }
+
+    /// As [`forward_in_place`](Self::forward_in_place), and writes `rstd`, one a row.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_with_stats`](Self::forward_with_stats).
+    pub fn forward_in_place_with_stats(
+        &self,
+        x: &mut [f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        rstd: &mut [f64],
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.run(Span::in_place(x), gamma, beta, rows, Some(rstd))
+    }
+
+    /// Reads `x`, initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_uninit<'y>(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.run(io, gamma, beta, rows, None))
+    }
+
+    /// As [`forward_uninit`](Self::forward_uninit), and writes `rstd`, one a row.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_with_stats`](Self::forward_with_stats).
+    pub fn forward_uninit_with_stats<'y>(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+        rstd: &mut [f64],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.run(io, gamma, beta, rows, Some(rstd)))
+    }
+
+    fn run(
+        &self,
+        io: Span<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        rstd: Option<&mut [f64]>,
+    ) -> Result<(), Error> {
+        check_eps(self.eps)?;
+        check_optional("rstd", rstd.as_deref(), rows.rows())?;
+        if rstd.is_some() {
+            rows.check_statistic()?;
+        }
+        let source = MeanSquare { eps: self.eps, rstd };
+        normalize_rows(self.execution, io, source, gamma, beta, rows)
+    }
+}

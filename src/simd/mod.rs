@@ -1,0 +1,138 @@
+//! The SIMD contract: what a kernel may ask of a CPU, and the backends that answer.
+//!
+//! **Virtual lanes.** Every vector has [`LANES`] = 16 lanes on every backend, however many registers
+//! that takes: AVX-512 holds 16 f32 in one, AVX2 in two, SSE2 and NEON in four. A kernel written on
+//! these vectors therefore has one order of operations, and backends that fuse multiply-adds give
+//! the same bits. Why 16 and not 32: with 16 a group of rows keeps its sums in AVX2's 16 registers,
+//! and rows of fewer than 32 elements do not waste half of a vector.
+//!
+//! **Safety.** A backend is a zero-sized token that only its own `detect` makes, after it has seen
+//! every CPU feature of the backend. A vector is made from a token or from another vector, so having
+//! one proves that its instructions exist: arithmetic on vectors is safe. Loads and stores take
+//! references to arrays and slices of known length. All of the crate's `unsafe` is in this folder.
+//!
+//! **Inlining.** Every method is `#[inline(always)]` and carries no target feature of its own; it is
+//! inlined into the one `#[target_feature]` function of its backend, [`Simd::vectorize`]. A method
+//! that is not inlined there is a slow function call, and nothing else would show it.
+
+mod features;
+mod portable;
+mod span;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use core::mem::MaybeUninit;
+use core::ops::{Add, Mul, Sub};
+
+pub(crate) use portable::Portable;
+pub(crate) use span::{Group, Span, write_whole};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::{Avx2, Avx512};
+
+/// Lanes of every vector, on every backend.
+pub(crate) const LANES: usize = 16;
+
+/// A backend: proof that the CPU has its features, and its vector types.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// 16 lanes of f32.
+    type F32: Float<Token = Self, Elem = f32>;
+    /// 16 lanes of f64, for the blocks that f32 cannot hold.
+    type F64: Float<Token = Self, Elem = f64>;
+
+    /// How many rows a kernel works on at a time. It changes no bit, only how much is in flight;
+    /// each backend says what it measured.
+    const ROWS: usize;
+    /// Whether [`Float::mul_add`] rounds once.
+    const FUSED: bool;
+
+    /// Runs a kernel compiled for this backend.
+    fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
+}
+
+/// A computation written once for every backend.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Output;
+    /// The computation. Implementations are `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// The element of a vector: f32, or f64 where a block or a row leaves what f32 can hold.
+pub(crate) trait Real: Copy {
+    /// Rounds to this type.
+    fn from_f64(x: f64) -> Self;
+    /// Exact.
+    fn to_f64(self) -> f64;
+}
+
+impl Real for f32 {
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x as f32
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+}
+
+/// Sixteen lanes of f32 or f64, loaded from and stored to f32 memory.
+///
+/// `+`, `-` and `*` act on each lane and round once.
+pub(crate) trait Float:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+{
+    /// The backend.
+    type Token: Simd;
+    /// The type of a lane.
+    type Elem: Real;
+
+    /// `x` in every lane.
+    fn splat(token: Self::Token, x: Self::Elem) -> Self;
+
+    /// Sixteen elements, widened where lanes are f64.
+    fn load(token: Self::Token, x: &[f32; LANES]) -> Self;
+
+    /// The first `x.len()` lanes from `x`, `fill` in the others. Reads nothing beyond `x`.
+    ///
+    /// # Panics
+    ///
+    /// If `x` has more than 16 elements.
+    fn load_partial(token: Self::Token, x: &[f32], fill: Self::Elem) -> Self;
+
+    /// Writes sixteen elements, each rounded once where lanes are f64.
+    fn store(self, y: &mut [MaybeUninit<f32>; LANES]);
+
+    /// Writes the first `y.len()` lanes and nothing beyond `y`.
+    ///
+    /// # Panics
+    ///
+    /// If `y` has more than 16 elements.
+    fn store_partial(self, y: &mut [MaybeUninit<f32>]);
+
+    /// `self * factor + addend`, rounded once where the backend is [`Simd::FUSED`], else twice.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+
+    /// The sum of the lanes by halving: lane `i` plus lane `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
+    fn sum(self) -> Self::Elem;
+
+    /// For each vector, its lanes widened to f64 and summed by halving. Several at once, since
+    /// their reductions can share shuffles.
+    fn sums<const N: usize>(vectors: [Self; N]) -> [f64; N];
+
+    /// Whether every lane compares equal (`==`: NaN never, `-0.0` and `0.0` do).
+    fn all_equal(self, other: Self) -> bool;
+}

@@ -1,0 +1,177 @@
+//! Buffers that are read and written: x and y, two buffers or one (in place).
+//!
+//! A kernel that reads and writes through a [`Span`] works out of place, into uninitialised memory
+//! and in place without knowing which. This file holds the pointers that make that possible.
+//!
+//! Invariant of both types: `src` is valid for reads and `dst` for writes of the same number of f32;
+//! either they are one pointer, or the two ranges do not overlap; nothing else writes to either range
+//! during `'a`, and nothing else reads the range of `dst`. The constructors establish it from
+//! references, and splitting keeps it.
+
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::slice;
+
+use super::{Float, LANES};
+
+/// Elements that a kernel reads from x and writes to y.
+#[derive(Debug)]
+pub(crate) struct Span<'a> {
+    src: *const f32,
+    dst: *mut f32,
+    len: usize,
+    lifetime: PhantomData<(&'a [f32], &'a mut [f32])>,
+}
+
+// SAFETY: a `Span` stands for a `&[f32]` and a `&mut [f32]`, which are both `Send`.
+unsafe impl Send for Span<'_> {}
+
+impl<'a> Span<'a> {
+    /// Reads `x`, writes `y`.
+    pub(crate) fn new(x: &'a [f32], y: &'a mut [f32]) -> Self {
+        assert_eq!(x.len(), y.len(), "x and y have the same number of elements");
+        Self { src: x.as_ptr(), dst: y.as_mut_ptr(), len: x.len(), lifetime: PhantomData }
+    }
+
+    /// Reads and writes `xy`.
+    pub(crate) fn in_place(xy: &'a mut [f32]) -> Self {
+        let dst = xy.as_mut_ptr();
+        Self { src: dst, dst, len: xy.len(), lifetime: PhantomData }
+    }
+
+    /// Reads `x`, writes `y`, which holds nothing yet.
+    fn uninit(x: &'a [f32], y: &'a mut [MaybeUninit<f32>]) -> Self {
+        assert_eq!(x.len(), y.len(), "x and y have the same number of elements");
+        Self { src: x.as_ptr(), dst: y.as_mut_ptr().cast(), len: x.len(), lifetime: PhantomData }
+    }
+
+    /// The number of elements.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The elements before `at`, and the others.
+    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.len, "a span of {} elements has none at {at}", self.len);
+        // SAFETY: `at` is within both ranges.
+        let (src, dst) = unsafe { (self.src.add(at), self.dst.add(at)) };
+        let high = Self { src, dst, len: self.len - at, lifetime: PhantomData };
+        (Self { len: at, ..self }, high)
+    }
+
+    /// `R` rows of `cols` elements, the first of them at `start`.
+    #[inline(always)]
+    pub(crate) fn group<const R: usize>(&mut self, start: usize, cols: usize) -> Group<'_, R> {
+        let end = cols.checked_mul(R).and_then(|elements| elements.checked_add(start));
+        assert!(end.is_some_and(|end| end <= self.len), "the rows lie within the span");
+        // SAFETY: row `r` starts at `start + r * cols`, within both ranges.
+        let (src, dst) = unsafe { (self.src.add(start), self.dst.add(start)) };
+        let mut group = Group { src: [src; R], dst: [dst; R], cols, lifetime: PhantomData };
+        for r in 1..R {
+            // SAFETY: as above.
+            unsafe {
+                group.src[r] = src.add(r * cols);
+                group.dst[r] = dst.add(r * cols);
+            }
+        }
+        group
+    }
+}
+
+/// `R` rows of one length, read and written vector by vector.
+///
+/// Each row of it keeps the invariant of a [`Span`] of `cols` elements.
+#[derive(Debug)]
+pub(crate) struct Group<'a, const R: usize> {
+    src: [*const f32; R],
+    dst: [*mut f32; R],
+    cols: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+impl<const R: usize> Group<'_, R> {
+    /// Full vectors in a row; the elements after them are the tail.
+    #[inline(always)]
+    pub(crate) fn full(&self) -> usize {
+        self.cols / LANES
+    }
+
+    /// Elements of a row after its full vectors.
+    #[inline(always)]
+    pub(crate) fn tail(&self) -> usize {
+        self.cols % LANES
+    }
+
+    /// The rows of x.
+    #[inline(always)]
+    pub(crate) fn rows(&self) -> [&[f32]; R] {
+        let mut rows: [&[f32]; R] = [&[]; R];
+        for (row, &src) in rows.iter_mut().zip(&self.src) {
+            // SAFETY: `src` is valid for reads of `cols` elements, and while the result lives this
+            // group is borrowed, so that nothing is written.
+            *row = unsafe { slice::from_raw_parts(src, self.cols) };
+        }
+        rows
+    }
+
+    /// One row of the group.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, r: usize) -> Group<'_, 1> {
+        Group { src: [self.src[r]], dst: [self.dst[r]], cols: self.cols, lifetime: PhantomData }
+    }
+
+    /// Vector `i` of row `r` of x.
+    #[inline(always)]
+    pub(crate) fn load<V: Float>(&self, token: V::Token, r: usize, i: usize) -> V {
+        assert!(i < self.full(), "a vector within the row");
+        // SAFETY: elements `i * LANES` and the next 15 are within the row, by the assertion.
+        let x = unsafe { &*self.src[r].add(i * LANES).cast::<[f32; LANES]>() };
+        V::load(token, x)
+    }
+
+    /// Writes vector `i` of row `r` of y.
+    #[inline(always)]
+    pub(crate) fn store<V: Float>(&mut self, r: usize, i: usize, vector: V) {
+        assert!(i < self.full(), "a vector within the row");
+        // SAFETY: elements `i * LANES` and the next 15 are within the row, by the assertion.
+        vector
+            .store(unsafe { &mut *self.dst[r].add(i * LANES).cast::<[MaybeUninit<f32>; LANES]>() });
+    }
+
+    /// The tail of row `r` of x, `fill` in the lanes beyond it.
+    #[inline(always)]
+    pub(crate) fn load_tail<V: Float>(&self, token: V::Token, r: usize, fill: V::Elem) -> V {
+        let (start, len) = (self.cols - self.tail(), self.tail());
+        // SAFETY: the last `tail` elements of the row; nothing is written while they are borrowed.
+        let x = unsafe { slice::from_raw_parts(self.src[r].add(start), len) };
+        V::load_partial(token, x, fill)
+    }
+
+    /// Writes the tail of row `r` of y.
+    #[inline(always)]
+    pub(crate) fn store_tail<V: Float>(&mut self, r: usize, vector: V) {
+        let (start, len) = (self.cols - self.tail(), self.tail());
+        // SAFETY: the last `tail` elements of the row.
+        vector.store_partial(unsafe {
+            slice::from_raw_parts_mut(self.dst[r].add(start).cast::<MaybeUninit<f32>>(), len)
+        });
+    }
+}
+
+/// Runs `write` on a span from `x` to the uninitialised `y`; where it succeeds, gives `y` as
+/// initialised.
+///
+/// `write` has one duty that its type does not say: if it returns `Ok`, it has written every element
+/// of the span. The row operations do (`kernels/normalize.rs` goes through all rows, and in each row
+/// through the full vectors and the tail), and `tests/memory.rs` looks at every element of outputs of
+/// every length.
+pub(crate) fn write_whole<'a, E>(
+    x: &[f32],
+    y: &'a mut [MaybeUninit<f32>],
+    write: impl FnOnce(Span<'_>) -> Result<(), E>,
+) -> Result<&'a mut [f32], E> {
+    write(Span::uninit(x, y))?;
+    // SAFETY: every element has been written, the duty of `write`.
+    Ok(unsafe { &mut *(core::ptr::from_mut(y) as *mut [f32]) })
+}
