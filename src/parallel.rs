@@ -22,12 +22,14 @@ pub enum Parallelism {
 
 /// Elements that make a task worth forking. Measured: a fork and join costs 5 to 20 us when the
 /// second thread sleeps; 64 Ki elements take 10 us in L2 and 50 us from memory.
-#[cfg(feature = "rayon")]
 const TASK_ELEMENTS: usize = 1 << 16;
+
+/// Where there are enough rows, tasks begin at multiples of this many, so that only the last one has
+/// rows that do not fill a group.
+const CUT_ROWS: usize = 8;
 
 impl Parallelism {
     /// Runs `task` on the rows of `work`, in as many contiguous ranges as `elements` are worth.
-    #[cfg(feature = "rayon")]
     pub(crate) fn run<W: Split>(self, work: W, elements: usize, task: impl Fn(W) + Sync) {
         let most = match self {
             Self::Serial => 1,
@@ -38,21 +40,10 @@ impl Parallelism {
         if worth <= 1 {
             return task(work);
         }
-        fork(work, worth.min(rayon::current_num_threads()), &task);
-    }
-
-    /// Runs `task` on the rows of `work`.
-    #[cfg(not(feature = "rayon"))]
-    pub(crate) fn run<W: Split>(self, work: W, _elements: usize, task: impl Fn(W) + Sync) {
-        task(work);
+        fork(work, worth.min(threads()), &task);
     }
 }
 
-/// Rows per step of a cut, so that only the last task has rows that do not fill a group.
-#[cfg(feature = "rayon")]
-const CUT_ROWS: usize = 8;
-
-#[cfg(feature = "rayon")]
 fn fork<W: Split>(work: W, tasks: usize, task: &(impl Fn(W) + Sync)) {
     if tasks <= 1 {
         return task(work);
@@ -62,5 +53,21 @@ fn fork<W: Split>(work: W, tasks: usize, task: &(impl Fn(W) + Sync)) {
     let cut = rows / tasks * left + rows % tasks * left / tasks;
     let cut = if rows >= CUT_ROWS * tasks { cut - cut % CUT_ROWS } else { cut };
     let (low, high) = work.split_at(cut);
-    rayon::join(|| fork(low, left, task), || fork(high, tasks - left, task));
+    join(|| fork(low, left, task), || fork(high, tasks - left, task));
+}
+
+/// Threads of the current pool.
+fn threads() -> usize {
+    #[cfg(feature = "rayon")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "rayon"))]
+    1
+}
+
+/// Runs both, perhaps at the same time.
+fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    #[cfg(feature = "rayon")]
+    rayon::join(a, b);
+    #[cfg(not(feature = "rayon"))]
+    (a(), b());
 }

@@ -27,8 +27,8 @@ use crate::{Error, Rows};
 /// * **Determinism**: the same bits for every thread count, batch size, alignment, in place or not, and on
 ///   every backend that [fuses multiply-adds](crate::Backend::is_fused).
 /// * **Special values**: where the mean of squares + eps is 0, rstd is taken as 0, so that a row of zeros
-///   gives beta. A NaN or infinity makes its own row NaN (an infinity: elements other than it may be 0 by
-///   the formula; here they are NaN too) and touches no other row.
+///   gives beta. A NaN or infinity makes its own row NaN (also where the formula has finite / infinity = 0)
+///   and touches no other row.
 ///
 /// # Example
 ///

@@ -242,7 +242,8 @@ fn squares_in_f64<S: Simd>(token: S, x: &[f32]) -> f64 {
         return 0.0;
     }
     let Sums { q: [q], .. } = block_sums::<S::F64, 1, false>(token, [x]);
-    q
+    // Squares of finite f32 cannot overflow f64: there is an infinity in x.
+    if q == f64::INFINITY { f64::NAN } else { q }
 }
 
 /// Where the blocks of rows longer than [`BLOCK`] are merged: made at the first such row, since the

@@ -27,7 +27,7 @@ use super::welford::Moments;
 use crate::simd::{Float, Group, Kernel, LANES, Real, Simd, Span};
 
 /// rstd, |mean| and |mean * rstd| up to this, and rstd down to its inverse, are f32's business: then
-/// x - hi, lo * rstd and their products cannot overflow unless x_hat does, and nothing that counts
+/// x - hi, lo * rstd and their products cannot overflow unless `x_hat` does, and nothing that counts
 /// underflows.
 const LARGEST: f64 = (1_u128 << 100) as f64;
 

@@ -6,7 +6,7 @@
 //! n' = n + 1;  delta = x - mean;  mean' = mean + delta / n';  M2' = M2 + delta * (x - mean')
 //! ```
 //!
-//! and Chan's merge of two sets, of which it is the case n_b = 1:
+//! and Chan's merge of two sets, of which it is the case of one element:
 //!
 //! ```text
 //! n = n_a + n_b;  delta = mean_b - mean_a

@@ -1,0 +1,251 @@
+//! Lengths, data sets, tolerances and backends: the one place for each.
+
+use std::sync::Once;
+
+use evenkeel::{Backend, Rows};
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Elements of a vector, of a block and of a first level of sums, as the docs of the kernels have them.
+pub const LANES: usize = 16;
+pub const BLOCK: usize = 1024;
+pub const INNER: usize = 128;
+
+/// Every length up to 4 vectors + 3, and around each size at which the algorithm changes.
+pub fn lengths() -> Vec<usize> {
+    let mut lengths: Vec<usize> = (1..=4 * LANES + 3).collect();
+    for size in [INNER, 2 * INNER, 768, BLOCK, 2 * BLOCK, 3 * BLOCK, 4 * BLOCK, 9 * BLOCK] {
+        lengths.extend([size - 1, size, size + 1]);
+    }
+    lengths.extend([100, 1000, BLOCK + LANES + 5, 5000, 65535, 65536]);
+    lengths
+}
+
+/// The error of a variance, relative.
+pub const VARIANCE: f64 = 1e-6;
+/// The error of an output, as a part of `|gamma| * max(1, |x_hat|) + |beta|`.
+pub const OUTPUT: f64 = 1e-6;
+/// Half of the distance of subnormal f32, which no bound relative to the output can undercut.
+pub const SUBNORMAL: f64 = 0.71e-45;
+
+/// Every backend of this machine. Those that it lacks are named once, or fail if they are required.
+pub fn backends() -> Vec<Backend> {
+    static MISSING: Once = Once::new();
+    let required = std::env::var("EVENKEEL_REQUIRE_BACKENDS").unwrap_or_default();
+    MISSING.call_once(|| {
+        for name in Backend::NAMES {
+            if let Err(error) = Backend::by_name(name) {
+                let must =
+                    required.split(',').any(|required| required == "all" || required == name);
+                assert!(!must, "EVENKEEL_REQUIRE_BACKENDS={required}: {error}");
+                eprintln!("SKIPPED: {name} (this CPU lacks it)");
+            }
+        }
+    });
+    Backend::available().collect()
+}
+
+/// Those whose bits must be equal. Unless the build fuses, the portable backend is not among them.
+pub fn fused_backends() -> Vec<Backend> {
+    backends().into_iter().filter(|backend| backend.is_fused()).collect()
+}
+
+/// A generator of test data that uses exact arithmetic only, so that data are the same everywhere.
+pub struct Random(Xoshiro256PlusPlus);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(Xoshiro256PlusPlus::seed_from_u64(seed))
+    }
+
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n as u64) as usize
+    }
+
+    /// In [0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Nearly normal, mean 0 and variance 1: twelve uniform numbers.
+    pub fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+
+    /// In [1, 2), with every bit of the mantissa random.
+    pub fn mantissa(&mut self) -> f32 {
+        f32::from_bits((self.bits() as u32 & 0x007f_ffff) | 0x3f80_0000)
+    }
+
+    pub fn normals(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.normal() as f32).collect()
+    }
+}
+
+/// A row of hard data: its name, and element i of a row of len elements (rounded to f32).
+pub struct DataSet {
+    pub name: &'static str,
+    element: fn(i: usize, len: usize, random: &mut Random) -> f64,
+}
+
+impl DataSet {
+    pub fn row(&self, len: usize, random: &mut Random) -> Vec<f32> {
+        (0..len).map(|i| (self.element)(i, len, random) as f32).collect()
+    }
+}
+
+const fn set(
+    name: &'static str,
+    element: fn(i: usize, len: usize, random: &mut Random) -> f64,
+) -> DataSet {
+    DataSet { name, element }
+}
+
+fn sign(i: usize) -> f64 {
+    if i.is_multiple_of(2) { 1.0 } else { -1.0 }
+}
+
+/// What has broken kernels before: each name says why.
+pub const DATA_SETS: &[DataSet] = &[
+    set("normal", |_, _, random| random.normal()),
+    set("mean/std 1e1", |_, _, random| random.normal() + 1e1),
+    set("mean/std 1e2", |_, _, random| random.normal() - 1e2),
+    set("mean/std 1e3", |_, _, random| random.normal() + 1e3),
+    set("mean/std 1e4", |_, _, random| random.normal() - 1e4),
+    set("mean/std 1e5", |_, _, random| random.normal() + 1e5),
+    set("mean/std 1e6", |_, _, random| random.normal() + 1e6),
+    set("outlier first", |i, _, random| random.normal() + if i == 0 { 1e6 } else { 0.0 }),
+    set("outlier in the middle", |i, len, random| {
+        random.normal() + if i == len / 2 { -1e6 } else { 0.0 }
+    }),
+    set("outlier last", |i, len, random| random.normal() + if i + 1 == len { 1e8 } else { 0.0 }),
+    set("outlier in each block", |i, _, random| {
+        random.normal() + if i % BLOCK == 7 { 1e6 } else { 0.0 }
+    }),
+    set("outlier in one block", |i, _, random| {
+        random.normal() + if i == BLOCK { 1e7 } else { 0.0 }
+    }),
+    set("pilot of outliers, rest constant", |i, _, _| if i % BLOCK < 64 { 1e6 } else { 1.1 }),
+    set("pilot of outliers, rest 1 +- 1e-3", |i, _, _| {
+        if i % BLOCK < 64 { 1e6 } else { 1.0 + 1e-3 * sign(i) }
+    }),
+    set("pilot of noise, rest 1 +- 1e-3", |i, _, random| {
+        if i % BLOCK < 64 { 1e3 * random.normal() } else { 1.0 + 1e-3 * sign(i) }
+    }),
+    set(
+        "constant pilot, rest normal",
+        |i, _, random| if i % BLOCK < 64 { 5.0 } else { random.normal() },
+    ),
+    set(
+        "two values",
+        |_, _, random| if random.bits() & 1 == 0 { 1.234_567_8 } else { -3.456_789_1 },
+    ),
+    set(
+        "two near values",
+        |_, _, random| if random.bits() & 1 == 0 { 1.000_001_4 } else { 1.000_003_9 },
+    ),
+    set("two far values", |i, _, _| if i.is_multiple_of(3) { 7.654_321e8 } else { 1.928_374e-7 }),
+    set("alternating signs", |i, _, random| 1.23 * sign(i) * f64::from(random.mantissa())),
+    set("alternating, equal squares", |i, _, _| 1.345_678_9 * sign(i)),
+    set("sorted", |i, len, _| (i as f64 / len as f64).powi(3) * 100.0 - 20.0),
+    set("ramp", |i, _, _| i as f64),
+    set("ramp far off", |i, _, _| 1e6 + i as f64 / 16.0),
+    set("falling ramp", |i, _, _| -0.1 * i as f64),
+    set("constant 0", |_, _, _| 0.0),
+    set("constant 1e7", |_, _, _| 1e7),
+    set("constant of random mantissa", |_, _, _| 1.276_491_213_7),
+    set("constant of subnormal", |_, _, _| 1.1e-40),
+    set("constant of f32::MAX", |_, _, _| f64::from(f32::MAX)),
+    set("constant but the last", |i, len, _| if i + 1 == len { 3.000_000_2 } else { 3.0 }),
+    set("steps", |i, len, random| (i * 7 / len) as f64 * 10.0 + 0.1 * random.normal()),
+    set("steps between blocks", |i, _, random| (i / BLOCK) as f64 * 1e5 + random.normal()),
+    set("heavy tails", |i, _, random| sign(i) / (random.uniform() + 1e-6)),
+    set("very heavy tails", |_, _, random| {
+        sign(random.below(2)) / (random.uniform() + 1e-9).powi(3)
+    }),
+    set("wide exponents", |_, _, random| {
+        sign(random.below(2)) * 2.0_f64.powi(random.below(60) as i32 - 30)
+    }),
+    set("1e30", |_, _, random| 1e30 * random.normal()),
+    set("1e30 far off", |_, _, random| 1e30 * (1.0 + 1e-5 * random.normal())),
+    set("1e-25", |_, _, random| 1e-25 * random.normal()),
+    set("1e-25 far off", |_, _, random| 1e-25 * (1.0 + 1e-5 * random.normal())),
+    set("1e18", |_, _, random| 1e18 * random.normal()),
+    set("1e-12", |_, _, random| 1e-12 * random.normal()),
+    set("1e-17", |_, _, random| 1e-17 * random.normal()),
+    set("1e-19", |_, _, random| 1e-19 * random.normal()),
+    set("subnormal", |_, _, random| 1e-40 * random.normal()),
+    set("smallest subnormals", |_, _, random| f64::from(f32::from_bits(random.below(3) as u32))),
+    set("almost all zero", |i, _, _| if i % 97 == 0 { 1e-22 } else { 0.0 }),
+    set("both ends", |i, _, _| f64::from(f32::MAX) * sign(i)),
+    set("tiny beside huge", |i, _, _| if i % 5 == 0 { 1e30 } else { 1e-30 }),
+];
+
+/// A row, and what the reference says of it.
+pub struct Case {
+    pub name: String,
+    pub x: Vec<f32>,
+}
+
+/// Every data set at every length.
+pub fn cases() -> impl Iterator<Item = Case> {
+    DATA_SETS.iter().enumerate().flat_map(|(seed, set)| {
+        lengths().into_iter().map(move |len| Case {
+            name: format!("{}, {len} elements", set.name),
+            x: set.row(len, &mut Random::new((seed * 1_000_003 + len) as u64)),
+        })
+    })
+}
+
+pub fn rows(rows: usize, cols: usize) -> Rows {
+    Rows::new(rows, cols).expect("a shape of test data")
+}
+
+/// Bits for comparison: every NaN is one.
+pub fn bits(x: f32) -> u32 {
+    if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }
+}
+
+/// Bits for comparison: every NaN is one.
+pub fn bits64(x: f64) -> u64 {
+    if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() }
+}
+
+/// Asserts equal bits, NaN equal to NaN, and names the first element that differs.
+#[track_caller]
+pub fn assert_same(what: &str, expected: &[f32], got: &[f32]) {
+    assert_eq!(expected.len(), got.len(), "{what}: lengths");
+    for (i, (&expected, &got)) in expected.iter().zip(got).enumerate() {
+        assert!(
+            bits(expected) == bits(got),
+            "{what}: element {i}: expected {expected:e}, got {got:e}"
+        );
+    }
+}
+
+/// Asserts that outputs are within `OUTPUT * (|gamma| * max(1, |x_hat|) + |beta|)` of the reference.
+#[track_caller]
+pub fn assert_output(
+    what: &str,
+    y: &[f32],
+    x_hat: &[f64],
+    expected: &[f64],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+) {
+    for i in 0..y.len() {
+        let gamma = gamma.map_or(1.0, |gamma| f64::from(gamma[i].abs()));
+        let beta = beta.map_or(0.0, |beta| f64::from(beta[i].abs()));
+        let bound = OUTPUT * (gamma * x_hat[i].abs().max(1.0) + beta) + SUBNORMAL;
+        assert!(
+            approx::abs_diff_eq!(f64::from(y[i]), expected[i], epsilon = bound),
+            "{what}: element {i}: expected {:e}, got {:e}, bound {bound:e}",
+            expected[i],
+            y[i],
+        );
+    }
+}

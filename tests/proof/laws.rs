@@ -1,0 +1,143 @@
+//! Laws, on any values: proptest draws shapes, bit patterns and parameters.
+
+use evenkeel::{LayerNorm, Moments, NormalizeScaleShift, RmsNorm, RowMoments, reference};
+use proptest::prelude::*;
+
+use crate::common::*;
+
+/// A matrix of any bit patterns, of ordinary numbers, or of one and a few of the other.
+fn matrix() -> impl Strategy<Value = (usize, usize, Vec<f32>)> {
+    (1_usize..10, 1_usize..200, any::<u64>(), 0..4).prop_map(|(rows, cols, seed, kind)| {
+        let random = &mut Random::new(seed);
+        let x = (0..rows * cols).map(|_| match kind {
+            0 => f32::from_bits(random.bits() as u32),
+            1 if random.below(50) == 0 => f32::from_bits(random.bits() as u32),
+            2 => (random.normal() + 1e4) as f32,
+            _ => random.normal() as f32,
+        });
+        let x = x.collect();
+        (rows, cols, x)
+    })
+}
+
+/// Every output of every row operation.
+fn outputs(backend: evenkeel::Backend, shape: (usize, usize), x: &[f32], eps: f64) -> Vec<u64> {
+    let (count, cols) = shape;
+    let shape = rows(count, cols);
+    let gamma: Vec<f32> = (0..cols).map(|i| 0.5 + i as f32 * 0.37 % 1.7).collect();
+    let beta: Vec<f32> = (0..cols).map(|i| i as f32 * 0.21 % 1.3 - 0.6).collect();
+    let (gamma, beta) = (Some(gamma.as_slice()), Some(beta.as_slice()));
+    let (mut y, mut mean, mut rstd) = (vec![0.0; x.len()], vec![0.0; count], vec![0.0; count]);
+    let mut all = Vec::new();
+    LayerNorm::new()
+        .with_eps(eps)
+        .with_backend(backend)
+        .forward_with_stats(x, gamma, beta, shape, &mut y, &mut mean, &mut rstd)
+        .unwrap();
+    all.extend(y.iter().map(|&y| u64::from(bits(y))));
+    all.extend(mean.iter().chain(&rstd).map(|&x| bits64(x)));
+    RmsNorm::new()
+        .with_eps(eps)
+        .with_backend(backend)
+        .forward_with_stats(x, gamma, None, shape, &mut y, &mut rstd)
+        .unwrap();
+    all.extend(y.iter().map(|&y| u64::from(bits(y))));
+    all.extend(rstd.iter().map(|&x| bits64(x)));
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn fused_backends_give_the_same_bits((count, cols, x) in matrix(), eps in 0.0..1e-3_f64) {
+        let mut backends = fused_backends().into_iter();
+        if let Some(first) = backends.next() {
+            let expected = outputs(first, (count, cols), &x, eps);
+            for backend in backends {
+                prop_assert_eq!(&expected, &outputs(backend, (count, cols), &x, eps));
+            }
+        }
+    }
+
+    #[test]
+    fn layer_norm_is_row_moments_then_normalize_scale_shift(
+        (count, cols, x) in matrix(), eps in 0.0..1e-3_f64,
+    ) {
+        let shape = rows(count, cols);
+        let gamma = Random::new(1).normals(cols);
+        for backend in backends() {
+            let mut moments = vec![Moments::new(); count];
+            RowMoments::new().with_backend(backend).compute(&x, shape, &mut moments).unwrap();
+            let mean: Vec<f64> = moments.iter().map(|row| row.mean).collect();
+            let rstd: Vec<f64> = moments
+                .iter()
+                .map(|row| reference::rstd(row.population_variance().unwrap(), eps))
+                .collect();
+            let (mut whole, mut second) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            LayerNorm::new().with_eps(eps).with_backend(backend)
+                .forward(&x, Some(&gamma), None, shape, &mut whole).unwrap();
+            NormalizeScaleShift::new().with_backend(backend)
+                .forward(&x, &mean, &rstd, Some(&gamma), None, shape, &mut second).unwrap();
+            assert_same(backend.name(), &whole, &second);
+        }
+    }
+
+    #[test]
+    fn scaling_x_by_a_power_of_two_and_eps_by_its_square_changes_no_bit(
+        seed in any::<u64>(), cols in 1_usize..3000, power in -20..20_i32, eps in 0.0..1e-3_f64,
+    ) {
+        let x = Random::new(seed).normals(cols);
+        let factor = 2.0_f64.powi(power);
+        let scaled: Vec<f32> = x.iter().map(|&x| x * factor as f32).collect();
+        for backend in backends() {
+            let (mut y, mut of_scaled) = (vec![0.0; cols], vec![0.0; cols]);
+            let operation = LayerNorm::new().with_backend(backend);
+            operation.with_eps(eps).forward(&x, None, None, rows(1, cols), &mut y).unwrap();
+            operation.with_eps(eps * factor * factor)
+                .forward(&scaled, None, None, rows(1, cols), &mut of_scaled).unwrap();
+            assert_same(backend.name(), &y, &of_scaled);
+        }
+    }
+
+    #[test]
+    fn negating_x_negates_y(seed in any::<u64>(), cols in 1_usize..3000) {
+        let x = Random::new(seed).normals(cols);
+        for backend in backends() {
+            let operation = LayerNorm::new().with_backend(backend);
+            let (mut y, mut negated) = (vec![0.0; cols], vec![0.0; cols]);
+            operation.forward(&x, None, None, rows(1, cols), &mut y).unwrap();
+            let x: Vec<f32> = x.iter().map(|x| -x).collect();
+            operation.forward(&x, None, None, rows(1, cols), &mut negated).unwrap();
+            for (y, negated) in y.iter().zip(&negated) {
+                prop_assert_eq!(*y, -negated);
+            }
+        }
+    }
+
+    /// Bad luck in the values cannot leave the bound: any finite bit patterns.
+    #[test]
+    fn any_finite_row_is_within_the_bound(seed in any::<u64>(), cols in 1_usize..3000) {
+        let random = &mut Random::new(seed);
+        let spread = 1 + random.below(254) as u32;
+        let x: Vec<f32> = (0..cols)
+            .map(|_| {
+                let bits = random.bits() as u32;
+                let exponent = (bits >> 23 & 0xff) % spread;
+                f32::from_bits(bits & 0x807f_ffff | exponent << 23)
+            })
+            .collect();
+        let (mut x_hat, shape) = (vec![0.0; cols], rows(1, cols));
+        let mut y = vec![0.0; cols];
+        for backend in backends() {
+            reference::layer_norm(&x, None, None, 0.0, &mut x_hat);
+            LayerNorm::new().with_eps(0.0).with_backend(backend)
+                .forward(&x, None, None, shape, &mut y).unwrap();
+            assert_output(backend.name(), &y, &x_hat, &x_hat, None, None);
+            reference::rms_norm(&x, None, None, 0.0, &mut x_hat);
+            RmsNorm::new().with_eps(0.0).with_backend(backend)
+                .forward(&x, None, None, shape, &mut y).unwrap();
+            assert_output(backend.name(), &y, &x_hat, &x_hat, None, None);
+        }
+    }
+}

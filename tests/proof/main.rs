@@ -1,0 +1,14 @@
+//! The proof: every operation on every backend against the scalar reference, and the laws.
+//!
+//! `common.rs` holds what all of it shares: lengths, data sets, tolerances, backends. A backend that
+//! this CPU lacks is named on stderr; with `EVENKEEL_REQUIRE_BACKENDS=avx2,avx512` (or `all`) in the
+//! environment it is a failure instead.
+
+#![expect(unreachable_pub, reason = "the modules of a test have no outside")]
+
+mod common;
+mod golden;
+mod hard_data;
+mod laws;
+mod moments;
+mod parallel;

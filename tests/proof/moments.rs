@@ -1,0 +1,140 @@
+//! `Moments` and exact data.
+
+use approx::{assert_abs_diff_eq, assert_relative_eq};
+use evenkeel::{LayerNorm, Moments, RowMoments, reference};
+
+use crate::common::*;
+
+fn of(values: &[f64]) -> Moments {
+    let mut moments = Moments::new();
+    for &value in values {
+        moments.push(value);
+    }
+    moments
+}
+
+#[test]
+fn variances_need_enough_values() {
+    assert_eq!(of(&[]).population_variance(), None);
+    assert_eq!(of(&[]).sample_variance(), None);
+    assert_eq!(of(&[5.0]).population_variance(), Some(0.0));
+    assert_eq!(of(&[5.0]).sample_variance(), None);
+    assert_eq!(of(&[5.0, 7.0]).population_variance(), Some(1.0));
+    assert_eq!(of(&[5.0, 7.0]).sample_variance(), Some(2.0));
+}
+
+#[test]
+fn an_empty_set_merges_as_nothing() {
+    let some = of(&[1.5, -2.5, 1e6]);
+    let (mut left, mut right) = (Moments::new(), some);
+    left.merge(&some);
+    right.merge(&Moments::new());
+    assert_eq!((left, right), (some, some));
+    let mut none = Moments::new();
+    none.merge(&Moments::new());
+    assert_eq!(none, Moments::new());
+}
+
+/// Law: merging the parts of any split gives the whole, within 1e-12.
+#[test]
+fn merged_splits_are_the_whole() {
+    let random = &mut Random::new(1);
+    for set in DATA_SETS {
+        let values: Vec<f64> = set.row(3000, random).into_iter().map(f64::from).collect();
+        let whole = of(&values);
+        for _ in 0..20 {
+            let (mut merged, mut rest) = (Moments::new(), values.as_slice());
+            while !rest.is_empty() {
+                let (part, others) = rest.split_at(1 + random.below(rest.len()));
+                merged.merge(&of(part));
+                rest = others;
+            }
+            assert_eq!(merged.count, 3000);
+            let std = (whole.m2 / 3000.0).sqrt();
+            let mean_bound = 1e-12 * (std + whole.mean.abs());
+            assert_abs_diff_eq!(merged.mean, whole.mean, epsilon = mean_bound);
+            // f64 cannot see deviations below its last bit of the mean.
+            let noise = 3000.0 * (1e-15 * whole.mean).powi(2);
+            let condition = 1.0 + 1e-3 * whole.mean.abs() / std.max(f64::MIN_POSITIVE);
+            assert_relative_eq!(
+                merged.m2,
+                whole.m2,
+                epsilon = noise,
+                max_relative = 1e-12 * condition
+            );
+        }
+    }
+}
+
+/// `extend_from_slice` and `RowMoments` agree with the stream of pushes.
+#[test]
+fn slices_are_streams() {
+    let random = &mut Random::new(2);
+    for len in lengths() {
+        let x = random.normals(len);
+        let (mut slice, mut stream) = (of(&[3.0]), of(&[3.0]));
+        slice.extend_from_slice(&x);
+        for &x in &x {
+            stream.push(f64::from(x));
+        }
+        assert_eq!(slice.count, stream.count);
+        assert_abs_diff_eq!(slice.mean, stream.mean, epsilon = 1e-6);
+        assert_relative_eq!(slice.m2, stream.m2, max_relative = 1e-6);
+    }
+    let mut moments = of(&[1.0]);
+    moments.extend_from_slice(&[]);
+    assert_eq!(moments, of(&[1.0]));
+}
+
+/// Pairs `m + g, m - g` with few bits, and m where the length is odd: every sum that any order of any
+/// blocks can form is exact, so mean and variance are, too.
+fn exact_row(len: usize, random: &mut Random) -> (Vec<f32>, f64, f64) {
+    let mean = 0.25 * 2.0_f32.powi(random.below(7) as i32);
+    let (mut x, mut m2) = (Vec::with_capacity(len), 0.0);
+    while x.len() + 1 < len {
+        let step = random.below(8) as f32 * mean / 16.0;
+        x.extend([mean + step, mean - step]);
+        m2 += 2.0 * f64::from(step) * f64::from(step);
+    }
+    if x.len() < len {
+        x.push(mean);
+    }
+    (x, f64::from(mean), m2 / len as f64)
+}
+
+/// Law: on exact data the mean and the variance are exact. Tolerance 0; outputs 5e-7.
+#[test]
+fn exact_data_is_exact() {
+    let random = &mut Random::new(6);
+    let lengths = (1..130).chain([255, 256, 257, 767, 768, 769, 1023, 1024, 1025]);
+    for len in lengths.chain([4095, 4096, 4097, 65535, 65536]) {
+        for _ in 0..3 {
+            let (x, mean, var) = exact_row(len, random);
+            assert_eq!(reference::mean_variance(&x), (mean, var), "the reference, {len}");
+            for backend in backends() {
+                let mut moments = [Moments::new()];
+                let shape = rows(1, len);
+                RowMoments::new().with_backend(backend).compute(&x, shape, &mut moments).unwrap();
+                let got = moments[0].population_variance();
+                assert_eq!((moments[0].mean, got), (mean, Some(var)), "{backend}, {len} elements");
+
+                let eps = 1.0 / 16.0;
+                let (mut y, mut expected) = (vec![0.0; len], vec![0.0; len]);
+                reference::layer_norm(&x, None, None, eps, &mut expected);
+                LayerNorm::new()
+                    .with_eps(eps)
+                    .with_backend(backend)
+                    .forward(&x, None, None, shape, &mut y)
+                    .unwrap();
+                for (&y, &expected) in y.iter().zip(&expected) {
+                    assert_relative_eq!(
+                        f64::from(y),
+                        expected,
+                        epsilon = 5e-7 * 1e-5,
+                        max_relative = 5e-7
+                    );
+                }
+            }
+        }
+    }
+}
