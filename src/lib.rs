@@ -1,4 +1,63 @@
-//! evenkeel
+//! Hand-vectorised CPU kernels for the normalisation layers of neural networks.
+//!
+//! Every operation is a small configuration whose methods take plain slices: inputs, then the shape,
+//! then outputs.
+//!
+//! ```
+//! use evenkeel::{LayerNorm, Parallelism, RmsNorm, Rows};
+//!
+//! let rows = Rows::new(2, 3)?;
+//! let x = [1.0, 2.0, 3.0, -4.0, 0.0, 4.0];
+//! let gamma = [1.0, 0.5, 2.0];
+//! let mut y = [0.0; 6];
+//!
+//! let layer_norm = LayerNorm::new().with_eps(1e-6).with_parallelism(Parallelism::Serial);
+//! layer_norm.forward(&x, Some(&gamma), None, rows, &mut y)?;
+//!
+//! let mut x = x;
+//! RmsNorm::new().forward_in_place(&mut x, Some(&gamma), None, rows)?;
+//! # Ok::<(), evenkeel::Error>(())
+//! ```
+//!
+//! # Operations
+//!
+//! | operation | what it does |
+//! |---|---|
+//! | [`LayerNorm`] | every row by its own mean and variance |
+//! | [`RmsNorm`] | every row by its root mean square |
+//! | [`NormalizeScaleShift`] | rows whose statistics the caller has |
+//! | [`RowMoments`], [`Moments`] | mean and variance: of rows, of streams, merged |
+//! | [`mod@reference`] | the scalar definition of all of them |
+//!
+//! # Words
+//!
+//! | here | PyTorch | ONNX | oneDNN |
+//! |---|---|---|---|
+//! | `gamma` | `weight` | `Scale` | scale |
+//! | `beta` | `bias` | `B` | shift |
+//! | `eps` | `eps` | `epsilon` | epsilon |
+//! | `mean` | `mean` | `Mean` | mean |
+//! | `var`, population variance | `var(correction=0)` | | variance |
+//! | `rstd`, 1 / sqrt(var + eps) | `rstd` | `InvStdDev` | |
+//! | `rows`, `cols` | `M`, `N` (`normalized_shape`) | `axis` | |
+//!
+//! # What is promised
+//!
+//! * **Accuracy**, for every finite input: relative error of a variance at most 1e-6, error of an output at
+//!   most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|)`, where `x_hat` is the normalised value.
+//! * **Bits**: an output is a function of its row, gamma, beta and eps. The thread count, the batch, the alignment, in
+//!   place or not, and the [`Backend`] do not change a bit, as long as the backend
+//!   [fuses multiply-adds](Backend::is_fused) and the floating-point environment is the default one. A NaN is
+//!   a NaN, of unspecified sign and payload.
+//! * **Errors**: everything that a caller supplies is checked before the first write, and comes back as an
+//!   [`Error`]. A panic is a bug of this crate.
+//! * **Threads**: [`Parallelism`] says how many. Tasks run in the caller's rayon pool.
+//! * **Memory**: nothing is allocated on a single thread.
+//!
+//! # Features
+//!
+//! * `rayon` (default): parallel execution. Without it everything works, serially, with the same bits.
+
 #![deny(unsafe_code)]
 
 mod backend;
@@ -14,6 +73,11 @@ mod rms_norm;
 mod shape;
 #[expect(unsafe_code, reason = "intrinsics and the pointers of in-place buffers; see simd/mod.rs")]
 mod simd;
+
+// The example of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub use backend::Backend;
 pub use error::Error;

@@ -69,5 +69,8 @@ fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     #[cfg(feature = "rayon")]
     rayon::join(a, b);
     #[cfg(not(feature = "rayon"))]
-    (a(), b());
+    {
+        a();
+        b();
+    }
 }

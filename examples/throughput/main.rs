@@ -6,7 +6,7 @@
 //! cargo run --release --example throughput -- --all --json --op layer_norm --shape 128x768
 //! ```
 //!
-//! A sample is several runs of one contender in a row on the same touched buffers, its first run
+//! A sample is several runs of one contender in a row on the same touched buffers, its first runs
 //! discarded. Contenders of a shape take turns, sample by sample, and the median sample of each counts:
 //! whatever else the machine is doing, it does to all of them.
 

@@ -7,6 +7,11 @@ use crate::contenders::{Buffers, Contender};
 
 /// A sample lasts about this long, so that the clock does not count.
 const SAMPLE: Duration = Duration::from_micros(500);
+/// Runs of a sample that are discarded. Two would be polluted: after a non-temporal copy of 8 MiB, one
+/// LayerNorm takes 1000 us, the next 940, the third 650, and those after it 595.
+const DISCARDED_RUNS: usize = 3;
+/// Runs of a sample that count, at least.
+const LEAST_RUNS: usize = 3;
 /// Samples of each contender, at least.
 const LEAST_SAMPLES: usize = 3;
 /// Samples of each contender, at most.
@@ -26,7 +31,7 @@ pub fn medians(
             let once = Instant::now();
             contender.run(buffers);
             let once = once.elapsed().as_nanos().max(1);
-            (SAMPLE.as_nanos() / once).clamp(1, 100_000) as usize
+            (SAMPLE.as_nanos() / once).clamp(LEAST_RUNS as u128, 100_000) as usize
         })
         .collect();
 
@@ -36,7 +41,9 @@ pub fn medians(
             break;
         }
         for ((contender, &runs), samples) in contenders.iter().zip(&runs).zip(&mut samples) {
-            contender.run(buffers);
+            for _ in 0..DISCARDED_RUNS {
+                contender.run(buffers);
+            }
             let start = Instant::now();
             for _ in 0..runs {
                 contender.run(buffers);

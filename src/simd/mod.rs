@@ -136,3 +136,16 @@ pub(crate) trait Float:
     /// Whether every lane compares equal (`==`: NaN never, `-0.0` and `0.0` do).
     fn all_equal(self, other: Self) -> bool;
 }
+
+/// Asks for a cache line to be brought to L1. A hint: any address is allowed.
+#[inline(always)]
+fn prefetch(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64, and a prefetch never faults.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

@@ -139,6 +139,12 @@ impl<const R: usize> Group<'_, R> {
             .store(unsafe { &mut *self.dst[r].add(i * LANES).cast::<[MaybeUninit<f32>; LANES]>() });
     }
 
+    /// Asks for vector `i` of the row of x that is `R` rows after row `r`: the next group's.
+    #[inline(always)]
+    pub(crate) fn prefetch_next(&self, r: usize, i: usize) {
+        super::prefetch(self.src[r].wrapping_add(R * self.cols + i * LANES));
+    }
+
     /// The tail of row `r` of x, `fill` in the lanes beyond it.
     #[inline(always)]
     pub(crate) fn load_tail<V: Float>(&self, token: V::Token, r: usize, fill: V::Elem) -> V {

@@ -6,8 +6,10 @@ use evenkeel::{
 
 use crate::common::*;
 
+type GammaBeta = (Option<Vec<f32>>, Option<Vec<f32>>);
+
 /// gamma and beta of a row: none, one, or both, with random mantissas and signs.
-fn affine(len: usize) -> [(Option<Vec<f32>>, Option<Vec<f32>>); 4] {
+fn affine(len: usize) -> [GammaBeta; 4] {
     let random = &mut Random::new(len as u64);
     let mut make = || random.normals(len);
     [(None, None), (Some(make()), None), (None, Some(make())), (Some(make()), Some(make()))]
