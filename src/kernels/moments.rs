@@ -198,7 +198,7 @@ impl BlockStatistic for Moments {
             for r in 0..R {
                 let square = s[r] * (s[r] / n);
                 if !(square <= 0.5 * q[r] && squares_fit(q[r], n)) {
-                    moments[r] = moments_in_f64(token, x[r]);
+                    moments[r] = token.outline(MomentsInF64 { x: x[r] });
                 }
             }
         }
@@ -207,17 +207,25 @@ impl BlockStatistic for Moments {
 }
 
 /// The moments of a block that f32 cannot do.
-#[inline(always)]
-fn moments_in_f64<S: Simd>(token: S, x: &[f32]) -> Moments {
-    let (count, n) = (x.len() as u64, x.len() as f64);
-    if is_constant(token, x) {
-        return Moments { count, mean: f64::from(x[0]), m2: 0.0 };
+struct MomentsInF64<'a> {
+    x: &'a [f32],
+}
+
+impl Kernel for MomentsInF64<'_> {
+    type Output = Moments;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) -> Moments {
+        let (x, count, n) = (self.x, self.x.len() as u64, self.x.len() as f64);
+        if is_constant(token, x) {
+            return Moments { count, mean: f64::from(x[0]), m2: 0.0 };
+        }
+        let Sums { shift: [shift], s: [s], q: [q] } = block_sums::<S::F64, 1, true>(token, [x]);
+        let mean = s / n;
+        let m2 = q - s * mean;
+        // NaN stays NaN.
+        Moments { count, mean: shift + mean, m2: if m2 < 0.0 { 0.0 } else { m2 } }
     }
-    let Sums { shift: [shift], s: [s], q: [q] } = block_sums::<S::F64, 1, true>(token, [x]);
-    let mean = s / n;
-    let m2 = q - s * mean;
-    // NaN stays NaN.
-    Moments { count, mean: shift + mean, m2: if m2 < 0.0 { 0.0 } else { m2 } }
 }
 
 /// The sum of squares.
@@ -228,7 +236,7 @@ impl BlockStatistic for f64 {
         let mut sums = block_sums::<S::F32, R, false>(token, x).q;
         for r in 0..R {
             if !squares_fit(sums[r], n) {
-                sums[r] = squares_in_f64(token, x[r]);
+                sums[r] = token.outline(SquaresInF64 { x: x[r] });
             }
         }
         sums
@@ -236,14 +244,22 @@ impl BlockStatistic for f64 {
 }
 
 /// The sum of squares of a block that f32 cannot do.
-#[inline(always)]
-fn squares_in_f64<S: Simd>(token: S, x: &[f32]) -> f64 {
-    if is_constant(token, x) && x[0] == 0.0 {
-        return 0.0;
+struct SquaresInF64<'a> {
+    x: &'a [f32],
+}
+
+impl Kernel for SquaresInF64<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) -> f64 {
+        if self.x[0] == 0.0 && is_constant(token, self.x) {
+            return 0.0;
+        }
+        let Sums { q: [q], .. } = block_sums::<S::F64, 1, false>(token, [self.x]);
+        // Squares of finite f32 cannot overflow f64: there is an infinity in x.
+        if q == f64::INFINITY { f64::NAN } else { q }
     }
-    let Sums { q: [q], .. } = block_sums::<S::F64, 1, false>(token, [x]);
-    // Squares of finite f32 cannot overflow f64: there is an infinity in x.
-    if q == f64::INFINITY { f64::NAN } else { q }
 }
 
 /// Where the blocks of rows longer than [`BLOCK`] are merged: made at the first such row, since the
@@ -258,64 +274,68 @@ pub(crate) fn rows<T: BlockStatistic, S: Simd, const R: usize>(
     cascades: &mut Cascades<T, R>,
 ) -> [T; R] {
     let len = x[0].len();
-    if len <= BLOCK {
-        return T::blocks(token, x);
-    }
-    let cascades = cascades.get_or_insert_with(Cascade::array);
     let mut start = 0;
-    while start < len {
+    loop {
         let end = usize::min(start + BLOCK, len);
         let mut block: [&[f32]; R] = [&[]; R];
         for r in 0..R {
             block[r] = &x[r][start..end];
         }
         let statistics = T::blocks(token, block);
+        if len <= BLOCK {
+            return statistics;
+        }
+        let cascades = cascades.get_or_insert_with(Cascade::array);
         for r in 0..R {
             cascades[r].push(statistics[r]);
         }
+        if end == len {
+            let mut all = statistics;
+            for r in 0..R {
+                all[r] = cascades[r].finish();
+            }
+            return all;
+        }
         start = end;
     }
-    let mut all = [T::EMPTY; R];
-    for r in 0..R {
-        all[r] = cascades[r].finish();
-    }
-    all
 }
 
 /// The statistic of one row of 1 or more elements, several blocks at a time.
 #[inline(always)]
-pub(crate) fn row<T: BlockStatistic, S: Simd>(
+pub(crate) fn row<T: BlockStatistic, S: Simd, const R: usize>(
     token: S,
     x: &[f32],
-    cascades: &mut Cascades<T, 1>,
+    cascades: &mut Cascades<T, R>,
 ) -> T {
-    if x.len() <= BLOCK {
-        let [all] = T::blocks(token, [x]);
-        return all;
+    let mut rest = x;
+    if x.len() > BLOCK {
+        let cascade = &mut cascades.get_or_insert_with(Cascade::array)[0];
+        match S::ROWS {
+            4.. => rest = push_blocks::<T, S, 4>(token, x, cascade),
+            2.. => rest = push_blocks::<T, S, 2>(token, x, cascade),
+            _ => {}
+        }
     }
-    let [cascade] = cascades.get_or_insert_with(Cascade::array);
-    let (mut blocks, rest) = x.as_chunks::<BLOCK>();
-    match S::ROWS {
-        4.. => blocks = push_blocks::<T, S, 4>(token, blocks, cascade),
-        2.. => blocks = push_blocks::<T, S, 2>(token, blocks, cascade),
-        _ => {}
+    for block in rest.chunks(BLOCK) {
+        let [statistic] = T::blocks(token, [block]);
+        if x.len() <= BLOCK {
+            return statistic;
+        }
+        let cascade = &mut cascades.get_or_insert_with(Cascade::array)[0];
+        cascade.push(statistic);
     }
-    push_blocks::<T, S, 1>(token, blocks, cascade);
-    if !rest.is_empty() {
-        let [last] = T::blocks(token, [rest]);
-        cascade.push(last);
-    }
+    let cascade = &mut cascades.get_or_insert_with(Cascade::array)[0];
     cascade.finish()
 }
 
-/// Pushes full blocks, `R` at a time, and returns those that are fewer than `R`.
+/// Pushes full blocks, `R` at a time, and returns the elements after them.
 #[inline(always)]
 fn push_blocks<'a, T: BlockStatistic, S: Simd, const R: usize>(
     token: S,
-    blocks: &'a [[f32; BLOCK]],
+    x: &'a [f32],
     cascade: &mut Cascade<T>,
-) -> &'a [[f32; BLOCK]] {
-    let (groups, rest) = blocks.as_chunks::<R>();
+) -> &'a [f32] {
+    let (groups, _) = x.as_chunks::<BLOCK>().0.as_chunks::<R>();
     for group in groups {
         let mut x: [&[f32]; R] = [&[]; R];
         for r in 0..R {
@@ -325,7 +345,7 @@ fn push_blocks<'a, T: BlockStatistic, S: Simd, const R: usize>(
             cascade.push(statistic);
         }
     }
-    rest
+    &x[groups.len() * R * BLOCK..]
 }
 
 /// The moments of every row of x. Rows have at least one element.
@@ -369,7 +389,7 @@ impl RowMoments<'_> {
         if cols > GROUP_COLS {
             (groups, rest) = (&mut [], moments);
         }
-        let mut cascades = None;
+        let mut cascades: Cascades<Moments, R> = None;
         for group in groups {
             let mut group_of_x: [&[f32]; R] = [&[]; R];
             for row in &mut group_of_x {
@@ -377,7 +397,6 @@ impl RowMoments<'_> {
             }
             *group = rows(token, group_of_x, &mut cascades);
         }
-        let mut cascades = None;
         for moments in rest {
             let (first, others) = x.split_at(cols);
             *moments = row(token, first, &mut cascades);

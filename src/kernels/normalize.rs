@@ -24,8 +24,10 @@
 //!   lanes.
 #![forbid(unsafe_code)]
 
+use core::marker::PhantomData;
+
 use super::Split;
-use super::moments::{self, BLOCK, BlockStatistic, Cascades, GROUP_COLS};
+use super::moments::{self, BlockStatistic, Cascades, GROUP_COLS};
 use super::welford::Moments;
 use crate::simd::{Float, Group, Kernel, LANES, Real, Simd, Span};
 
@@ -42,6 +44,8 @@ pub(crate) struct RowStatistics {
 }
 
 impl RowStatistics {
+    const NONE: Self = Self { mean: 0.0, rstd: 0.0 };
+
     #[inline(always)]
     fn fit_f32(self) -> bool {
         let Self { mean, rstd } = self;
@@ -105,9 +109,9 @@ fn measure<T: BlockStatistic, S: Simd, const R: usize>(
     x: [&[f32]; R],
     cascades: &mut Cascades<T, R>,
 ) -> [T; R] {
-    if R == 1 && x[0].len() > BLOCK {
+    if R == 1 {
         // By itself a row keeps the pipeline full with several of its blocks at a time.
-        return [moments::row(token, x[0], &mut None); R];
+        return [moments::row(token, x[0], cascades); R];
     }
     moments::rows(token, x, cascades)
 }
@@ -133,7 +137,7 @@ impl Source for MeanVariance<'_> {
     ) -> [RowStatistics; R] {
         let n = x[0].len() as f64;
         let moments = measure(token, x, cascades);
-        let mut statistics = [RowStatistics { mean: 0.0, rstd: 0.0 }; R];
+        let mut statistics = [RowStatistics::NONE; R];
         for r in 0..R {
             let rstd = rstd(moments[r].m2 / n, self.eps);
             statistics[r] = RowStatistics { mean: moments[r].mean, rstd };
@@ -185,7 +189,7 @@ impl Source for MeanSquare<'_> {
     ) -> [RowStatistics; R] {
         let n = x[0].len() as f64;
         let squares = measure(token, x, cascades);
-        let mut statistics = [RowStatistics { mean: 0.0, rstd: 0.0 }; R];
+        let mut statistics = [RowStatistics::NONE; R];
         for r in 0..R {
             statistics[r].rstd = rstd(squares[r] / n, self.eps);
         }
@@ -224,7 +228,7 @@ impl Source for Given<'_> {
         _: [&[f32]; R],
         _: &mut Cascades<Moments, R>,
     ) -> [RowStatistics; R] {
-        let mut statistics = [RowStatistics { mean: 0.0, rstd: 0.0 }; R];
+        let mut statistics = [RowStatistics::NONE; R];
         let (mean, rstd) = (&self.mean[first..first + R], &self.rstd[first..first + R]);
         for r in 0..R {
             statistics[r] = RowStatistics { mean: mean[r], rstd: rstd[r] };
@@ -300,20 +304,34 @@ impl<T: Source> NormalizeRows<'_, T> {
     ) {
         let (rows, cols) = (self.rows(), self.cols);
         let grouped = if cols <= GROUP_COLS { rows - rows % R } else { 0 };
-        let mut cascades = None;
+        let (mut cascades, mut cascade) = (None, None);
         let mut first = 0;
-        while first < grouped {
-            let mut group = self.io.group::<R>(first * cols, cols);
-            let statistics = self.source.rows(token, first, group.rows(), &mut cascades);
-            normalize_group::<T, S, GAMMA, BETA, R>(token, &mut group, statistics, affine);
-            first += R;
-        }
-        let mut cascades = None;
         while first < rows {
-            let mut row = self.io.group::<1>(first * cols, cols);
-            let statistics = self.source.rows(token, first, row.rows(), &mut cascades);
-            normalize_group::<T, S, GAMMA, BETA, 1>(token, &mut row, statistics, affine);
-            first += 1;
+            let mut statistics = [RowStatistics::NONE; R];
+            let taken = if first < grouped { R } else { 1 };
+            if first < grouped {
+                let mut group = self.io.group::<R>(first * cols, cols);
+                statistics = self.source.rows(token, first, group.rows(), &mut cascades);
+                if all_fit_f32(&statistics) {
+                    sweep::<T, S::F32, GAMMA, BETA, R>(token, &mut group, statistics, affine);
+                    first += R;
+                    continue;
+                }
+            } else {
+                let row = self.io.group::<1>(first * cols, cols);
+                [statistics[0]] = self.source.rows(token, first, row.rows(), &mut cascade);
+            }
+            for statistics in &statistics[..taken] {
+                let mut row = self.io.group::<1>(first * cols, cols);
+                if statistics.fit_f32() {
+                    sweep::<T, S::F32, GAMMA, BETA, 1>(token, &mut row, [*statistics], affine);
+                } else {
+                    let affine = *affine;
+                    let source = PhantomData::<T>;
+                    token.outline(SweepInF64 { row, statistics: *statistics, affine, source });
+                }
+                first += 1;
+            }
         }
     }
 }
@@ -362,28 +380,30 @@ fn zero<V: Float>(token: V::Token) -> V {
     V::splat(token, V::Elem::from_f64(0.0))
 }
 
-/// The second sweep over `R` rows, on f32 lanes if the statistics of all fit, else row by row.
 #[inline(always)]
-fn normalize_group<T: Source, S: Simd, const GAMMA: bool, const BETA: bool, const R: usize>(
-    token: S,
-    group: &mut Group<'_, R>,
-    statistics: [RowStatistics; R],
-    affine: &Affine<'_, GAMMA, BETA>,
-) {
+fn all_fit_f32(statistics: &[RowStatistics]) -> bool {
     let mut fit = true;
-    for r in 0..R {
-        fit &= statistics[r].fit_f32();
+    for row in statistics {
+        fit &= row.fit_f32();
     }
-    if fit {
-        return sweep::<T, S::F32, GAMMA, BETA, R>(token, group, statistics, affine);
-    }
-    for r in 0..R {
-        let (mut row, statistics) = (group.row(r), [statistics[r]]);
-        if statistics[0].fit_f32() {
-            sweep::<T, S::F32, GAMMA, BETA, 1>(token, &mut row, statistics, affine);
-        } else {
-            sweep::<T, S::F64, GAMMA, BETA, 1>(token, &mut row, statistics, affine);
-        }
+    fit
+}
+
+/// The second sweep over a row whose statistics leave f32.
+struct SweepInF64<'a, T, const GAMMA: bool, const BETA: bool> {
+    row: Group<'a, 1>,
+    statistics: RowStatistics,
+    affine: Affine<'a, GAMMA, BETA>,
+    source: PhantomData<T>,
+}
+
+impl<T: Source, const GAMMA: bool, const BETA: bool> Kernel for SweepInF64<'_, T, GAMMA, BETA> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, token: S) {
+        let statistics = [self.statistics];
+        sweep::<T, S::F64, GAMMA, BETA, 1>(token, &mut self.row, statistics, &self.affine);
     }
 }
 

@@ -22,6 +22,14 @@ macro_rules! backend_features {
             fn enter<K: $crate::simd::Kernel>(self, kernel: K) -> K::Output {
                 kernel.run(self)
             }
+
+            /// The same, never inlined.
+            #[cold]
+            #[inline(never)]
+            #[target_feature($(enable = $feature),+)]
+            fn enter_outlined<K: $crate::simd::Kernel>(self, kernel: K) -> K::Output {
+                kernel.run(self)
+            }
         }
     };
 }

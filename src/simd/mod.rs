@@ -49,6 +49,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// Runs a kernel compiled for this backend.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// The same, as a function call: for what a kernel seldom does, so that it is compiled once and
+    /// not into every loop that might need it.
+    fn outline<K: Kernel>(self, kernel: K) -> K::Output;
 }
 
 /// A computation written once for every backend.

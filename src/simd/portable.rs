@@ -26,6 +26,12 @@ impl Simd for Portable {
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
+
+    #[cold]
+    #[inline(never)]
+    fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 }
 
 /// Sums by halving; compiles to vector adds.

@@ -115,12 +115,6 @@ impl<const R: usize> Group<'_, R> {
         rows
     }
 
-    /// One row of the group.
-    #[inline(always)]
-    pub(crate) fn row(&mut self, r: usize) -> Group<'_, 1> {
-        Group { src: [self.src[r]], dst: [self.dst[r]], cols: self.cols, lifetime: PhantomData }
-    }
-
     /// Vector `i` of row `r` of x.
     #[inline(always)]
     pub(crate) fn load<V: Float>(&self, token: V::Token, r: usize, i: usize) -> V {

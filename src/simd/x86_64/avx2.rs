@@ -37,6 +37,11 @@ impl Simd for Avx2 {
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         with_token!(self, self.enter(kernel))
     }
+
+    #[inline(always)]
+    fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+        with_token!(self, self.enter_outlined(kernel))
+    }
 }
 
 /// Masks of the first `len` of sixteen lanes, eight a register.

@@ -37,6 +37,11 @@ impl Simd for Avx512 {
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         with_token!(self, self.enter(kernel))
     }
+
+    #[inline(always)]
+    fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+        with_token!(self, self.enter_outlined(kernel))
+    }
 }
 
 /// A mask of the first `len` lanes.
