@@ -38,6 +38,15 @@ pub enum Error {
         /// The axis.
         arg: &'static str,
     },
+    /// There are too few rows for what is asked of them.
+    TooFewRows {
+        /// What was asked for.
+        arg: &'static str,
+        /// The least number of rows.
+        expected: usize,
+        /// The number of rows that came.
+        got: usize,
+    },
     /// No backend has this name.
     UnknownBackend {
         /// The name that came.
@@ -64,6 +73,9 @@ impl fmt::Display for Error {
             }
             Self::EmptyAxis { arg } => {
                 write!(f, "`{arg}`: expected at least 1 where a statistic is asked for, got 0")
+            }
+            Self::TooFewRows { arg, expected, got } => {
+                write!(f, "`rows`: expected at least {expected} rows for the {arg}, got {got}")
             }
             Self::UnknownBackend { got } => {
                 write!(f, "`name`: expected one of {:?}, got {got:?}", crate::Backend::NAMES)

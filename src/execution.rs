@@ -20,6 +20,11 @@ impl Execution {
         let backend = self.backend.unwrap_or_else(Backend::detect);
         self.parallelism.run(work, elements, |part| backend.run(part));
     }
+
+    /// Runs a kernel on the calling thread.
+    pub(crate) fn run_here<K: Kernel>(self, kernel: K) -> K::Output {
+        self.backend.unwrap_or_else(Backend::detect).run(kernel)
+    }
 }
 
 /// The setters of an operation's `execution` field.

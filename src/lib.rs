@@ -25,8 +25,9 @@
 //! |---|---|
 //! | [`LayerNorm`] | every row by its own mean and variance |
 //! | [`RmsNorm`] | every row by its root mean square |
-//! | [`NormalizeScaleShift`] | rows whose statistics the caller has |
-//! | [`RowMoments`], [`Moments`] | mean and variance: of rows, of streams, merged |
+//! | [`BatchNorm`] | every column by its own mean and variance; running statistics; inference |
+//! | [`NormalizeScaleShift`] | rows or columns whose statistics the caller has |
+//! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | mean and variance: of rows, of columns, of streams, merged |
 //! | [`mod@reference`] | the scalar definition of all of them |
 //!
 //! # Words
@@ -61,6 +62,8 @@
 #![deny(unsafe_code)]
 
 mod backend;
+mod batch_norm;
+mod column_moments;
 mod error;
 mod execution;
 mod kernels;
@@ -80,6 +83,8 @@ mod simd;
 struct Readme;
 
 pub use backend::Backend;
+pub use batch_norm::{BatchNorm, RunningStatistics};
+pub use column_moments::ColumnMoments;
 pub use error::Error;
 pub use kernels::welford::Moments;
 pub use layer_norm::LayerNorm;

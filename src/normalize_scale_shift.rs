@@ -1,14 +1,15 @@
-//! Normalise, scale and shift rows whose statistics the caller has.
+//! Normalise, scale and shift rows or columns whose statistics the caller has.
 
 use core::mem::MaybeUninit;
 
 use crate::execution::{Execution, execution_setters};
 use crate::kernels::normalize::{Given, NormalizeRows, Source};
+use crate::kernels::normalize_columns;
 use crate::shape::{check_length, check_optional};
 use crate::simd::{Span, write_whole};
 use crate::{Error, Rows};
 
-/// Normalise-scale-shift of rows whose statistics are given.
+/// Normalise-scale-shift of rows, or of columns, whose statistics are given.
 ///
 /// For every row r and column c of a matrix `[rows, cols]`:
 ///
@@ -121,6 +122,86 @@ impl NormalizeScaleShift {
         write_whole(x, y, |io| self.run(io, mean, rstd, gamma, beta, rows))
     }
 
+    /// Normalises columns instead: `mean` and `rstd` are one a column.
+    ///
+    /// `y[r, c] = gamma[c] * (x[r, c] - mean[c]) * rstd[c] + beta[c]`, the second half of
+    /// [`BatchNorm`](crate::BatchNorm)'s training.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `mean`, `rstd`, `gamma` or `beta` is not `rows.cols()` long, `x` or `y` not
+    /// `rows.elements()`. Nothing is written then.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_columns(
+        &self,
+        x: &[f32],
+        mean: &[f64],
+        rstd: &[f64],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+    ) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.run_columns(Span::new(x, y), mean, rstd, gamma, beta, rows)
+    }
+
+    /// As [`forward_columns`](Self::forward_columns); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_columns`](Self::forward_columns).
+    pub fn forward_columns_in_place(
+        &self,
+        x: &mut [f32],
+        mean: &[f64],
+        rstd: &[f64],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.run_columns(Span::in_place(x), mean, rstd, gamma, beta, rows)
+    }
+
+    /// As [`forward_columns`](Self::forward_columns); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_columns`](Self::forward_columns).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_columns_uninit<'y>(
+        &self,
+        x: &[f32],
+        mean: &[f64],
+        rstd: &[f64],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.run_columns(io, mean, rstd, gamma, beta, rows))
+    }
+
+    fn run_columns(
+        &self,
+        io: Span<'_>,
+        mean: &[f64],
+        rstd: &[f64],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        check_length("mean", mean.len(), rows.cols())?;
+        check_length("rstd", rstd.len(), rows.cols())?;
+        check_optional("gamma", gamma, rows.cols())?;
+        check_optional("beta", beta, rows.cols())?;
+        let source = normalize_columns::Given { mean, rstd };
+        normalize_columns(self.execution, io, source, gamma, beta, rows);
+        Ok(())
+    }
+
     fn run(
         &self,
         io: Span<'_>,
@@ -153,4 +234,20 @@ pub(crate) fn normalize_rows<T: Source>(
         execution.run(work, rows.elements());
     }
     Ok(())
+}
+
+/// Normalises every column with the statistics of `source`. Everything has been checked.
+pub(crate) fn normalize_columns<T: normalize_columns::ColumnSource>(
+    execution: Execution,
+    io: Span<'_>,
+    source: T,
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    rows: Rows,
+) {
+    if rows.elements() > 0 {
+        let work =
+            normalize_columns::NormalizeColumns { io, cols: rows.cols(), source, gamma, beta };
+        execution.run(work, rows.elements());
+    }
 }

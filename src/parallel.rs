@@ -29,14 +29,24 @@ const TASK_ELEMENTS: usize = 1 << 16;
 const CUT_ROWS: usize = 8;
 
 impl Parallelism {
-    /// Runs `task` on the rows of `work`, in as many contiguous ranges as `elements` are worth.
-    pub(crate) fn run<W: Split>(self, work: W, elements: usize, task: impl Fn(W) + Sync) {
+    /// How many tasks so many elements are worth, before the threads are counted.
+    fn tasks(self, elements: usize) -> usize {
         let most = match self {
             Self::Serial => 1,
             Self::Auto => usize::MAX,
             Self::AtMost(tasks) => tasks,
         };
-        let worth = (elements / TASK_ELEMENTS).min(work.rows()).min(most);
+        (elements / TASK_ELEMENTS).min(most)
+    }
+
+    /// Whether work on so many elements may be shared between threads.
+    pub(crate) fn may_fork(self, elements: usize) -> bool {
+        cfg!(feature = "rayon") && self.tasks(elements) > 1
+    }
+
+    /// Runs `task` on the rows of `work`, in as many contiguous ranges as `elements` are worth.
+    pub(crate) fn run<W: Split>(self, work: W, elements: usize, task: impl Fn(W) + Sync) {
+        let worth = self.tasks(elements).min(work.rows());
         if worth <= 1 {
             return task(work);
         }

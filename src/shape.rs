@@ -75,6 +75,11 @@ pub(crate) fn check_length(arg: &'static str, got: usize, expected: usize) -> Re
     if got == expected { Ok(()) } else { Err(Error::Length { arg, expected, got }) }
 }
 
+/// Refuses a slice that is shorter.
+pub(crate) fn check_at_least(arg: &'static str, got: usize, expected: usize) -> Result<(), Error> {
+    if got >= expected { Ok(()) } else { Err(Error::Length { arg, expected, got }) }
+}
+
 /// Like [`check_length`]; an absent slice has every length.
 pub(crate) fn check_optional<T>(
     arg: &'static str,

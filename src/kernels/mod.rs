@@ -5,8 +5,11 @@
 //! of each backend; what a backend may choose is how many rows it takes at a time, never the order of
 //! operations of one row.
 
+pub(crate) mod batch;
+pub(crate) mod columns;
 pub(crate) mod moments;
 pub(crate) mod normalize;
+pub(crate) mod normalize_columns;
 pub(crate) mod welford;
 
 /// Work on rows that can be cut between any two of them, for parallel tasks.

@@ -51,7 +51,7 @@ const TERMS: usize = 8;
 
 /// Below this mean square, squares have left the f32 range or come near its end (2^-126), where they
 /// lose digits.
-const SMALLEST_MEAN_SQUARE: f64 = 1.0 / (1_u128 << 70) as f64;
+pub(crate) const SMALLEST_MEAN_SQUARE: f64 = 1.0 / (1_u128 << 70) as f64;
 
 /// K, S and Q of `R` blocks.
 struct Sums<E, const R: usize> {
@@ -167,8 +167,8 @@ fn is_constant<S: Simd>(token: S, x: &[f32]) -> bool {
     let first = S::F32::splat(token, x[0]);
     let (vectors, tail) = x.as_chunks::<LANES>();
     x[0].is_finite()
-        && vectors.iter().all(|vector| S::F32::load(token, vector).all_equal(first))
-        && S::F32::load_partial(token, tail, x[0]).all_equal(first)
+        && vectors.iter().all(|vector| S::F32::load(token, vector).equal(first) == u16::MAX)
+        && S::F32::load_partial(token, tail, x[0]).equal(first) == u16::MAX
 }
 
 /// A statistic that blocks have and that merges into that of a row.
@@ -207,8 +207,8 @@ impl BlockStatistic for Moments {
 }
 
 /// The moments of a block that f32 cannot do.
-struct MomentsInF64<'a> {
-    x: &'a [f32],
+pub(crate) struct MomentsInF64<'a> {
+    pub(crate) x: &'a [f32],
 }
 
 impl Kernel for MomentsInF64<'_> {

@@ -34,7 +34,7 @@ use crate::simd::{Float, Group, Kernel, LANES, Real, Simd, Span};
 /// rstd, |mean| and |mean * rstd| up to this, and rstd down to its inverse, are f32's business: then
 /// x - hi, lo * rstd and their products cannot overflow unless `x_hat` does, and nothing that counts
 /// underflows.
-const LARGEST: f64 = (1_u128 << 100) as f64;
+pub(crate) const LARGEST: f64 = (1_u128 << 100) as f64;
 
 /// Mean and 1 / sqrt(var + eps) of a row. Mean is 0 where the operation does not centre.
 #[derive(Clone, Copy)]

@@ -38,8 +38,8 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// 16 lanes of f32.
     type F32: Float<Token = Self, Elem = f32>;
-    /// 16 lanes of f64, for the blocks that f32 cannot hold.
-    type F64: Float<Token = Self, Elem = f64>;
+    /// 16 lanes of f64: for the statistics of columns, and for what f32 cannot hold.
+    type F64: Double<Token = Self, Elem = f64, Single = Self::F32>;
 
     /// How many rows a kernel works on at a time. It changes no bit, only how much is in flight;
     /// each backend says what it measured.
@@ -120,6 +120,13 @@ pub(crate) trait Float:
     /// Writes sixteen elements, each rounded once where lanes are f64.
     fn store(self, y: &mut [MaybeUninit<f32>; LANES]);
 
+    /// The same to memory that is initialised.
+    #[inline(always)]
+    fn store_init(self, y: &mut [f32; LANES]) {
+        // SAFETY: the types have one layout, and `store` writes nothing but initialised lanes.
+        self.store(unsafe { &mut *core::ptr::from_mut(y).cast() });
+    }
+
     /// Writes the first `y.len()` lanes and nothing beyond `y`.
     ///
     /// # Panics
@@ -137,8 +144,35 @@ pub(crate) trait Float:
     /// their reductions can share shuffles.
     fn sums<const N: usize>(vectors: [Self; N]) -> [f64; N];
 
-    /// Whether every lane compares equal (`==`: NaN never, `-0.0` and `0.0` do).
-    fn all_equal(self, other: Self) -> bool;
+    /// A bit for each lane that compares equal (`==`: NaN never, `-0.0` and `0.0` do), lane 0 lowest.
+    fn equal(self, other: Self) -> u16;
+}
+
+/// What f64 lanes have beyond [`Float`].
+pub(crate) trait Double: Float<Elem = f64> {
+    /// The vector of as many f32 lanes.
+    type Single: Float<Token = Self::Token, Elem = f32>;
+
+    /// The same lanes as f64.
+    fn widen(x: Self::Single) -> Self;
+
+    /// The same lanes, each rounded to f32.
+    fn narrow(self) -> Self::Single;
+
+    /// Sixteen elements.
+    fn load_f64(token: Self::Token, x: &[f64; LANES]) -> Self;
+
+    /// Writes sixteen elements.
+    fn store_f64(self, y: &mut [f64; LANES]);
+
+    /// `self / divisor`, rounded once.
+    fn div(self, divisor: Self) -> Self;
+
+    /// The square root, rounded once.
+    fn sqrt(self) -> Self;
+
+    /// A bit for each lane that is less than or equal to that of `other`; NaN never is.
+    fn less_or_equal(self, other: Self) -> u16;
 }
 
 /// Asks for a cache line to be brought to L1. A hint: any address is allowed.

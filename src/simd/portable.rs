@@ -7,7 +7,7 @@
 use core::mem::MaybeUninit;
 use core::ops::{Add, Mul, Sub};
 
-use super::{Float, Kernel, LANES, Simd, features};
+use super::{Double, Float, Kernel, LANES, Simd, features};
 
 /// The token of the portable backend. Every CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +122,16 @@ impl Float for F32 {
     }
 
     #[inline(always)]
-    fn all_equal(self, other: Self) -> bool {
-        self.0 == other.0
+    fn equal(self, other: Self) -> u16 {
+        let (a, b) = (self.0.to_array(), other.0.to_array());
+        bits(|i| a[i] == b[i])
     }
+}
+
+/// A bit for each lane of which the predicate holds.
+#[inline(always)]
+fn bits(holds: impl Fn(usize) -> bool) -> u16 {
+    (0..LANES).fold(0, |bits, i| bits | u16::from(holds(i)) << i)
 }
 
 /// Sixteen lanes of f64.
@@ -196,7 +203,48 @@ impl Float for F64 {
     }
 
     #[inline(always)]
-    fn all_equal(self, other: Self) -> bool {
-        self.0 == other.0
+    fn equal(self, other: Self) -> u16 {
+        let (a, b) = (self.to_array(), other.to_array());
+        bits(|i| a[i] == b[i])
+    }
+}
+
+impl Double for F64 {
+    type Single = F32;
+
+    #[inline(always)]
+    fn widen(x: F32) -> Self {
+        Self::new(x.0.to_array().map(f64::from))
+    }
+
+    #[inline(always)]
+    fn narrow(self) -> F32 {
+        F32(wide::f32x16::new(self.to_array().map(|lane| lane as f32)))
+    }
+
+    #[inline(always)]
+    fn load_f64(_: Portable, x: &[f64; LANES]) -> Self {
+        Self::new(*x)
+    }
+
+    #[inline(always)]
+    fn store_f64(self, y: &mut [f64; LANES]) {
+        *y = self.to_array();
+    }
+
+    #[inline(always)]
+    fn div(self, divisor: Self) -> Self {
+        Self([self.0[0] / divisor.0[0], self.0[1] / divisor.0[1]])
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.map(wide::f64x8::sqrt))
+    }
+
+    #[inline(always)]
+    fn less_or_equal(self, other: Self) -> u16 {
+        let (a, b) = (self.to_array(), other.to_array());
+        bits(|i| a[i] <= b[i])
     }
 }

@@ -51,6 +51,13 @@ impl<'a> Span<'a> {
         self.len
     }
 
+    /// The elements of x.
+    pub(crate) fn src(&self) -> &[f32] {
+        // SAFETY: `src` is valid for reads of `len` elements, and while the result lives this span is
+        // borrowed, so that nothing is written.
+        unsafe { slice::from_raw_parts(self.src, self.len) }
+    }
+
     /// The elements before `at`, and the others.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         assert!(at <= self.len, "a span of {} elements has none at {at}", self.len);

@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 use core::ops::{Add, Mul, Sub};
 
 use crate::simd::features::{avx2_features, backend_features};
-use crate::simd::{Float, Kernel, LANES, Simd};
+use crate::simd::{Double, Float, Kernel, LANES, Simd};
 
 /// Proof that the CPU has the features of this backend: only `detect` makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,37 +93,7 @@ lanewise!(
     Mul mul _mm256_mul_ps _mm256_mul_pd
 );
 
-impl F32 {
-    /// The same lanes as f64.
-    #[inline(always)]
-    fn widen(self) -> F64 {
-        let [a, b] = self.0;
-        with_token!(
-            self.1,
-            F64(
-                [
-                    _mm256_cvtps_pd(_mm256_castps256_ps128(a)),
-                    _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(a)),
-                    _mm256_cvtps_pd(_mm256_castps256_ps128(b)),
-                    _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(b)),
-                ],
-                self.1
-            )
-        )
-    }
-}
-
 impl F64 {
-    /// The same lanes rounded to f32.
-    #[inline(always)]
-    fn narrow(self) -> F32 {
-        let [a, b, c, d] = self.0;
-        with_token!(self.1, {
-            let low = _mm256_set_m128(_mm256_cvtpd_ps(b), _mm256_cvtpd_ps(a));
-            F32([low, _mm256_set_m128(_mm256_cvtpd_ps(d), _mm256_cvtpd_ps(c))], self.1)
-        })
-    }
-
     /// The steps 8 and 4 of a sum by halving.
     #[inline(always)]
     fn halve(self) -> __m256d {
@@ -269,20 +239,20 @@ impl Float for F32 {
     #[inline(always)]
     fn sums<const N: usize>(vectors: [Self; N]) -> [f64; N] {
         let token = vectors[0].1;
-        let mut halved = [vectors[0].widen().halve(); N];
+        let mut halved = [F64::widen(vectors[0]).halve(); N];
         for i in 1..N {
-            halved[i] = vectors[i].widen().halve();
+            halved[i] = F64::widen(vectors[i]).halve();
         }
         sums_halved(token, halved)
     }
 
     #[inline(always)]
-    fn all_equal(self, other: Self) -> bool {
+    fn equal(self, other: Self) -> u16 {
         let (a, b) = (self.0, other.0);
         with_token!(self.1, {
-            let low = _mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]);
-            let both = _mm256_and_ps(low, _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1]));
-            _mm256_movemask_ps(both) == 0xff
+            let low = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]));
+            let high = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1]));
+            (low | high << 8) as u16
         })
     }
 }
@@ -298,14 +268,14 @@ impl Float for F64 {
 
     #[inline(always)]
     fn load(token: Avx2, x: &[f32; LANES]) -> Self {
-        F32::load(token, x).widen()
+        Self::widen(F32::load(token, x))
     }
 
     #[inline(always)]
     fn load_partial(token: Avx2, x: &[f32], fill: f64) -> Self {
         assert!(x.len() <= LANES, "a partial vector has at most {LANES} lanes");
         let len = x.len() as f64;
-        let x = F32::load_partial(token, x, 0.0).widen().0;
+        let x = Self::widen(F32::load_partial(token, x, 0.0)).0;
         Self(
             [
                 pad(token, x[0], 0, len, fill),
@@ -353,14 +323,90 @@ impl Float for F64 {
     }
 
     #[inline(always)]
-    fn all_equal(self, other: Self) -> bool {
-        let (a, b) = (self.0, other.0);
+    fn equal(self, other: Self) -> u16 {
+        compare::<_CMP_EQ_OQ>(self, other)
+    }
+}
+
+/// A bit for each lane of which the predicate holds.
+#[inline(always)]
+fn compare<const PREDICATE: i32>(a: F64, b: F64) -> u16 {
+    let mut bits = 0;
+    for i in 0..4 {
+        let lanes =
+            with_token!(a.1, _mm256_movemask_pd(_mm256_cmp_pd::<PREDICATE>(a.0[i], b.0[i])));
+        bits |= lanes << (4 * i);
+    }
+    bits as u16
+}
+
+impl Double for F64 {
+    type Single = F32;
+
+    #[inline(always)]
+    fn widen(x: F32) -> Self {
+        let [a, b] = x.0;
+        with_token!(
+            x.1,
+            Self(
+                [
+                    _mm256_cvtps_pd(_mm256_castps256_ps128(a)),
+                    _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(a)),
+                    _mm256_cvtps_pd(_mm256_castps256_ps128(b)),
+                    _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(b)),
+                ],
+                x.1
+            )
+        )
+    }
+
+    #[inline(always)]
+    fn narrow(self) -> F32 {
+        let [a, b, c, d] = self.0;
         with_token!(self.1, {
-            let mut equal = _mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]);
-            for i in 1..4 {
-                equal = _mm256_and_pd(equal, _mm256_cmp_pd::<_CMP_EQ_OQ>(a[i], b[i]));
-            }
-            _mm256_movemask_pd(equal) == 0xf
+            let low = _mm256_set_m128(_mm256_cvtpd_ps(b), _mm256_cvtpd_ps(a));
+            F32([low, _mm256_set_m128(_mm256_cvtpd_ps(d), _mm256_cvtpd_ps(c))], self.1)
         })
+    }
+
+    #[inline(always)]
+    fn load_f64(token: Avx2, x: &[f64; LANES]) -> Self {
+        let (quarters, _) = x.as_chunks::<4>();
+        let mut lanes = Self::splat(token, 0.0);
+        for i in 0..4 {
+            // SAFETY: the token proves the instruction; each quarter of `x` is 4 readable elements.
+            lanes.0[i] = unsafe { _mm256_loadu_pd(quarters[i].as_ptr()) };
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn store_f64(self, y: &mut [f64; LANES]) {
+        let (quarters, _) = y.as_chunks_mut::<4>();
+        for i in 0..4 {
+            // SAFETY: the token proves the instruction; each quarter of `y` is 4 writable elements.
+            unsafe { _mm256_storeu_pd(quarters[i].as_mut_ptr(), self.0[i]) };
+        }
+    }
+
+    #[inline(always)]
+    fn div(mut self, divisor: Self) -> Self {
+        for i in 0..4 {
+            self.0[i] = with_token!(self.1, _mm256_div_pd(self.0[i], divisor.0[i]));
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn sqrt(mut self) -> Self {
+        for i in 0..4 {
+            self.0[i] = with_token!(self.1, _mm256_sqrt_pd(self.0[i]));
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn less_or_equal(self, other: Self) -> u16 {
+        compare::<_CMP_LE_OQ>(self, other)
     }
 }

@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 use core::ops::{Add, Mul, Sub};
 
 use crate::simd::features::{avx512_features, backend_features};
-use crate::simd::{Float, Kernel, LANES, Simd};
+use crate::simd::{Double, Float, Kernel, LANES, Simd};
 
 /// Proof that the CPU has the features of this backend: only `detect` makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,25 +85,7 @@ lanewise!(
     Mul mul _mm512_mul_ps _mm512_mul_pd
 );
 
-impl F32 {
-    /// The same lanes as f64.
-    #[inline(always)]
-    fn widen(self) -> F64 {
-        let low = with_token!(self.1, _mm512_cvtps_pd(_mm512_castps512_ps256(self.0)));
-        let high = with_token!(self.1, _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(self.0)));
-        F64(low, high, self.1)
-    }
-}
-
 impl F64 {
-    /// The same lanes rounded to f32.
-    #[inline(always)]
-    fn narrow(self) -> F32 {
-        let low = with_token!(self.2, _mm512_castps256_ps512(_mm512_cvtpd_ps(self.0)));
-        let high = with_token!(self.2, _mm512_cvtpd_ps(self.1));
-        F32(with_token!(self.2, _mm512_insertf32x8::<1>(low, high)), self.2)
-    }
-
     /// Lane `i` plus lane `i + 8`: the first step of a sum by halving.
     #[inline(always)]
     fn halve(self) -> __m512d {
@@ -236,16 +218,16 @@ impl Float for F32 {
     #[inline(always)]
     fn sums<const N: usize>(vectors: [Self; N]) -> [f64; N] {
         let token = vectors[0].1;
-        let mut halved = [vectors[0].widen().halve(); N];
+        let mut halved = [F64::widen(vectors[0]).halve(); N];
         for i in 1..N {
-            halved[i] = vectors[i].widen().halve();
+            halved[i] = F64::widen(vectors[i]).halve();
         }
         sums_halved(token, halved)
     }
 
     #[inline(always)]
-    fn all_equal(self, other: Self) -> bool {
-        with_token!(self.1, _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0)) == u16::MAX
+    fn equal(self, other: Self) -> u16 {
+        with_token!(self.1, _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0))
     }
 }
 
@@ -261,13 +243,13 @@ impl Float for F64 {
 
     #[inline(always)]
     fn load(token: Avx512, x: &[f32; LANES]) -> Self {
-        F32::load(token, x).widen()
+        Self::widen(F32::load(token, x))
     }
 
     #[inline(always)]
     fn load_partial(token: Avx512, x: &[f32], fill: f64) -> Self {
         let mask = first_lanes(x.len());
-        let x = F32::load_partial(token, x, 0.0).widen();
+        let x = Self::widen(F32::load_partial(token, x, 0.0));
         with_token!(token, {
             let fill = _mm512_set1_pd(fill);
             let low = _mm512_mask_blend_pd(mask as __mmask8, fill, x.0);
@@ -308,10 +290,69 @@ impl Float for F64 {
     }
 
     #[inline(always)]
-    fn all_equal(self, other: Self) -> bool {
-        with_token!(self.2, {
-            let low = _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0, other.0);
-            low & _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.1, other.1) == u8::MAX
-        })
+    fn equal(self, other: Self) -> u16 {
+        compare::<_CMP_EQ_OQ>(self, other)
+    }
+}
+
+/// A bit for each lane of which the predicate holds.
+#[inline(always)]
+fn compare<const PREDICATE: i32>(a: F64, b: F64) -> u16 {
+    let low = with_token!(a.2, _mm512_cmp_pd_mask::<PREDICATE>(a.0, b.0));
+    let high = with_token!(a.2, _mm512_cmp_pd_mask::<PREDICATE>(a.1, b.1));
+    u16::from_le_bytes([low, high])
+}
+
+impl Double for F64 {
+    type Single = F32;
+
+    #[inline(always)]
+    fn widen(x: F32) -> Self {
+        let low = with_token!(x.1, _mm512_cvtps_pd(_mm512_castps512_ps256(x.0)));
+        let high = with_token!(x.1, _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(x.0)));
+        Self(low, high, x.1)
+    }
+
+    #[inline(always)]
+    fn narrow(self) -> F32 {
+        let low = with_token!(self.2, _mm512_castps256_ps512(_mm512_cvtpd_ps(self.0)));
+        let high = with_token!(self.2, _mm512_cvtpd_ps(self.1));
+        F32(with_token!(self.2, _mm512_insertf32x8::<1>(low, high)), self.2)
+    }
+
+    #[inline(always)]
+    fn load_f64(token: Avx512, x: &[f64; LANES]) -> Self {
+        let (halves, _) = x.as_chunks::<8>();
+        // SAFETY: the token proves the instruction; each half of `x` is 8 readable elements.
+        let [low, high] =
+            unsafe { [_mm512_loadu_pd(halves[0].as_ptr()), _mm512_loadu_pd(halves[1].as_ptr())] };
+        Self(low, high, token)
+    }
+
+    #[inline(always)]
+    fn store_f64(self, y: &mut [f64; LANES]) {
+        let (halves, _) = y.as_chunks_mut::<8>();
+        // SAFETY: the token proves the instruction; each half of `y` is 8 writable elements.
+        unsafe {
+            _mm512_storeu_pd(halves[0].as_mut_ptr(), self.0);
+            _mm512_storeu_pd(halves[1].as_mut_ptr(), self.1);
+        }
+    }
+
+    #[inline(always)]
+    fn div(self, divisor: Self) -> Self {
+        let low = with_token!(self.2, _mm512_div_pd(self.0, divisor.0));
+        Self(low, with_token!(self.2, _mm512_div_pd(self.1, divisor.1)), self.2)
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        let low = with_token!(self.2, _mm512_sqrt_pd(self.0));
+        Self(low, with_token!(self.2, _mm512_sqrt_pd(self.1)), self.2)
+    }
+
+    #[inline(always)]
+    fn less_or_equal(self, other: Self) -> u16 {
+        compare::<_CMP_LE_OQ>(self, other)
     }
 }

@@ -1,0 +1,415 @@
+//! BatchNorm: every column normalised by the mean and variance of the batch, or by running ones.
+
+use core::mem::MaybeUninit;
+
+use crate::column_moments::{column_statistics, scratch_len};
+use crate::execution::{Execution, execution_setters};
+use crate::kernels::batch::{Statistics, Update, update_running};
+use crate::kernels::normalize_columns::{Given, Running};
+use crate::normalize_scale_shift::normalize_columns;
+use crate::shape::{check_at_least, check_eps, check_length, check_optional};
+use crate::simd::{Span, write_whole};
+use crate::{Error, Rows};
+
+/// Batch normalisation of a matrix `[rows, channels]` (Ioffe and Szegedy, 2015, arXiv 1502.03167).
+///
+/// With channels last, `[batch, height, width, channels]` is `[batch * height * width, channels]`. For every
+/// row r and channel c:
+///
+/// ```text
+/// y[r, c] = gamma[c] * (x[r, c] - mean[c]) / sqrt(var[c] + eps) + beta[c]
+/// ```
+///
+/// In training, mean and var are those of the channel in this batch (the population variance, always), and the
+/// running statistics move towards them; in inference they are the running statistics.
+///
+/// # Momentum
+///
+/// Libraries disagree on what momentum multiplies. The default is that of Keras and ONNX, with the
+/// population variance; PyTorch's rule, and its unbiased running variance, are a setter each:
+///
+/// | setter | rule |
+/// |---|---|
+/// | [`with_momentum(m)`](Self::with_momentum), default 0.9 | `running = m * running + (1 - m) * batch` |
+/// | [`with_pytorch_momentum(m)`](Self::with_pytorch_momentum) | `running = (1 - m) * running + m * batch` |
+/// | [`with_cumulative_average(k)`](Self::with_cumulative_average) | `running += (batch - running) / (k + 1)`, k batches before this one |
+/// | [`with_unbiased_running_var`](Self::with_unbiased_running_var) | the batch's variance in these is M2 / (n - 1) |
+///
+/// # Promises
+///
+/// * **Accuracy**: relative error of the variance at most 1e-6; with `x_hat = (x - mean) * rstd`, error of y
+///   at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|)`, for every finite input. Inference is exact for the f32
+///   running statistics it is given, up to that bound.
+/// * **Cost**: training reads x twice and writes y once, inference reads it once; training needs
+///   [`scratch_len`](Self::scratch_len) numbers of scratch. Nothing else is allocated on a single thread.
+/// * **Determinism**: the same bits for every thread count, alignment, in place or not, and on every
+///   backend that [fuses multiply-adds](crate::Backend::is_fused); channels are independent of each other.
+/// * **Special values**: a constant channel gives beta (`==`). Where var + eps = 0, rstd is taken as 0. A NaN or infinity
+///   makes its own channel NaN in training (and its running statistics with it), its own element in inference.
+///
+/// # Example
+///
+/// ```
+/// use evenkeel::{BatchNorm, Rows, RunningStatistics};
+///
+/// let batch_norm = BatchNorm::new().with_eps(0.0);
+/// let (x, rows) = ([1.0, 10.0, 3.0, 30.0], Rows::new(2, 2)?);
+/// let (mut y, mut mean, mut rstd) = ([0.0; 4], [0.0; 2], [0.0; 2]);
+/// let (mut running_mean, mut running_var) = ([0.0; 2], [1.0; 2]);
+/// let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
+/// batch_norm.forward_training(&x, None, None, rows, &mut y, &mut mean, &mut rstd, Some(running))?;
+/// assert_eq!(y, [-1.0, -1.0, 1.0, 1.0]);
+/// assert_eq!((mean, rstd), ([2.0, 20.0], [1.0, 0.1]));
+/// assert_eq!(running_mean, [0.2, 2.0]);
+///
+/// batch_norm.forward_inference(&x, &running_mean, &running_var, None, None, rows, &mut y)?;
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNorm {
+    eps: f64,
+    update: Update,
+    unbiased: bool,
+    execution: Execution,
+}
+
+/// The running mean and variance of every channel, which training updates.
+#[derive(Debug)]
+pub struct RunningStatistics<'a> {
+    /// The running mean; start with 0.
+    pub mean: &'a mut [f32],
+    /// The running variance, at least 0; start with 1.
+    pub var: &'a mut [f32],
+}
+
+impl Default for BatchNorm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BatchNorm {
+    /// eps = 1e-5, momentum 0.9 (`running = 0.9 * running + 0.1 * batch`), population variance, on the
+    /// detected backend, with automatic parallelism.
+    #[must_use]
+    pub const fn new() -> Self {
+        let update = Update::Keep(0.9);
+        Self { eps: 1e-5, update, unbiased: false, execution: Execution::DEFAULT }
+    }
+
+    /// Adds `eps` to the variance, under the root; finite and at least 0 (checked by the calls).
+    #[must_use]
+    pub const fn with_eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// `running = momentum * running + (1 - momentum) * batch`: the rule of Keras and ONNX. From 0 to 1.
+    #[must_use]
+    pub const fn with_momentum(mut self, momentum: f64) -> Self {
+        self.update = Update::Keep(momentum);
+        self
+    }
+
+    /// `running = (1 - momentum) * running + momentum * batch`: PyTorch's rule, whose default is 0.1. From
+    /// 0 to 1.
+    #[must_use]
+    pub const fn with_pytorch_momentum(mut self, momentum: f64) -> Self {
+        self.update = Update::Take(momentum);
+        self
+    }
+
+    /// `running += (batch - running) / (batches + 1)`: the mean of this batch and `batches` earlier
+    /// ones, PyTorch's rule for `momentum=None` (whose `num_batches_tracked` before the call `batches` is).
+    #[must_use]
+    pub const fn with_cumulative_average(mut self, batches: u64) -> Self {
+        self.update = Update::Cumulative(batches);
+        self
+    }
+
+    /// Whether the running variance follows the unbiased variance of the batch, M2 / (n - 1), as
+    /// PyTorch's does, instead of M2 / n. A batch of one row is an error then.
+    #[must_use]
+    pub const fn with_unbiased_running_var(mut self, unbiased: bool) -> Self {
+        self.unbiased = unbiased;
+        self
+    }
+
+    execution_setters!();
+
+    /// How much scratch the training methods `_with_scratch` need: about
+    /// `2 * channels * log2(rows / 64)` numbers on one thread.
+    #[must_use]
+    pub fn scratch_len(&self, rows: Rows) -> usize {
+        scratch_len(self.execution, rows)
+    }
+
+    /// Normalises `x` by the statistics of the batch: reads `x`, writes `y`, and writes `mean` and
+    /// `rstd = 1 / sqrt(var + eps)` of every channel; updates the running statistics if there are any. Allocates
+    /// the scratch.
+    ///
+    /// A batch of no rows is fine and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if eps is negative or not finite, the momentum not from 0 to 1, or a running variance
+    /// negative; [`Error::Length`] if `x` or `y` is not `rows.elements()` long, or another slice not
+    /// `rows.cols()`; [`Error::TooFewRows`] if the running variance is to be unbiased and there is one row.
+    /// Nothing is written then.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_training(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+    ) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.train(Span::new(x, y), gamma, beta, rows, mean, rstd, running, None)
+    }
+
+    /// As [`forward_training`](Self::forward_training), with scratch of at least
+    /// [`scratch_len`](Self::scratch_len) numbers. Allocates nothing on a single thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_training`](Self::forward_training); [`Error::Length`] if `scratch` is too short.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_training_with_scratch(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+        scratch: &mut [f64],
+    ) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.train(Span::new(x, y), gamma, beta, rows, mean, rstd, running, Some(scratch))
+    }
+
+    /// As [`forward_training`](Self::forward_training); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_training`](Self::forward_training).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_training_in_place(
+        &self,
+        x: &mut [f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.train(Span::in_place(x), gamma, beta, rows, mean, rstd, running, None)
+    }
+
+    /// As [`forward_training_in_place`](Self::forward_training_in_place), with scratch of at least
+    /// [`scratch_len`](Self::scratch_len) numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_training_with_scratch`](Self::forward_training_with_scratch).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_training_in_place_with_scratch(
+        &self,
+        x: &mut [f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+        scratch: &mut [f64],
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.train(Span::in_place(x), gamma, beta, rows, mean, rstd, running, Some(scratch))
+    }
+
+    /// As [`forward_training_with_scratch`](Self::forward_training_with_scratch); initialises `y` and
+    /// returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_training_with_scratch`](Self::forward_training_with_scratch).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_training_uninit<'y>(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+        scratch: &mut [f64],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| {
+            self.train(io, gamma, beta, rows, mean, rstd, running, Some(scratch))
+        })
+    }
+
+    /// Normalises `x` by running statistics: reads `x`, writes `y`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if eps is negative or not finite, or a running variance negative; [`Error::Length`]
+    /// if `x` or `y` is not `rows.elements()` long, or another slice not `rows.cols()`. Nothing is
+    /// written then.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_inference(
+        &self,
+        x: &[f32],
+        running_mean: &[f32],
+        running_var: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+    ) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.infer(Span::new(x, y), running_mean, running_var, gamma, beta, rows)
+    }
+
+    /// As [`forward_inference`](Self::forward_inference); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_inference`](Self::forward_inference).
+    pub fn forward_inference_in_place(
+        &self,
+        x: &mut [f32],
+        running_mean: &[f32],
+        running_var: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.infer(Span::in_place(x), running_mean, running_var, gamma, beta, rows)
+    }
+
+    /// As [`forward_inference`](Self::forward_inference); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_inference`](Self::forward_inference).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_inference_uninit<'y>(
+        &self,
+        x: &[f32],
+        running_mean: &[f32],
+        running_var: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.infer(io, running_mean, running_var, gamma, beta, rows))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    fn train(
+        &self,
+        io: Span<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+        scratch: Option<&mut [f64]>,
+    ) -> Result<(), Error> {
+        let channels = rows.cols();
+        check_eps(self.eps)?;
+        self.check_momentum()?;
+        check_optional("gamma", gamma, channels)?;
+        check_optional("beta", beta, channels)?;
+        check_length("mean", mean.len(), channels)?;
+        check_length("rstd", rstd.len(), channels)?;
+        if let Some(running) = &running {
+            check_running(running.mean, running.var, channels)?;
+            if self.unbiased && rows.rows() == 1 {
+                let arg = "unbiased variance";
+                return Err(Error::TooFewRows { arg, expected: 2, got: 1 });
+            }
+        }
+        let needed = self.scratch_len(rows);
+        if let Some(scratch) = &scratch {
+            check_at_least("scratch", scratch.len(), needed)?;
+        }
+        if rows.elements() == 0 {
+            return Ok(());
+        }
+
+        let mut allocated = Vec::new();
+        let scratch = scratch.unwrap_or_else(|| {
+            allocated.resize(needed, 0.0);
+            &mut allocated
+        });
+        let (means, m2s) = column_statistics(self.execution, io.src(), rows, scratch);
+        let n = rows.rows();
+        self.execution.run_here(Statistics { rows: n, eps: self.eps, means, m2s, mean, rstd });
+        normalize_columns(self.execution, io, Given { mean, rstd }, gamma, beta, rows);
+        if let Some(RunningStatistics { mean, var }) = running {
+            let divisor = if self.unbiased { n - 1 } else { n } as f64;
+            update_running(self.update, divisor, (means, m2s), (mean, var));
+        }
+        Ok(())
+    }
+
+    fn infer(
+        &self,
+        io: Span<'_>,
+        running_mean: &[f32],
+        running_var: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        check_eps(self.eps)?;
+        check_optional("gamma", gamma, rows.cols())?;
+        check_optional("beta", beta, rows.cols())?;
+        check_running(running_mean, running_var, rows.cols())?;
+        let source = Running { mean: running_mean, var: running_var, eps: self.eps };
+        normalize_columns(self.execution, io, source, gamma, beta, rows);
+        Ok(())
+    }
+
+    fn check_momentum(&self) -> Result<(), Error> {
+        match self.update {
+            Update::Keep(m) | Update::Take(m) if !(0.0..=1.0).contains(&m) => {
+                Err(Error::Parameter { arg: "momentum", expected: "a number from 0 to 1", got: m })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses running statistics of another length, and negative variances.
+fn check_running(mean: &[f32], var: &[f32], channels: usize) -> Result<(), Error> {
+    check_length("running_mean", mean.len(), channels)?;
+    check_length("running_var", var.len(), channels)?;
+    match var.iter().find(|&&var| var < 0.0) {
+        Some(&var) => Err(Error::Parameter {
+            arg: "running_var",
+            expected: "numbers of at least 0",
+            got: f64::from(var),
+        }),
+        None => Ok(()),
+    }
+}

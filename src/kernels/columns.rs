@@ -1,0 +1,427 @@
+//! Mean and variance of columns: one pass over memory.
+//!
+//! The plain algorithm, for a block of n rows and a shift K for each column:
+//!
+//! ```text
+//! for row in block: for each column c: d = row[c] - K[c];  S[c] += d;  Q[c] += d * d
+//! for each column c: mean[c] = K[c] + S[c] / n;  M2[c] = Q[c] - S[c]^2 / n
+//! ```
+//!
+//! What makes it exact and fast is what does it for rows (`kernels/moments.rs`), turned by a quarter:
+//!
+//! * **Blocks** of [`BLOCK_ROWS`] rows that know nothing of each other, merged in f64 in the tree that splits at the
+//!   largest power of two below the number of blocks. A power of two of blocks, aligned, is a subtree,
+//!   so chunks of rows can be done by different threads.
+//! * **The pilot** K is the mean of the block's first [`STEP`] rows.
+//! * **Two levels of sums**: [`STEP`] rows at a time are summed in registers, then added to S and Q in L1. Eight rows
+//!   are eight streams that the prefetchers can follow, and S and Q are loaded and stored once for
+//!   eight vectors of x.
+//! * **Panels** of [`PANEL`] columns keep K, S and Q (12 KB) in L1. A panel is a page wide, so wider rows
+//!   lose nothing to the prefetchers, which stop at pages.
+//! * **One test a block and 16 columns.** Columns that f32 cannot do (`kernels/moments.rs` has the test) are done again:
+//!   constant ones are recognised, the others gathered and done as rows are.
+//!
+//! No division is spent on merging: the row counts of both sides are the same for all columns, so the
+//! weights are two scalars.
+#![forbid(unsafe_code)]
+
+use super::Split;
+use super::moments::{MomentsInF64, SMALLEST_MEAN_SQUARE};
+use crate::simd::{Double, Float, Kernel, LANES, Simd};
+
+/// Rows of a block: 8 sums of 8 terms.
+pub(crate) const BLOCK_ROWS: usize = 64;
+
+/// Rows that are summed in registers, and that the shift is the mean of.
+const STEP: usize = 8;
+
+/// Columns that are worked on at a time.
+const PANEL: usize = 1024;
+
+/// Vectors of a panel.
+const PANEL_VECTORS: usize = PANEL / LANES;
+
+/// At most this many chunks of rows for threads to share: each has scratch of its own.
+const MOST_CHUNKS: usize = 16;
+
+/// Sixteen f64, one for each lane of a vector of columns.
+pub(crate) type Lanes64 = [f64; LANES];
+
+/// How the rows of a matrix are cut into chunks, and what scratch that takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunks {
+    /// Rows of every chunk but the last.
+    pub(crate) rows: usize,
+    /// Vectors of f64 of a chunk's scratch.
+    pub(crate) scratch: usize,
+    /// The number of chunks.
+    pub(crate) count: usize,
+}
+
+impl Chunks {
+    /// One chunk, or, to be shared, as many as there may be. Depends on the shape alone.
+    pub(crate) fn new(rows: usize, cols: usize, shared: bool) -> Self {
+        let blocks = rows.div_ceil(BLOCK_ROWS).max(1);
+        let most = if shared { MOST_CHUNKS } else { 1 };
+        let blocks_each = blocks.div_ceil(most).next_power_of_two();
+        let levels = blocks_each.min(blocks).ilog2() as usize + 1;
+        let rows = blocks_each.saturating_mul(BLOCK_ROWS);
+        let scratch = levels.saturating_mul(2).saturating_mul(cols.div_ceil(LANES));
+        Self { rows, scratch, count: blocks.div_ceil(blocks_each) }
+    }
+
+    /// Vectors of f64 of all chunks.
+    pub(crate) fn total_scratch(self) -> usize {
+        self.scratch.saturating_mul(self.count)
+    }
+}
+
+/// K, S and Q of a panel.
+struct Sums {
+    k: [[f32; LANES]; PANEL_VECTORS],
+    s: [[f32; LANES]; PANEL_VECTORS],
+    q: [[f32; LANES]; PANEL_VECTORS],
+}
+
+/// The vectors of a panel, from `first` up to `end`, of rows of `cols` elements.
+#[derive(Clone, Copy)]
+struct Panel {
+    cols: usize,
+    first: usize,
+    end: usize,
+}
+
+impl Panel {
+    /// The part of `row` that is full vectors of the panel.
+    #[inline(always)]
+    fn full<'a>(&self, row: &'a [f32]) -> &'a [[f32; LANES]] {
+        let full = self.cols / LANES;
+        &row.as_chunks::<LANES>().0[self.first..self.end.min(full)]
+    }
+}
+
+/// Columns `16 * vector` and up of a row: sixteen, or as many as there are.
+#[inline(always)]
+fn load_columns<V: Float>(token: V::Token, row: &[f32], vector: usize, fill: V::Elem) -> V {
+    let (vectors, tail) = row.as_chunks::<LANES>();
+    match vectors.get(vector) {
+        Some(vector) => V::load(token, vector),
+        None => V::load_partial(token, tail, fill),
+    }
+}
+
+/// Adds the first `count` of eight rows of a vector of columns. With `first`, K is made from them and S
+/// and Q begin.
+#[inline(always)]
+fn add_rows<S: Simd>(
+    token: S,
+    x: [S::F32; STEP],
+    count: usize,
+    first: bool,
+    sums: (&mut [f32; LANES], &mut [f32; LANES], &mut [f32; LANES]),
+) {
+    let (k_out, s_out, q_out) = sums;
+    let k = if first {
+        let sum = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
+        let k = if count == STEP {
+            sum * S::F32::splat(token, 1.0 / STEP as f32)
+        } else {
+            S::F64::widen(sum).div(S::F64::splat(token, count as f64)).narrow()
+        };
+        k.store_init(k_out);
+        k
+    } else {
+        S::F32::load(token, k_out)
+    };
+    let d = x[0] - k;
+    let (mut s, mut q) = (d, d * d);
+    for &x in &x[1..count] {
+        let d = x - k;
+        (s, q) = (s + d, d.mul_add(d, q));
+    }
+    if !first {
+        s = S::F32::load(token, s_out) + s;
+        q = S::F32::load(token, q_out) + q;
+    }
+    s.store_init(s_out);
+    q.store_init(q_out);
+}
+
+/// Adds eight rows, or fewer at the end of the matrix, of every column of a panel.
+#[inline(always)]
+fn add_step<S: Simd>(token: S, x: &[f32], panel: Panel, first: bool, sums: &mut Sums) {
+    let zero = S::F32::splat(token, 0.0);
+    let mut rows: [&[f32]; STEP] = [&[]; STEP];
+    let count = x.len() / panel.cols;
+    for r in 0..count {
+        rows[r] = &x[r * panel.cols..][..panel.cols];
+    }
+    let mut done = 0;
+    if count == STEP {
+        let width = panel.full(rows[0]).len();
+        let mut full: [&[[f32; LANES]]; STEP] = [&[]; STEP];
+        for r in 0..STEP {
+            full[r] = &panel.full(rows[r])[..width];
+        }
+        let (k, s, q) = (&mut sums.k[..width], &mut sums.s[..width], &mut sums.q[..width]);
+        for i in 0..width {
+            let mut x = [zero; STEP];
+            for r in 0..STEP {
+                x[r] = S::F32::load(token, &full[r][i]);
+            }
+            add_rows(token, x, STEP, first, (&mut k[i], &mut s[i], &mut q[i]));
+        }
+        done = width;
+    }
+    for i in done..panel.end - panel.first {
+        let mut x = [zero; STEP];
+        for r in 0..count {
+            x[r] = load_columns(token, rows[r], panel.first + i, 0.0);
+        }
+        add_rows(token, x, count, first, (&mut sums.k[i], &mut sums.s[i], &mut sums.q[i]));
+    }
+}
+
+/// The moments of the columns of one block of at most [`BLOCK_ROWS`] rows.
+#[inline(always)]
+fn block<S: Simd>(
+    token: S,
+    x: &[f32],
+    panel: Panel,
+    sums: &mut Sums,
+    mean: &mut [Lanes64],
+    m2: &mut [Lanes64],
+) {
+    let rows = x.len() / panel.cols;
+    for (i, step) in x.chunks(STEP * panel.cols).enumerate() {
+        if i == 0 {
+            add_step(token, step, panel, true, sums);
+        } else {
+            add_step(token, step, panel, false, sums);
+        }
+    }
+
+    let n = S::F64::splat(token, rows as f64);
+    let inverse = S::F64::splat(token, 1.0 / rows as f64);
+    let least = S::F64::splat(token, SMALLEST_MEAN_SQUARE * rows as f64);
+    let most = S::F64::splat(token, f64::MAX);
+    let half = S::F64::splat(token, 0.5);
+    for i in 0..panel.end - panel.first {
+        let k = S::F64::widen(S::F32::load(token, &sums.k[i]));
+        let s = S::F64::widen(S::F32::load(token, &sums.s[i]));
+        let q = S::F64::widen(S::F32::load(token, &sums.q[i]));
+        // For a power of two of rows, as all blocks but the last have, the product is the quotient.
+        let offset = if rows.is_power_of_two() { s * inverse } else { s.div(n) };
+        let square = s * offset;
+        (k + offset).store_f64(&mut mean[i]);
+        (q - square).store_f64(&mut m2[i]);
+        let good = square.less_or_equal(q * half) & least.less_or_equal(q) & q.less_or_equal(most);
+        let first = (panel.first + i) * LANES;
+        let bad = !good & lanes_below(panel.cols - first);
+        if bad != 0 {
+            let (mean, m2) = (&mut mean[i], &mut m2[i]);
+            token.outline(ColumnsInF64 { x, cols: panel.cols, first, bad, mean, m2 });
+        }
+    }
+}
+
+/// A bit for each lane that is a column, where `columns` are left.
+#[inline(always)]
+fn lanes_below(columns: usize) -> u16 {
+    if columns >= LANES { u16::MAX } else { (1 << columns) - 1 }
+}
+
+/// The moments of columns of a block that f32 cannot do.
+struct ColumnsInF64<'a> {
+    x: &'a [f32],
+    cols: usize,
+    /// The column of lane 0.
+    first: usize,
+    /// A bit for each lane whose column it is.
+    bad: u16,
+    mean: &'a mut Lanes64,
+    m2: &'a mut Lanes64,
+}
+
+impl Kernel for ColumnsInF64<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        let Self { x, cols, first, bad, mean, m2 } = self;
+        // Columns of zeros are common, and should not cost a pass in f64.
+        let vector = first / LANES;
+        let top: S::F32 = load_columns(token, &x[..cols], vector, 0.0);
+        let mut constant = bad;
+        for row in x.chunks_exact(cols) {
+            constant &= load_columns::<S::F32>(token, row, vector, 0.0).equal(top);
+        }
+        let mut column = [0.0; BLOCK_ROWS];
+        for lane in (0..LANES).filter(|lane| bad >> lane & 1 == 1) {
+            let head = x[first + lane];
+            if constant >> lane & 1 == 1 && head.is_finite() {
+                (mean[lane], m2[lane]) = (f64::from(head), 0.0);
+                continue;
+            }
+            let rows = x.chunks_exact(cols);
+            let count = rows.len();
+            for (element, row) in column.iter_mut().zip(rows) {
+                *element = row[first + lane];
+            }
+            let moments = MomentsInF64 { x: &column[..count] }.run(token);
+            (mean[lane], m2[lane]) = (moments.mean, moments.m2);
+        }
+    }
+}
+
+/// Merges the moments of `count.1` rows into those of `count.0` rows that come before them.
+#[inline(always)]
+fn merge<S: Simd>(
+    token: S,
+    count: (usize, usize),
+    (mean, m2): (&mut [Lanes64], &mut [Lanes64]),
+    (other_mean, other_m2): (&[Lanes64], &[Lanes64]),
+) {
+    let (a, b) = (count.0 as f64, count.1 as f64);
+    let n = a + b;
+    let mean_weight = S::F64::splat(token, b / n);
+    let m2_weight = S::F64::splat(token, a * b / n);
+    for i in 0..mean.len() {
+        let mean_a = S::F64::load_f64(token, &mean[i]);
+        let delta = S::F64::load_f64(token, &other_mean[i]) - mean_a;
+        let sum = S::F64::load_f64(token, &m2[i]) + S::F64::load_f64(token, &other_m2[i]);
+        delta.mul_add(mean_weight, mean_a).store_f64(&mut mean[i]);
+        (delta * delta).mul_add(m2_weight, sum).store_f64(&mut m2[i]);
+    }
+}
+
+/// The moments of the columns of a chunk of rows, which are left at the beginning of its scratch:
+/// `cols / 16`, rounded up, vectors of means, then as many of M2.
+struct Chunk<'a> {
+    x: &'a [f32],
+    cols: usize,
+    scratch: &'a mut [Lanes64],
+}
+
+impl Chunk<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&mut self, token: S) {
+        let (cols, vectors) = (self.cols, self.cols.div_ceil(LANES));
+        let zeros = [[0.0; LANES]; PANEL_VECTORS];
+        let mut sums = Sums { k: zeros, s: zeros, q: zeros };
+        let mut first = 0;
+        while first < vectors {
+            let end = vectors.min(first + PANEL_VECTORS);
+            let panel = Panel { cols, first, end };
+            let mut counts = [0; usize::BITS as usize];
+            let mut blocks = 0_usize;
+            for x in self.x.chunks(BLOCK_ROWS * cols) {
+                let mut depth = blocks.count_ones() as usize;
+                counts[depth] = x.len() / cols;
+                let (mean, m2) = self.scratch[2 * vectors * depth..].split_at_mut(vectors);
+                block(token, x, panel, &mut sums, &mut mean[first..end], &mut m2[first..end]);
+                for _ in 0..blocks.trailing_ones() {
+                    depth -= 1;
+                    self.merge_level(token, panel, vectors, &mut counts, depth);
+                }
+                blocks += 1;
+            }
+            for depth in (0..blocks.count_ones() as usize - 1).rev() {
+                self.merge_level(token, panel, vectors, &mut counts, depth);
+            }
+            first = end;
+        }
+    }
+
+    /// Merges level `depth + 1` into level `depth`.
+    #[inline(always)]
+    fn merge_level<S: Simd>(
+        &mut self,
+        token: S,
+        Panel { first, end, .. }: Panel,
+        vectors: usize,
+        counts: &mut [usize],
+        depth: usize,
+    ) {
+        let level = &mut self.scratch[2 * vectors * depth..][..4 * vectors];
+        let (left, right) = level.split_at_mut(2 * vectors);
+        let (mean, m2) = left.split_at_mut(vectors);
+        let (other_mean, other_m2) = right.split_at(vectors);
+        let left = (&mut mean[first..end], &mut m2[first..end]);
+        let right = (&other_mean[first..end], &other_m2[first..end]);
+        merge(token, (counts[depth], counts[depth + 1]), left, right);
+        counts[depth] += counts[depth + 1];
+    }
+}
+
+/// The moments of the columns of every chunk. Rows of the work are chunks, columns are at least one.
+pub(crate) struct ColumnChunks<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) cols: usize,
+    pub(crate) chunks: Chunks,
+    pub(crate) scratch: &'a mut [Lanes64],
+}
+
+impl Split for ColumnChunks<'_> {
+    fn rows(&self) -> usize {
+        self.scratch.len() / self.chunks.scratch
+    }
+
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let Self { x, cols, chunks, scratch } = self;
+        let (low_x, high_x) = x.split_at(at * chunks.rows * cols);
+        let (low, high) = scratch.split_at_mut(at * chunks.scratch);
+        (
+            Self { x: low_x, cols, chunks, scratch: low },
+            Self { x: high_x, cols, chunks, scratch: high },
+        )
+    }
+}
+
+impl Kernel for ColumnChunks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        let Self { x, cols, chunks, scratch } = self;
+        let rows = x.chunks(chunks.rows.saturating_mul(cols));
+        for (x, scratch) in rows.zip(scratch.chunks_exact_mut(chunks.scratch)) {
+            Chunk { x, cols, scratch }.run(token);
+        }
+    }
+}
+
+/// Merges the moments of all chunks into those of the first, in the tree of the blocks.
+pub(crate) struct MergeChunks<'a> {
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    pub(crate) chunks: Chunks,
+    pub(crate) scratch: &'a mut [Lanes64],
+}
+
+impl Kernel for MergeChunks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        let Self { rows, cols, chunks, scratch } = self;
+        let vectors = cols.div_ceil(LANES);
+        // Chunk i holds the moments of i's subtree: all chunks from i on, up to the next that has
+        // more trailing zeros. Merging pairs at distance 1, 2, 4 ... is the tree of the blocks.
+        let mut distance = 1;
+        while distance < chunks.count {
+            let mut left = 0;
+            while left + distance < chunks.count {
+                let right = left + distance;
+                let (low, high) = scratch.split_at_mut(right * chunks.scratch);
+                let (mean, m2) = low[left * chunks.scratch..].split_at_mut(vectors);
+                let (other_mean, other_m2) = high[..2 * vectors].split_at(vectors);
+                let end = rows.min((right + distance).saturating_mul(chunks.rows));
+                let count = (distance * chunks.rows, end - right * chunks.rows);
+                merge(token, count, (mean, &mut m2[..vectors]), (other_mean, other_m2));
+                left += 2 * distance;
+            }
+            distance *= 2;
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Normalise, scale and shift columns: BatchNorm's second half, and its inference.
+//!
+//! The plain algorithm, for every row x of y:
+//!
+//! ```text
+//! for each column c: y[c] = (x[c] - mean[c]) * rstd[c] * gamma[c] + beta[c]
+//! ```
+//!
+//! What makes it exact and fast:
+//!
+//! * **Three coefficients a column**, made in f64: hi = mean rounded to f32, alpha = rstd * gamma, and
+//!   shift = beta - (mean - hi) * alpha. Then `y = (x - hi) * alpha + shift` is two operations, and no digit of
+//!   the mean is lost: x - hi is exact or nearly so where it counts.
+//! * **Panels** of [`PANEL_VECTORS`] vectors keep the coefficients (12 KB) in L1; several rows at a time share
+//!   their loads.
+//! * **Rows from the last to the first**: what the caller, or the pass over the statistics, touched last is
+//!   still in cache.
+//! * **A range test a vector of columns.** Where a coefficient leaves what f32 can hold, the same code runs
+//!   on f64 lanes for these sixteen columns.
+#![forbid(unsafe_code)]
+
+use super::Split;
+use super::columns::Lanes64;
+use super::normalize::LARGEST;
+use crate::simd::{Double, Float, Group, Kernel, LANES, Simd, Span};
+
+/// Vectors of columns that are worked on at a time.
+const PANEL_VECTORS: usize = 64;
+
+/// Where the statistics of columns come from.
+pub(crate) trait ColumnSource: Copy + Send {
+    /// mean and rstd of the columns of a vector; anything in lanes beyond the last column.
+    fn load<S: Simd>(self, token: S, vector: usize) -> (S::F64, S::F64);
+}
+
+/// Statistics in f64.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) mean: &'a [f64],
+    pub(crate) rstd: &'a [f64],
+}
+
+impl ColumnSource for Given<'_> {
+    #[inline(always)]
+    fn load<S: Simd>(self, token: S, vector: usize) -> (S::F64, S::F64) {
+        (load_f64(token, self.mean, vector), load_f64(token, self.rstd, vector))
+    }
+}
+
+/// Running statistics: rstd = 1 / sqrt(var + eps), and 0 where that is 1 / 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Running<'a> {
+    pub(crate) mean: &'a [f32],
+    pub(crate) var: &'a [f32],
+    pub(crate) eps: f64,
+}
+
+impl ColumnSource for Running<'_> {
+    #[inline(always)]
+    fn load<S: Simd>(self, token: S, vector: usize) -> (S::F64, S::F64) {
+        let mean = S::F64::widen(load_f32(token, self.mean, vector, 0.0));
+        let var = S::F64::widen(load_f32(token, self.var, vector, 1.0));
+        (mean, rstd(token, var, self.eps))
+    }
+}
+
+/// 1 / sqrt(var + eps), and 0 where that is 1 / 0.
+#[inline(always)]
+pub(crate) fn rstd<S: Simd>(token: S, var: S::F64, eps: f64) -> S::F64 {
+    let zero = S::F64::splat(token, 0.0);
+    let var = var + S::F64::splat(token, eps);
+    let rstd = S::F64::splat(token, 1.0).div(var.sqrt());
+    let bits = var.equal(zero);
+    if bits == 0 { rstd } else { replace(token, rstd, bits, 0.0) }
+}
+
+/// `value` in the lanes whose bit is set.
+#[inline(always)]
+fn replace<S: Simd>(token: S, vector: S::F64, bits: u16, value: f64) -> S::F64 {
+    let mut lanes = [0.0; LANES];
+    vector.store_f64(&mut lanes);
+    for (i, lane) in lanes.iter_mut().enumerate() {
+        if bits >> i & 1 == 1 {
+            *lane = value;
+        }
+    }
+    S::F64::load_f64(token, &lanes)
+}
+
+/// Vector `i` of `x`: sixteen elements, or those that there are and `fill`.
+#[inline(always)]
+fn load_f32<S: Simd>(token: S, x: &[f32], i: usize, fill: f32) -> S::F32 {
+    let (vectors, tail) = x.as_chunks::<LANES>();
+    match vectors.get(i) {
+        Some(vector) => S::F32::load(token, vector),
+        None => S::F32::load_partial(token, tail, fill),
+    }
+}
+
+/// Vector `i` of `x`: sixteen elements, or those that there are and zeros.
+#[inline(always)]
+fn load_f64<S: Simd>(token: S, x: &[f64], i: usize) -> S::F64 {
+    let (vectors, tail) = x.as_chunks::<LANES>();
+    if let Some(vector) = vectors.get(i) {
+        return S::F64::load_f64(token, vector);
+    }
+    let mut lanes: Lanes64 = [0.0; LANES];
+    lanes[..tail.len()].copy_from_slice(tail);
+    S::F64::load_f64(token, &lanes)
+}
+
+/// What the sweep does to a vector of columns: `y = (x - hi) * alpha + shift`.
+#[derive(Clone, Copy)]
+struct Coefficients<V> {
+    hi: V,
+    alpha: V,
+    shift: V,
+}
+
+impl<V: Float> Coefficients<V> {
+    #[inline(always)]
+    fn apply(self, x: V) -> V {
+        (x - self.hi).mul_add(self.alpha, self.shift)
+    }
+}
+
+/// Normalises, scales and shifts every column. There is at least one.
+#[derive(Debug)]
+pub(crate) struct NormalizeColumns<'a, T> {
+    pub(crate) io: Span<'a>,
+    pub(crate) cols: usize,
+    pub(crate) source: T,
+    pub(crate) gamma: Option<&'a [f32]>,
+    pub(crate) beta: Option<&'a [f32]>,
+}
+
+impl<T: ColumnSource> Split for NormalizeColumns<'_, T> {
+    fn rows(&self) -> usize {
+        self.io.len() / self.cols
+    }
+
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let (low, high) = self.io.split_at(at * self.cols);
+        (Self { io: low, ..self }, Self { io: high, ..self })
+    }
+}
+
+impl<T: ColumnSource> Kernel for NormalizeColumns<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, token: S) {
+        let vectors = self.cols.div_ceil(LANES);
+        let mut first = 0;
+        while first < vectors {
+            let end = vectors.min(first + PANEL_VECTORS);
+            match S::ROWS {
+                4.. => self.panel::<S, 4>(token, first, end),
+                2.. => self.panel::<S, 2>(token, first, end),
+                _ => self.panel::<S, 1>(token, first, end),
+            }
+            first = end;
+        }
+    }
+}
+
+/// Coefficients of a panel.
+struct Panel {
+    hi: [[f32; LANES]; PANEL_VECTORS],
+    alpha: [[f32; LANES]; PANEL_VECTORS],
+    shift: [[f32; LANES]; PANEL_VECTORS],
+}
+
+impl<T: ColumnSource> NormalizeColumns<'_, T> {
+    /// The f64 coefficients of a vector of columns, and whether those of all its columns fit f32.
+    #[inline(always)]
+    fn coefficients<S: Simd>(&self, token: S, vector: usize) -> (Coefficients<S::F64>, bool) {
+        let (mean, rstd) = self.source.load(token, vector);
+        let mut alpha = rstd;
+        if let Some(gamma) = self.gamma {
+            alpha = rstd * S::F64::widen(load_f32(token, gamma, vector, 0.0));
+        }
+        let mut shift = S::F64::splat(token, 0.0);
+        if let Some(beta) = self.beta {
+            shift = S::F64::widen(load_f32(token, beta, vector, 0.0));
+        }
+        let largest = S::F64::splat(token, LARGEST * LARGEST);
+        let least = S::F64::splat(token, 1.0 / LARGEST / LARGEST);
+        // Squares, for want of an absolute value: they cannot overflow before they are too large.
+        let alpha_square = alpha * alpha;
+        let product = mean * alpha;
+        let zero = alpha.equal(S::F64::splat(token, 0.0));
+        let fits = (least.less_or_equal(alpha_square) | zero)
+            & alpha_square.less_or_equal(largest)
+            & (mean * mean).less_or_equal(largest)
+            & (product * product).less_or_equal(largest);
+        let columns = self.cols - vector * LANES;
+        let lanes = if columns >= LANES { u16::MAX } else { (1 << columns) - 1 };
+        (Coefficients { hi: mean, alpha, shift }, fits & lanes == lanes)
+    }
+
+    #[inline(always)]
+    fn panel<S: Simd, const R: usize>(&mut self, token: S, first: usize, end: usize) {
+        let zeros = [[0.0; LANES]; PANEL_VECTORS];
+        let mut panel = Panel { hi: zeros, alpha: zeros, shift: zeros };
+        let mut start = first;
+        while start < end {
+            // The longest run of vectors that fit f32, then one that does not.
+            let mut run_end = start;
+            let mut outside = None;
+            while run_end < end {
+                let (wide, fits) = self.coefficients(token, run_end);
+                if !fits {
+                    outside = Some(wide);
+                    break;
+                }
+                let hi = wide.hi.narrow();
+                let lo = wide.hi - S::F64::widen(hi);
+                let zero = S::F64::splat(token, 0.0);
+                let shift = (zero - lo).mul_add(wide.alpha, wide.shift);
+                let i = run_end - first;
+                hi.store_init(&mut panel.hi[i]);
+                wide.alpha.narrow().store_init(&mut panel.alpha[i]);
+                shift.narrow().store_init(&mut panel.shift[i]);
+                run_end += 1;
+            }
+            self.sweep::<S, R>(token, &panel, first, start, run_end);
+            if outside.is_some() {
+                token.outline(SweepInF64 { work: self, vector: run_end });
+                run_end += 1;
+            }
+            start = run_end;
+        }
+    }
+
+    /// Vectors `start` to `end` of every row, from the last row to the first.
+    #[inline(always)]
+    fn sweep<S: Simd, const R: usize>(
+        &mut self,
+        token: S,
+        panel: &Panel,
+        first: usize,
+        start: usize,
+        end: usize,
+    ) {
+        if start == end {
+            return;
+        }
+        let cols = self.cols;
+        let mut row = self.io.len() / cols;
+        while !row.is_multiple_of(R) {
+            row -= 1;
+            let mut group = self.io.group::<1>(row * cols, cols);
+            sweep_group::<S, 1>(token, &mut group, panel, first, start, end);
+        }
+        while row > 0 {
+            row -= R;
+            let mut group = self.io.group::<R>(row * cols, cols);
+            sweep_group::<S, R>(token, &mut group, panel, first, start, end);
+        }
+    }
+}
+
+/// Vectors `start` to `end` of `R` rows.
+#[inline(always)]
+fn sweep_group<S: Simd, const R: usize>(
+    token: S,
+    group: &mut Group<'_, R>,
+    panel: &Panel,
+    first: usize,
+    start: usize,
+    end: usize,
+) {
+    let full = end.min(group.full());
+    let count = full.saturating_sub(start);
+    let (hi, alpha) = (&panel.hi[start - first..][..count], &panel.alpha[start - first..][..count]);
+    let shift = &panel.shift[start - first..][..count];
+    let mut x = [S::F32::splat(token, 0.0); R];
+    for i in 0..count {
+        let coefficients = Coefficients {
+            hi: S::F32::load(token, &hi[i]),
+            alpha: S::F32::load(token, &alpha[i]),
+            shift: S::F32::load(token, &shift[i]),
+        };
+        for r in 0..R {
+            x[r] = group.load(token, r, start + i);
+        }
+        for r in 0..R {
+            group.store(r, start + i, coefficients.apply(x[r]));
+        }
+    }
+    if end > group.full() {
+        let i = group.full() - first;
+        let coefficients = Coefficients {
+            hi: S::F32::load(token, &panel.hi[i]),
+            alpha: S::F32::load(token, &panel.alpha[i]),
+            shift: S::F32::load(token, &panel.shift[i]),
+        };
+        for r in 0..R {
+            let x = group.load_tail(token, r, 0.0);
+            group.store_tail(r, coefficients.apply(x));
+        }
+    }
+}
+
+/// One vector of columns, on f64 lanes.
+struct SweepInF64<'w, 'a, T> {
+    work: &'w mut NormalizeColumns<'a, T>,
+    vector: usize,
+}
+
+impl<T: ColumnSource> Kernel for SweepInF64<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        let Self { work, vector } = self;
+        let (coefficients, _) = work.coefficients(token, vector);
+        let cols = work.cols;
+        for row in 0..work.io.len() / cols {
+            let mut group = work.io.group::<1>(row * cols, cols);
+            if vector < group.full() {
+                let x: S::F64 = group.load(token, 0, vector);
+                group.store(0, vector, coefficients.apply(x));
+            } else {
+                let x: S::F64 = group.load_tail(token, 0, 0.0);
+                group.store_tail(0, coefficients.apply(x));
+            }
+        }
+    }
+}
