@@ -99,3 +99,45 @@ pub fn rms_norm(
     normalize_scale_shift(x, 0.0, rstd, gamma, beta, y);
     rstd
 }
+
+/// Column c of a matrix of `cols` columns.
+///
+/// # Panics
+///
+/// If there is no column c.
+#[must_use]
+pub fn column(x: &[f32], cols: usize, c: usize) -> Vec<f32> {
+    assert!(c < cols, "a matrix of {cols} columns has no column {c}");
+    x.chunks_exact(cols).map(|row| row[c]).collect()
+}
+
+/// [`NormalizeScaleShift::forward_columns`](crate::NormalizeScaleShift::forward_columns).
+///
+/// # Panics
+///
+/// If a slice is too short.
+pub fn normalize_scale_shift_columns(
+    x: &[f32],
+    mean: &[f64],
+    rstd: &[f64],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    y: &mut [f64],
+) {
+    let cols = mean.len();
+    for (row, y) in x.chunks_exact(cols).zip(y.chunks_exact_mut(cols)) {
+        for c in 0..cols {
+            let one = |slice: Option<&[f32]>| slice.map(|slice| [slice[c]]);
+            let (gamma, beta) = (one(gamma), one(beta));
+            let (gamma, beta) = (gamma.as_ref().map(|g| &g[..]), beta.as_ref().map(|b| &b[..]));
+            normalize_scale_shift(&row[c..=c], mean[c], rstd[c], gamma, beta, &mut y[c..=c]);
+        }
+    }
+}
+
+/// The statistics of [`BatchNorm`](crate::BatchNorm)'s training: mean and rstd of every column.
+#[must_use]
+pub fn batch_statistics(x: &[f32], cols: usize, eps: f64) -> (Vec<f64>, Vec<f64>) {
+    let of_column = |c| mean_variance(&column(x, cols, c));
+    (0..cols).map(of_column).map(|(mean, var)| (mean, rstd(var, eps))).unzip()
+}

@@ -94,7 +94,11 @@ pub struct DataSet {
 
 impl DataSet {
     pub fn row(&self, len: usize, random: &mut Random) -> Vec<f32> {
-        (0..len).map(|i| (self.element)(i, len, random) as f32).collect()
+        (0..len).map(|i| self.element(i, len, random)).collect()
+    }
+
+    pub fn element(&self, i: usize, len: usize, random: &mut Random) -> f32 {
+        (self.element)(i, len, random) as f32
     }
 }
 

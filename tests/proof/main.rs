@@ -6,6 +6,7 @@
 
 #![expect(unreachable_pub, reason = "the modules of a test have no outside")]
 
+mod columns;
 mod common;
 mod golden;
 mod hard_data;

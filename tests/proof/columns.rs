@@ -1,0 +1,455 @@
+//! Columns: moments, BatchNorm and normalise-scale-shift, by the laws of the rows.
+
+use evenkeel::{
+    BatchNorm, ColumnMoments, Error, Moments, NormalizeScaleShift, Parallelism, RunningStatistics,
+    reference,
+};
+
+use crate::common::*;
+
+/// Numbers of rows: every one up to two steps, and around each size at which the algorithm changes.
+fn row_counts() -> Vec<usize> {
+    let mut counts: Vec<usize> = (1..=17).collect();
+    for size in [32, 64, 128, 192, 256, 1024, 2048] {
+        counts.extend([size - 1, size, size + 1]);
+    }
+    counts
+}
+
+/// Numbers of columns: around vectors and panels.
+const WIDTHS: [usize; 12] = [1, 2, 3, 15, 16, 17, 31, 33, 48, 100, 1023, 1041];
+
+/// A matrix whose columns are of all data sets in turn. `stretch` makes one row of it 16 elements of a data set,
+/// so that what is meant for a block of 1024 elements meets a block of 64 rows.
+fn matrix(count: usize, cols: usize, stretch: usize, seed: u64) -> Vec<f32> {
+    let random = &mut Random::new(seed);
+    let mut x = vec![0.0; count * cols];
+    for c in 0..cols {
+        let set = &DATA_SETS[(c + seed as usize) % DATA_SETS.len()];
+        for r in 0..count {
+            x[r * cols + c] = set.element(r * stretch, count * stretch, random);
+        }
+    }
+    x
+}
+
+fn cases() -> impl Iterator<Item = (String, usize, usize, Vec<f32>)> {
+    row_counts().into_iter().flat_map(|count| {
+        let widths = WIDTHS.into_iter().filter(move |cols| count * cols < 100_000);
+        widths.chain([DATA_SETS.len()]).flat_map(move |cols| {
+            [1, 16].into_iter().map(move |stretch| {
+                let x = matrix(count, cols, stretch, (count + cols * 7) as u64);
+                (format!("{count}x{cols}, stretch {stretch}"), count, cols, x)
+            })
+        })
+    })
+}
+
+fn moments_of(operation: ColumnMoments, x: &[f32], shape: (usize, usize)) -> Vec<Moments> {
+    let mut moments = vec![Moments::new(); shape.1];
+    operation.compute(x, rows(shape.0, shape.1), &mut moments).unwrap();
+    moments
+}
+
+#[test]
+fn column_moments_are_within_the_bound() {
+    for (name, count, cols, x) in cases() {
+        let expected: Vec<_> =
+            (0..cols).map(|c| reference::mean_variance(&reference::column(&x, cols, c))).collect();
+        for backend in backends() {
+            let moments = moments_of(ColumnMoments::new().with_backend(backend), &x, (count, cols));
+            for (c, (moments, (mean, var))) in moments.iter().zip(&expected).enumerate() {
+                let got = moments.population_variance().unwrap();
+                assert!(
+                    approx::relative_eq!(got, *var, epsilon = 0.0, max_relative = VARIANCE),
+                    "{backend}, {name}, column {c}: variance: expected {var:e}, got {got:e}, error {:e}",
+                    (got - var) / var,
+                );
+                let bound = VARIANCE * var.sqrt() + 1e-15 * mean.abs();
+                assert!(
+                    approx::abs_diff_eq!(moments.mean, *mean, epsilon = bound),
+                    "{backend}, {name}, column {c}: mean: expected {mean:e}, got {:e}",
+                    moments.mean,
+                );
+                assert_eq!(moments.count, count as u64);
+            }
+        }
+    }
+}
+
+/// Asserts the bound of every element, gamma and beta of its column.
+#[track_caller]
+fn assert_columns(
+    what: &str,
+    y: &[f32],
+    x_hat: &[f64],
+    expected: &[f64],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    cols: usize,
+) {
+    for (r, y) in y.chunks_exact(cols).enumerate() {
+        let row = r * cols..(r + 1) * cols;
+        assert_output(
+            &format!("{what}, row {r}"),
+            y,
+            &x_hat[row.clone()],
+            &expected[row],
+            gamma,
+            beta,
+        );
+    }
+}
+
+#[test]
+fn batch_norm_training_is_within_the_bound() {
+    for (name, count, cols, x) in cases() {
+        let shape = rows(count, cols);
+        let random = &mut Random::new(cols as u64);
+        let (gamma, beta) = (random.normals(cols), random.normals(cols));
+        let (mut x_hat, mut expected) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        for eps in [1e-5, 0.0] {
+            let (mean, rstd) = reference::batch_statistics(&x, cols, eps);
+            reference::normalize_scale_shift_columns(&x, &mean, &rstd, None, None, &mut x_hat);
+            for (gamma, beta) in [
+                (None, None),
+                (Some(&gamma[..]), None),
+                (None, Some(&beta[..])),
+                (Some(&gamma[..]), Some(&beta[..])),
+            ] {
+                reference::normalize_scale_shift_columns(
+                    &x,
+                    &mean,
+                    &rstd,
+                    gamma,
+                    beta,
+                    &mut expected,
+                );
+                for backend in backends() {
+                    let what = format!("{backend}, {name}, eps {eps}");
+                    let operation = BatchNorm::new().with_eps(eps).with_backend(backend);
+                    let mut y = vec![f32::NAN; x.len()];
+                    let (mut got_mean, mut got_rstd) = (vec![f64::NAN; cols], vec![f64::NAN; cols]);
+                    operation
+                        .forward_training(
+                            &x,
+                            gamma,
+                            beta,
+                            shape,
+                            &mut y,
+                            &mut got_mean,
+                            &mut got_rstd,
+                            None,
+                        )
+                        .unwrap();
+                    assert_columns(&what, &y, &x_hat, &expected, gamma, beta, cols);
+                    for c in 0..cols {
+                        assert!(
+                            approx::relative_eq!(
+                                got_rstd[c],
+                                rstd[c],
+                                epsilon = 0.0,
+                                max_relative = VARIANCE
+                            ),
+                            "{what}, column {c}: rstd: expected {:e}, got {:e}",
+                            rstd[c],
+                            got_rstd[c]
+                        );
+                    }
+
+                    // It is the column moments, then normalise-scale-shift; in place as out of place.
+                    let moments =
+                        moments_of(ColumnMoments::new().with_backend(backend), &x, (count, cols));
+                    let second = |moments: &Moments| {
+                        reference::rstd(moments.population_variance().unwrap(), eps)
+                    };
+                    let mean: Vec<_> = moments.iter().map(|moments| moments.mean).collect();
+                    let rstd: Vec<_> = moments.iter().map(second).collect();
+                    assert_eq!((&mean, &rstd), (&got_mean, &got_rstd), "{what}");
+                    let mut again = x.clone();
+                    NormalizeScaleShift::new()
+                        .with_backend(backend)
+                        .forward_columns_in_place(&mut again, &mean, &rstd, gamma, beta, shape)
+                        .unwrap();
+                    assert_same(&what, &y, &again);
+                    let mut again = x.clone();
+                    operation
+                        .forward_training_in_place(
+                            &mut again,
+                            gamma,
+                            beta,
+                            shape,
+                            &mut got_mean,
+                            &mut got_rstd,
+                            None,
+                        )
+                        .unwrap();
+                    assert_same(&format!("{what}, in place"), &y, &again);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn batch_norm_inference_is_within_the_bound() {
+    for (name, count, cols, x) in cases().filter(|case| case.1 < 200) {
+        let shape = rows(count, cols);
+        let random = &mut Random::new(cols as u64);
+        let (gamma, beta) = (random.normals(cols), random.normals(cols));
+        // Statistics near the data's, as f32 has them, and some that are not.
+        let mut mean = Vec::new();
+        let mut var = Vec::new();
+        for c in 0..cols {
+            let (of_mean, of_var) = reference::mean_variance(&reference::column(&x, cols, c));
+            let far = random.below(5) == 0;
+            mean.push(if far { random.normal() } else { of_mean } as f32);
+            var.push(if far { random.uniform() } else { of_var }.min(1e38) as f32);
+        }
+        let eps = 1e-5;
+        let mean64: Vec<_> = mean.iter().map(|&mean| f64::from(mean)).collect();
+        let rstd: Vec<_> = var.iter().map(|&var| reference::rstd(f64::from(var), eps)).collect();
+        let (mut x_hat, mut expected) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        reference::normalize_scale_shift_columns(&x, &mean64, &rstd, None, None, &mut x_hat);
+        if x_hat.iter().any(|x_hat| x_hat.abs() > 1e38) {
+            continue;
+        }
+        let (gamma, beta) = (Some(&gamma[..]), Some(&beta[..]));
+        reference::normalize_scale_shift_columns(&x, &mean64, &rstd, gamma, beta, &mut expected);
+        for backend in backends() {
+            let what = format!("{backend}, {name}");
+            let operation = BatchNorm::new().with_eps(eps).with_backend(backend);
+            let mut y = vec![f32::NAN; x.len()];
+            operation.forward_inference(&x, &mean, &var, gamma, beta, shape, &mut y).unwrap();
+            assert_columns(&what, &y, &x_hat, &expected, gamma, beta, cols);
+            let mut again = x.clone();
+            operation
+                .forward_inference_in_place(&mut again, &mean, &var, gamma, beta, shape)
+                .unwrap();
+            assert_same(&format!("{what}, in place"), &y, &again);
+        }
+    }
+}
+
+/// Law: permuting columns permutes results; a column alone is what it is among others.
+#[test]
+fn columns_do_not_touch_each_other() {
+    for (name, count, cols, x) in cases().filter(|case| case.2 == DATA_SETS.len()) {
+        for backend in backends() {
+            let operation = ColumnMoments::new().with_backend(backend);
+            let together = moments_of(operation, &x, (count, cols));
+            for c in 0..cols {
+                let alone = moments_of(operation, &reference::column(&x, cols, c), (count, 1));
+                assert_eq!(together[c], alone[0], "{backend}, {name}, column {c}");
+            }
+        }
+    }
+}
+
+/// A NaN or an infinity makes its own column NaN and changes no bit of another.
+#[test]
+fn non_finite_values_stay_in_their_column() {
+    let (count, cols) = (150, 37);
+    let clean = Random::new(1).normals(count * cols);
+    for backend in backends() {
+        let operation = ColumnMoments::new().with_backend(backend);
+        let expected = moments_of(operation, &clean, (count, cols));
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for (row, column) in [(0, 0), (70, 20), (149, 36)] {
+                let mut x = clean.clone();
+                x[row * cols + column] = bad;
+                let moments = moments_of(operation, &x, (count, cols));
+                for c in 0..cols {
+                    if c == column {
+                        assert!(moments[c].m2.is_nan() && moments[c].mean.is_nan());
+                    } else {
+                        assert_eq!(moments[c], expected[c]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn constant_columns_equal_beta() {
+    for count in row_counts() {
+        let constants = [0.0, 1e7, 0.1, -1.234_567_9, 1e-40, 1e30, f32::MAX, f32::MIN];
+        let x = constants.repeat(count);
+        let beta = Random::new(2).normals(8);
+        let gamma = Random::new(3).normals(8);
+        for backend in backends() {
+            for eps in [1e-5, 0.0, 1e-300] {
+                let (mut y, mut mean, mut rstd) = (x.clone(), [0.0; 8], [0.0; 8]);
+                BatchNorm::new()
+                    .with_eps(eps)
+                    .with_backend(backend)
+                    .forward_training_in_place(
+                        &mut y,
+                        Some(&gamma),
+                        Some(&beta),
+                        rows(count, 8),
+                        &mut mean,
+                        &mut rstd,
+                        None,
+                    )
+                    .unwrap();
+                assert_eq!(mean, constants.map(f64::from));
+                assert_eq!(y, beta.repeat(count), "{backend}, {count} rows, eps {eps}");
+            }
+        }
+    }
+}
+
+/// Law: on exact data (pairs m + g, m - g) mean and variance are exact, tolerance 0.
+#[test]
+fn exact_columns_are_exact() {
+    let random = &mut Random::new(9);
+    for count in row_counts().into_iter().chain([4095, 4096, 4097, 65535, 65536]) {
+        let cols = if count > 5000 { 3 } else { 19 };
+        let (mut x, mut expected) = (vec![0.0; count * cols], Vec::new());
+        for c in 0..cols {
+            let mean = 0.25 * 2.0_f32.powi(random.below(7) as i32);
+            let mut m2 = 0.0;
+            for pair in 0..count / 2 {
+                let step = random.below(8) as f32 * mean / 16.0;
+                x[2 * pair * cols + c] = mean + step;
+                x[(2 * pair + 1) * cols + c] = mean - step;
+                m2 += 2.0 * f64::from(step) * f64::from(step);
+            }
+            if count % 2 == 1 {
+                x[(count - 1) * cols + c] = mean;
+            }
+            expected.push(Moments { count: count as u64, mean: f64::from(mean), m2 });
+        }
+        for backend in backends() {
+            let operation = ColumnMoments::new().with_backend(backend);
+            assert_eq!(
+                moments_of(operation, &x, (count, cols)),
+                expected,
+                "{backend}, {count} rows"
+            );
+        }
+    }
+}
+
+#[test]
+fn parallel_gives_the_bits_of_serial() {
+    for (count, cols) in [(200_003, 3), (40_000, 16), (4099, 100), (1100, 1041), (130, 5000)] {
+        let (shape, random) = (rows(count, cols), &mut Random::new(cols as u64));
+        let x: Vec<f32> = (0..count * cols).map(|_| random.mantissa() - 1.4).collect();
+        let (gamma, beta) = (random.normals(cols), random.normals(cols));
+        let run = |parallelism| {
+            let operation = BatchNorm::new().with_parallelism(parallelism);
+            let (mut y, mut mean, mut rstd) =
+                (vec![0.0; x.len()], vec![0.0; cols], vec![0.0; cols]);
+            let (mut running_mean, mut running_var) = (vec![0.0; cols], vec![1.0; cols]);
+            let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
+            operation
+                .forward_training(
+                    &x,
+                    Some(&gamma),
+                    Some(&beta),
+                    shape,
+                    &mut y,
+                    &mut mean,
+                    &mut rstd,
+                    Some(running),
+                )
+                .unwrap();
+            let mut inference = vec![0.0; x.len()];
+            operation
+                .forward_inference(
+                    &x,
+                    &running_mean,
+                    &running_var,
+                    None,
+                    None,
+                    shape,
+                    &mut inference,
+                )
+                .unwrap();
+            let all = [y, running_mean, running_var, inference].concat();
+            (all.into_iter().map(bits).collect::<Vec<_>>(), mean, rstd)
+        };
+        let expected = run(Parallelism::Serial);
+        for tasks in [0, 1, 2, 3, 7, 16] {
+            assert!(run(Parallelism::AtMost(tasks)) == expected, "{count}x{cols}, {tasks} tasks");
+        }
+        for threads in [1, 2, 3, 7, 16] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let in_pool = pool.install(|| run(Parallelism::Auto));
+            assert!(in_pool == expected, "{count}x{cols}, a pool of {threads}");
+        }
+    }
+}
+
+/// One batch of a channel with mean 2 and population variance 1, unbiased 2.
+fn running_after(operation: BatchNorm, mean: f32, var: f32) -> (f32, f32) {
+    let (mut running_mean, mut running_var) = ([mean], [var]);
+    let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
+    operation
+        .forward_training(
+            &[1.0, 3.0],
+            None,
+            None,
+            rows(2, 1),
+            &mut [0.0; 2],
+            &mut [0.0],
+            &mut [0.0],
+            Some(running),
+        )
+        .unwrap();
+    (running_mean[0], running_var[0])
+}
+
+#[test]
+fn running_statistics_follow_their_rule() {
+    let batch_norm = BatchNorm::new();
+    assert_eq!(running_after(batch_norm, 10.0, 5.0), (9.2, 4.6));
+    assert_eq!(running_after(batch_norm.with_momentum(0.75), 10.0, 5.0), (8.0, 4.0));
+    assert_eq!(running_after(batch_norm.with_momentum(0.0), 10.0, 5.0), (2.0, 1.0));
+    assert_eq!(running_after(batch_norm.with_momentum(1.0), 10.0, 5.0), (10.0, 5.0));
+    let pytorch = batch_norm.with_pytorch_momentum(0.25).with_unbiased_running_var(true);
+    assert_eq!(running_after(pytorch, 10.0, 6.0), (8.0, 5.0));
+    let cumulative = |batches| batch_norm.with_cumulative_average(batches);
+    assert_eq!(running_after(cumulative(0), 10.0, 5.0), (2.0, 1.0));
+    assert_eq!(running_after(cumulative(3), 10.0, 5.0), (8.0, 4.0));
+}
+
+/// No rows are fine and change nothing; one row is, unless the variance is to be unbiased.
+#[test]
+fn few_rows() {
+    let mut running = ([3.0_f32], [4.0_f32]);
+    let mut stats = ([7.0], [8.0]);
+    let mut train = |operation: BatchNorm, x: &[f32], running: &mut ([f32; 1], [f32; 1])| {
+        let mut y = vec![0.0; x.len()];
+        let RunningStatistics { mean, var } =
+            RunningStatistics { mean: &mut running.0, var: &mut running.1 };
+        operation
+            .forward_training(
+                x,
+                None,
+                Some(&[0.5]),
+                rows(x.len(), 1),
+                &mut y,
+                &mut stats.0,
+                &mut stats.1,
+                Some(RunningStatistics { mean, var }),
+            )
+            .map(|()| y)
+    };
+    let unbiased = BatchNorm::new().with_unbiased_running_var(true);
+    assert_eq!(train(unbiased, &[], &mut running), Ok(vec![]));
+    assert_eq!(running, ([3.0], [4.0]));
+    let error = train(unbiased, &[5.0], &mut running);
+    assert!(matches!(error, Err(Error::TooFewRows { expected: 2, got: 1, .. })), "{error:?}");
+    assert_eq!(running, ([3.0], [4.0]));
+    assert_eq!(train(BatchNorm::new().with_momentum(0.5), &[5.0], &mut running), Ok(vec![0.5]));
+    assert_eq!(running, ([4.0], [2.0]));
+
+    let mut moments = [Moments::new()];
+    let error = ColumnMoments::new().compute(&[], rows(0, 1), &mut moments);
+    assert_eq!(error, Err(Error::EmptyAxis { arg: "rows" }));
+    assert_eq!(ColumnMoments::new().compute(&[], rows(5, 0), &mut []), Ok(()));
+}
