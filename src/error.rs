@@ -47,6 +47,13 @@ pub enum Error {
         /// The number of rows that came.
         got: usize,
     },
+    /// A range of a random stream ends beyond its 2^64 elements.
+    StreamOverflow {
+        /// The index of the first element.
+        offset: u64,
+        /// The number of elements.
+        len: usize,
+    },
     /// No backend has this name.
     UnknownBackend {
         /// The name that came.
@@ -76,6 +83,12 @@ impl fmt::Display for Error {
             }
             Self::TooFewRows { arg, expected, got } => {
                 write!(f, "`rows`: expected at least {expected} rows for the {arg}, got {got}")
+            }
+            Self::StreamOverflow { offset, len } => {
+                write!(
+                    f,
+                    "`offset`: expected at most 2^64 - {len} for {len} elements, got {offset}"
+                )
             }
             Self::UnknownBackend { got } => {
                 write!(f, "`name`: expected one of {:?}, got {got:?}", crate::Backend::NAMES)

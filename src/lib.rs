@@ -26,6 +26,7 @@
 //! | [`LayerNorm`] | every row by its own mean and variance |
 //! | [`RmsNorm`] | every row by its root mean square |
 //! | [`BatchNorm`] | every column by its own mean and variance; running statistics; inference |
+//! | [`Dropout`] | inverted dropout, its mask drawn, stored, applied or drawn again |
 //! | [`NormalizeScaleShift`] | rows or columns whose statistics the caller has |
 //! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | mean and variance: of rows, of columns, of streams, merged |
 //! | [`mod@reference`] | the scalar definition of all of them |
@@ -64,6 +65,7 @@
 mod backend;
 mod batch_norm;
 mod column_moments;
+mod dropout;
 mod error;
 mod execution;
 mod kernels;
@@ -73,6 +75,7 @@ mod normalize_scale_shift;
 mod parallel;
 pub mod reference;
 mod rms_norm;
+mod rng;
 mod shape;
 #[expect(unsafe_code, reason = "intrinsics and the pointers of in-place buffers; see simd/mod.rs")]
 mod simd;
@@ -85,6 +88,7 @@ struct Readme;
 pub use backend::Backend;
 pub use batch_norm::{BatchNorm, RunningStatistics};
 pub use column_moments::ColumnMoments;
+pub use dropout::{Dropout, Mask, MaskMut, Stream};
 pub use error::Error;
 pub use kernels::welford::Moments;
 pub use layer_norm::LayerNorm;

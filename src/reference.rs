@@ -141,3 +141,63 @@ pub fn batch_statistics(x: &[f32], cols: usize, eps: f64) -> (Vec<f64>, Vec<f64>
     let of_column = |c| mean_variance(&column(x, cols, c));
     (0..cols).map(of_column).map(|(mean, var)| (mean, rstd(var, eps))).unzip()
 }
+
+/// The mask of [`Dropout`](crate::Dropout): whether each of `len` elements from index `offset` on is kept. The
+/// probability is between 0 and 1, and neither.
+#[must_use]
+pub fn dropout_mask(p: f64, seed: u64, offset: u64, len: usize) -> Vec<bool> {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    const BLOCK: u64 = 4096;
+    let mix = |x: u64| {
+        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    };
+    let bits = if (1.0 / 64.0..=63.0 / 64.0).contains(&p) { 16 } else { 32 };
+    let dropped = (p * 2.0_f64.powi(bits)).round_ties_even().min(2.0_f64.powi(bits) - 1.0) as i64;
+    let per_draw = 512 / bits as u64;
+
+    let (mut block, mut words) = (None, Vec::new());
+    (0..len as u64)
+        .map(|i| {
+            let index = offset + i;
+            if block != Some(index / BLOCK) {
+                // The words of a block: all draws of all eight generators.
+                block = Some(index / BLOCK);
+                let x = GOLDEN.wrapping_mul((index / BLOCK).wrapping_add(1));
+                let mut x = mix(mix(seed).wrapping_add(x));
+                let mut next = || {
+                    x = x.wrapping_add(GOLDEN);
+                    mix(x)
+                };
+                let mut lanes = [[0; 4]; 8];
+                for word in lanes.as_flattened_mut() {
+                    *word = next();
+                }
+                words.clear();
+                for _ in 0..BLOCK / per_draw {
+                    words.extend(lanes.iter_mut().map(xoshiro256plusplus));
+                }
+            }
+            let (draw, place) = (index % BLOCK / per_draw, index % BLOCK % per_draw);
+            let per_word = per_draw / 8;
+            let word: u64 = words[(draw * 8 + place / per_word) as usize];
+            let part = word >> (place % per_word * bits as u64);
+            let random = if bits == 16 { i64::from(part as i16) } else { i64::from(part as i32) };
+            random >= dropped - (1_i64 << (bits - 1))
+        })
+        .collect()
+}
+
+/// One draw of the generator of Blackman and Vigna.
+fn xoshiro256plusplus(s: &mut [u64; 4]) -> u64 {
+    let out = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
+    let t = s[1] << 17;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = s[3].rotate_left(45);
+    out
+}

@@ -4,24 +4,44 @@ use std::hint::black_box;
 use std::ops::{Deref, DerefMut, Range};
 
 use evenkeel::{
-    Backend, LayerNorm, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows,
+    Backend, BatchNorm, ColumnMoments, LayerNorm, Moments, NormalizeScaleShift, Parallelism,
+    RmsNorm, RowMoments, Rows, RunningStatistics,
 };
 use rayon::prelude::*;
 
 /// An operation as `--op` and the `op` key name it.
 pub struct Operation {
     pub name: &'static str,
-    /// Whether it writes as much as it reads.
-    pub writes: bool,
+    pub traffic: Traffic,
     run: fn(&mut Buffers, Backend),
 }
 
+/// What an operation must move, and so what it is compared with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// x: the fastest plain sum.
+    Read,
+    /// x and y: a copy.
+    Copy,
+    /// x, and again x and y: a sum and a copy.
+    ReadThenCopy,
+    /// y.
+    Write,
+}
+
 /// Every operation. Each runs on all of its buffers' threads.
-pub const OPERATIONS: [Operation; 4] = [
-    Operation { name: "layer_norm", writes: true, run: layer_norm },
-    Operation { name: "rms_norm", writes: true, run: rms_norm },
-    Operation { name: "normalize_scale_shift", writes: true, run: normalize_scale_shift },
-    Operation { name: "row_moments", writes: false, run: row_moments },
+pub const OPERATIONS: &[Operation] = &[
+    Operation { name: "layer_norm", traffic: Traffic::Copy, run: layer_norm },
+    Operation { name: "rms_norm", traffic: Traffic::Copy, run: rms_norm },
+    Operation { name: "normalize_scale_shift", traffic: Traffic::Copy, run: normalize_scale_shift },
+    Operation { name: "row_moments", traffic: Traffic::Read, run: row_moments },
+    Operation {
+        name: "batch_norm_training",
+        traffic: Traffic::ReadThenCopy,
+        run: batch_norm_training,
+    },
+    Operation { name: "batch_norm_inference", traffic: Traffic::Copy, run: batch_norm_inference },
+    Operation { name: "column_moments", traffic: Traffic::Read, run: column_moments },
 ];
 
 pub fn operation(name: &str) -> Option<&'static Operation> {
@@ -31,7 +51,11 @@ pub fn operation(name: &str) -> Option<&'static Operation> {
 impl Operation {
     /// x read and y written.
     pub fn bytes(&self, rows: Rows) -> usize {
-        rows.elements() * size_of::<f32>() * if self.writes { 2 } else { 1 }
+        let passes = match self.traffic {
+            Traffic::Read | Traffic::Write => 1,
+            Traffic::Copy | Traffic::ReadThenCopy => 2,
+        };
+        rows.elements() * size_of::<f32>() * passes
     }
 }
 
@@ -77,6 +101,11 @@ pub struct Buffers {
     mean: Vec<f64>,
     rstd: Vec<f64>,
     moments: Vec<Moments>,
+    column_mean: Vec<f64>,
+    column_rstd: Vec<f64>,
+    running_mean: Vec<f32>,
+    running_var: Vec<f32>,
+    scratch: Vec<f64>,
 }
 
 impl Buffers {
@@ -94,7 +123,12 @@ impl Buffers {
             beta: Aligned::new((0..cols).map(|i| 0.1 * spread(i + 7))),
             mean: vec![0.25; rows],
             rstd: vec![0.75; rows],
-            moments: vec![Moments::new(); rows],
+            moments: vec![Moments::new(); rows.max(cols)],
+            column_mean: vec![0.0; cols],
+            column_rstd: vec![1.0; cols],
+            running_mean: vec![0.0; cols],
+            running_var: vec![1.0; cols],
+            scratch: vec![0.0; BatchNorm::new().scratch_len(shape)],
         }
     }
 
@@ -180,7 +214,49 @@ fn row_moments(b: &mut Buffers, backend: Backend) {
     RowMoments::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
-        .compute(&b.x, b.rows, &mut b.moments)
+        .compute(&b.x, b.rows, &mut b.moments[..b.rows.rows()])
+        .expect("the buffers fit");
+}
+
+fn batch_norm_training(b: &mut Buffers, backend: Backend) {
+    BatchNorm::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .forward_training_with_scratch(
+            &b.x,
+            Some(&b.gamma),
+            Some(&b.beta),
+            b.rows,
+            &mut b.y,
+            &mut b.column_mean,
+            &mut b.column_rstd,
+            Some(RunningStatistics { mean: &mut b.running_mean, var: &mut b.running_var }),
+            &mut b.scratch,
+        )
+        .expect("the buffers fit");
+}
+
+fn batch_norm_inference(b: &mut Buffers, backend: Backend) {
+    BatchNorm::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .forward_inference(
+            &b.x,
+            &b.running_mean,
+            &b.running_var,
+            Some(&b.gamma),
+            Some(&b.beta),
+            b.rows,
+            &mut b.y,
+        )
+        .expect("the buffers fit");
+}
+
+fn column_moments(b: &mut Buffers, backend: Backend) {
+    ColumnMoments::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .compute_with_scratch(&b.x, b.rows, &mut b.moments[..b.rows.cols()], &mut b.scratch)
         .expect("the buffers fit");
 }
 

@@ -19,7 +19,7 @@ mod measure;
 use std::collections::BTreeMap;
 
 use arguments::Arguments;
-use contenders::{Buffers, Contender};
+use contenders::{Buffers, Contender, Traffic};
 use evenkeel::Backend;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -32,8 +32,8 @@ fn main() {
     if !arguments.json {
         println!("This machine gets the {} backend.", Backend::detect());
         println!(
-            "GB/s count x read and y written; `of copy` is the ratio to memcpy of the same bytes, or, for\n\
-             operations that only read, to the fastest plain sum.\n"
+            "GB/s count x read and y written. `of copy` is the ratio to memcpy of the same bytes; for operations\n\
+             that only read, to the fastest plain sum; for batch_norm_training, to one of each.\n"
         );
         println!(
             "{:<22} {:<9} {:>11} {:>7} {:>9} {:>8} {:>8}",
@@ -91,13 +91,19 @@ fn report(
             })
             .to_string()
         } else {
-            let base = if operation.writes { Contender::Memcpy } else { Contender::Read };
+            let (copy, read) = (times[&Contender::Memcpy], times[&Contender::Read]);
+            let base = match operation.traffic {
+                Traffic::Read => read,
+                Traffic::Copy => copy,
+                Traffic::ReadThenCopy => read + copy,
+                Traffic::Write => copy - read,
+            };
             format!(
                 "{name:<22} {backend:<9} {:>11} {threads:>7} {:>9.2} {:>8.1} {:>8.2}",
                 format!("{rows}x{cols}"),
                 ns / 1e3,
                 bytes as f64 / ns,
-                times[&base] / ns,
+                base / ns,
             )
         };
         lines += &line;

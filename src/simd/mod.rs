@@ -24,7 +24,7 @@ mod tests;
 mod x86_64;
 
 use core::mem::MaybeUninit;
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, BitXor, Mul, Sub};
 
 pub(crate) use portable::Portable;
 pub(crate) use span::{Group, Span, write_whole};
@@ -40,6 +40,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type F32: Float<Token = Self, Elem = f32>;
     /// 16 lanes of f64: for the statistics of columns, and for what f32 cannot hold.
     type F64: Double<Token = Self, Elem = f64, Single = Self::F32>;
+    /// 8 lanes of u64.
+    type U64: Word<Token = Self, Keep = Self::Keep>;
+    /// A choice among 16 lanes.
+    type Keep: Keep<Token = Self, Values = Self::F32>;
 
     /// How many rows a kernel works on at a time. It changes no bit, only how much is in flight;
     /// each backend says what it measured.
@@ -173,6 +177,51 @@ pub(crate) trait Double: Float<Elem = f64> {
 
     /// A bit for each lane that is less than or equal to that of `other`; NaN never is.
     fn less_or_equal(self, other: Self) -> u16;
+}
+
+/// Eight lanes of u64: the state of eight random generators. `+` wraps.
+pub(crate) trait Word: Copy + Add<Output = Self> + BitXor<Output = Self> {
+    /// The backend.
+    type Token: Simd;
+    /// A choice among 16 lanes.
+    type Keep: Keep<Token = Self::Token>;
+
+    /// The lanes.
+    fn new(token: Self::Token, lanes: [u64; 8]) -> Self;
+
+    /// The lanes.
+    fn to_array(self) -> [u64; 8];
+
+    /// `lane << LEFT`.
+    fn shift_left<const LEFT: u32>(self) -> Self;
+
+    /// `lane.rotate_left(LEFT)`, where `RIGHT` is 64 - `LEFT`.
+    fn rotate_left<const LEFT: u32, const RIGHT: u32>(self) -> Self;
+
+    /// Read as 32 signed 16-bit integers, lowest bits of the lowest lane first: those that are at
+    /// least `least`.
+    fn keep_16(self, least: i16) -> [Self::Keep; 2];
+
+    /// Read as 16 signed 32-bit integers, lowest bits of the lowest lane first: those that are at
+    /// least `least`.
+    fn keep_32(self, least: i32) -> Self::Keep;
+}
+
+/// A choice among 16 lanes.
+pub(crate) trait Keep: Copy {
+    /// The backend.
+    type Token: Simd;
+    /// What is chosen among.
+    type Values: Float<Token = Self::Token, Elem = f32>;
+
+    /// The lanes whose bit is set, lane 0 lowest.
+    fn from_bits(token: Self::Token, bits: u16) -> Self;
+
+    /// A bit for each chosen lane.
+    fn to_bits(self) -> u16;
+
+    /// `value` in the chosen lanes, `+0.0` in the others, whatever `value` is there.
+    fn or_zero(self, value: Self::Values) -> Self::Values;
 }
 
 /// Asks for a cache line to be brought to L1. A hint: any address is allowed.

@@ -67,6 +67,34 @@ impl<'a> Span<'a> {
         (Self { len: at, ..self }, high)
     }
 
+    /// Writes every element of x to y.
+    pub(crate) fn copy(self) {
+        // SAFETY: both ranges are valid; `copy` allows them to be one.
+        unsafe { self.src.copy_to(self.dst, self.len) }
+    }
+
+    /// Writes `+0.0` to every element of y.
+    pub(crate) fn zero(self) {
+        // SAFETY: the range is valid for writes; zero bytes are `+0.0`.
+        unsafe { self.dst.write_bytes(0, self.len) }
+    }
+
+    /// Element `i` of x.
+    #[inline(always)]
+    pub(crate) fn read(&self, i: usize) -> f32 {
+        assert!(i < self.len, "an element of the span");
+        // SAFETY: `i` is within the range of `src`.
+        unsafe { *self.src.add(i) }
+    }
+
+    /// Writes element `i` of y.
+    #[inline(always)]
+    pub(crate) fn write(&mut self, i: usize, y: f32) {
+        assert!(i < self.len, "an element of the span");
+        // SAFETY: `i` is within the range of `dst`.
+        unsafe { self.dst.add(i).write(y) }
+    }
+
     /// `R` rows of `cols` elements, the first of them at `start`.
     #[inline(always)]
     pub(crate) fn group<const R: usize>(&mut self, start: usize, cols: usize) -> Group<'_, R> {

@@ -4,10 +4,10 @@
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, BitXor, Mul, Sub};
 
 use crate::simd::features::{avx2_features, backend_features};
-use crate::simd::{Double, Float, Kernel, LANES, Simd};
+use crate::simd::{Double, Float, Keep, Kernel, LANES, Simd, Word};
 
 /// Proof that the CPU has the features of this backend: only `detect` makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ macro_rules! with_token {
 impl Simd for Avx2 {
     type F32 = F32;
     type F64 = F64;
+    type U64 = U64;
+    type Keep = Keep16;
 
     // 2 rows: the inner sums of both take 8 of 16 registers, the outer ones live on the stack.
     const ROWS: usize = 2;
@@ -408,5 +410,174 @@ impl Double for F64 {
     #[inline(always)]
     fn less_or_equal(self, other: Self) -> u16 {
         compare::<_CMP_LE_OQ>(self, other)
+    }
+}
+
+/// Eight lanes of u64, lanes 0 to 3 first, and the proof that its instructions exist.
+#[derive(Clone, Copy)]
+pub(crate) struct U64([__m256i; 2], Avx2);
+
+impl U64 {
+    /// The same operation on both halves.
+    #[inline(always)]
+    fn both(self, low: __m256i, high: __m256i) -> Self {
+        Self([low, high], self.1)
+    }
+}
+
+impl Add for U64 {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        let (a, b) = (self.0, other.0);
+        let low = with_token!(self.1, _mm256_add_epi64(a[0], b[0]));
+        self.both(low, with_token!(self.1, _mm256_add_epi64(a[1], b[1])))
+    }
+}
+
+impl BitXor for U64 {
+    type Output = Self;
+    #[inline(always)]
+    fn bitxor(self, other: Self) -> Self {
+        let (a, b) = (self.0, other.0);
+        let low = with_token!(self.1, _mm256_xor_si256(a[0], b[0]));
+        self.both(low, with_token!(self.1, _mm256_xor_si256(a[1], b[1])))
+    }
+}
+
+/// `lane << LEFT`, with the count in the type that the intrinsic has.
+#[inline(always)]
+fn shift_left<const LEFT: u32>(token: Avx2, x: __m256i) -> __m256i {
+    with_token!(token, _mm256_sll_epi64(x, _mm_cvtsi32_si128(LEFT as i32)))
+}
+
+/// `lane >> RIGHT`, with the count in the type that the intrinsic has.
+#[inline(always)]
+fn shift_right<const RIGHT: u32>(token: Avx2, x: __m256i) -> __m256i {
+    with_token!(token, _mm256_srl_epi64(x, _mm_cvtsi32_si128(RIGHT as i32)))
+}
+
+/// The 32-bit masks of sixteen 16-bit masks.
+#[inline(always)]
+fn widen_mask(token: Avx2, mask: __m256i) -> [__m256i; 2] {
+    with_token!(
+        token,
+        [
+            _mm256_cvtepi16_epi32(_mm256_castsi256_si128(mask)),
+            _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(mask)),
+        ]
+    )
+}
+
+impl Word for U64 {
+    type Token = Avx2;
+    type Keep = Keep16;
+
+    #[inline(always)]
+    fn new(token: Avx2, lanes: [u64; 8]) -> Self {
+        let (halves, _) = lanes.as_chunks::<4>();
+        // SAFETY: the token proves the instruction; each half of `lanes` is 32 readable bytes.
+        let [low, high] = unsafe {
+            [
+                _mm256_loadu_si256(halves[0].as_ptr().cast()),
+                _mm256_loadu_si256(halves[1].as_ptr().cast()),
+            ]
+        };
+        Self([low, high], token)
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [u64; 8] {
+        let mut lanes = [0; 8];
+        let (halves, _) = lanes.as_chunks_mut::<4>();
+        // SAFETY: the token proves the instruction; each half of `lanes` is 32 writable bytes.
+        unsafe {
+            _mm256_storeu_si256(halves[0].as_mut_ptr().cast(), self.0[0]);
+            _mm256_storeu_si256(halves[1].as_mut_ptr().cast(), self.0[1]);
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn shift_left<const LEFT: u32>(self) -> Self {
+        let low = shift_left::<LEFT>(self.1, self.0[0]);
+        self.both(low, shift_left::<LEFT>(self.1, self.0[1]))
+    }
+
+    #[inline(always)]
+    fn rotate_left<const LEFT: u32, const RIGHT: u32>(self) -> Self {
+        let left = self.shift_left::<LEFT>().0;
+        let low = shift_right::<RIGHT>(self.1, self.0[0]);
+        let high = shift_right::<RIGHT>(self.1, self.0[1]);
+        let low = with_token!(self.1, _mm256_or_si256(left[0], low));
+        self.both(low, with_token!(self.1, _mm256_or_si256(left[1], high)))
+    }
+
+    #[inline(always)]
+    fn keep_16(self, least: i16) -> [Keep16; 2] {
+        let [low, high] = with_token!(self.1, {
+            let least = _mm256_set1_epi16(least);
+            [_mm256_cmpgt_epi16(least, self.0[0]), _mm256_cmpgt_epi16(least, self.0[1])]
+        });
+        [Keep16(widen_mask(self.1, low), self.1), Keep16(widen_mask(self.1, high), self.1)]
+    }
+
+    #[inline(always)]
+    fn keep_32(self, least: i32) -> Keep16 {
+        let dropped = with_token!(self.1, {
+            let least = _mm256_set1_epi32(least);
+            [_mm256_cmpgt_epi32(least, self.0[0]), _mm256_cmpgt_epi32(least, self.0[1])]
+        });
+        Keep16(dropped, self.1)
+    }
+}
+
+/// A choice among 16 lanes: all bits of the lanes that are *not* chosen, since AVX2 compares for
+/// greater, and has and-not.
+#[derive(Clone, Copy)]
+pub(crate) struct Keep16([__m256i; 2], Avx2);
+
+impl Keep for Keep16 {
+    type Token = Avx2;
+    type Values = F32;
+
+    #[inline(always)]
+    fn from_bits(token: Avx2, bits: u16) -> Self {
+        with_token!(token, {
+            let bits = _mm256_set1_epi32(i32::from(bits));
+            let low = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            let high = _mm256_slli_epi32::<8>(low);
+            let zero = _mm256_setzero_si256();
+            Self(
+                [
+                    _mm256_cmpeq_epi32(_mm256_and_si256(bits, low), zero),
+                    _mm256_cmpeq_epi32(_mm256_and_si256(bits, high), zero),
+                ],
+                token,
+            )
+        })
+    }
+
+    #[inline(always)]
+    fn to_bits(self) -> u16 {
+        with_token!(self.1, {
+            let low = _mm256_movemask_ps(_mm256_castsi256_ps(self.0[0]));
+            !((low | _mm256_movemask_ps(_mm256_castsi256_ps(self.0[1])) << 8) as u16)
+        })
+    }
+
+    #[inline(always)]
+    fn or_zero(self, value: F32) -> F32 {
+        let (dropped, value) = (self.0, value.0);
+        with_token!(
+            self.1,
+            F32(
+                [
+                    _mm256_andnot_ps(_mm256_castsi256_ps(dropped[0]), value[0]),
+                    _mm256_andnot_ps(_mm256_castsi256_ps(dropped[1]), value[1]),
+                ],
+                self.1
+            )
+        )
     }
 }

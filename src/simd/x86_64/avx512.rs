@@ -4,10 +4,10 @@
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, BitXor, Mul, Sub};
 
 use crate::simd::features::{avx512_features, backend_features};
-use crate::simd::{Double, Float, Kernel, LANES, Simd};
+use crate::simd::{Double, Float, Keep, Kernel, LANES, Simd, Word};
 
 /// Proof that the CPU has the features of this backend: only `detect` makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ macro_rules! with_token {
 impl Simd for Avx512 {
     type F32 = F32;
     type F64 = F64;
+    type U64 = U64;
+    type Keep = Keep16;
 
     // 4 rows: 5 registers each (K, two levels of two sums) of 32. See `kernels/normalize.rs`.
     const ROWS: usize = 4;
@@ -354,5 +356,100 @@ impl Double for F64 {
     #[inline(always)]
     fn less_or_equal(self, other: Self) -> u16 {
         compare::<_CMP_LE_OQ>(self, other)
+    }
+}
+
+/// Eight lanes of u64, and the proof that its instructions exist.
+#[derive(Clone, Copy)]
+pub(crate) struct U64(__m512i, Avx512);
+
+impl Add for U64 {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(with_token!(self.1, _mm512_add_epi64(self.0, other.0)), self.1)
+    }
+}
+
+impl BitXor for U64 {
+    type Output = Self;
+    #[inline(always)]
+    fn bitxor(self, other: Self) -> Self {
+        Self(with_token!(self.1, _mm512_xor_si512(self.0, other.0)), self.1)
+    }
+}
+
+impl Word for U64 {
+    type Token = Avx512;
+    type Keep = Keep16;
+
+    #[inline(always)]
+    fn new(token: Avx512, lanes: [u64; 8]) -> Self {
+        // SAFETY: the token proves the instruction; `lanes` is 64 readable bytes.
+        Self(unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) }, token)
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [u64; 8] {
+        let mut lanes = [0; 8];
+        // SAFETY: the token proves the instruction; `lanes` is 64 writable bytes.
+        unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), self.0) };
+        lanes
+    }
+
+    #[inline(always)]
+    fn shift_left<const LEFT: u32>(self) -> Self {
+        Self(with_token!(self.1, _mm512_slli_epi64::<LEFT>(self.0)), self.1)
+    }
+
+    #[inline(always)]
+    fn rotate_left<const LEFT: u32, const RIGHT: u32>(self) -> Self {
+        // The compiler makes one rotation of it; the intrinsic's count has another type.
+        Self(
+            with_token!(
+                self.1,
+                _mm512_or_si512(
+                    _mm512_slli_epi64::<LEFT>(self.0),
+                    _mm512_srli_epi64::<RIGHT>(self.0)
+                )
+            ),
+            self.1,
+        )
+    }
+
+    #[inline(always)]
+    fn keep_16(self, least: i16) -> [Keep16; 2] {
+        let bits = with_token!(self.1, _mm512_cmpge_epi16_mask(self.0, _mm512_set1_epi16(least)));
+        [Keep16(bits as u16, self.1), Keep16((bits >> 16) as u16, self.1)]
+    }
+
+    #[inline(always)]
+    fn keep_32(self, least: i32) -> Keep16 {
+        let bits = with_token!(self.1, _mm512_cmpge_epi32_mask(self.0, _mm512_set1_epi32(least)));
+        Keep16(bits, self.1)
+    }
+}
+
+/// A choice among 16 lanes: a mask register.
+#[derive(Clone, Copy)]
+pub(crate) struct Keep16(__mmask16, Avx512);
+
+impl Keep for Keep16 {
+    type Token = Avx512;
+    type Values = F32;
+
+    #[inline(always)]
+    fn from_bits(token: Avx512, bits: u16) -> Self {
+        Self(bits, token)
+    }
+
+    #[inline(always)]
+    fn to_bits(self) -> u16 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn or_zero(self, value: F32) -> F32 {
+        F32(with_token!(self.1, _mm512_maskz_mov_ps(self.0, value.0)), self.1)
     }
 }

@@ -1,0 +1,425 @@
+//! Dropout: elements chosen by a random stream are set to zero, the others are scaled up.
+
+use core::mem::MaybeUninit;
+
+use crate::Error;
+use crate::execution::{Execution, execution_setters};
+use crate::kernels::dropout::{self as kernel, Choice};
+use crate::rng::Threshold;
+use crate::shape::check_length;
+use crate::simd::{Span, write_whole};
+
+pub use crate::kernels::dropout::{Mask, MaskMut};
+
+/// Which part of which random stream a call draws: its elements have the indices `offset`, `offset + 1`, ...
+///
+/// Never use the same indices of the same seed twice for different things: masks would be equal. Give each layer,
+/// step and rank a range of its own, for instance one seed a run, and
+/// `offset = ((step * ranks + rank) * layers + layer) * elements`, with the largest number of elements of a layer; or a
+/// seed of its own to each layer and rank. Any two seeds, neighbouring ones too, give unrelated streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stream {
+    /// Names the stream.
+    pub seed: u64,
+    /// The index of the first element of the call.
+    pub offset: u64,
+}
+
+/// Inverted dropout (Srivastava et al., 2014).
+///
+/// In training every element is dropped with probability p, independently of all others, and what is
+/// kept is scaled so that the mean stays:
+///
+/// ```text
+/// y[i] = x[i] * scale  where element i is kept,  +0.0 where it is dropped;  scale = 1 / (1 - realised p)
+/// ```
+///
+/// Inference is the identity: leave the layer out, or call [`forward_inference`](Self::forward_inference). The
+/// backward pass is the same operation on the gradient with the same mask, which is stored
+/// ([`backward_with_mask`](Self::backward_with_mask)) or drawn again ([`backward`](Self::backward)).
+///
+/// * **Probability**: random integers of 16 bits decide where 1/64 <= p <= 63/64, else of 32 bits: the
+///   [realised p](Self::realised_p) is p rounded to a multiple of 2^-16 or 2^-32. The scale is that of the realised p, so
+///   E\[y\] = x up to f32 rounding. p = 0 copies and p = 1 writes +0.0; neither draws.
+/// * **Special values**: a dropped element is +0.0 even if x is NaN or infinite.
+/// * **Determinism**: the choice is a function of (seed, index) and p alone: the same on every backend, for every
+///   thread count and every way to cut a range into calls. y has the same bits on every backend.
+/// * **Cost**: one pass; nothing is allocated on a single thread. An offset that is not a multiple of 4096 costs
+///   the draws before it in its block.
+/// * Not cryptographic: who sees enough of a mask can compute the rest.
+///
+/// # The stream
+///
+/// Version 1. Changing it is a breaking change; known answers in the tests pin it. The indices are cut
+/// into blocks of 4096; each has eight xoshiro256++ generators, seeded by SplitMix64 (Blackman and Vigna,
+/// <https://prng.di.unimi.it>):
+///
+/// ```
+/// use evenkeel::{Dropout, MaskMut, Stream};
+/// use rand_core::{Rng, SeedableRng};
+/// use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
+///
+/// fn mix(x: u64) -> u64 {
+///     // The finaliser of SplitMix64 is its output without the step before it.
+///     SplitMix64::from_seed(x.wrapping_sub(0x9e3779b97f4a7c15).to_le_bytes()).next_u64()
+/// }
+///
+/// /// The eight generators of a block.
+/// fn generators(seed: u64, block: u64) -> [Xoshiro256PlusPlus; 8] {
+///     let x = mix(mix(seed).wrapping_add(0x9e3779b97f4a7c15_u64.wrapping_mul(block + 1)));
+///     let mut words = SplitMix64::from_seed(x.to_le_bytes());
+///     std::array::from_fn(|_| {
+///         let mut state = [0; 32];
+///         words.fill_bytes(&mut state); // four words, little-endian
+///         Xoshiro256PlusPlus::from_seed(state)
+///     })
+/// }
+///
+/// /// Whether each element of a block is kept, for 1/64 <= p <= 63/64.
+/// fn block_16(p: f64, seed: u64, block: u64) -> Vec<u8> {
+///     let mut generators = generators(seed, block);
+///     let dropped = (p * 65536.0).round_ties_even().min(65535.0) as i64;
+///     let mut kept = Vec::new();
+///     while kept.len() < 4096 {
+///         for generator in &mut generators {
+///             let draw = generator.next_u64();
+///             for part in 0..4 {
+///                 let random = (draw >> (16 * part)) as i16;
+///                 kept.push(u8::from(i64::from(random) >= dropped - 32768));
+///             }
+///         }
+///     }
+///     kept
+/// }
+///
+/// let mut mask = vec![0; 4096];
+/// let stream = Stream { seed: 7, offset: 3 * 4096 };
+/// Dropout::new().with_p(0.1).mask(stream, 4096, MaskMut::Bytes(&mut mask))?;
+/// assert_eq!(mask, block_16(0.1, 7, 3));
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+///
+/// With 32 bits, `part` goes over 2 halves of a draw, compared with `p * 2^32 - 2^31`.
+///
+/// # Example
+///
+/// ```
+/// use evenkeel::{Dropout, Mask, MaskMut, Stream};
+///
+/// let dropout = Dropout::new().with_p(0.5);
+/// let stream = Stream { seed: 1, offset: 0 };
+/// let (mut y, mut mask) = ([0.0; 4], [0; 1]);
+/// dropout.forward_with_mask(&[1.0; 4], stream, &mut y, MaskMut::Packed(&mut mask))?;
+/// assert!(y.iter().all(|&y| y == 0.0 || y == 2.0));
+///
+/// let (mut dx, mut again) = ([0.0; 4], [0.0; 4]);
+/// dropout.backward_with_mask(&[1.0; 4], Mask::Packed(&mask), &mut dx)?;
+/// dropout.backward(&[1.0; 4], stream, &mut again)?;
+/// assert_eq!((dx, again), (y, y));
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    p: f64,
+    execution: Execution,
+}
+
+impl Default for Dropout {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What p asks for.
+enum Plan {
+    KeepAll,
+    DropAll,
+    Draw { threshold: Threshold, realised: f64 },
+}
+
+impl Plan {
+    fn realised_p(&self) -> f64 {
+        match *self {
+            Self::KeepAll => 0.0,
+            Self::DropAll => 1.0,
+            Self::Draw { realised, .. } => realised,
+        }
+    }
+
+    fn scale(&self) -> f32 {
+        match self {
+            Self::DropAll => 0.0,
+            _ => (1.0 / (1.0 - self.realised_p())) as f32,
+        }
+    }
+}
+
+impl Dropout {
+    /// p = 0.5, on the detected backend, with automatic parallelism.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { p: 0.5, execution: Execution::DEFAULT }
+    }
+
+    /// Drops with probability `p`, from 0 to 1 (checked by the calls).
+    #[must_use]
+    pub const fn with_p(mut self, p: f64) -> Self {
+        self.p = p;
+        self
+    }
+
+    execution_setters!();
+
+    /// The probability of dropping that the random integers realise: p rounded to a multiple of 2^-16
+    /// or, where p < 1/64 or p > 63/64, of 2^-32 (and at most 1 - 2^-32, unless p is 1).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if p is not from 0 to 1.
+    pub fn realised_p(&self) -> Result<f64, Error> {
+        self.plan().map(|plan| plan.realised_p())
+    }
+
+    /// What kept elements are multiplied by: `1 / (1 - realised p)`, and 0 where p is 1.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if p is not from 0 to 1.
+    pub fn scale(&self) -> Result<f32, Error> {
+        self.plan().map(|plan| plan.scale())
+    }
+
+    /// Writes the mask of `len` elements.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if p is not from 0 to 1; [`Error::Length`] if `mask` is not as long as `len` asks for;
+    /// [`Error::StreamOverflow`] if the range ends beyond 2^64. Nothing is written then.
+    pub fn mask(&self, stream: Stream, len: usize, mask: MaskMut<'_>) -> Result<(), Error> {
+        self.draw(None, stream, len, Some(mask))
+    }
+
+    /// Reads `x`, writes `y` of the same length.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if p is not from 0 to 1; [`Error::Length`] if `y` is not as long as `x`;
+    /// [`Error::StreamOverflow`] if the range of the stream ends beyond 2^64. Nothing is written then.
+    pub fn forward(&self, x: &[f32], stream: Stream, y: &mut [f32]) -> Result<(), Error> {
+        check_length("y", y.len(), x.len())?;
+        self.draw(Some(Span::new(x, y)), stream, x.len(), None)
+    }
+
+    /// As [`forward`](Self::forward), and writes the mask.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward); [`Error::Length`] if `mask` is not as long as `x` asks for.
+    pub fn forward_with_mask(
+        &self,
+        x: &[f32],
+        stream: Stream,
+        y: &mut [f32],
+        mask: MaskMut<'_>,
+    ) -> Result<(), Error> {
+        check_length("y", y.len(), x.len())?;
+        self.draw(Some(Span::new(x, y)), stream, x.len(), Some(mask))
+    }
+
+    /// Reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_in_place(&self, x: &mut [f32], stream: Stream) -> Result<(), Error> {
+        let len = x.len();
+        self.draw(Some(Span::in_place(x)), stream, len, None)
+    }
+
+    /// As [`forward_in_place`](Self::forward_in_place), and writes the mask.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_with_mask`](Self::forward_with_mask).
+    pub fn forward_in_place_with_mask(
+        &self,
+        x: &mut [f32],
+        stream: Stream,
+        mask: MaskMut<'_>,
+    ) -> Result<(), Error> {
+        let len = x.len();
+        self.draw(Some(Span::in_place(x)), stream, len, Some(mask))
+    }
+
+    /// Reads `x`, initialises `y` and returns it; writes the mask if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_with_mask`](Self::forward_with_mask).
+    pub fn forward_uninit<'y>(
+        &self,
+        x: &[f32],
+        stream: Stream,
+        y: &'y mut [MaybeUninit<f32>],
+        mask: Option<MaskMut<'_>>,
+    ) -> Result<&'y mut [f32], Error> {
+        check_length("y", y.len(), x.len())?;
+        write_whole(x, y, |io| self.draw(Some(io), stream, x.len(), mask))
+    }
+
+    /// Inference is the identity: copies `x` to `y`. In place there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `y` is not as long as `x`.
+    pub fn forward_inference(&self, x: &[f32], y: &mut [f32]) -> Result<(), Error> {
+        check_length("y", y.len(), x.len())?;
+        y.copy_from_slice(x);
+        Ok(())
+    }
+
+    /// Applies a given mask: `y = x * scale` where it keeps, else +0.0. Where p is 1, everything is +0.0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if p is not from 0 to 1; [`Error::Length`] if `y` is not as long as `x`, or
+    /// `mask` not as long as `x` asks for. Nothing is written then.
+    pub fn apply(&self, x: &[f32], mask: Mask<'_>, y: &mut [f32]) -> Result<(), Error> {
+        check_length("y", y.len(), x.len())?;
+        self.choose(Span::new(x, y), mask)
+    }
+
+    /// As [`apply`](Self::apply); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn apply_in_place(&self, x: &mut [f32], mask: Mask<'_>) -> Result<(), Error> {
+        self.choose(Span::in_place(x), mask)
+    }
+
+    /// As [`apply`](Self::apply); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn apply_uninit<'y>(
+        &self,
+        x: &[f32],
+        mask: Mask<'_>,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        check_length("y", y.len(), x.len())?;
+        write_whole(x, y, |io| self.choose(io, mask))
+    }
+
+    /// The gradient of x from that of y, the mask drawn again: `dx = dy * scale` where the forward pass with the
+    /// same p and stream kept, else +0.0. Nothing has to be stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward), with `dx` for `y`.
+    pub fn backward(&self, dy: &[f32], stream: Stream, dx: &mut [f32]) -> Result<(), Error> {
+        check_length("dx", dx.len(), dy.len())?;
+        self.draw(Some(Span::new(dy, dx)), stream, dy.len(), None)
+    }
+
+    /// The gradient of x from that of y, with the stored mask of the forward pass.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), with `dx` for `y`.
+    pub fn backward_with_mask(
+        &self,
+        dy: &[f32],
+        mask: Mask<'_>,
+        dx: &mut [f32],
+    ) -> Result<(), Error> {
+        check_length("dx", dx.len(), dy.len())?;
+        self.choose(Span::new(dy, dx), mask)
+    }
+
+    fn plan(&self) -> Result<Plan, Error> {
+        match self.p {
+            p if !(0.0..=1.0).contains(&p) => {
+                Err(Error::Parameter { arg: "p", expected: "a probability, from 0 to 1", got: p })
+            }
+            0.0 => Ok(Plan::KeepAll),
+            1.0 => Ok(Plan::DropAll),
+            p => {
+                let (threshold, realised) = Threshold::new(p);
+                Ok(Plan::Draw { threshold, realised })
+            }
+        }
+    }
+
+    /// Draws the mask, and applies it to `io` and writes it as far as they are there.
+    fn draw(
+        &self,
+        io: Option<Span<'_>>,
+        Stream { seed, offset }: Stream,
+        len: usize,
+        mask: Option<MaskMut<'_>>,
+    ) -> Result<(), Error> {
+        let plan = self.plan()?;
+        match &mask {
+            Some(MaskMut::Packed(bits)) => check_length("mask", bits.len(), len.div_ceil(8))?,
+            Some(MaskMut::Bytes(bytes)) => check_length("mask", bytes.len(), len)?,
+            None => {}
+        }
+        if len as u128 > (1 << 64) - u128::from(offset) {
+            return Err(Error::StreamOverflow { offset, len });
+        }
+        match plan {
+            Plan::KeepAll => {
+                if let Some(io) = io {
+                    io.copy();
+                }
+                fill_mask(mask, len, true);
+            }
+            Plan::DropAll => {
+                if let Some(io) = io {
+                    io.zero();
+                }
+                fill_mask(mask, len, false);
+            }
+            Plan::Draw { threshold, .. } => {
+                let choice = Choice::Stream { seed, offset, threshold };
+                let work = kernel::Dropout { len, io, scale: plan.scale(), choice, mask };
+                self.execution.run(work, len);
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a given mask.
+    fn choose(&self, io: Span<'_>, mask: Mask<'_>) -> Result<(), Error> {
+        let (plan, len) = (self.plan()?, io.len());
+        match mask {
+            Mask::Packed(bits) => check_length("mask", bits.len(), len.div_ceil(8))?,
+            Mask::Bytes(bytes) => check_length("mask", bytes.len(), len)?,
+        }
+        if let Plan::DropAll = plan {
+            io.zero();
+            return Ok(());
+        }
+        let (scale, choice) = (plan.scale(), Choice::Mask(mask));
+        let work = kernel::Dropout { len, io: Some(io), scale, choice, mask: None };
+        self.execution.run(work, len);
+        Ok(())
+    }
+}
+
+/// A mask that keeps everything, or nothing.
+fn fill_mask(mask: Option<MaskMut<'_>>, len: usize, keep: bool) {
+    match mask {
+        Some(MaskMut::Packed(bits)) => {
+            bits.fill(if keep { u8::MAX } else { 0 });
+            if let (Some(last), true) = (bits.last_mut(), !len.is_multiple_of(8)) {
+                *last &= u8::MAX >> (8 - len % 8);
+            }
+        }
+        Some(MaskMut::Bytes(bytes)) => bytes.fill(u8::from(keep)),
+        None => {}
+    }
+}
