@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::ops::{Deref, DerefMut, Range};
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, LayerNorm, Moments, NormalizeScaleShift, Parallelism,
-    RmsNorm, RowMoments, Rows, RunningStatistics,
+    Backend, BatchNorm, ColumnMoments, Dropout, LayerNorm, MaskMut, Moments, NormalizeScaleShift,
+    Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stream,
 };
 use rayon::prelude::*;
 
@@ -25,8 +25,8 @@ pub enum Traffic {
     Copy,
     /// x, and again x and y: a sum and a copy.
     ReadThenCopy,
-    /// y.
-    Write,
+    /// Nothing of x and y: one bit of mask an element, compared with the fastest plain sum of x.
+    Mask,
 }
 
 /// Every operation. Each runs on all of its buffers' threads.
@@ -42,6 +42,8 @@ pub const OPERATIONS: &[Operation] = &[
     },
     Operation { name: "batch_norm_inference", traffic: Traffic::Copy, run: batch_norm_inference },
     Operation { name: "column_moments", traffic: Traffic::Read, run: column_moments },
+    Operation { name: "dropout", traffic: Traffic::Copy, run: dropout },
+    Operation { name: "dropout_mask", traffic: Traffic::Mask, run: dropout_mask },
 ];
 
 pub fn operation(name: &str) -> Option<&'static Operation> {
@@ -51,11 +53,12 @@ pub fn operation(name: &str) -> Option<&'static Operation> {
 impl Operation {
     /// x read and y written.
     pub fn bytes(&self, rows: Rows) -> usize {
-        let passes = match self.traffic {
-            Traffic::Read | Traffic::Write => 1,
-            Traffic::Copy | Traffic::ReadThenCopy => 2,
-        };
-        rows.elements() * size_of::<f32>() * passes
+        let elements = rows.elements();
+        match self.traffic {
+            Traffic::Read => elements * size_of::<f32>(),
+            Traffic::Copy | Traffic::ReadThenCopy => elements * size_of::<f32>() * 2,
+            Traffic::Mask => elements.div_ceil(8),
+        }
     }
 }
 
@@ -106,6 +109,7 @@ pub struct Buffers {
     running_mean: Vec<f32>,
     running_var: Vec<f32>,
     scratch: Vec<f64>,
+    mask: Vec<u8>,
 }
 
 impl Buffers {
@@ -129,6 +133,7 @@ impl Buffers {
             running_mean: vec![0.0; cols],
             running_var: vec![1.0; cols],
             scratch: vec![0.0; BatchNorm::new().scratch_len(shape)],
+            mask: vec![0; shape.elements().div_ceil(8)],
         }
     }
 
@@ -259,6 +264,26 @@ fn column_moments(b: &mut Buffers, backend: Backend) {
         .compute_with_scratch(&b.x, b.rows, &mut b.moments[..b.rows.cols()], &mut b.scratch)
         .expect("the buffers fit");
 }
+
+fn dropout(b: &mut Buffers, backend: Backend) {
+    Dropout::new()
+        .with_p(0.1)
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .forward_with_mask(&b.x, STREAM, &mut b.y, MaskMut::Packed(&mut b.mask))
+        .expect("the buffers fit");
+}
+
+fn dropout_mask(b: &mut Buffers, backend: Backend) {
+    Dropout::new()
+        .with_p(0.1)
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .mask(STREAM, b.x.len(), MaskMut::Packed(&mut b.mask))
+        .expect("the buffers fit");
+}
+
+const STREAM: Stream = Stream { seed: 42, offset: 0 };
 
 /// A copy whose stores bypass the caches.
 #[cfg(target_arch = "x86_64")]

@@ -33,7 +33,8 @@ fn main() {
         println!("This machine gets the {} backend.", Backend::detect());
         println!(
             "GB/s count x read and y written. `of copy` is the ratio to memcpy of the same bytes; for operations\n\
-             that only read, to the fastest plain sum; for batch_norm_training, to one of each.\n"
+             that only read, to the fastest plain sum; for batch_norm_training, to one of each. dropout_mask\n\
+             counts its bits and is compared with the sum of as many f32.\n"
         );
         println!(
             "{:<22} {:<9} {:>11} {:>7} {:>9} {:>8} {:>8}",
@@ -93,10 +94,9 @@ fn report(
         } else {
             let (copy, read) = (times[&Contender::Memcpy], times[&Contender::Read]);
             let base = match operation.traffic {
-                Traffic::Read => read,
+                Traffic::Read | Traffic::Mask => read,
                 Traffic::Copy => copy,
                 Traffic::ReadThenCopy => read + copy,
-                Traffic::Write => copy - read,
             };
             format!(
                 "{name:<22} {backend:<9} {:>11} {threads:>7} {:>9.2} {:>8.1} {:>8.2}",
