@@ -8,6 +8,7 @@
 
 mod columns;
 mod common;
+mod dropout;
 mod golden;
 mod hard_data;
 mod laws;

@@ -1,0 +1,384 @@
+//! Dropout: the stream bit by bit, the choice applied, and that the mask is random.
+
+use evenkeel::{Backend, Dropout, Error, Mask, MaskMut, Parallelism, Stream, reference};
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
+
+use crate::common::*;
+
+/// Probabilities of both widths, at their borders and next to 0 and 1.
+const PROBABILITIES: [f64; 13] = [
+    1e-12,
+    1e-6,
+    0.01,
+    0.015_624_9,
+    1.0 / 64.0,
+    0.1,
+    0.5,
+    0.9,
+    63.0 / 64.0,
+    0.984_375_1,
+    0.999,
+    1.0 - 1e-10,
+    1.0 - 1e-16,
+];
+
+/// Offsets at the borders of draws and blocks, far out, and next to the end of the stream.
+const OFFSETS: [u64; 10] = [0, 1, 7, 31, 32, 4095, 4096, 12_345, 1 << 40, u64::MAX - 20_000];
+
+const LENGTHS: [usize; 12] = [0, 1, 2, 15, 31, 32, 33, 100, 4095, 4097, 8200, 20_000];
+
+fn bytes(operation: Dropout, stream: Stream, len: usize) -> Vec<u8> {
+    let mut mask = vec![2; len];
+    operation.mask(stream, len, MaskMut::Bytes(&mut mask)).unwrap();
+    mask
+}
+
+fn pack(bytes: &[u8]) -> Vec<u8> {
+    let pack = |bits: &[u8]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit);
+    bytes.chunks(8).map(pack).collect()
+}
+
+/// Law: the mask is the reference's; bits, bytes and outputs agree; in place as out of place.
+#[test]
+fn every_backend_draws_the_stream() {
+    let x: Vec<f32> = Random::new(1).normals(20_000);
+    for (case, &p) in PROBABILITIES.iter().enumerate() {
+        for &offset in &OFFSETS {
+            let stream = Stream { seed: 77 * case as u64, offset };
+            let expected = reference::dropout_mask(p, stream.seed, offset, 20_000);
+            for backend in backends() {
+                let operation = Dropout::new().with_p(p).with_backend(backend);
+                let scale = operation.scale().unwrap();
+                for len in LENGTHS {
+                    let what = format!("{backend}, p {p}, {stream:?}, {len} elements");
+                    let expected: Vec<u8> =
+                        expected[..len].iter().map(|&kept| kept.into()).collect();
+                    assert_eq!(bytes(operation, stream, len), expected, "{what}");
+                    let mut packed = vec![0xaa; len.div_ceil(8)];
+                    operation.mask(stream, len, MaskMut::Packed(&mut packed)).unwrap();
+                    assert_eq!(packed, pack(&expected), "{what}");
+
+                    let x = &x[..len];
+                    let scaled: Vec<f32> = x
+                        .iter()
+                        .zip(&expected)
+                        .map(|(x, &kept)| if kept == 1 { x * scale } else { 0.0 })
+                        .collect();
+                    let (mut y, mut mask) = (vec![f32::NAN; len], vec![0xaa; len.div_ceil(8)]);
+                    operation
+                        .forward_with_mask(x, stream, &mut y, MaskMut::Packed(&mut mask))
+                        .unwrap();
+                    assert_same(&what, &scaled, &y);
+                    assert_eq!(mask, packed, "{what}");
+                    let (mut again, mut mask) = (x.to_vec(), vec![3; len]);
+                    operation
+                        .forward_in_place_with_mask(&mut again, stream, MaskMut::Bytes(&mut mask))
+                        .unwrap();
+                    assert_same(&what, &scaled, &again);
+                    assert_eq!(mask, expected, "{what}");
+                    operation.apply(x, Mask::Packed(&packed), &mut y).unwrap();
+                    assert_same(&what, &scaled, &y);
+                    let mut again = x.to_vec();
+                    operation.apply_in_place(&mut again, Mask::Bytes(&mask)).unwrap();
+                    assert_same(&what, &scaled, &again);
+                    operation.backward(x, stream, &mut y).unwrap();
+                    assert_same(&what, &scaled, &y);
+                    operation.backward_with_mask(x, Mask::Bytes(&mask), &mut y).unwrap();
+                    assert_same(&what, &scaled, &y);
+                }
+            }
+        }
+    }
+}
+
+/// Law: the words of the reference are those of `rand_xoshiro`.
+#[test]
+fn the_stream_is_that_of_rand_xoshiro() {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |x: u64| SplitMix64::from_seed(x.wrapping_sub(GOLDEN).to_le_bytes()).next_u64();
+    for (seed, block) in [(0, 0), (1, 0), (0, 1), (u64::MAX, 5), (0x1234_5678_9abc_def0, 1 << 51)] {
+        let x = mix(mix(seed).wrapping_add(GOLDEN.wrapping_mul(block + 1)));
+        let mut words = SplitMix64::from_seed(x.to_le_bytes());
+        let mut lanes: Vec<Xoshiro256PlusPlus> = Vec::new();
+        for _ in 0..8 {
+            let mut state = [0; 32];
+            for word in state.chunks_exact_mut(8) {
+                word.copy_from_slice(&words.next_u64().to_le_bytes());
+            }
+            lanes.push(Xoshiro256PlusPlus::from_seed(state));
+        }
+        let mut drawn = Vec::new();
+        while drawn.len() < 256 * 8 {
+            drawn.extend(lanes.iter_mut().map(|lane| lane.next_u64()));
+        }
+        let halves = |word: &u64| [*word as i32, (*word >> 32) as i32];
+        let quarters = |word: &u64| [0, 16, 32, 48].map(|shift| (*word >> shift) as i16);
+        for p in [0.3, 0.001] {
+            let kept: Vec<bool> = if p > 1.0 / 64.0 {
+                let least = (p * 65536.0_f64).round_ties_even() as i64 - 32768;
+                drawn[..1024].iter().flat_map(quarters).map(|r| i64::from(r) >= least).collect()
+            } else {
+                let least = (p * 4_294_967_296.0_f64).round_ties_even() as i64 - (1 << 31);
+                drawn.iter().flat_map(halves).map(|r| i64::from(r) >= least).collect()
+            };
+            assert_eq!(kept, reference::dropout_mask(p, seed, block * 4096, 4096));
+        }
+    }
+}
+
+/// The first 64 elements, checked in: version 1 of the stream.
+#[test]
+fn known_answers() {
+    let answers: [(u64, u64, f64, u64); 6] = [
+        (0, 0, 0.5, ANSWERS[0]),
+        (1, 0, 0.5, ANSWERS[1]),
+        (0, 4096, 0.5, ANSWERS[2]),
+        (u64::MAX, 100, 0.1, ANSWERS[3]),
+        (42, 1 << 60, 0.9, ANSWERS[4]),
+        (7, 3 << 20, 0.985, ANSWERS[5]),
+    ];
+    for (seed, offset, p, expected) in answers {
+        for backend in backends() {
+            let mut mask = [0; 8];
+            Dropout::new()
+                .with_p(p)
+                .with_backend(backend)
+                .mask(Stream { seed, offset }, 64, MaskMut::Packed(&mut mask))
+                .unwrap();
+            let got = u64::from_le_bytes(mask);
+            assert_eq!(
+                got, expected,
+                "{backend}, seed {seed}, offset {offset}, p {p}: {got:#018x}"
+            );
+        }
+    }
+}
+
+const ANSWERS: [u64; 6] = [
+    0xe8f56ac2fa16a6a3,
+    0xbf688ea513604087,
+    0x0f21a7671bd33ce9,
+    0xfffff7f3bf7feeff,
+    0x4d08080800400040,
+    0,
+];
+
+/// Law: any part, from any offset, on any number of threads, is that part of the whole.
+#[test]
+fn parts_and_threads_give_the_bits_of_the_whole() {
+    let len = 400_003;
+    let random = &mut Random::new(5);
+    let x = random.normals(len);
+    for p in [0.1, 0.001] {
+        let base = Dropout::new().with_p(p);
+        let stream = Stream { seed: 3, offset: 1_000_001 };
+        let run = |parallelism| {
+            let (mut y, mut packed) = (vec![0.0; len], vec![0; len.div_ceil(8)]);
+            let operation = base.with_parallelism(parallelism);
+            operation.forward_with_mask(&x, stream, &mut y, MaskMut::Packed(&mut packed)).unwrap();
+            let (mut applied, mut mask) = (vec![0.0; len], vec![0; len]);
+            operation.apply(&x, Mask::Packed(&packed), &mut applied).unwrap();
+            assert_same("apply", &y, &applied);
+            operation.mask(stream, len, MaskMut::Bytes(&mut mask)).unwrap();
+            operation.apply(&x, Mask::Bytes(&mask), &mut applied).unwrap();
+            assert_same("apply", &y, &applied);
+            (y, packed, mask)
+        };
+        let (y, packed, mask) = run(Parallelism::Serial);
+        assert_eq!(pack(&mask), packed);
+        for tasks in [2, 3, 7, 16] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(tasks).build().unwrap();
+            let got = pool.install(|| run(Parallelism::AtMost(tasks)));
+            assert_same("threads", &y, &got.0);
+            assert!((got.1, got.2) == (packed.clone(), mask.clone()), "{tasks} tasks");
+        }
+        for _ in 0..50 {
+            let start = random.below(len);
+            let end = start + random.below(len - start + 1);
+            let part = Stream { offset: stream.offset + start as u64, ..stream };
+            assert_eq!(bytes(base, part, end - start), mask[start..end], "{start}..{end}");
+        }
+    }
+}
+
+#[test]
+fn the_ends_of_p() {
+    let x = [1.5, f32::NAN, f32::INFINITY, -0.0, 1e-40, -3.0, 2.0, 7.0, 9.0];
+    let stream = Stream { seed: 1, offset: u64::MAX - 8 };
+    for backend in backends() {
+        let (mut y, mut packed) = ([5.0; 9], [0xaa; 2]);
+        let keep = Dropout::new().with_p(0.0).with_backend(backend);
+        keep.forward_with_mask(&x, stream, &mut y, MaskMut::Packed(&mut packed)).unwrap();
+        assert_eq!(y.map(f32::to_bits), x.map(f32::to_bits), "p = 0 copies, every bit");
+        assert_eq!(packed, [0xff, 1]);
+        assert_eq!((keep.realised_p(), keep.scale()), (Ok(0.0), Ok(1.0)));
+        let drop = Dropout::new().with_p(1.0).with_backend(backend);
+        drop.forward_with_mask(&x, stream, &mut y, MaskMut::Packed(&mut packed)).unwrap();
+        assert_eq!(y.map(f32::to_bits), [0; 9], "p = 1 writes +0.0");
+        assert_eq!(packed, [0, 0]);
+        assert_eq!((drop.realised_p(), drop.scale()), (Ok(1.0), Ok(0.0)));
+        drop.apply(&x, Mask::Packed(&[0xff, 1]), &mut y).unwrap();
+        assert_eq!(y.map(f32::to_bits), [0; 9]);
+    }
+    let mut y = [5.0; 9];
+    Dropout::new().forward_inference(&x, &mut y).unwrap();
+    assert_eq!(y.map(f32::to_bits), x.map(f32::to_bits), "inference is the identity");
+}
+
+/// The realised probability is p to the width of the integers, and the scale is its.
+#[test]
+fn realised_probabilities() {
+    for (p, expected) in [
+        (0.5, 0.5),
+        (0.1, 6554.0 / 65536.0),
+        (1.0 / 64.0, 1.0 / 64.0),
+        (0.01, 42_949_673.0 / 4_294_967_296.0),
+        (1e-12, 0.0),
+        (1.0 - 1e-16, 1.0 - 1.0 / 4_294_967_296.0),
+    ] {
+        let operation = Dropout::new().with_p(p);
+        assert_eq!(operation.realised_p(), Ok(expected));
+        assert_eq!(operation.scale(), Ok((1.0 / (1.0 - expected)) as f32));
+    }
+}
+
+/// A dropped element is +0.0 whatever it was; a kept one keeps its NaN or infinity.
+#[test]
+fn dropped_places_hold_zero_whatever_was_there() {
+    let stream = Stream { seed: 9, offset: 5 };
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0] {
+        for backend in backends() {
+            let operation = Dropout::new().with_p(0.4).with_backend(backend);
+            let mask = bytes(operation, stream, 200);
+            let mut y = vec![bad; 200];
+            operation.forward_in_place(&mut y, stream).unwrap();
+            for (y, kept) in y.iter().zip(mask) {
+                let expected = if kept == 1 { bad } else { 0.0 };
+                assert_eq!(bits(*y), bits(expected), "{backend}, {bad}");
+            }
+        }
+    }
+}
+
+/// The textbook's example: x = (1, 1, 1, 1), two kept at p = 0.5; the sum is scaled back to 4.
+#[test]
+fn two_of_four_sum_to_four() {
+    let operation = Dropout::new().with_p(0.5);
+    let mut y = [0.0; 4];
+    operation.apply(&[1.0; 4], Mask::Bytes(&[1, 0, 1, 0]), &mut y).unwrap();
+    assert_eq!(y, [2.0, 0.0, 2.0, 0.0]);
+    assert_eq!(y.iter().sum::<f32>(), 4.0);
+}
+
+#[test]
+fn bad_input_is_refused_and_nothing_is_written() {
+    let stream = Stream { seed: 0, offset: 0 };
+    let (x, mut y, mut mask) = ([1.0; 16], [7.0; 16], [9; 2]);
+    for p in [-1e-9, 1.0 + 1e-9, f64::NAN, f64::INFINITY] {
+        let operation = Dropout::new().with_p(p);
+        let packed = MaskMut::Packed(&mut mask);
+        let error = operation.forward_with_mask(&x, stream, &mut y, packed).unwrap_err();
+        assert!(matches!(error, Error::Parameter { arg: "p", .. }), "{error}");
+        assert!(operation.apply(&x, Mask::Packed(&[0; 2]), &mut y).is_err());
+        assert!(operation.realised_p().is_err() && operation.scale().is_err());
+    }
+    for p in [0.0, 0.3, 1.0] {
+        let operation = Dropout::new().with_p(p);
+        let length = |arg, expected, got| Err(Error::Length { arg, expected, got });
+        assert_eq!(operation.forward(&x, stream, &mut y[..15]), length("y", 16, 15));
+        assert_eq!(operation.backward(&x, stream, &mut y[..15]), length("dx", 16, 15));
+        let packed = MaskMut::Packed(&mut mask[..1]);
+        let error = operation.forward_with_mask(&x, stream, &mut y, packed);
+        assert_eq!(error, length("mask", 2, 1));
+        assert_eq!(operation.mask(stream, 3, MaskMut::Bytes(&mut mask)), length("mask", 3, 2));
+        assert_eq!(operation.apply(&x, Mask::Packed(&[0; 3]), &mut y), length("mask", 2, 3));
+        assert_eq!(operation.apply(&x, Mask::Bytes(&[1; 15]), &mut y), length("mask", 16, 15));
+        let beyond = Stream { offset: u64::MAX - 14, ..stream };
+        let error = operation.forward(&x, beyond, &mut y);
+        assert_eq!(error, Err(Error::StreamOverflow { offset: u64::MAX - 14, len: 16 }));
+    }
+    assert_eq!((y, mask), ([7.0; 16], [9; 2]));
+    let last = Stream { offset: u64::MAX - 15, ..stream };
+    assert_eq!(Dropout::new().forward(&x, last, &mut y), Ok(()));
+}
+
+/// Kept elements, packed 64 a word.
+fn words(p: f64, stream: Stream, len: usize) -> Vec<u64> {
+    let mut packed = vec![0; len / 8];
+    let operation = Dropout::new().with_p(p).with_backend(Backend::detect());
+    operation.mask(stream, len, MaskMut::Packed(&mut packed)).unwrap();
+    packed.as_chunks().0.iter().map(|&bytes| u64::from_le_bytes(bytes)).collect()
+}
+
+/// How many standard deviations a count of n trials is from its mean.
+fn z(count: u64, n: usize, probability: f64) -> f64 {
+    let n = n as f64;
+    (count as f64 - n * probability) / (n * probability * (1.0 - probability)).sqrt()
+}
+
+fn ones(words: &[u64]) -> u64 {
+    words.iter().map(|word| u64::from(word.count_ones())).sum()
+}
+
+/// How many standard deviations the number of places where two masks differ is from its mean.
+fn differences(a: &[u64], b: &[u64], p: f64) -> f64 {
+    let different: u64 = a.iter().zip(b).map(|(a, b)| u64::from((a ^ b).count_ones())).sum();
+    z(different, a.len().min(b.len()) * 64, 2.0 * p * (1.0 - p))
+}
+
+/// Law: the rate is the nominal p. At 2^24 elements, 5 standard deviations.
+#[test]
+fn the_rate_is_p() {
+    let n = 1 << 24;
+    for p in [0.01, 1.0 / 64.0, 0.1, 0.3, 0.5, 0.8, 0.99] {
+        for seed in 0..3 {
+            let kept = ones(&words(p, Stream { seed, offset: 0 }, n));
+            let z = z(kept, n, 1.0 - p);
+            assert!(z.abs() < 5.0, "p {p}, seed {seed}: {z} standard deviations");
+        }
+    }
+}
+
+/// Law: lanes, rows, neighbouring seeds and blocks agree no more often than chance has it.
+#[test]
+fn the_mask_does_not_correlate() {
+    let n = 1 << 20;
+    for p in [0.5, 0.1] {
+        let base = words(p, Stream { seed: 100, offset: 0 }, n);
+        let kept = 1.0 - p;
+        let far_from_chance = |a: &[u64], b: &[u64]| differences(a, b, p).abs() > 5.5;
+        for bit in 0..64 {
+            let seed = 100 ^ (1 << bit);
+            let other = words(p, Stream { seed, offset: 0 }, n);
+            assert!(!far_from_chance(&base, &other), "p {p}: seeds that differ in bit {bit}");
+        }
+        let lags = (1..=130).chain([192, 256, 512, 768, 1000, 1024, 4095, 4096, 4097, 8192, 65536]);
+        for lag in lags {
+            let other = words(p, Stream { seed: 100, offset: lag }, n);
+            assert!(!far_from_chance(&base, &other), "p {p}: lag {lag}");
+        }
+        // Every place in a draw, over all draws, has the rate p: 32 lanes of 16 bits.
+        for lane in 0..32 {
+            let at_lane = 1 << lane | 1 << (lane + 32);
+            let kept_there: u64 =
+                base.iter().map(|word| u64::from((word & at_lane).count_ones())).sum();
+            assert!(z(kept_there, n / 32, kept).abs() < 5.0, "p {p}: lane {lane}");
+        }
+    }
+}
+
+/// What the tests above measure must be far from chance for generators that are not random enough.
+#[test]
+fn weak_generators_are_found_out() {
+    // A counter that is reset every row of 768: the mask is its own neighbour at that lag.
+    let row = words(0.5, Stream { seed: 1, offset: 0 }, 768);
+    let weak = row.repeat(100);
+    assert!(differences(&weak, &weak[12..], 0.5).abs() > 100.0);
+    // The same seed in two threads.
+    assert!(differences(&row, &row, 0.5).abs() > 20.0);
+    // Thresholds of 8 bits: p = 0.1 becomes 26 / 256.
+    let n = 1 << 24;
+    let kept = (n as f64 * (1.0 - 26.0 / 256.0)) as u64;
+    assert!(z(kept, n, 0.9).abs() > 15.0);
+}
