@@ -11,7 +11,7 @@
 //! * **Three coefficients a column**, made in f64: hi = mean rounded to f32, alpha = rstd * gamma, and
 //!   shift = beta - (mean - hi) * alpha. Then `y = (x - hi) * alpha + shift` is two operations, and no digit of
 //!   the mean is lost: x - hi is exact or nearly so where it counts.
-//! * **Panels** of [`PANEL_VECTORS`] vectors keep the coefficients (12 KB) in L1; several rows at a time share
+//! * **Panels** of 1024 columns keep the coefficients (12 KB) in L1; several rows at a time share
 //!   their loads.
 //! * **Rows from the last to the first**: what the caller, or the pass over the statistics, touched last is
 //!   still in cache.
@@ -20,12 +20,9 @@
 #![forbid(unsafe_code)]
 
 use super::Split;
-use super::columns::Lanes64;
+use super::columns::{Lanes64, PANEL_VECTORS, lanes_below, load_columns};
 use super::normalize::LARGEST;
 use crate::simd::{Double, Float, Group, Kernel, LANES, Simd, Span};
-
-/// Vectors of columns that are worked on at a time.
-const PANEL_VECTORS: usize = 64;
 
 /// Where the statistics of columns come from.
 pub(crate) trait ColumnSource: Copy + Send {
@@ -58,8 +55,8 @@ pub(crate) struct Running<'a> {
 impl ColumnSource for Running<'_> {
     #[inline(always)]
     fn load<S: Simd>(self, token: S, vector: usize) -> (S::F64, S::F64) {
-        let mean = S::F64::widen(load_f32(token, self.mean, vector, 0.0));
-        let var = S::F64::widen(load_f32(token, self.var, vector, 1.0));
+        let mean = S::F64::widen(load_columns(token, self.mean, vector, 0.0));
+        let var = S::F64::widen(load_columns(token, self.var, vector, 1.0));
         (mean, rstd(token, var, self.eps))
     }
 }
@@ -85,16 +82,6 @@ fn replace<S: Simd>(token: S, vector: S::F64, bits: u16, value: f64) -> S::F64 {
         }
     }
     S::F64::load_f64(token, &lanes)
-}
-
-/// Vector `i` of `x`: sixteen elements, or those that there are and `fill`.
-#[inline(always)]
-fn load_f32<S: Simd>(token: S, x: &[f32], i: usize, fill: f32) -> S::F32 {
-    let (vectors, tail) = x.as_chunks::<LANES>();
-    match vectors.get(i) {
-        Some(vector) => S::F32::load(token, vector),
-        None => S::F32::load_partial(token, tail, fill),
-    }
 }
 
 /// Vector `i` of `x`: sixteen elements, or those that there are and zeros.
@@ -178,11 +165,11 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
         let (mean, rstd) = self.source.load(token, vector);
         let mut alpha = rstd;
         if let Some(gamma) = self.gamma {
-            alpha = rstd * S::F64::widen(load_f32(token, gamma, vector, 0.0));
+            alpha = rstd * S::F64::widen(load_columns(token, gamma, vector, 0.0));
         }
         let mut shift = S::F64::splat(token, 0.0);
         if let Some(beta) = self.beta {
-            shift = S::F64::widen(load_f32(token, beta, vector, 0.0));
+            shift = S::F64::widen(load_columns(token, beta, vector, 0.0));
         }
         let largest = S::F64::splat(token, LARGEST * LARGEST);
         let least = S::F64::splat(token, 1.0 / LARGEST / LARGEST);
@@ -194,8 +181,7 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
             & alpha_square.less_or_equal(largest)
             & (mean * mean).less_or_equal(largest)
             & (product * product).less_or_equal(largest);
-        let columns = self.cols - vector * LANES;
-        let lanes = if columns >= LANES { u16::MAX } else { (1 << columns) - 1 };
+        let lanes = lanes_below(self.cols - vector * LANES);
         (Coefficients { hi: mean, alpha, shift }, fits & lanes == lanes)
     }
 
