@@ -102,7 +102,12 @@ impl Panel {
 
 /// Columns `16 * vector` and up of a row: sixteen, or as many as there are.
 #[inline(always)]
-pub(crate) fn load_columns<V: Float>(token: V::Token, row: &[f32], vector: usize, fill: V::Elem) -> V {
+pub(crate) fn load_columns<V: Float>(
+    token: V::Token,
+    row: &[f32],
+    vector: usize,
+    fill: V::Elem,
+) -> V {
     let (vectors, tail) = row.as_chunks::<LANES>();
     match vectors.get(vector) {
         Some(vector) => V::load(token, vector),

@@ -1,0 +1,434 @@
+//! What calls do with memory: serial ones allocate nothing, and those that take a new buffer fill it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+
+use evenkeel::{
+    Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
+    NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stream,
+};
+
+/// The system's allocator, which counts what each thread asks of it: the harness runs other tests
+/// meanwhile, on threads of their own.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+thread_local! {
+    /// Without a destructor and made at compile time, so that using it allocates nothing.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
+}
+
+// SAFETY: every call is `System`'s, unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract, which is that of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// How often this thread allocates in a call.
+fn allocations(call: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.get();
+    call();
+    ALLOCATIONS.get() - before
+}
+
+/// Numbers of either sign, about as large as `scale`.
+fn numbers(len: usize, scale: f32) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919 % 1013) as f32 / 500.0 - 0.75) * scale).collect()
+}
+
+/// Of numbers that f32 holds well, of numbers whose squares it cannot hold, and of subnormal ones.
+const SCALES: [f32; 3] = [1.0, 1e35, 1e-40];
+
+/// gamma and beta.
+type Affine<'a> = (Option<&'a [f32]>, Option<&'a [f32]>);
+
+/// What a call may be given to read.
+struct Case {
+    rows: Rows,
+    x: Vec<f32>,
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+    /// As many as there are rows or columns, whichever are more.
+    mean: Vec<f64>,
+    rstd: Vec<f64>,
+    running_mean: Vec<f32>,
+    running_var: Vec<f32>,
+}
+
+impl Case {
+    fn new(rows: usize, cols: usize, scale: f32) -> Self {
+        let wide = f64::from(scale);
+        let statistic = |scale: f64| (0..rows.max(cols)).map(|i| (i % 9) as f64 * scale).collect();
+        Self {
+            rows: Rows::new(rows, cols).expect("a small shape"),
+            x: numbers(rows * cols, scale),
+            gamma: numbers(cols, 1.5),
+            beta: numbers(cols, 0.5),
+            mean: statistic(0.3 * wide),
+            rstd: statistic(0.5 / wide),
+            running_mean: numbers(cols, scale),
+            running_var: (0..cols).map(|i| (i % 7) as f32 * scale).collect(),
+        }
+    }
+
+    /// gamma and beta, each there and not.
+    fn affine(&self) -> [Affine<'_>; 4] {
+        let (gamma, beta) = (&*self.gamma, &*self.beta);
+        [(Some(gamma), Some(beta)), (Some(gamma), None), (None, Some(beta)), (None, None)]
+    }
+}
+
+#[test]
+fn the_count_counts() {
+    assert_eq!(allocations(|| ()), 0);
+    assert_eq!(allocations(|| drop(black_box(Box::new(1)))), 1);
+    assert_eq!(allocations(|| drop(black_box(vec![0_u8; 100]))), 1);
+    let mut grows = Vec::with_capacity(1);
+    grows.push(1);
+    assert_eq!(allocations(|| grows.push(black_box(2))), 1);
+    let elsewhere = || std::thread::spawn(|| allocations(|| drop(black_box(Box::new(1))))).join();
+    assert_eq!(elsewhere().expect("a count"), 1);
+}
+
+/// Finds that each call succeeds and allocates so often.
+macro_rules! assert_allocations {
+    ($what:expr, $count:literal; $($call:expr;)+) => {$(
+        let counted = allocations(|| assert!($call.is_ok()));
+        assert_eq!(counted, $count, "{}, {:?}", stringify!($call), $what);
+    )+};
+}
+
+#[test]
+fn serial_calls_allocate_nothing() {
+    for backend in Backend::available() {
+        for serial in [Parallelism::Serial, Parallelism::AtMost(1), Parallelism::AtMost(0)] {
+            // Where Auto would fork, as a row and as many; and small.
+            for (rows, cols) in [(1, 300_000), (100, 4000), (1000, 160), (9, 67), (3, 1)] {
+                allocate_nothing(rows, cols, Some(backend), serial);
+            }
+        }
+    }
+}
+
+/// Not even with the settings that every operation has at first, where a fork would not pay. The
+/// backend is looked up once a process, which may allocate.
+#[test]
+fn small_calls_allocate_nothing() {
+    black_box(Backend::detect());
+    for (rows, cols) in [(1, 5000), (64, 1000), (9, 67), (3, 1)] {
+        allocate_nothing(rows, cols, None, Parallelism::Auto);
+    }
+}
+
+fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads: Parallelism) {
+    fn running<'a>(mean: &'a mut [f32], var: &'a mut [f32]) -> Option<RunningStatistics<'a>> {
+        Some(RunningStatistics { mean, var })
+    }
+    /// An operation with the settings that the test is about.
+    macro_rules! operation {
+        ($operation:ident) => {{
+            let operation = $operation::new().with_parallelism(threads);
+            backend.map_or(operation, |backend| operation.with_backend(backend))
+        }};
+    }
+    let (layer_norm, rms_norm) = (operation!(LayerNorm), operation!(RmsNorm));
+    let (normalize, batch_norm) = (operation!(NormalizeScaleShift), operation!(BatchNorm));
+    let (row_moments, column_moments) = (operation!(RowMoments), operation!(ColumnMoments));
+
+    for scale in SCALES {
+        let case = Case::new(rows, cols, scale);
+        let Case { rows, x, running_mean: m, running_var: v, .. } = &case;
+        let (gamma, beta) = case.affine()[0];
+        let (rows, (n, cols)) = (*rows, (rows.rows(), rows.cols()));
+        let (mean, rstd) = (&case.mean[..n], &case.rstd[..n]);
+        let (means, rstds) = (&case.mean[..cols], &case.rstd[..cols]);
+
+        let (y, xy) = (&mut *vec![0.0; x.len()], &mut *x.clone());
+        let new = &mut *vec![MaybeUninit::uninit(); x.len()];
+        let (of_rows, and_rows) = (&mut *vec![0.0; n], &mut *vec![0.0; n]);
+        let (of_cols, and_cols) = (&mut *vec![0.0; cols], &mut *vec![0.0; cols]);
+        let moments = &mut *vec![Moments::new(); n];
+        let (rm, rv) = (&mut *m.clone(), &mut *v.clone());
+        let scratch = &mut *vec![0.0; batch_norm.scratch_len(rows)];
+        let column_scratch = &mut *vec![0.0; column_moments.scratch_len(rows)];
+        let moments_of_cols = &mut *vec![Moments::new(); cols];
+
+        assert_allocations! { (rows, scale, backend, threads), 0;
+            layer_norm.forward(x, gamma, beta, rows, y);
+            layer_norm.forward_in_place(xy, gamma, beta, rows);
+            layer_norm.forward_uninit(x, gamma, beta, rows, new);
+            layer_norm.forward_with_stats(x, gamma, beta, rows, y, of_rows, and_rows);
+            layer_norm.forward_in_place_with_stats(xy, gamma, beta, rows, of_rows, and_rows);
+            layer_norm.forward_uninit_with_stats(x, gamma, beta, rows, new, of_rows, and_rows);
+            rms_norm.forward(x, gamma, beta, rows, y);
+            rms_norm.forward_in_place(xy, gamma, beta, rows);
+            rms_norm.forward_uninit(x, gamma, beta, rows, new);
+            rms_norm.forward_with_stats(x, gamma, beta, rows, y, of_rows);
+            rms_norm.forward_in_place_with_stats(xy, gamma, beta, rows, of_rows);
+            rms_norm.forward_uninit_with_stats(x, gamma, beta, rows, new, of_rows);
+            normalize.forward(x, mean, rstd, gamma, beta, rows, y);
+            normalize.forward_in_place(xy, mean, rstd, gamma, beta, rows);
+            normalize.forward_uninit(x, mean, rstd, gamma, beta, rows, new);
+            normalize.forward_columns(x, means, rstds, gamma, beta, rows, y);
+            normalize.forward_columns_in_place(xy, means, rstds, gamma, beta, rows);
+            normalize.forward_columns_uninit(x, means, rstds, gamma, beta, rows, new);
+            batch_norm.forward_training_with_scratch(
+                x, gamma, beta, rows, y, of_cols, and_cols, running(rm, rv), scratch);
+            batch_norm.forward_training_in_place_with_scratch(
+                xy, gamma, beta, rows, of_cols, and_cols, running(rm, rv), scratch);
+            batch_norm.forward_training_uninit(
+                x, gamma, beta, rows, new, of_cols, and_cols, running(rm, rv), scratch);
+            batch_norm.forward_inference(x, m, v, gamma, beta, rows, y);
+            batch_norm.forward_inference_in_place(xy, m, v, gamma, beta, rows);
+            batch_norm.forward_inference_uninit(x, m, v, gamma, beta, rows, new);
+            row_moments.compute(x, rows, moments);
+            column_moments.compute_with_scratch(x, rows, moments_of_cols, column_scratch);
+        }
+        assert_eq!(allocations(|| Moments::new().extend_from_slice(black_box(x))), 0);
+        // Once, the scratch.
+        assert_allocations! { (rows, scale, backend, threads), 1;
+            batch_norm.forward_training(
+                x, gamma, beta, rows, y, of_cols, and_cols, running(rm, rv));
+            batch_norm.forward_training_in_place(
+                xy, gamma, beta, rows, of_cols, and_cols, running(rm, rv));
+            column_moments.compute(x, rows, moments_of_cols);
+        }
+        for p in [0.0, 0.001, 0.5, 1.0] {
+            let (dropout, stream) = (operation!(Dropout).with_p(p), Stream { seed: 1, offset: 3 });
+            let bits = &mut *vec![0; x.len().div_ceil(8)];
+            assert_allocations! { (rows, scale, backend, threads, p), 0;
+                dropout.mask(stream, x.len(), MaskMut::Packed(bits));
+                dropout.forward(x, stream, y);
+                dropout.forward_with_mask(x, stream, y, MaskMut::Packed(bits));
+                dropout.forward_in_place(xy, stream);
+                dropout.forward_in_place_with_mask(xy, stream, MaskMut::Packed(bits));
+                dropout.forward_uninit(x, stream, new, Some(MaskMut::Packed(bits)));
+                dropout.forward_inference(x, y);
+                dropout.apply(x, Mask::Packed(bits), y);
+                dropout.apply_in_place(xy, Mask::Packed(bits));
+                dropout.apply_uninit(x, Mask::Packed(bits), new);
+                dropout.backward(x, stream, y);
+                dropout.backward_with_mask(x, Mask::Packed(bits), y);
+            }
+        }
+    }
+}
+
+/// What an unwritten element holds: NaN, with a payload that no arithmetic makes.
+const PAINT: f32 = f32::from_bits(0x7fc5_a5a5);
+
+/// Two buffers of one length, for a call whose y is initialised and one whose y is not.
+struct Outputs {
+    y: Vec<f32>,
+    new: Vec<MaybeUninit<f32>>,
+}
+
+impl Outputs {
+    fn new(len: usize) -> Self {
+        Self { y: vec![PAINT; len], new: vec![MaybeUninit::new(PAINT); len] }
+    }
+
+    /// Calls both with paint in their outputs, finds none of it left, and no bit of difference.
+    fn are_one_and_whole<'a>(
+        &'a mut self,
+        what: &str,
+        call: impl FnOnce(&mut [f32]) -> Result<(), Error>,
+        call_uninit: impl FnOnce(&'a mut [MaybeUninit<f32>]) -> Result<&'a mut [f32], Error>,
+    ) {
+        let Self { y, new } = self;
+        y.fill(PAINT);
+        new.fill(MaybeUninit::new(PAINT));
+        let (address, len) = (new.as_ptr().cast::<f32>(), new.len());
+        call(y).expect(what);
+        let new = call_uninit(new).expect(what);
+        assert_eq!((new.as_ptr(), new.len()), (address, len), "{what}: y itself is returned");
+        let painted = new.iter().position(|y| y.to_bits() == PAINT.to_bits());
+        assert_eq!(painted, None, "{what}: an element is left unwritten");
+        // NaN has any bits.
+        let bits = |y: &f32| if y.is_nan() { f32::NAN.to_bits() } else { y.to_bits() };
+        assert!(new.iter().map(bits).eq(y.iter().map(bits)), "{what}: {new:?}, expected {y:?}");
+    }
+}
+
+/// Runs a check on every backend, for every length of a row up to four vectors and three elements and
+/// around blocks, and for every number of rows up to two groups of four and one.
+fn for_every_case(check: impl Fn(Backend, &Case, Affine<'_>, &mut Outputs, &str)) {
+    for cols in (0..=67).chain(767..=769).chain(1023..=1025) {
+        for rows in 0..=9 {
+            let mut outputs = Outputs::new(rows * cols);
+            for scale in SCALES {
+                let case = Case::new(rows, cols, scale);
+                for backend in Backend::available() {
+                    for affine in case.affine() {
+                        let (gamma, beta) = (affine.0.is_some(), affine.1.is_some());
+                        let with = format!("gamma {gamma}, beta {beta}, scale {scale:e}");
+                        let what = format!("{backend}, {rows} x {cols}, {with}");
+                        check(backend, &case, affine, &mut outputs, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn layer_norm_fills_a_new_buffer() {
+    for_every_case(|backend, case, (gamma, beta), outputs, what| {
+        let (x, rows) = (&*case.x, case.rows);
+        let layer_norm = LayerNorm::new().with_eps(0.0).with_backend(backend);
+        outputs.are_one_and_whole(
+            what,
+            |y| layer_norm.forward(x, gamma, beta, rows, y),
+            |new| layer_norm.forward_uninit(x, gamma, beta, rows, new),
+        );
+        if rows.cols() > 0 {
+            let (mut stats, mut new_stats) = ([[7.0; 9]; 2], [[7.0; 9]; 2]);
+            let [mean, rstd] = stats.each_mut().map(|stat| &mut stat[..rows.rows()]);
+            let [new_mean, new_rstd] = new_stats.each_mut().map(|stat| &mut stat[..rows.rows()]);
+            outputs.are_one_and_whole(
+                what,
+                |y| layer_norm.forward_with_stats(x, gamma, beta, rows, y, mean, rstd),
+                |new| {
+                    layer_norm
+                        .forward_uninit_with_stats(x, gamma, beta, rows, new, new_mean, new_rstd)
+                },
+            );
+            assert_eq!(stats, new_stats, "{what}");
+        }
+    });
+}
+
+#[test]
+fn rms_norm_fills_a_new_buffer() {
+    for_every_case(|backend, case, (gamma, beta), outputs, what| {
+        let (x, rows) = (&*case.x, case.rows);
+        let rms_norm = RmsNorm::new().with_eps(0.0).with_backend(backend);
+        outputs.are_one_and_whole(
+            what,
+            |y| rms_norm.forward(x, gamma, beta, rows, y),
+            |new| rms_norm.forward_uninit(x, gamma, beta, rows, new),
+        );
+        if rows.cols() > 0 {
+            let (mut stats, mut new_stats) = ([7.0; 9], [7.0; 9]);
+            let (rstd, new_rstd) = (&mut stats[..rows.rows()], &mut new_stats[..rows.rows()]);
+            outputs.are_one_and_whole(
+                what,
+                |y| rms_norm.forward_with_stats(x, gamma, beta, rows, y, rstd),
+                |new| rms_norm.forward_uninit_with_stats(x, gamma, beta, rows, new, new_rstd),
+            );
+            assert_eq!(stats, new_stats, "{what}");
+        }
+    });
+}
+
+#[test]
+fn normalize_scale_shift_fills_a_new_buffer() {
+    for_every_case(|backend, case, (gamma, beta), outputs, what| {
+        let (x, rows) = (&*case.x, case.rows);
+        let normalize = NormalizeScaleShift::new().with_backend(backend);
+        let (mean, rstd) = (&case.mean[..rows.rows()], &case.rstd[..rows.rows()]);
+        outputs.are_one_and_whole(
+            what,
+            |y| normalize.forward(x, mean, rstd, gamma, beta, rows, y),
+            |new| normalize.forward_uninit(x, mean, rstd, gamma, beta, rows, new),
+        );
+        let (mean, rstd) = (&case.mean[..rows.cols()], &case.rstd[..rows.cols()]);
+        outputs.are_one_and_whole(
+            what,
+            |y| normalize.forward_columns(x, mean, rstd, gamma, beta, rows, y),
+            |new| normalize.forward_columns_uninit(x, mean, rstd, gamma, beta, rows, new),
+        );
+    });
+}
+
+#[test]
+fn batch_norm_fills_a_new_buffer() {
+    for_every_case(|backend, case, (gamma, beta), outputs, what| {
+        let (x, rows) = (&*case.x, case.rows);
+        let batch_norm = BatchNorm::new().with_eps(0.0).with_backend(backend);
+        let (mut m, mut v) = (case.running_mean.clone(), case.running_var.clone());
+        outputs.are_one_and_whole(
+            what,
+            |y| batch_norm.forward_inference(x, &m, &v, gamma, beta, rows, y),
+            |new| batch_norm.forward_inference_uninit(x, &m, &v, gamma, beta, rows, new),
+        );
+        let (mut mean, mut rstd) = (vec![7.0; rows.cols()], vec![7.0; rows.cols()]);
+        let (mut new_mean, mut new_rstd) = (mean.clone(), rstd.clone());
+        let (mut new_m, mut new_v) = (m.clone(), v.clone());
+        let running = RunningStatistics { mean: &mut m, var: &mut v };
+        let new_running = RunningStatistics { mean: &mut new_m, var: &mut new_v };
+        let scratch = &mut *vec![f64::NAN; batch_norm.scratch_len(rows)];
+        let (running, new_running) = (Some(running), Some(new_running));
+        let (stats, new_stats) = ((&mut mean, &mut rstd), (&mut new_mean, &mut new_rstd));
+        outputs.are_one_and_whole(
+            what,
+            |y| batch_norm.forward_training(x, gamma, beta, rows, y, stats.0, stats.1, running),
+            |new| {
+                let ((mean, rstd), running) = (new_stats, new_running);
+                batch_norm.forward_training_uninit(
+                    x, gamma, beta, rows, new, mean, rstd, running, scratch,
+                )
+            },
+        );
+        assert_eq!((mean, rstd, m, v), (new_mean, new_rstd, new_m, new_v), "{what}");
+    });
+}
+
+#[test]
+fn dropout_fills_a_new_buffer() {
+    let stream = Stream { seed: 5, offset: 70 };
+    for len in (0..=300).chain(4020..=4030).chain(4090..=4100).chain([8191, 10_000]) {
+        let (x, mut outputs) = (numbers(len, 1.0), Outputs::new(len));
+        for (backend, p) in
+            Backend::available().flat_map(|backend| [0.0, 0.001, 0.5, 1.0].map(|p| (backend, p)))
+        {
+            let (what, x) = (format!("{backend}, {len} elements, p = {p}"), &*x);
+            let dropout = Dropout::new().with_p(p).with_backend(backend);
+            outputs.are_one_and_whole(
+                &what,
+                |y| dropout.forward(x, stream, y),
+                |new| dropout.forward_uninit(x, stream, new, None),
+            );
+            let (mut bits, mut new_bits) = (vec![7; len], vec![8; len]);
+            outputs.are_one_and_whole(
+                &what,
+                |y| dropout.forward_with_mask(x, stream, y, MaskMut::Bytes(&mut bits)),
+                |new| dropout.forward_uninit(x, stream, new, Some(MaskMut::Bytes(&mut new_bits))),
+            );
+            assert_eq!(bits, new_bits, "{what}");
+            outputs.are_one_and_whole(
+                &what,
+                |y| dropout.apply(x, Mask::Bytes(&bits), y),
+                |new| dropout.apply_uninit(x, Mask::Bytes(&bits), new),
+            );
+        }
+    }
+}
