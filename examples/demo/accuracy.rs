@@ -49,7 +49,7 @@ pub fn print(
             }
         }
         let share = format!("{:.1} %", share * 100.0);
-        println!("  {operation:<14}{parameters:<34}{difference:>18.1e}{share:>18}");
+        println!("  {operation:<20}{parameters:<28}{difference:>18.1e}{share:>18}");
     }
     Ok(())
 }

@@ -10,9 +10,12 @@
 #![expect(unreachable_pub, reason = "the modules of an example have no outside")]
 
 mod accuracy;
+mod batch_norm;
 mod digits;
+mod dropout;
 mod layer_norm;
 mod table;
+mod training;
 
 use digits::Digits;
 use evenkeel::{Backend, Error};
@@ -25,5 +28,9 @@ fn main() -> Result<(), Error> {
         digits.rows.cols(),
         Backend::detect(),
     );
-    layer_norm::run(&digits)
+    layer_norm::run(&digits)?;
+    println!();
+    batch_norm::run(&digits)?;
+    println!();
+    dropout::run(&digits)
 }
