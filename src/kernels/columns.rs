@@ -76,7 +76,8 @@ impl Chunks {
     }
 }
 
-/// K, S and Q of a panel.
+/// K, S and Q of a panel, aligned so that no vector of them lies in two cache lines.
+#[repr(align(64))]
 struct Sums {
     k: [[f32; LANES]; PANEL_VECTORS],
     s: [[f32; LANES]; PANEL_VECTORS],

@@ -151,7 +151,8 @@ impl<T: ColumnSource> Kernel for NormalizeColumns<'_, T> {
     }
 }
 
-/// Coefficients of a panel.
+/// Coefficients of a panel, aligned so that no vector of them lies in two cache lines.
+#[repr(align(64))]
 struct Panel {
     hi: [[f32; LANES]; PANEL_VECTORS],
     alpha: [[f32; LANES]; PANEL_VECTORS],
