@@ -1,5 +1,6 @@
 //! Lengths, data sets, tolerances and backends: the one place for each.
 
+use std::io::{self, Write};
 use std::sync::Once;
 
 use evenkeel::{Backend, Rows};
@@ -38,11 +39,17 @@ pub fn backends() -> Vec<Backend> {
                 let must =
                     required.split(',').any(|required| required == "all" || required == name);
                 assert!(!must, "EVENKEEL_REQUIRE_BACKENDS={required}: {error}");
-                eprintln!("SKIPPED: {name} (this CPU lacks it)");
+                skipped(name, "this CPU lacks it");
             }
         }
     });
     Backend::available().collect()
+}
+
+/// Says what is not tested. Written to stderr itself: the harness shows what `eprintln!` prints only
+/// where a test fails.
+pub fn skipped(what: &str, why: &str) {
+    writeln!(io::stderr(), "SKIPPED: {what} ({why})").expect("stderr can be written to");
 }
 
 /// Those whose bits must be equal. Unless the build fuses, the portable backend is not among them.

@@ -296,7 +296,7 @@ fn golden_hashes_hold_on_every_fused_backend_and_thread_count() {
     }
     let backends = fused_backends();
     if backends.is_empty() {
-        eprintln!("SKIPPED: golden hashes (no backend of this CPU and build fuses)");
+        skipped("golden hashes", "no backend of this CPU and build fuses");
     }
     for backend in backends {
         for parallelism in [Parallelism::Serial, Parallelism::AtMost(2), Parallelism::Auto] {

@@ -1,6 +1,8 @@
 //! Laws, on any values: proptest draws shapes, bit patterns and parameters.
 
-use evenkeel::{LayerNorm, Moments, NormalizeScaleShift, RmsNorm, RowMoments, reference};
+use evenkeel::{
+    BatchNorm, LayerNorm, Moments, NormalizeScaleShift, RmsNorm, RowMoments, reference,
+};
 use proptest::prelude::*;
 
 use crate::common::*;
@@ -43,6 +45,15 @@ fn outputs(backend: evenkeel::Backend, shape: (usize, usize), x: &[f32], eps: f6
         .unwrap();
     all.extend(y.iter().map(|&y| u64::from(bits(y))));
     all.extend(rstd.iter().map(|&x| bits64(x)));
+    let batch_norm = BatchNorm::new().with_eps(eps).with_backend(backend);
+    let (mut mean, mut rstd) = (vec![0.0; cols], vec![0.0; cols]);
+    batch_norm.forward_training(x, gamma, beta, shape, &mut y, &mut mean, &mut rstd, None).unwrap();
+    all.extend(y.iter().map(|&y| u64::from(bits(y))));
+    all.extend(mean.iter().chain(&rstd).map(|&x| bits64(x)));
+    let mean: Vec<f32> = mean.iter().map(|&mean| mean as f32).collect();
+    let var: Vec<f32> = x[..cols].iter().map(|x| x.abs()).collect();
+    batch_norm.forward_inference(x, &mean, &var, gamma, beta, shape, &mut y).unwrap();
+    all.extend(y.iter().map(|&y| u64::from(bits(y))));
     all
 }
 
@@ -97,6 +108,19 @@ proptest! {
             operation.with_eps(eps * factor * factor)
                 .forward(&scaled, None, None, rows(1, cols), &mut of_scaled).unwrap();
             assert_same(backend.name(), &y, &of_scaled);
+
+            // As three columns.
+            let shape = rows(cols.div_ceil(3), 3);
+            let operation = BatchNorm::new().with_backend(backend);
+            let train = |eps: f64, x: &[f32]| {
+                let mut y = x.to_vec();
+                y.resize(shape.elements(), 0.0);
+                operation.with_eps(eps).forward_training_in_place(
+                    &mut y, None, None, shape, &mut [0.0; 3], &mut [0.0; 3], None,
+                ).unwrap();
+                y
+            };
+            assert_same(backend.name(), &train(eps, &x), &train(eps * factor * factor, &scaled));
         }
     }
 
