@@ -20,8 +20,10 @@ pub enum Parallelism {
     AtMost(usize),
 }
 
-/// Elements that make a task worth forking. Measured: a fork and join costs 5 to 20 us when the
-/// second thread sleeps; 64 Ki elements take 10 us in L2 and 50 us from memory.
+/// Elements that make a task worth forking. Measured in a pool of two, in us on one thread and on two:
+/// LayerNorm of 33 thousand elements 3.2 and 3.1, of 131 thousand 12.4 and 8.0; BatchNorm's training, which
+/// forks twice, of 66 thousand 12.8 and 15.6, of 263 thousand 50 and 30. A caller outside of the pool
+/// also waits for a worker to wake up.
 const TASK_ELEMENTS: usize = 1 << 16;
 
 /// Where there are enough rows, tasks begin at multiples of this many, so that only the last one has
