@@ -36,7 +36,7 @@ pub(crate) const BLOCK_ROWS: usize = 64;
 const STEP: usize = 8;
 
 /// Columns that are worked on at a time: three f32 of each are 12 KB of a 32 or 48 KB L1.
-const PANEL: usize = 1024;
+pub(crate) const PANEL: usize = 1024;
 
 /// Vectors of a panel.
 pub(crate) const PANEL_VECTORS: usize = PANEL / LANES;

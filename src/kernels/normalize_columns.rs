@@ -19,8 +19,10 @@
 //!   on f64 lanes for these sixteen columns.
 #![forbid(unsafe_code)]
 
+use core::ops::Range;
+
 use super::Split;
-use super::columns::{Lanes64, PANEL_VECTORS, lanes_below, load_columns};
+use super::columns::{Lanes64, PANEL, PANEL_VECTORS, lanes_below, load_columns};
 use super::normalize::LARGEST;
 use crate::simd::{Double, Float, Group, Kernel, LANES, Simd, Span};
 
@@ -154,9 +156,13 @@ impl<T: ColumnSource> Kernel for NormalizeColumns<'_, T> {
 /// Coefficients of a panel, aligned so that no vector of them lies in two cache lines.
 #[repr(align(64))]
 struct Panel {
-    hi: [[f32; LANES]; PANEL_VECTORS],
-    alpha: [[f32; LANES]; PANEL_VECTORS],
-    shift: [[f32; LANES]; PANEL_VECTORS],
+    hi: [f32; PANEL],
+    alpha: [f32; PANEL],
+    shift: [f32; PANEL],
+}
+
+impl Panel {
+    const EMPTY: Self = Self { hi: [0.0; PANEL], alpha: [0.0; PANEL], shift: [0.0; PANEL] };
 }
 
 impl<T: ColumnSource> NormalizeColumns<'_, T> {
@@ -188,8 +194,7 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
 
     #[inline(always)]
     fn panel<S: Simd, const R: usize>(&mut self, token: S, first: usize, end: usize) {
-        let zeros = [[0.0; LANES]; PANEL_VECTORS];
-        let mut panel = Panel { hi: zeros, alpha: zeros, shift: zeros };
+        let mut panel = Panel::EMPTY;
         let mut start = first;
         while start < end {
             // The longest run of vectors that fit f32, then one that does not.
@@ -206,12 +211,13 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
                 let zero = S::F64::splat(token, 0.0);
                 let shift = (zero - lo).mul_add(wide.alpha, wide.shift);
                 let i = run_end - first;
-                hi.store_init(&mut panel.hi[i]);
-                wide.alpha.narrow().store_init(&mut panel.alpha[i]);
-                shift.narrow().store_init(&mut panel.shift[i]);
+                hi.store_init(&mut panel.hi.as_chunks_mut().0[i]);
+                wide.alpha.narrow().store_init(&mut panel.alpha.as_chunks_mut().0[i]);
+                shift.narrow().store_init(&mut panel.shift.as_chunks_mut().0[i]);
                 run_end += 1;
             }
-            self.sweep::<S, R>(token, &panel, first, start, run_end);
+            let columns = start * LANES..self.cols.min(run_end * LANES);
+            self.sweep::<S, R>(token, &panel, first * LANES, columns);
             if outside.is_some() {
                 token.outline(SweepInF64 { work: self, vector: run_end });
                 run_end += 1;
@@ -220,72 +226,78 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
         }
     }
 
-    /// Vectors `start` to `end` of every row, from the last row to the first.
+    /// Some columns of a panel that begins with column `first`, from the last row to the first.
     #[inline(always)]
     fn sweep<S: Simd, const R: usize>(
         &mut self,
         token: S,
         panel: &Panel,
         first: usize,
-        start: usize,
-        end: usize,
+        columns: Range<usize>,
     ) {
-        if start == end {
+        if columns.is_empty() {
             return;
         }
-        let cols = self.cols;
-        let mut row = self.io.len() / cols;
+        let mut row = self.io.len() / self.cols;
         while !row.is_multiple_of(R) {
             row -= 1;
-            let mut group = self.io.group::<1>(row * cols, cols);
-            sweep_group::<S, 1>(token, &mut group, panel, first, start, end);
+            let mut rows = self.io.group::<1>(row * self.cols, self.cols);
+            sweep_rows::<S, 1>(token, &mut rows, panel, first, columns.clone());
         }
         while row > 0 {
             row -= R;
-            let mut group = self.io.group::<R>(row * cols, cols);
-            sweep_group::<S, R>(token, &mut group, panel, first, start, end);
+            let mut rows = self.io.group::<R>(row * self.cols, self.cols);
+            sweep_rows::<S, R>(token, &mut rows, panel, first, columns.clone());
         }
     }
 }
 
-/// Vectors `start` to `end` of `R` rows.
+/// Some columns of `R` rows: those before the first cache line boundary of y, then the rest, so that stores
+/// do not cross cache lines.
 #[inline(always)]
-fn sweep_group<S: Simd, const R: usize>(
+fn sweep_rows<S: Simd, const R: usize>(
     token: S,
-    group: &mut Group<'_, R>,
+    rows: &mut Group<'_, R>,
     panel: &Panel,
     first: usize,
-    start: usize,
-    end: usize,
+    columns: Range<usize>,
 ) {
-    let full = end.min(group.full());
-    let count = full.saturating_sub(start);
-    let (hi, alpha) = (&panel.hi[start - first..][..count], &panel.alpha[start - first..][..count]);
-    let shift = &panel.shift[start - first..][..count];
-    let mut x = [S::F32::splat(token, 0.0); R];
-    for i in 0..count {
-        let coefficients = Coefficients {
-            hi: S::F32::load(token, &hi[i]),
-            alpha: S::F32::load(token, &alpha[i]),
-            shift: S::F32::load(token, &shift[i]),
-        };
-        for r in 0..R {
-            x[r] = group.load(token, r, start + i);
-        }
-        for r in 0..R {
-            group.store(r, start + i, coefficients.apply(x[r]));
-        }
-    }
-    if end > group.full() {
-        let i = group.full() - first;
-        let coefficients = Coefficients {
-            hi: S::F32::load(token, &panel.hi[i]),
-            alpha: S::F32::load(token, &panel.alpha[i]),
-            shift: S::F32::load(token, &panel.shift[i]),
-        };
-        for r in 0..R {
-            let x = group.load_tail(token, r, 0.0);
-            group.store_tail(r, coefficients.apply(x));
+    let mut rows = rows.columns(columns.start, columns.end);
+    let (width, head) = (rows.cols(), rows.before_line());
+    for (start, end) in [(0, head), (head, width)] {
+        if start < end {
+            let part = columns.start - first + start..columns.start - first + end;
+            let (hi, hi_tail) = panel.hi[part.clone()].as_chunks();
+            let (alpha, alpha_tail) = panel.alpha[part.clone()].as_chunks();
+            let (shift, shift_tail) = panel.shift[part].as_chunks();
+            let mut rows = rows.columns(start, end);
+            let full = rows.full();
+            let (hi, alpha, shift) = (&hi[..full], &alpha[..full], &shift[..full]);
+            let mut x = [S::F32::splat(token, 0.0); R];
+            for i in 0..full {
+                let coefficients = Coefficients {
+                    hi: S::F32::load(token, &hi[i]),
+                    alpha: S::F32::load(token, &alpha[i]),
+                    shift: S::F32::load(token, &shift[i]),
+                };
+                for r in 0..R {
+                    x[r] = rows.load(token, r, i);
+                }
+                for r in 0..R {
+                    rows.store(r, i, coefficients.apply(x[r]));
+                }
+            }
+            if rows.tail() > 0 {
+                let coefficients = Coefficients {
+                    hi: S::F32::load_partial(token, hi_tail, 0.0),
+                    alpha: S::F32::load_partial(token, alpha_tail, 0.0),
+                    shift: S::F32::load_partial(token, shift_tail, 0.0),
+                };
+                for r in 0..R {
+                    let x = rows.load_tail(token, r, 0.0);
+                    rows.store_tail(r, coefficients.apply(x));
+                }
+            }
         }
     }
 }

@@ -126,10 +126,38 @@ pub(crate) struct Group<'a, const R: usize> {
 }
 
 impl<const R: usize> Group<'_, R> {
+    /// Elements of a row.
+    #[inline(always)]
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
     /// Full vectors in a row; the elements after them are the tail.
     #[inline(always)]
     pub(crate) fn full(&self) -> usize {
         self.cols / LANES
+    }
+
+    /// Elements of the first row of y before its first cache line boundary, all if there is none.
+    #[inline(always)]
+    pub(crate) fn before_line(&self) -> usize {
+        const LINE: usize = 64;
+        self.dst[0].align_offset(LINE).min(self.cols)
+    }
+
+    /// Columns `start` up to `end` of every row.
+    #[inline(always)]
+    pub(crate) fn columns(&mut self, start: usize, end: usize) -> Group<'_, R> {
+        assert!(start <= end && end <= self.cols, "the columns lie within the rows");
+        let mut columns = Group { cols: end - start, lifetime: PhantomData, ..*self };
+        for r in 0..R {
+            // SAFETY: `start` is within the row.
+            unsafe {
+                columns.src[r] = self.src[r].add(start);
+                columns.dst[r] = self.dst[r].add(start);
+            }
+        }
+        columns
     }
 
     /// Elements of a row after its full vectors.
@@ -168,10 +196,10 @@ impl<const R: usize> Group<'_, R> {
             .store(unsafe { &mut *self.dst[r].add(i * LANES).cast::<[MaybeUninit<f32>; LANES]>() });
     }
 
-    /// Asks for vector `i` of the row of x that is `R` rows after row `r`: the next group's.
+    /// Asks for vector `i` of what is `ahead` elements after row `r` of x.
     #[inline(always)]
-    pub(crate) fn prefetch_next(&self, r: usize, i: usize) {
-        super::prefetch(self.src[r].wrapping_add(R * self.cols + i * LANES));
+    pub(crate) fn prefetch(&self, r: usize, i: usize, ahead: usize) {
+        super::prefetch(self.src[r].wrapping_add(ahead.wrapping_add(i * LANES)));
     }
 
     /// The tail of row `r` of x, `fill` in the lanes beyond it.

@@ -1,10 +1,10 @@
 //! Every operation of the contract on every backend, bit for bit against plain scalar code.
 //!
-//! A check is written once and runs inside the target-feature entry of each backend, as a kernel does;
-//! the last part of a test's name is the backend it ran on. A backend that this CPU lacks is reported
-//! as `SKIPPED`. Where `EVENKEEL_REQUIRE_BACKENDS` lists it (names with commas between them, or `all`)
-//! its tests fail instead.
+//! A check is written once and runs inside the target-feature entry of each backend, as a kernel does; its test's
+//! name ends with the backend. One that this CPU lacks is `SKIPPED`, or fails where `EVENKEEL_REQUIRE_BACKENDS`
+//! lists it (names with commas between them, or `all`).
 
+mod parts;
 mod words;
 
 use core::array::from_fn;
@@ -16,6 +16,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{env, io, thread};
 
+use self::parts::{columns, lines};
 use self::words::{keep, word_arithmetic, word_choices};
 use super::{Double, Float, Kernel, LANES, Real, Simd, Span, write_whole};
 use crate::{Backend, Error};
@@ -92,7 +93,7 @@ on_every_backend! {
     store_partial: f32 f64; arithmetic: f32 f64; mul_add: f32 f64; sum: f32 f64; sums: f32 f64;
     equal: f32 f64; double_memory: f64; double_arithmetic: f64;
     groups: f32 f64; splits: f32 f64; spans: f32; refusals: f32 f64;
-    word_arithmetic: f32; word_choices: f32; keep: f32;
+    word_arithmetic: f32; word_choices: f32; keep: f32; columns: f32 f64; lines: f32;
 }
 
 /// What a vector does in one lane, in plain scalar code.
@@ -472,7 +473,7 @@ fn negate<E: Scalar, S: Simd, const R: usize>(token: S, mut io: Span, x: &[f32],
             let what = format_args!("row {r} of {R}, vector {i}");
             assert_lanes::<E, S>(token, got, vector.map(from_f32), what);
             group.store(r, i, zero - got);
-            group.prefetch_next(r, i);
+            group.prefetch(r, i, usize::MAX);
         }
         let fill = from_f32(-7.0);
         let got: Vector<E, S> = group.load_tail(token, r, fill);
