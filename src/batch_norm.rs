@@ -38,7 +38,7 @@ use crate::{Error, Rows};
 /// # Promises
 ///
 /// * **Accuracy**: relative error of the variance at most 1e-6; with `x_hat = (x - mean) * rstd`, error of y
-///   at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|)`, for every finite input. Inference is exact for the f32
+///   at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`, for every finite input. Inference is exact for the f32
 ///   running statistics it is given, up to that bound.
 /// * **Cost**: training reads x twice and writes y once, inference reads it once; training needs
 ///   [`scratch_len`](Self::scratch_len) numbers of scratch. Nothing else is allocated on a single thread.

@@ -22,7 +22,7 @@ use crate::{Error, Rows};
 /// same. The `_with_stats` methods also write `mean` and `rstd = 1 / sqrt(var + eps)` of every row.
 ///
 /// * **Accuracy**: relative error of the variance at most 1e-6; with `x_hat = (x - mean) * rstd`, error of
-///   y at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|)`; for every finite input, whatever its
+///   y at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`; for every finite input, whatever its
 ///   mean / std, its magnitude or its outliers.
 /// * **Cost**: reads x from memory once, writes y once; O(rows * cols); no allocation on a single
 ///   thread.

@@ -46,7 +46,8 @@
 //! # What is promised
 //!
 //! * **Accuracy**, for every finite input: relative error of a variance at most 1e-6, error of an output at
-//!   most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|)`, where `x_hat` is the normalised value.
+//!   most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`, where `x_hat` is the normalised value (the last
+//!   term, the smallest subnormal, counts where y is subnormal).
 //! * **Bits**: an output is a function of its row, gamma, beta and eps. The thread count, the batch, the alignment, in
 //!   place or not, and the [`Backend`] do not change a bit, as long as the backend
 //!   [fuses multiply-adds](Backend::is_fused) and the floating-point environment is the default one. A NaN is

@@ -22,7 +22,7 @@ use crate::{Error, Rows};
 /// `rstd = 1 / sqrt(var + eps)` it gives the bits of `LayerNorm`.
 ///
 /// * **Accuracy**: with `x_hat = (x - mean) * rstd`, the error of y is at most
-///   `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|)` wherever `x_hat` and y are in the range of f32. The mean
+///   `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149` wherever `x_hat` and y are in the range of f32. The mean
 ///   is used in f64 precision.
 /// * **Cost**: reads x once, writes y once; no allocation on a single thread.
 /// * **Determinism**: the same bits for every thread count, alignment, in place or not, and on every

@@ -21,7 +21,7 @@ use crate::{Error, Rows};
 /// write `rstd = 1 / sqrt(mean of squares + eps)` of every row.
 ///
 /// * **Accuracy**: relative error of the mean of squares at most 1e-6; with `x_hat = x * rstd`, error of y
-///   at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|)`; for every finite input of any magnitude.
+///   at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`; for every finite input of any magnitude.
 /// * **Cost**: reads x from memory once, writes y once; O(rows * cols); no allocation on a single
 ///   thread.
 /// * **Determinism**: the same bits for every thread count, batch size, alignment, in place or not, and on

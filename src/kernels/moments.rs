@@ -221,9 +221,12 @@ impl Kernel for MomentsInF64<'_> {
             return Moments { count, mean: f64::from(x[0]), m2: 0.0 };
         }
         let Sums { shift: [shift], s: [s], q: [q] } = block_sums::<S::F64, 1, true>(token, [x]);
+        if !q.is_finite() {
+            // Squares of finite f32 cannot overflow f64: there is a NaN or an infinity in x.
+            return Moments { count, mean: f64::NAN, m2: f64::NAN };
+        }
         let mean = s / n;
         let m2 = q - s * mean;
-        // NaN stays NaN.
         Moments { count, mean: shift + mean, m2: if m2 < 0.0 { 0.0 } else { m2 } }
     }
 }

@@ -16,7 +16,7 @@
 //! * **Rows from the last to the first**: what the caller, or the pass over the statistics, touched last is
 //!   still in cache.
 //! * **A range test a vector of columns.** Where a coefficient leaves what f32 can hold, the same code runs
-//!   on f64 lanes for these sixteen columns.
+//!   on f64 lanes for these columns, and only for these: a column has the same bits beside any other.
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
@@ -166,9 +166,9 @@ impl Panel {
 }
 
 impl<T: ColumnSource> NormalizeColumns<'_, T> {
-    /// The f64 coefficients of a vector of columns, and whether those of all its columns fit f32.
+    /// The f64 coefficients of a vector of columns, and a bit for each column whose do not fit f32.
     #[inline(always)]
-    fn coefficients<S: Simd>(&self, token: S, vector: usize) -> (Coefficients<S::F64>, bool) {
+    fn coefficients<S: Simd>(&self, token: S, vector: usize) -> (Coefficients<S::F64>, u16) {
         let (mean, rstd) = self.source.load(token, vector);
         let mut alpha = rstd;
         if let Some(gamma) = self.gamma {
@@ -189,7 +189,7 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
             & (mean * mean).less_or_equal(largest)
             & (product * product).less_or_equal(largest);
         let lanes = lanes_below(self.cols - vector * LANES);
-        (Coefficients { hi: mean, alpha, shift }, fits & lanes == lanes)
+        (Coefficients { hi: mean, alpha, shift }, !fits & lanes)
     }
 
     #[inline(always)]
@@ -198,14 +198,9 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
         let mut start = first;
         while start < end {
             // The longest run of vectors that fit f32, then one that does not.
-            let mut run_end = start;
-            let mut outside = None;
-            while run_end < end {
-                let (wide, fits) = self.coefficients(token, run_end);
-                if !fits {
-                    outside = Some(wide);
-                    break;
-                }
+            let (mut run_end, mut outside) = (start, 0);
+            while run_end < end && outside == 0 {
+                let (wide, unfit) = self.coefficients(token, run_end);
                 let hi = wide.hi.narrow();
                 let lo = wide.hi - S::F64::widen(hi);
                 let zero = S::F64::splat(token, 0.0);
@@ -214,12 +209,17 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
                 hi.store_init(&mut panel.hi.as_chunks_mut().0[i]);
                 wide.alpha.narrow().store_init(&mut panel.alpha.as_chunks_mut().0[i]);
                 shift.narrow().store_init(&mut panel.shift.as_chunks_mut().0[i]);
-                run_end += 1;
+                if unfit == 0 {
+                    run_end += 1;
+                } else {
+                    outside = unfit;
+                }
             }
             let columns = start * LANES..self.cols.min(run_end * LANES);
             self.sweep::<S, R>(token, &panel, first * LANES, columns);
-            if outside.is_some() {
-                token.outline(SweepInF64 { work: self, vector: run_end });
+            if outside != 0 {
+                let (panel, i) = (&panel, run_end - first);
+                token.outline(SweepInF64 { work: self, vector: run_end, outside, panel, i });
                 run_end += 1;
             }
             start = run_end;
@@ -302,10 +302,16 @@ fn sweep_rows<S: Simd, const R: usize>(
     }
 }
 
-/// One vector of columns, on f64 lanes.
+/// One vector of columns, some of them on f64 lanes: the others keep the bits that they have beside any
+/// columns.
 struct SweepInF64<'w, 'a, T> {
     work: &'w mut NormalizeColumns<'a, T>,
     vector: usize,
+    /// A bit for each column that needs f64.
+    outside: u16,
+    panel: &'w Panel,
+    /// The place of the vector in the panel.
+    i: usize,
 }
 
 impl<T: ColumnSource> Kernel for SweepInF64<'_, '_, T> {
@@ -313,17 +319,30 @@ impl<T: ColumnSource> Kernel for SweepInF64<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let Self { work, vector } = self;
-        let (coefficients, _) = work.coefficients(token, vector);
+        let Self { work, vector, outside, panel, i } = self;
+        let (wide, _) = work.coefficients(token, vector);
+        let single = Coefficients {
+            hi: S::F32::load(token, &panel.hi.as_chunks().0[i]),
+            alpha: S::F32::load(token, &panel.alpha.as_chunks().0[i]),
+            shift: S::F32::load(token, &panel.shift.as_chunks().0[i]),
+        };
         let cols = work.cols;
         for row in 0..work.io.len() / cols {
             let mut group = work.io.group::<1>(row * cols, cols);
-            if vector < group.full() {
-                let x: S::F64 = group.load(token, 0, vector);
-                group.store(0, vector, coefficients.apply(x));
+            let is_full = vector < group.full();
+            let x: S::F32 =
+                if is_full { group.load(token, 0, vector) } else { group.load_tail(token, 0, 0.0) };
+            let (mut y, mut of_f64) = ([0.0; LANES], [0.0; LANES]);
+            single.apply(x).store_init(&mut y);
+            wide.apply(S::F64::widen(x)).narrow().store_init(&mut of_f64);
+            for lane in (0..LANES).filter(|lane| outside >> lane & 1 == 1) {
+                y[lane] = of_f64[lane];
+            }
+            let y = S::F32::load(token, &y);
+            if is_full {
+                group.store(0, vector, y);
             } else {
-                let x: S::F64 = group.load_tail(token, 0, 0.0);
-                group.store_tail(0, coefficients.apply(x));
+                group.store_tail(0, y);
             }
         }
     }

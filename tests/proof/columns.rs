@@ -246,6 +246,44 @@ fn columns_do_not_touch_each_other() {
     }
 }
 
+/// Law: a channel has the same output beside any other, one that f32 cannot hold too.
+#[test]
+fn channels_do_not_touch_each_other() {
+    let (count, gamma, beta) = (150, [0.3], [-0.7]);
+    for cols in [2, 16, 17, 40] {
+        let mut x = matrix(count, cols, 16, 3);
+        for (c, bad) in [(cols - 1, f32::NAN), (0, 1e38), (cols / 2, f32::INFINITY)] {
+            x.iter_mut().skip(c).step_by(cols).for_each(|x| *x = bad);
+        }
+        let shape = rows(count, cols);
+        for backend in backends() {
+            let operation = BatchNorm::new().with_eps(0.0).with_backend(backend);
+            let train = |x: &[f32], cols: usize| {
+                let (mut y, gamma, beta) = (x.to_vec(), gamma.repeat(cols), beta.repeat(cols));
+                let (mut mean, mut rstd) = (vec![0.0; cols], vec![0.0; cols]);
+                operation
+                    .forward_training_in_place(
+                        &mut y,
+                        Some(&gamma),
+                        Some(&beta),
+                        rows(count, cols),
+                        &mut mean,
+                        &mut rstd,
+                        None,
+                    )
+                    .unwrap();
+                y
+            };
+            let together = train(&x, cols);
+            for c in 0..shape.cols() {
+                let alone = train(&reference::column(&x, cols, c), 1);
+                let what = format!("{backend}, {cols} columns, column {c}");
+                assert_same(&what, &alone, &reference::column(&together, cols, c));
+            }
+        }
+    }
+}
+
 /// A NaN or an infinity makes its own column NaN and changes no bit of another.
 #[test]
 fn non_finite_values_stay_in_their_column() {
@@ -255,7 +293,7 @@ fn non_finite_values_stay_in_their_column() {
         let operation = ColumnMoments::new().with_backend(backend);
         let expected = moments_of(operation, &clean, (count, cols));
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            for (row, column) in [(0, 0), (70, 20), (149, 36)] {
+            for (row, column) in [(0, 0), (9, 3), (70, 20), (120, 7), (149, 36)] {
                 let mut x = clean.clone();
                 x[row * cols + column] = bad;
                 let moments = moments_of(operation, &x, (count, cols));

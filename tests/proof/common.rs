@@ -26,8 +26,8 @@ pub fn lengths() -> Vec<usize> {
 pub const VARIANCE: f64 = 1e-6;
 /// The error of an output, as a part of `|gamma| * max(1, |x_hat|) + |beta|`.
 pub const OUTPUT: f64 = 1e-6;
-/// Half of the distance of subnormal f32, which no bound relative to the output can undercut.
-pub const SUBNORMAL: f64 = 0.71e-45;
+/// The distance of subnormal f32, as the docs have it: no bound relative to the output can undercut half of it.
+pub const SUBNORMAL: f64 = 1.0 / (1_u128 << 75) as f64 / (1_u128 << 74) as f64;
 
 /// Every backend of this machine. Those that it lacks are named once, or fail if they are required.
 pub fn backends() -> Vec<Backend> {

@@ -136,7 +136,7 @@ const GOLDEN: [(usize, usize, [u64; 7]); 13] = [
             0x0f9478d8000f70cf,
             0xbcac8466f943d649,
             0x694a9843312231a9,
-            0x1cbf1b3f9d9835e3,
+            0xb82ab8858c16beb7,
             0x1d866cad0b59481b,
             0xffff3b79b9984d76,
             0xc00c1c65769cac04,
