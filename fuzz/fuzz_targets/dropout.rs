@@ -1,0 +1,325 @@
+//! `Dropout`: the stream, masks and outputs.
+#![no_main]
+
+use std::fmt::Arguments;
+
+use arbitrary::Arbitrary;
+use evenkeel::{Backend, Dropout, Error, Mask, MaskMut, Stream, reference};
+use evenkeel_fuzz::*;
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    x: Source,
+    len: Len,
+    p: Parameter,
+    seed: u64,
+    offset: Offset,
+    thorough: Thorough,
+    threads: Threads,
+    shifts: [u8; 3],
+    wrong: Wrong,
+    packed: bool,
+    part: (u16, u16),
+    any_mask: Vec<u8>,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Len {
+    Short(u8),
+    Medium(u16),
+    /// Around a block of the stream.
+    Block(i8),
+}
+
+impl Len {
+    fn value(self) -> usize {
+        match self {
+            Self::Short(len) => len.into(),
+            Self::Medium(len) => usize::from(len) % 5001,
+            Self::Block(delta) => 4096_usize.saturating_add_signed(delta.into()),
+        }
+    }
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Offset {
+    Any(u64),
+    Small(u16),
+    /// Around the border of two blocks.
+    Border {
+        block: u64,
+        delta: i8,
+    },
+    /// Next to the end of the stream, or of the range that ends there.
+    End(u16),
+    LastFit(i8),
+}
+
+impl Offset {
+    fn value(self, len: usize) -> u64 {
+        match self {
+            Self::Any(offset) => offset,
+            Self::Small(offset) => offset.into(),
+            Self::Border { block, delta } => {
+                block.wrapping_mul(4096).wrapping_add_signed(delta.into())
+            }
+            Self::End(before) => u64::MAX - u64::from(before),
+            Self::LastFit(delta) => {
+                0_u64.wrapping_sub(len as u64).wrapping_add_signed(delta.into())
+            }
+        }
+    }
+}
+
+/// What a call reads and writes.
+struct Buffers {
+    x: Buffer<f32>,
+    y: Buffer<f32>,
+    mask: Buffer<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Method {
+    Mask,
+    Forward(Io),
+    ForwardWithMask(Io),
+    Apply(Io),
+    Backward,
+    BackwardWithMask,
+}
+
+const METHODS: [Method; 12] = [
+    Method::ForwardWithMask(Io::TwoBuffers),
+    Method::ForwardWithMask(Io::InPlace),
+    Method::ForwardWithMask(Io::Uninit),
+    Method::Forward(Io::TwoBuffers),
+    Method::Forward(Io::InPlace),
+    Method::Forward(Io::Uninit),
+    Method::Mask,
+    Method::Apply(Io::TwoBuffers),
+    Method::Apply(Io::InPlace),
+    Method::Apply(Io::Uninit),
+    Method::Backward,
+    Method::BackwardWithMask,
+];
+
+impl Method {
+    fn in_place(self) -> bool {
+        let (Self::Forward(io) | Self::ForwardWithMask(io) | Self::Apply(io)) = self else {
+            return false;
+        };
+        io == Io::InPlace
+    }
+
+    fn draws(self) -> bool {
+        !matches!(self, Self::Apply(_) | Self::BackwardWithMask)
+    }
+
+    fn writes_mask(self) -> bool {
+        matches!(self, Self::Mask | Self::ForwardWithMask(_))
+    }
+
+    fn has_mask(self) -> bool {
+        self.writes_mask() || !self.draws()
+    }
+}
+
+fn run(
+    operation: Dropout,
+    method: Method,
+    stream: Stream,
+    len: usize,
+    packed: bool,
+    buffers: &mut Buffers,
+) -> Result<(), Error> {
+    let Buffers { x, y, mask } = buffers;
+    let written = |mask| if packed { MaskMut::Packed(mask) } else { MaskMut::Bytes(mask) };
+    let given = |mask| if packed { Mask::Packed(mask) } else { Mask::Bytes(mask) };
+    match method {
+        Method::Mask => operation.mask(stream, len, written(mask)),
+        Method::Forward(Io::TwoBuffers) => operation.forward(x, stream, y),
+        Method::Forward(Io::InPlace) => operation.forward_in_place(x, stream),
+        Method::Forward(Io::Uninit) => {
+            operation.forward_uninit(x, stream, uninit(y), None).map(drop)
+        }
+        Method::ForwardWithMask(Io::TwoBuffers) => {
+            operation.forward_with_mask(x, stream, y, written(mask))
+        }
+        Method::ForwardWithMask(Io::InPlace) => {
+            operation.forward_in_place_with_mask(x, stream, written(mask))
+        }
+        Method::ForwardWithMask(Io::Uninit) => {
+            operation.forward_uninit(x, stream, uninit(y), Some(written(mask))).map(drop)
+        }
+        Method::Apply(Io::TwoBuffers) => operation.apply(x, given(mask), y),
+        Method::Apply(Io::InPlace) => operation.apply_in_place(x, given(mask)),
+        Method::Apply(Io::Uninit) => operation.apply_uninit(x, given(mask), uninit(y)).map(drop),
+        Method::Backward => operation.backward(x, stream, y),
+        Method::BackwardWithMask => operation.backward_with_mask(x, given(mask), y),
+    }
+}
+
+/// A mask as it is stored.
+fn store(kept: &[bool], packed: bool) -> Vec<u8> {
+    if !packed {
+        return kept.iter().map(|&kept| kept.into()).collect();
+    }
+    let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit));
+    kept.chunks(8).map(byte).collect()
+}
+
+/// Element i of a stored mask.
+fn is_kept(mask: &[u8], packed: bool, i: usize) -> bool {
+    if packed { mask[i / 8] >> (i % 8) & 1 == 1 } else { mask[i] != 0 }
+}
+
+/// Which elements the definition keeps.
+fn defined_mask(p: f64, stream: Stream, len: usize) -> Vec<bool> {
+    if p == 0.0 || p == 1.0 {
+        return vec![p == 0.0; len];
+    }
+    reference::dropout_mask(p, stream.seed, stream.offset, len)
+}
+
+/// What an element becomes.
+fn choose(x: f32, kept: bool, p: f64, scale: f32) -> f32 {
+    match (kept && p != 1.0, p == 0.0) {
+        (false, _) => 0.0,
+        (true, true) => x,
+        (true, false) => x * scale,
+    }
+}
+
+fuzz_target!(|input: Continued<Input>| {
+    let input = input.0;
+    let (len, p, packed) = (input.len.value(), input.p.value(0.5), input.packed);
+    let stream = Stream { seed: input.seed, offset: input.offset.value(len) };
+    let x = input.x.values(len, input.seed);
+    let p_is_valid = (0.0..=1.0).contains(&p);
+    let stream_fits = u128::from(stream.offset) + len as u128 <= 1 << 64;
+    let kept =
+        if p_is_valid && stream_fits { defined_mask(p, stream, len) } else { vec![true; len] };
+    let scale = check_scale(p, p_is_valid);
+
+    let bytes = if packed { len.div_ceil(8) } else { len };
+    let right = [len, len, bytes];
+    let lengths = lengths(right, input.wrong);
+    // The mask to apply: anything, or the one that is drawn.
+    let given: Vec<u8> = if input.any_mask.is_empty() {
+        store(&kept, packed)
+    } else {
+        (0..bytes).map(|i| input.any_mask[i % input.any_mask.len()].wrapping_mul(i as u8)).collect()
+    };
+
+    for backend in Backend::available() {
+        let operation =
+            Dropout::new().with_p(p).with_backend(backend).with_parallelism(input.threads.into());
+        let methods = if input.thorough.is(backend) { &METHODS[..] } else { &METHODS[..1] };
+        for &method in methods {
+            let what = format_args!("{method:?}, {backend}, p {p:e}, {stream:?}, {len} elements");
+            let shifts = input.shifts;
+            let mut buffers = Buffers {
+                x: Buffer::of(&x, lengths[0], shifts[0]),
+                y: Buffer::new(lengths[1], shifts[1]),
+                mask: Buffer::new(lengths[2], shifts[2]),
+            };
+            if !method.draws() {
+                buffers.mask = Buffer::of(&given, lengths[2], shifts[2]);
+            }
+            // The length of x is what the others have to fit.
+            let asked = if method == Method::Mask { len } else { lengths[0] };
+            let asked_bytes = if packed { asked.div_ceil(8) } else { asked };
+            let y_fits = method == Method::Mask || method.in_place() || lengths[1] == asked;
+            let mask_fits = !method.has_mask() || lengths[2] == asked_bytes;
+            let range_fits = u128::from(stream.offset) + asked as u128 <= 1 << 64;
+            let valid = y_fits && mask_fits && p_is_valid && (!method.draws() || range_fits);
+            let before = (raw_bits(&buffers.x), buffers.mask.to_vec());
+            let result = run(operation, method, stream, asked, packed, &mut buffers);
+            assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
+
+            let Buffers { x: x_after, y, mask } = &buffers;
+            let writes_y = valid && method != Method::Mask && !method.in_place();
+            assert!(y.is_untouched() || writes_y, "{what}: y");
+            assert!(valid && method.in_place() || raw_bits(x_after) == before.0, "{what}: x");
+            assert!(valid && method.writes_mask() || mask[..] == before.1, "{what}: mask");
+            // Where x itself was longer or shorter there is nothing to compare with.
+            if !valid || asked != len {
+                continue;
+            }
+            if method.writes_mask() {
+                assert!(mask[..] == store(&kept, packed), "{what}: mask");
+            }
+            if method == Method::Mask {
+                continue;
+            }
+            let y: &[f32] = if method.in_place() { x_after } else { y };
+            for i in 0..len {
+                let keep = if method.draws() { kept[i] } else { is_kept(&given, packed, i) };
+                let expected = choose(x[i], keep, p, scale);
+                let same = bits(expected) == bits(y[i]);
+                assert!(same, "{what}, element {i}: expected {expected:e}, got {:e}", y[i]);
+            }
+        }
+        if p_is_valid && stream_fits && input.thorough.is(backend) {
+            check_part(operation, stream, &kept, input.part, format_args!("{backend}, p {p:e}"));
+        }
+    }
+    check_inference(&x);
+});
+
+/// What kept elements are multiplied by, if p is accepted.
+fn check_scale(p: f64, p_is_valid: bool) -> f32 {
+    let operation = Dropout::new().with_p(p);
+    let (realised, scale) = (operation.realised_p(), operation.scale());
+    if !p_is_valid {
+        assert!(realised.is_err() && scale.is_err(), "p {p:e}: {realised:?}, {scale:?}");
+        return 1.0;
+    }
+    let (realised, scale) = (realised.expect("a probability"), scale.expect("a probability"));
+    let bits = if (1.0 / 64.0..=63.0 / 64.0).contains(&p) { 16 } else { 32 };
+    let range = 2.0_f64.powi(bits);
+    if p == 0.0 || p == 1.0 {
+        assert_eq!(realised, p);
+    } else {
+        assert_eq!((realised * range).fract(), 0.0, "p {p:e}: {realised:e} is no multiple");
+        let last = realised == 1.0 - 1.0 / range;
+        assert!(
+            (realised - p).abs() <= 0.5 / range || last && p > realised,
+            "p {p:e}: {realised:e}"
+        );
+    }
+    let expected = if p == 1.0 { 0.0 } else { (1.0 / (1.0 - realised)) as f32 };
+    assert_eq!(scale.to_bits(), expected.to_bits(), "p {p:e}: scale");
+    scale
+}
+
+/// A part of a range is that part of the whole.
+fn check_part(
+    operation: Dropout,
+    stream: Stream,
+    kept: &[bool],
+    (start, len): (u16, u16),
+    what: Arguments<'_>,
+) {
+    let start = usize::from(start) % (kept.len() + 1);
+    let len = usize::from(len) % (kept.len() - start + 1);
+    let Some(offset) = stream.offset.checked_add(start as u64) else {
+        // An empty part at the end of the stream, where no element is.
+        return assert_eq!(len, 0);
+    };
+    let mut mask = Buffer::new(len, 0);
+    let part = Stream { offset, ..stream };
+    operation.mask(part, len, MaskMut::Bytes(&mut mask)).expect("a part of what was accepted");
+    let expected = store(&kept[start..start + len], false);
+    assert!(mask[..] == expected, "{what}, {part:?}, {len} elements: not a part of {stream:?}");
+}
+
+/// Inference changes nothing.
+fn check_inference(x: &[f32]) {
+    let (x, mut y) = (Buffer::of(x, x.len(), 0), Buffer::new(x.len(), 0));
+    Dropout::new().forward_inference(&x, &mut y).expect("two of one length");
+    assert_eq!(raw_bits(&x), raw_bits(&y));
+    let longer = Dropout::new().forward_inference(&x, &mut Buffer::new(x.len() + 1, 0));
+    assert!(longer.is_err());
+}

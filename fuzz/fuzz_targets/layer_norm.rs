@@ -1,0 +1,309 @@
+//! `LayerNorm` and `RmsNorm`; `NormalizeScaleShift` of rows.
+#![no_main]
+
+use std::fmt::Arguments;
+
+use arbitrary::Arbitrary;
+use evenkeel::{
+    Backend, Error, LayerNorm, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments,
+    Rows, reference,
+};
+use evenkeel_fuzz::given::{self, Given};
+use evenkeel_fuzz::*;
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+enum Input {
+    LayerNorm(Norm),
+    RmsNorm(Norm),
+    NormalizeScaleShift(Given),
+}
+
+#[derive(Arbitrary, Debug)]
+struct Norm {
+    matrix: Matrix,
+    gamma: Option<Source>,
+    beta: Option<Source>,
+    eps: Parameter,
+    thorough: Thorough,
+    threads: Threads,
+    shifts: [u8; 6],
+    wrong: Wrong,
+}
+
+fuzz_target!(|input: Continued<Input>| {
+    match input.0 {
+        Input::LayerNorm(norm) => norm.check(Operation::LayerNorm),
+        Input::RmsNorm(norm) => norm.check(Operation::RmsNorm),
+        Input::NormalizeScaleShift(given) => given::check(&given, Lines::Rows),
+    }
+});
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Operation {
+    LayerNorm,
+    RmsNorm,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Method {
+    io: Io,
+    writes_statistics: bool,
+}
+
+/// How an operation is to run.
+#[derive(Clone, Copy)]
+struct Call {
+    operation: Operation,
+    backend: Backend,
+    threads: Parallelism,
+    eps: f64,
+    rows: Rows,
+}
+
+/// Everything that a call may read or write.
+struct Buffers {
+    x: Buffer<f32>,
+    y: Buffer<f32>,
+    gamma: Option<Buffer<f32>>,
+    beta: Option<Buffer<f32>>,
+    mean: Buffer<f64>,
+    rstd: Buffer<f64>,
+}
+
+impl Call {
+    fn run(&self, method: Method, buffers: &mut Buffers) -> Result<(), Error> {
+        let Self { backend, threads, eps, rows, .. } = *self;
+        let Buffers { x, y, gamma, beta, mean, rstd } = buffers;
+        let (gamma, beta) = (gamma.as_deref(), beta.as_deref());
+        let Method { io, writes_statistics } = method;
+        match self.operation {
+            Operation::LayerNorm => {
+                let operation =
+                    LayerNorm::new().with_eps(eps).with_backend(backend).with_parallelism(threads);
+                match (io, writes_statistics) {
+                    (Io::TwoBuffers, false) => operation.forward(x, gamma, beta, rows, y),
+                    (Io::TwoBuffers, true) => {
+                        operation.forward_with_stats(x, gamma, beta, rows, y, mean, rstd)
+                    }
+                    (Io::InPlace, false) => operation.forward_in_place(x, gamma, beta, rows),
+                    (Io::InPlace, true) => {
+                        operation.forward_in_place_with_stats(x, gamma, beta, rows, mean, rstd)
+                    }
+                    (Io::Uninit, false) => {
+                        operation.forward_uninit(x, gamma, beta, rows, uninit(y)).map(drop)
+                    }
+                    (Io::Uninit, true) => operation
+                        .forward_uninit_with_stats(x, gamma, beta, rows, uninit(y), mean, rstd)
+                        .map(drop),
+                }
+            }
+            Operation::RmsNorm => {
+                let operation =
+                    RmsNorm::new().with_eps(eps).with_backend(backend).with_parallelism(threads);
+                match (io, writes_statistics) {
+                    (Io::TwoBuffers, false) => operation.forward(x, gamma, beta, rows, y),
+                    (Io::TwoBuffers, true) => {
+                        operation.forward_with_stats(x, gamma, beta, rows, y, rstd)
+                    }
+                    (Io::InPlace, false) => operation.forward_in_place(x, gamma, beta, rows),
+                    (Io::InPlace, true) => {
+                        operation.forward_in_place_with_stats(x, gamma, beta, rows, rstd)
+                    }
+                    (Io::Uninit, false) => {
+                        operation.forward_uninit(x, gamma, beta, rows, uninit(y)).map(drop)
+                    }
+                    (Io::Uninit, true) => operation
+                        .forward_uninit_with_stats(x, gamma, beta, rows, uninit(y), rstd)
+                        .map(drop),
+                }
+            }
+        }
+    }
+}
+
+/// What the reference says of a row.
+struct ExactRow {
+    mean: f64,
+    rstd: f64,
+    moments: Option<Exact>,
+    finite: bool,
+}
+
+impl ExactRow {
+    fn of(operation: Operation, row: &[f32], eps: f64) -> Self {
+        match operation {
+            Operation::LayerNorm => {
+                let moments = Exact::of(row);
+                let rstd = reference::rstd(moments.var, eps);
+                let finite = moments.finite;
+                Self { mean: moments.mean, rstd, moments: Some(moments), finite }
+            }
+            Operation::RmsNorm => {
+                let rstd = reference::rstd(reference::mean_square(row), eps);
+                Self { mean: 0.0, rstd, moments: None, finite: is_finite(row) }
+            }
+        }
+    }
+}
+
+impl Norm {
+    fn check(&self, operation: Operation) {
+        let (x, rows) = self.matrix.make(Lines::Rows);
+        let (count, cols) = (rows.rows(), rows.cols());
+        let eps = self.eps.value(1e-5);
+        let affine = Affine::new(&self.gamma, &self.beta, cols);
+        let exact: Vec<ExactRow> =
+            lines(&x, rows).map(|row| ExactRow::of(operation, row, eps)).collect();
+
+        let right = [x.len(), x.len(), cols, cols, count, count];
+        let lengths = lengths(right, self.wrong);
+        let make = || {
+            let shifts = self.shifts;
+            let optional = |values: Option<&[f32]>, i: usize| {
+                values.map(|values| Buffer::of(values, lengths[i], shifts[i]))
+            };
+            Buffers {
+                x: Buffer::of(&x, lengths[0], shifts[0]),
+                y: Buffer::new(lengths[1], shifts[1]),
+                gamma: optional(affine.gamma(), 2),
+                beta: optional(affine.beta(), 3),
+                mean: Buffer::new(lengths[4], shifts[4]),
+                rstd: Buffer::new(lengths[5], shifts[5]),
+            }
+        };
+        let valid = |Method { io, writes_statistics }: Method| {
+            let fits = |i: usize| lengths[i] == right[i];
+            let mean_fits = operation == Operation::RmsNorm || fits(4);
+            fits(0)
+                && (io == Io::InPlace || fits(1))
+                && (affine.gamma().is_none() || fits(2))
+                && (affine.beta().is_none() || fits(3))
+                && (!writes_statistics || mean_fits && fits(5) && (cols > 0 || count == 0))
+                && eps_is_valid(eps)
+        };
+
+        let (mut outputs, mut statistics) = (Expected::new(), Expected::new());
+        for backend in Backend::available() {
+            let threads = self.threads.into();
+            let call = Call { operation, backend, threads, eps, rows };
+            let mut alone = None;
+            for (io, writes_statistics) in
+                Io::ALL.into_iter().flat_map(|io| [(io, true), (io, false)])
+            {
+                let method = Method { io, writes_statistics };
+                if alone.is_some() && !self.thorough.is(backend) {
+                    break;
+                }
+                let what = format_args!(
+                    "{operation:?}, {method:?}, {backend}, {count}x{cols}, eps {eps:e}"
+                );
+                let mut buffers = make();
+                let before = raw_bits(&buffers.x);
+                let result = call.run(method, &mut buffers);
+                assert_eq!(result.is_ok(), valid(method), "{what}: {result:?}");
+
+                let Buffers { x: x_after, y, mean, rstd, .. } = &buffers;
+                let refused = result.is_err();
+                let writes_mean = writes_statistics && operation == Operation::LayerNorm;
+                assert!(mean.is_untouched() || !refused && writes_mean, "{what}: mean");
+                assert!(rstd.is_untouched() || !refused && writes_statistics, "{what}: rstd");
+                assert!(y.is_untouched() || !refused && io != Io::InPlace, "{what}: y");
+                let x_may_change = !refused && io == Io::InPlace;
+                assert!(x_may_change || raw_bits(x_after) == before, "{what}: x");
+                if refused {
+                    continue;
+                }
+
+                let y: &[f32] = if io == Io::InPlace { x_after } else { y };
+                outputs.check(backend, Written::default().f32(y), what, || {
+                    for ((row, exact), y) in lines(&x, rows).zip(&exact).zip(lines(y, rows)) {
+                        check_row(row, y, exact, &affine, what);
+                    }
+                });
+                if writes_statistics {
+                    let written = Written::default().f64(mean).f64(rstd);
+                    statistics.check(backend, written, what, || {
+                        check_statistics(&exact, mean, rstd, what);
+                    });
+                }
+                alone = Some(y.to_vec());
+            }
+            if let (Some(y), true) = (alone, self.thorough.is(backend)) {
+                call.check_rows_alone(&x, &affine, &y);
+                if operation == Operation::LayerNorm && cols > 0 {
+                    call.check_two_steps(&x, &affine, &y);
+                }
+            }
+        }
+    }
+}
+
+fn check_row(x: &[f32], y: &[f32], exact: &ExactRow, affine: &Affine, what: Arguments<'_>) {
+    for i in 0..x.len() {
+        if !exact.finite {
+            assert!(y[i].is_nan(), "{what}, element {i}: expected NaN, got {:e}", y[i]);
+            continue;
+        }
+        let x_hat = (f64::from(x[i]) - exact.mean) * exact.rstd;
+        check_output(y[i], x_hat, affine.at(i), format_args!("{what}, element {i}"));
+    }
+    if exact.moments.is_some_and(|moments| moments.finite && moments.var == 0.0) {
+        for (i, &y) in y.iter().enumerate() {
+            check_constant(y, affine.at(i), format_args!("{what}, element {i}"));
+        }
+    }
+}
+
+fn check_statistics(exact: &[ExactRow], mean: &[f64], rstd: &[f64], what: Arguments<'_>) {
+    for (r, exact) in exact.iter().enumerate() {
+        let what = format_args!("{what}, row {r}");
+        check_rstd(rstd[r], exact.rstd, exact.finite, what);
+        if let Some(moments) = exact.moments {
+            moments.check_mean(mean[r], what);
+        }
+    }
+}
+
+impl Call {
+    /// A row is what it is without the others, whatever they hold.
+    fn check_rows_alone(&self, x: &[f32], affine: &Affine, y: &[f32]) {
+        let (count, cols) = (self.rows.rows(), self.rows.cols());
+        let alone = Self { rows: Rows::new(1, cols).expect("a row"), ..*self };
+        let method = Method { io: Io::TwoBuffers, writes_statistics: false };
+        for r in (0..count).step_by(count / 16 + 1) {
+            let row = r * cols..(r + 1) * cols;
+            let mut buffers = Buffers {
+                x: Buffer::of(&x[row.clone()], cols, 0),
+                y: Buffer::new(cols, 0),
+                gamma: affine.gamma().map(|gamma| Buffer::of(gamma, cols, 0)),
+                beta: affine.beta().map(|beta| Buffer::of(beta, cols, 0)),
+                mean: Buffer::new(0, 0),
+                rstd: Buffer::new(0, 0),
+            };
+            alone.run(method, &mut buffers).expect("one row of what was accepted");
+            let (expected, got) =
+                (Written::default().f32(&buffers.y), Written::default().f32(&y[row]));
+            let Self { operation, backend, .. } = self;
+            let what = format_args!("{operation:?}, {backend}, row {r} of {count}x{cols}, alone");
+            expected.assert_same(&got, what);
+        }
+    }
+
+    /// `LayerNorm` is `RowMoments` and `NormalizeScaleShift`.
+    fn check_two_steps(&self, x: &[f32], affine: &Affine, y: &[f32]) {
+        let Self { backend, eps, rows, .. } = *self;
+        let mut moments = vec![Moments::new(); rows.rows()];
+        RowMoments::new().with_backend(backend).compute(x, rows, &mut moments).expect("valid");
+        let rstd = |row: &Moments| reference::rstd(row.m2 / row.count as f64, eps);
+        let rstd: Vec<f64> = moments.iter().map(rstd).collect();
+        let mean: Vec<f64> = moments.iter().map(|row| row.mean).collect();
+        let mut second = vec![f32::BEFORE; x.len()];
+        NormalizeScaleShift::new()
+            .with_backend(backend)
+            .forward(x, &mean, &rstd, affine.gamma(), affine.beta(), rows, &mut second)
+            .expect("valid");
+        let second = Written::default().f32(&second);
+        Written::default().f32(y).assert_same(&second, format_args!("{backend}, in two steps"));
+    }
+}

@@ -1,0 +1,248 @@
+//! `RowMoments`, `ColumnMoments`, and `Moments` of streams.
+#![no_main]
+
+use std::fmt::Arguments;
+
+use arbitrary::Arbitrary;
+use evenkeel::{Backend, ColumnMoments, Error, Moments, Parallelism, RowMoments, Rows, reference};
+use evenkeel_fuzz::*;
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+enum Input {
+    Rows(Lined),
+    Columns(Lined),
+    Stream(Stream),
+    Merge(Vec<Part>),
+}
+
+#[derive(Arbitrary, Debug)]
+struct Lined {
+    matrix: Matrix,
+    thorough: Thorough,
+    threads: Threads,
+    shifts: [u8; 3],
+    wrong: Wrong,
+    more_scratch: u8,
+}
+
+/// Numbers that come in several ways.
+#[derive(Arbitrary, Debug)]
+struct Stream {
+    matrix: Matrix,
+    chunks: Vec<(Way, u16)>,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Way {
+    Push,
+    PushAndMerge,
+    Extend,
+    ExtendAndMerge,
+}
+
+/// Moments of anything.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Part {
+    count: u32,
+    mean: Number,
+    m2: Number,
+}
+
+fuzz_target!(|input: Continued<Input>| {
+    match input.0 {
+        Input::Rows(lined) => lined.check(Lines::Rows),
+        Input::Columns(lined) => lined.check(Lines::Columns),
+        Input::Stream(stream) => stream.check(),
+        Input::Merge(parts) => check_merge(&parts),
+    }
+});
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Scratch {
+    Own,
+    Given,
+}
+
+struct Call {
+    backend: Backend,
+    threads: Parallelism,
+    lines: Lines,
+    rows: Rows,
+}
+
+impl Call {
+    fn scratch_len(&self) -> usize {
+        ColumnMoments::new()
+            .with_backend(self.backend)
+            .with_parallelism(self.threads)
+            .scratch_len(self.rows)
+    }
+
+    fn run(
+        &self,
+        scratch: Scratch,
+        x: &[f32],
+        moments: &mut [Moments],
+        numbers: &mut [f64],
+    ) -> Result<(), Error> {
+        let Self { backend, threads, lines, rows } = *self;
+        if lines == Lines::Rows {
+            let operation = RowMoments::new().with_backend(backend).with_parallelism(threads);
+            return operation.compute(x, rows, moments);
+        }
+        let operation = ColumnMoments::new().with_backend(backend).with_parallelism(threads);
+        match scratch {
+            Scratch::Own => operation.compute(x, rows, moments),
+            Scratch::Given => operation.compute_with_scratch(x, rows, moments, numbers),
+        }
+    }
+}
+
+fn written(moments: &[Moments]) -> Written {
+    moments.iter().fold(Written::default(), |written, line| {
+        assert_ne!(line.count, Moments::BEFORE.count, "not written");
+        written.f64(&[line.count as f64, line.mean, line.m2])
+    })
+}
+
+impl Lined {
+    fn check(&self, lines_are: Lines) {
+        let (x, rows) = self.matrix.make(lines_are);
+        let (count, cols) = (rows.rows(), rows.cols());
+        let (lines, len) = if lines_are == Lines::Rows { (count, cols) } else { (cols, count) };
+        let line = |i: usize| match lines_are {
+            Lines::Rows => x[i * cols..(i + 1) * cols].to_vec(),
+            Lines::Columns => reference::column(&x, cols, i),
+        };
+        let has_statistics = len > 0 || lines == 0;
+
+        let mut expected = Expected::new();
+        for backend in Backend::available() {
+            let call = Call { backend, threads: self.threads.into(), lines: lines_are, rows };
+            let needed = call.scratch_len();
+            let right = [x.len(), lines, needed];
+            let lengths = lengths(right, self.wrong);
+            let all = [Scratch::Own, Scratch::Given];
+            let methods = if self.thorough.is(backend) { &all[..] } else { &all[1..] };
+            for &scratch in methods {
+                let what = format_args!("moments of {lines_are:?}, {backend}, {count}x{cols}");
+                let with_scratch = lines_are == Lines::Columns && scratch == Scratch::Given;
+                let valid = lengths[0] == right[0]
+                    && lengths[1] == right[1]
+                    && (!with_scratch || lengths[2] >= needed)
+                    && has_statistics;
+                let given_x = Buffer::of(&x, lengths[0], self.shifts[0]);
+                let mut moments = Buffer::new(lengths[1], self.shifts[1]);
+                let more = if lengths[2] == needed { self.more_scratch.into() } else { 0 };
+                let mut numbers = Buffer::<f64>::new(lengths[2] + more, self.shifts[2]);
+                let valid = valid || lengths[..2] == right[..2] && more > 0 && has_statistics;
+                let result = call.run(scratch, &given_x, &mut moments, &mut numbers);
+                assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
+                if result.is_err() {
+                    assert!(moments.is_untouched() && numbers.is_untouched(), "{what}");
+                    continue;
+                }
+                expected.check(backend, written(&moments), what, || {
+                    for i in 0..lines {
+                        let exact = Exact::of(&line(i));
+                        check_moments(&moments[i], &exact, len, format_args!("{what}, line {i}"));
+                    }
+                });
+                if self.thorough.is(backend) {
+                    call.check_lines_alone(line, &moments);
+                }
+            }
+        }
+    }
+}
+
+fn check_moments(moments: &Moments, exact: &Exact, len: usize, what: Arguments<'_>) {
+    assert_eq!(moments.count, len as u64, "{what}");
+    exact.check_mean(moments.mean, what);
+    exact.check_variance(moments.population_variance().expect("not empty"), what);
+    if exact.finite && exact.var == 0.0 {
+        assert_eq!((moments.mean, moments.m2), (exact.mean, 0.0), "{what}: constant");
+    }
+    let sample = moments.sample_variance().map(|var| var * (len as f64 - 1.0));
+    assert_eq!(sample.is_some(), len > 1, "{what}");
+    let agrees = |m2: f64| !m2.is_finite() || (m2 - moments.m2).abs() <= 1e-15 * m2;
+    assert!(sample.is_none_or(agrees), "{what}: sample variance");
+}
+
+impl Call {
+    /// A line is what it is without the others, whatever they hold.
+    fn check_lines_alone(&self, line: impl Fn(usize) -> Vec<f32>, moments: &[Moments]) {
+        for i in (0..moments.len()).step_by(moments.len() / 16 + 1) {
+            let x = line(i);
+            let (rows, cols) = if self.lines == Lines::Rows { (1, x.len()) } else { (x.len(), 1) };
+            let alone = Self { rows: Rows::new(rows, cols).expect("a line"), ..*self };
+            let mut own = [Moments::BEFORE];
+            alone.run(Scratch::Own, &x, &mut own, &mut []).expect("one line of what was accepted");
+            let what = format_args!("{}, line {i} of {:?}, alone", self.backend, self.rows);
+            written(&own).assert_same(&written(&moments[i..=i]), what);
+        }
+    }
+}
+
+impl Stream {
+    fn check(&self) {
+        let (x, _) = self.matrix.make(Lines::Rows);
+        let (mut all, mut rest) = (Moments::new(), &x[..]);
+        let mut slices = false;
+        for &(way, len) in self.chunks.iter().chain([&(Way::Push, u16::MAX)]) {
+            let (chunk, others) = rest.split_at(rest.len().min(len.into()));
+            rest = others;
+            let mut own = Moments::new();
+            match way {
+                Way::Push => chunk.iter().for_each(|&x| all.push(x.into())),
+                Way::PushAndMerge => chunk.iter().for_each(|&x| own.push(x.into())),
+                Way::Extend => all.extend_from_slice(chunk),
+                Way::ExtendAndMerge => own.extend_from_slice(chunk),
+            }
+            all.merge(&own);
+            slices |= matches!(way, Way::Extend | Way::ExtendAndMerge) && !chunk.is_empty();
+        }
+        assert_eq!(all.count, x.len() as u64);
+        if x.is_empty() {
+            assert_eq!(all, Moments::new());
+            return;
+        }
+        let (got, exact) = (all.m2 / x.len() as f64, Exact::of(&x));
+        if !exact.finite {
+            assert!(all.mean.is_nan() || all.m2.is_nan(), "{all:?}");
+            return;
+        }
+        // Each step may leave the mean off by a rounding of the largest element, and m2 by twice that times
+        // the deviations.
+        let (n, std) = (x.len() as f64, exact.var.sqrt());
+        let largest = x.iter().fold(0.0_f64, |largest, &x| largest.max(f64::from(x).abs()));
+        let rounding = n * f64::EPSILON * largest;
+        let of_slices = if slices { VARIANCE } else { 0.0 };
+        let mean_bound = rounding + of_slices * std;
+        let var_bound = 4.0 * rounding * (std + rounding) + (1e-12 + of_slices) * exact.var;
+        let what = format_args!("stream of {n} numbers");
+        assert_within(Bound::Mean, all.mean, exact.mean, mean_bound, what);
+        assert_within(Bound::Variance, got, exact.var, var_bound, what);
+    }
+}
+
+/// Merging anything with nothing changes nothing; merging anything with anything does not panic.
+fn check_merge(parts: &[Part]) {
+    let mut all = Moments::new();
+    for part in parts {
+        let Part { count, mean, m2 } = *part;
+        let part = Moments { count: count.into(), mean: mean.f64(), m2: m2.f64() };
+        let before = all;
+        all.merge(&part);
+        assert_eq!(all.count, before.count + part.count);
+        if part.count == 0 {
+            written(&[all]).assert_same(&written(&[before]), format_args!("{part:?} is empty"));
+        } else if before.count == 0 {
+            written(&[all]).assert_same(&written(&[part]), format_args!("{before:?} is empty"));
+        }
+        all.push(mean.f64());
+        assert_eq!(all.population_variance().is_some(), all.count > 0);
+        assert_eq!(all.sample_variance().is_some(), all.count > 1);
+    }
+}
