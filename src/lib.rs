@@ -55,7 +55,8 @@
 //! * **Errors**: everything that a caller supplies is checked before the first write, and comes back as an
 //!   [`Error`]. A panic is a bug of this crate.
 //! * **Threads**: [`Parallelism`] says how many. Tasks run in the caller's rayon pool.
-//! * **Memory**: nothing is allocated on a single thread.
+//! * **Memory**: nothing is allocated on a single thread, as long as operations on columns are brought their
+//!   scratch (`_with_scratch`).
 //!
 //! # Features
 //!
