@@ -12,7 +12,7 @@
 //! * **Blocks** of [`BLOCK_ROWS`] rows that know nothing of each other, merged in f64 in the tree that splits at the
 //!   largest power of two below the number of blocks. A power of two of blocks, aligned, is a subtree,
 //!   so chunks of rows can be done by different threads.
-//! * **The pilot** K is the mean of the block's first [`STEP`] rows.
+//! * **The pilot** K is the mean of the block's first [`PILOT_ROWS`] rows, which are in L2 when they are read again.
 //! * **Two levels of sums**: [`STEP`] rows at a time are summed in registers, then added to S and Q in L1. Eight rows
 //!   are eight streams that the prefetchers can follow, and S and Q are loaded and stored once for
 //!   eight vectors of x.
@@ -26,14 +26,18 @@
 #![forbid(unsafe_code)]
 
 use super::Split;
-use super::moments::{MomentsInF64, SMALLEST_MEAN_SQUARE};
+use super::moments::{LARGEST_SHIFT, MomentsInF64, SMALLEST_MEAN_SQUARE};
 use crate::simd::{Double, Float, Kernel, LANES, Simd};
 
 /// Rows of a block: 8 sums of 8 terms.
 pub(crate) const BLOCK_ROWS: usize = 64;
 
-/// Rows that are summed in registers, and that the shift is the mean of.
+/// Rows that are summed in registers.
 const STEP: usize = 8;
+
+/// Rows that the shift is the mean of. Of normal data, the mean of 32 is far enough off to fail the test in
+/// one block of 600 columns; the mean of 8 rows would be in one of 10.
+const PILOT_ROWS: usize = 4 * STEP;
 
 /// Columns that are worked on at a time: three f32 of each are 12 KB of a 32 or 48 KB L1.
 pub(crate) const PANEL: usize = 1024;
@@ -116,46 +120,21 @@ pub(crate) fn load_columns<V: Float>(
     }
 }
 
-/// Adds the first `count` of eight rows of a vector of columns. With `first`, K is made from them and S
-/// and Q begin.
+/// The sum of eight vectors, as a tree.
 #[inline(always)]
-fn add_rows<S: Simd>(
-    token: S,
-    x: [S::F32; STEP],
-    count: usize,
-    first: bool,
-    sums: (&mut [f32; LANES], &mut [f32; LANES], &mut [f32; LANES]),
-) {
-    let (k_out, s_out, q_out) = sums;
-    let k = if first {
-        let sum = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
-        let k = if count == STEP {
-            sum * S::F32::splat(token, 1.0 / STEP as f32)
-        } else {
-            S::F64::widen(sum).div(S::F64::splat(token, count as f64)).narrow()
-        };
-        k.store_init(k_out);
-        k
-    } else {
-        S::F32::load(token, k_out)
-    };
-    let d = x[0] - k;
-    let (mut s, mut q) = (d, d * d);
-    for &x in &x[1..count] {
-        let d = x - k;
-        (s, q) = (s + d, d.mul_add(d, q));
-    }
-    if !first {
-        s = S::F32::load(token, s_out) + s;
-        q = S::F32::load(token, q_out) + q;
-    }
-    s.store_init(s_out);
-    q.store_init(q_out);
+fn tree<V: Float>(x: [V; STEP]) -> V {
+    ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]))
 }
 
-/// Adds eight rows, or fewer at the end of the matrix, of every column of a panel.
+/// Calls `visit` with the place in the panel and the eight vectors of every vector of columns, and how many
+/// of them are rows: where there are fewer than eight, the others are zeros.
 #[inline(always)]
-fn add_step<S: Simd>(token: S, x: &[f32], panel: Panel, first: bool, sums: &mut Sums) {
+fn for_each_vector<S: Simd>(
+    token: S,
+    x: &[f32],
+    panel: Panel,
+    mut visit: impl FnMut(usize, [S::F32; STEP], usize),
+) {
     let zero = S::F32::splat(token, 0.0);
     let mut rows: [&[f32]; STEP] = [&[]; STEP];
     let count = x.len() / panel.cols;
@@ -169,13 +148,12 @@ fn add_step<S: Simd>(token: S, x: &[f32], panel: Panel, first: bool, sums: &mut 
         for r in 0..STEP {
             full[r] = &panel.full(rows[r])[..width];
         }
-        let (k, s, q) = (&mut sums.k[..width], &mut sums.s[..width], &mut sums.q[..width]);
         for i in 0..width {
             let mut x = [zero; STEP];
             for r in 0..STEP {
                 x[r] = S::F32::load(token, &full[r][i]);
             }
-            add_rows(token, x, STEP, first, (&mut k[i], &mut s[i], &mut q[i]));
+            visit(i, x, STEP);
         }
         done = width;
     }
@@ -184,8 +162,88 @@ fn add_step<S: Simd>(token: S, x: &[f32], panel: Panel, first: bool, sums: &mut 
         for r in 0..count {
             x[r] = load_columns(token, rows[r], panel.first + i, 0.0);
         }
-        add_rows(token, x, count, first, (&mut sums.k[i], &mut sums.s[i], &mut sums.q[i]));
+        visit(i, x, count);
     }
+}
+
+/// Makes K of a block: the mean of its first [`PILOT_ROWS`] rows, or of all if there are fewer.
+#[inline(always)]
+fn pilot<S: Simd>(token: S, x: &[f32], panel: Panel, sums: &mut Sums) {
+    let count = (x.len() / panel.cols).min(PILOT_ROWS);
+    let (k, s) = (&mut sums.k[..panel.end - panel.first], &mut sums.s[..panel.end - panel.first]);
+    // Pairs of pairs of eights: a tree over all rows, so that the K of a constant column is the constant.
+    for (i, eight) in x[..count * panel.cols].chunks(STEP * panel.cols).enumerate() {
+        match i {
+            0 => for_each_vector(
+                token,
+                eight,
+                panel,
+                #[inline(always)]
+                |i, x, _| tree(x).store_init(&mut k[i]),
+            ),
+            2 => for_each_vector(
+                token,
+                eight,
+                panel,
+                #[inline(always)]
+                |i, x, _| tree(x).store_init(&mut s[i]),
+            ),
+            1 => for_each_vector(
+                token,
+                eight,
+                panel,
+                #[inline(always)]
+                |i, x, _| (S::F32::load(token, &k[i]) + tree(x)).store_init(&mut k[i]),
+            ),
+            _ => for_each_vector(
+                token,
+                eight,
+                panel,
+                #[inline(always)]
+                |i, x, _| (S::F32::load(token, &s[i]) + tree(x)).store_init(&mut s[i]),
+            ),
+        }
+    }
+    let (inverse, n) =
+        (S::F32::splat(token, 1.0 / PILOT_ROWS as f32), S::F64::splat(token, count as f64));
+    for i in 0..k.len() {
+        let mut sum = S::F32::load(token, &k[i]);
+        if count > 2 * STEP {
+            sum = sum + S::F32::load(token, &s[i]);
+        }
+        let mean =
+            if count == PILOT_ROWS { sum * inverse } else { S::F64::widen(sum).div(n).narrow() };
+        mean.store_init(&mut k[i]);
+    }
+}
+
+/// Adds eight rows, or fewer at the end of the matrix, of every column of a panel. With `FIRST`, S and Q
+/// begin.
+#[inline(always)]
+fn add_step<S: Simd, const FIRST: bool>(token: S, x: &[f32], panel: Panel, sums: &mut Sums) {
+    let width = panel.end - panel.first;
+    let (k, s, q) = (&sums.k[..width], &mut sums.s[..width], &mut sums.q[..width]);
+    for_each_vector(
+        token,
+        x,
+        panel,
+        #[inline(always)]
+        |i, x, count| {
+            let k = S::F32::load(token, &k[i]);
+            let d = x[0] - k;
+            let (mut sum, mut squares) = (d, d * d);
+            for &x in &x[1..count] {
+                let d = x - k;
+                (sum, squares) = (sum + d, d.mul_add(d, squares));
+            }
+            if !FIRST {
+                sum = S::F32::load(token, &s[i]) + sum;
+                squares = S::F32::load(token, &q[i]) + squares;
+            }
+            sum.store_init(&mut s[i]);
+            squares.store_init(&mut q[i]);
+        },
+    );
 }
 
 /// The moments of the columns of one block of at most [`BLOCK_ROWS`] rows.
@@ -199,11 +257,12 @@ fn block<S: Simd>(
     m2: &mut [Lanes64],
 ) {
     let rows = x.len() / panel.cols;
+    pilot(token, x, panel, sums);
     for (i, step) in x.chunks(STEP * panel.cols).enumerate() {
         if i == 0 {
-            add_step(token, step, panel, true, sums);
+            add_step::<S, true>(token, step, panel, sums);
         } else {
-            add_step(token, step, panel, false, sums);
+            add_step::<S, false>(token, step, panel, sums);
         }
     }
 
@@ -211,7 +270,7 @@ fn block<S: Simd>(
     let inverse = S::F64::splat(token, 1.0 / rows as f64);
     let least = S::F64::splat(token, SMALLEST_MEAN_SQUARE * rows as f64);
     let most = S::F64::splat(token, f64::MAX);
-    let half = S::F64::splat(token, 0.5);
+    let share = S::F64::splat(token, LARGEST_SHIFT);
     for i in 0..panel.end - panel.first {
         let k = S::F64::widen(S::F32::load(token, &sums.k[i]));
         let s = S::F64::widen(S::F32::load(token, &sums.s[i]));
@@ -221,7 +280,7 @@ fn block<S: Simd>(
         let square = s * offset;
         (k + offset).store_f64(&mut mean[i]);
         (q - square).store_f64(&mut m2[i]);
-        let good = square.less_or_equal(q * half) & least.less_or_equal(q) & q.less_or_equal(most);
+        let good = square.less_or_equal(q * share) & least.less_or_equal(q) & q.less_or_equal(most);
         let first = (panel.first + i) * LANES;
         let bad = !good & lanes_below(panel.cols - first);
         if bad != 0 {
