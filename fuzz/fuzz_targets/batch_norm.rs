@@ -303,7 +303,8 @@ impl Training {
             assert!(both, "{what}: running statistics: {mean_after:e}, {var_after:e}");
             return;
         }
-        assert!(!(var_after < 0.0), "{what}: negative running variance {var_after:e}");
+        let is_variance = var_after >= 0.0 || var_after.is_nan();
+        assert!(is_variance, "{what}: negative running variance {var_after:e}");
         let n = count as f64;
         let batch_var = if self.unbiased { exact.var * n / (n - 1.0) } else { exact.var };
         let mean_error = VARIANCE * exact.var.sqrt() + MEAN_ROUNDING * exact.mean.abs();
@@ -326,29 +327,15 @@ impl Training {
     /// A column is what it is without the others, whatever they hold.
     fn check_column_alone(&self, operation: BatchNorm, c: usize, rows: Rows, all: &Buffers) {
         let (count, cols) = (rows.rows(), rows.cols());
-        let one = |values: &Option<Buffer<f32>>| {
-            values.as_ref().map(|values| Buffer::of(&values[c..=c], 1, 0))
-        };
-        let mut buffers = Buffers {
-            x: Buffer::of(&reference::column(&all.x, cols, c), count, 0),
-            y: Buffer::new(count, 0),
-            gamma: one(&all.gamma),
-            beta: one(&all.beta),
-            mean: Buffer::new(1, 0),
-            rstd: Buffer::new(1, 0),
-            running: None,
-            scratch: Buffer::new(0, 0),
-        };
+        let mut buffers = all.column(cols, c);
         let shape = Rows::new(count, 1).expect("a column");
         let method = Method { io: Io::TwoBuffers, given_scratch: false };
         train(operation, method, shape, &mut buffers).expect("a column of what was accepted");
         let Buffers { y, mean, rstd, .. } = &buffers;
-        let _ = y;
-        let alone = Written::default().f64(mean).f64(rstd); // TEMP
+        let alone = Written::default().f32(y).f64(mean).f64(rstd);
         let column = reference::column(&all.y, cols, c);
         let (mean, rstd) = (&all.mean[c..=c], &all.rstd[c..=c]);
-        let _ = &column;
-        let together = Written::default().f64(mean).f64(rstd); // TEMP
+        let together = Written::default().f32(&column).f64(mean).f64(rstd);
         alone.assert_same(&together, format_args!("{operation:?}, column {c} of {rows:?}, alone"));
     }
 }
@@ -356,6 +343,24 @@ impl Training {
 impl Buffers {
     fn running_bits(&self) -> Option<(Vec<u32>, Vec<u32>)> {
         self.running.as_ref().map(|(mean, var)| (raw_bits(mean), raw_bits(var)))
+    }
+
+    /// Column c of x, gamma and beta alone.
+    fn column(&self, cols: usize, c: usize) -> Self {
+        let one = |values: &Option<Buffer<f32>>| {
+            values.as_ref().map(|values| Buffer::of(&values[c..=c], 1, 0))
+        };
+        let x = reference::column(&self.x, cols, c);
+        Self {
+            x: Buffer::of(&x, x.len(), 0),
+            y: Buffer::new(x.len(), 0),
+            gamma: one(&self.gamma),
+            beta: one(&self.beta),
+            mean: Buffer::new(1, 0),
+            rstd: Buffer::new(1, 0),
+            running: None,
+            scratch: Buffer::new(0, 0),
+        }
     }
 }
 
@@ -437,9 +442,31 @@ impl Inference {
                         check_inferred(x[i], y[i], (mean[c], var[c], eps), affine.at(c), what);
                     }
                 });
+                if self.thorough.is(backend) && io == Io::TwoBuffers && count > 0 {
+                    for c in (0..cols).step_by(cols / 16 + 1) {
+                        let running = (&mean[c..=c], &var[c..=c]);
+                        check_inferred_alone(operation, c, rows, running, &buffers);
+                    }
+                }
             }
         }
     }
+}
+
+/// A column is what it is without the others, whatever they hold.
+fn check_inferred_alone(
+    operation: BatchNorm,
+    c: usize,
+    rows: Rows,
+    running: (&[f32], &[f32]),
+    all: &Buffers,
+) {
+    let mut buffers = all.column(rows.cols(), c);
+    let shape = Rows::new(rows.rows(), 1).expect("a column");
+    infer(operation, Io::TwoBuffers, shape, running, &mut buffers).expect("what was accepted");
+    let together = reference::column(&all.y, rows.cols(), c);
+    let what = format_args!("inference, {operation:?}, column {c} of {rows:?}, alone");
+    Written::default().f32(&buffers.y).assert_same(&Written::default().f32(&together), what);
 }
 
 fn check_inferred(
@@ -456,6 +483,7 @@ fn check_inferred(
         assert!(!y.is_finite(), "{what}: expected NaN or infinity, got {y:e}");
     } else if mean.is_finite() && var.is_finite() {
         let rstd = reference::rstd(var.into(), eps);
-        check_output(y, (f64::from(x) - f64::from(mean)) * rstd, affine, what);
+        let x_hat = (f64::from(x) - f64::from(mean)) * rstd;
+        check_output(y, x_hat, affine, what);
     }
 }

@@ -22,6 +22,7 @@ struct Input {
     packed: bool,
     part: (u16, u16),
     any_mask: Vec<u8>,
+    far: usize,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -266,6 +267,8 @@ fuzz_target!(|input: Continued<Input>| {
         }
     }
     check_inference(&x);
+    let far = Dropout::new().with_p(p).mask(stream, input.far, MaskMut::Packed(&mut []));
+    assert!(far.is_err() || input.far == 0, "a mask of {} elements in no bytes", input.far);
 });
 
 /// What kept elements are multiplied by, if p is accepted.

@@ -246,7 +246,8 @@ fn check_row(x: &[f32], y: &[f32], exact: &ExactRow, affine: &Affine, what: Argu
             continue;
         }
         let x_hat = (f64::from(x[i]) - exact.mean) * exact.rstd;
-        check_output(y[i], x_hat, affine.at(i), format_args!("{what}, element {i}"));
+        let what = format_args!("{what}, element {i}");
+        check_output(y[i], x_hat, affine.at(i), what);
     }
     if exact.moments.is_some_and(|moments| moments.finite && moments.var == 0.0) {
         for (i, &y) in y.iter().enumerate() {

@@ -4,7 +4,10 @@
 use std::fmt::Arguments;
 
 use arbitrary::Arbitrary;
-use evenkeel::{Backend, ColumnMoments, Error, Moments, Parallelism, RowMoments, Rows, reference};
+use evenkeel::{
+    Backend, BatchNorm, ColumnMoments, Error, LayerNorm, Moments, Parallelism, RmsNorm, RowMoments,
+    Rows, reference,
+};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -14,6 +17,27 @@ enum Input {
     Columns(Lined),
     Stream(Stream),
     Merge(Vec<Part>),
+    Shape(Length, Length),
+}
+
+/// Of an axis of a matrix that need not fit into memory.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Length {
+    Any(usize),
+    Part(u8, usize),
+    Zero,
+    One,
+}
+
+impl Length {
+    fn value(self) -> usize {
+        match self {
+            Self::Any(length) => length,
+            Self::Part(shift, length) => length >> (shift % 64),
+            Self::Zero => 0,
+            Self::One => 1,
+        }
+    }
 }
 
 #[derive(Arbitrary, Debug)]
@@ -55,6 +79,7 @@ fuzz_target!(|input: Continued<Input>| {
         Input::Columns(lined) => lined.check(Lines::Columns),
         Input::Stream(stream) => stream.check(),
         Input::Merge(parts) => check_merge(&parts),
+        Input::Shape(rows, cols) => check_shape(rows.value(), cols.value()),
     }
 });
 
@@ -244,5 +269,33 @@ fn check_merge(parts: &[Part]) {
         all.push(mean.f64());
         assert_eq!(all.population_variance().is_some(), all.count > 0);
         assert_eq!(all.sample_variance().is_some(), all.count > 1);
+    }
+}
+
+/// Any shape is accepted or refused, and so is a call with no elements of it.
+fn check_shape(count: usize, cols: usize) {
+    let (elements, most) = (count as u128 * cols as u128, isize::MAX as u128 / 8);
+    let rows = match Rows::new(count, cols) {
+        Ok(rows) => rows,
+        Err(error) => {
+            assert!(elements > most, "{count}x{cols}: {error}");
+            return;
+        }
+    };
+    assert!(elements <= most, "{count}x{cols} is accepted");
+    assert_eq!((rows.rows(), rows.cols(), rows.elements() as u128), (count, cols, elements));
+    let has_none = elements == 0;
+    assert_eq!(LayerNorm::new().forward(&[], None, None, rows, &mut []).is_ok(), has_none);
+    assert_eq!(RmsNorm::new().forward_in_place(&mut [], None, None, rows).is_ok(), has_none);
+    assert_eq!(RowMoments::new().compute(&[], rows, &mut []).is_ok(), count == 0);
+    assert_eq!(ColumnMoments::new().compute(&[], rows, &mut []).is_ok(), cols == 0);
+    let batch_norm = BatchNorm::new();
+    let result =
+        batch_norm.forward_training(&[], None, None, rows, &mut [], &mut [], &mut [], None);
+    assert_eq!(result.is_ok(), cols == 0);
+    for backend in Backend::available() {
+        // What is asked for never overflows.
+        let batch_norm = batch_norm.with_backend(backend).scratch_len(rows);
+        assert_eq!(batch_norm, ColumnMoments::new().with_backend(backend).scratch_len(rows));
     }
 }

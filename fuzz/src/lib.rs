@@ -12,8 +12,7 @@
 //! * **gamma, beta**: finite. An element whose gamma or beta is not is only compared between backends.
 //! * **Range**: an element whose exact `x_hat`, `gamma * x_hat`, beta or y is beyond [`LARGEST`] is only
 //!   compared between backends: f32 ends at 3.4e38.
-//! * **Subnormal outputs**: an output cannot be nearer than [`SUBNORMAL`], the distance of subnormal f32,
-//!   to what is exact, however small gamma is.
+//! * **Subnormal outputs** can be off by the smallest subnormal of f32, [`SUBNORMAL`], however small gamma is.
 //! * **eps** may be any f64 that the operations accept. `var + eps` cannot overflow: a variance of f32 data is
 //!   below 1.2e77, which is nothing beside the largest f64.
 //! * **Mean**: within 1e-6 standard deviations or a few roundings of f64 ([`MEAN_ROUNDING`]), whichever
