@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use crate::column_moments::{column_statistics, scratch_len};
-use crate::execution::{Execution, execution_setters};
+use crate::execution::{Execution, output_setters};
 use crate::kernels::batch::{Statistics, Update, update_running};
 use crate::kernels::normalize_columns::{Given, Running};
 use crate::normalize_scale_shift::normalize_columns;
@@ -135,7 +135,7 @@ impl BatchNorm {
         self
     }
 
-    execution_setters!();
+    output_setters!();
 
     /// How much scratch the training methods `_with_scratch` need: about
     /// `2 * channels * log2(rows / 64)` numbers on one thread.

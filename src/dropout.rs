@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use crate::Error;
-use crate::execution::{Execution, execution_setters};
+use crate::execution::{Execution, output_setters};
 use crate::kernels::dropout::{self as kernel, Choice};
 use crate::rng::Threshold;
 use crate::shape::check_length;
@@ -168,7 +168,7 @@ impl Dropout {
         self
     }
 
-    execution_setters!();
+    output_setters!();
 
     /// The probability of dropping that the random integers realise: p rounded to a multiple of 2^-16
     /// or, where p < 1/64 or p > 63/64, of 2^-32 (and at most 1 - 2^-32, unless p is 1).
@@ -385,6 +385,7 @@ impl Dropout {
             }
             Plan::Draw { threshold, .. } => {
                 let choice = Choice::Stream { seed, offset, threshold };
+                let io = io.map(|io| self.execution.stores.apply(io));
                 let work = kernel::Dropout { len, io, scale: plan.scale(), choice, mask };
                 self.execution.run(work, len);
             }
@@ -404,7 +405,8 @@ impl Dropout {
             return Ok(());
         }
         let (scale, choice) = (plan.scale(), Choice::Mask(mask));
-        let work = kernel::Dropout { len, io: Some(io), scale, choice, mask: None };
+        let io = Some(self.execution.stores.apply(io));
+        let work = kernel::Dropout { len, io, scale, choice, mask: None };
         self.execution.run(work, len);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::kernels::Split;
 use crate::simd::Kernel;
-use crate::{Backend, Parallelism};
+use crate::{Backend, Parallelism, Stores};
 
 /// The part of a configuration that never changes what an operation means.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -10,10 +10,12 @@ pub(crate) struct Execution {
     /// `None` is [`Backend::detect`], looked up at the call so that configurations can be `const`.
     pub(crate) backend: Option<Backend>,
     pub(crate) parallelism: Parallelism,
+    pub(crate) stores: Stores,
 }
 
 impl Execution {
-    pub(crate) const DEFAULT: Self = Self { backend: None, parallelism: Parallelism::Auto };
+    pub(crate) const DEFAULT: Self =
+        Self { backend: None, parallelism: Parallelism::Auto, stores: Stores::Auto };
 
     /// Dispatches once, then enters the backend once in every task.
     pub(crate) fn run<W: Split + Kernel<Output = ()>>(self, work: W, elements: usize) {
@@ -47,4 +49,19 @@ macro_rules! execution_setters {
     };
 }
 
-pub(crate) use execution_setters;
+/// The same for an operation with an output of the size of its input.
+macro_rules! output_setters {
+    () => {
+        $crate::execution::execution_setters!();
+
+        /// Writes the output as told instead of [`Stores::Auto`](crate::Stores::Auto). The result has
+        /// the same bits for every setting.
+        #[must_use]
+        pub const fn with_stores(mut self, stores: crate::Stores) -> Self {
+            self.execution.stores = stores;
+            self
+        }
+    };
+}
+
+pub(crate) use {execution_setters, output_setters};

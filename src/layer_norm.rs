@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use crate::execution::{Execution, execution_setters};
+use crate::execution::{Execution, output_setters};
 use crate::kernels::normalize::MeanVariance;
 use crate::normalize_scale_shift::normalize_rows;
 use crate::shape::{check_eps, check_length, check_optional};
@@ -70,7 +70,7 @@ impl LayerNorm {
         self
     }
 
-    execution_setters!();
+    output_setters!();
 
     /// Reads `x`, writes `y`, both `rows.elements()` long.
     ///

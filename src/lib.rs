@@ -83,6 +83,7 @@ mod rng;
 mod shape;
 #[expect(unsafe_code, reason = "intrinsics and the pointers of in-place buffers; see simd/mod.rs")]
 mod simd;
+mod stores;
 
 // The example of the README compiles and runs.
 #[cfg(doctest)]
@@ -101,3 +102,4 @@ pub use normalize_scale_shift::NormalizeScaleShift;
 pub use parallel::Parallelism;
 pub use rms_norm::RmsNorm;
 pub use shape::Rows;
+pub use stores::Stores;

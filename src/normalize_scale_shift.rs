@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use crate::execution::{Execution, execution_setters};
+use crate::execution::{Execution, output_setters};
 use crate::kernels::normalize::{Given, NormalizeRows, Source};
 use crate::kernels::normalize_columns;
 use crate::shape::{check_length, check_optional};
@@ -61,7 +61,7 @@ impl NormalizeScaleShift {
         Self { execution: Execution::DEFAULT }
     }
 
-    execution_setters!();
+    output_setters!();
 
     /// Reads `x`, writes `y`, both `rows.elements()` long.
     ///
@@ -230,6 +230,7 @@ pub(crate) fn normalize_rows<T: Source>(
     check_optional("gamma", gamma, rows.cols())?;
     check_optional("beta", beta, rows.cols())?;
     if rows.elements() > 0 {
+        let io = execution.stores.apply(io);
         let work = NormalizeRows { io, cols: rows.cols(), source, gamma, beta };
         execution.run(work, rows.elements());
     }
@@ -246,6 +247,7 @@ pub(crate) fn normalize_columns<T: normalize_columns::ColumnSource>(
     rows: Rows,
 ) {
     if rows.elements() > 0 {
+        let io = execution.stores.apply(io);
         let work =
             normalize_columns::NormalizeColumns { io, cols: rows.cols(), source, gamma, beta };
         execution.run(work, rows.elements());

@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use crate::execution::{Execution, execution_setters};
+use crate::execution::{Execution, output_setters};
 use crate::kernels::normalize::MeanSquare;
 use crate::normalize_scale_shift::normalize_rows;
 use crate::shape::{check_eps, check_length, check_optional};
@@ -67,7 +67,7 @@ impl RmsNorm {
         self
     }
 
-    execution_setters!();
+    output_setters!();
 
     /// Reads `x`, writes `y`, both `rows.elements()` long.
     ///

@@ -1,10 +1,11 @@
 //! What to measure.
 
-use evenkeel::Backend;
+use evenkeel::{Backend, Stores};
 
 use crate::contenders::{Contender, OPERATIONS};
 
 pub const USAGE: &str = "usage: throughput [--all] [--json] [--seconds S] [--threads N]
+                  [--stores auto|cached|non-temporal]
                   [--op NAME]... [--backend NAME]... [--shape ROWSxCOLS]...
 --all takes every backend, operation and shape; --op, --backend and --shape choose among them.";
 
@@ -32,13 +33,14 @@ pub struct Arguments {
     pub seconds: f64,
     pub threads: Vec<usize>,
     pub shapes: Vec<(usize, usize)>,
+    pub stores: Stores,
     operations: Vec<&'static str>,
     backends: Vec<&'static str>,
 }
 
 impl Arguments {
     pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut all, mut json, mut seconds) = (false, false, None);
+        let (mut all, mut json, mut seconds, mut stores) = (false, false, None, Stores::Auto);
         let (mut operations, mut backends, mut shapes, mut threads) =
             (vec![], vec![], vec![], vec![]);
         while let Some(word) = words.next() {
@@ -55,6 +57,14 @@ impl Arguments {
                     let value = value()?;
                     let number = value.parse::<usize>().ok().filter(|&n| n > 0);
                     threads.push(number.ok_or(format!("no number of threads: {value}"))?);
+                }
+                "--stores" => {
+                    stores = match value()?.as_str() {
+                        "auto" => Stores::Auto,
+                        "cached" => Stores::Cached,
+                        "non-temporal" => Stores::NonTemporal,
+                        other => return Err(format!("unknown stores: {other}")),
+                    };
                 }
                 "--op" => operations.push(one_of(&value()?, OPERATIONS.iter().map(|op| op.name))?),
                 "--backend" => {
@@ -92,7 +102,7 @@ impl Arguments {
             }
         }
         let seconds = seconds.unwrap_or(if all { 240.0 } else { 13.0 });
-        Ok(Self { json, seconds, threads, shapes, operations, backends })
+        Ok(Self { json, seconds, threads, shapes, stores, operations, backends })
     }
 
     /// The yardsticks, and every chosen operation on every chosen backend.

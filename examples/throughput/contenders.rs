@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut, Range};
 
 use evenkeel::{
     Backend, BatchNorm, ColumnMoments, Dropout, LayerNorm, MaskMut, Moments, NormalizeScaleShift,
-    Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stream,
+    Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stores, Stream,
 };
 use rayon::prelude::*;
 
@@ -97,6 +97,7 @@ impl DerefMut for Aligned {
 pub struct Buffers {
     pub rows: Rows,
     pub threads: usize,
+    stores: Stores,
     x: Aligned,
     y: Aligned,
     gamma: Aligned,
@@ -113,7 +114,7 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    pub fn new(rows: usize, cols: usize, threads: usize) -> Self {
+    pub fn new(rows: usize, cols: usize, threads: usize, stores: Stores) -> Self {
         let shape = Rows::new(rows, cols).expect("the shape can be held");
         // Weyl's sequence: spread over [-2, 2), cheap, and the same in every run.
         let spread =
@@ -121,6 +122,7 @@ impl Buffers {
         Self {
             rows: shape,
             threads,
+            stores,
             x: Aligned::new((0..shape.elements()).map(spread)),
             y: Aligned::new((0..shape.elements()).map(|_| 1.0)),
             gamma: Aligned::new((0..cols).map(|i| 1.0 + 0.1 * spread(i))),
@@ -195,6 +197,7 @@ fn layer_norm(b: &mut Buffers, backend: Backend) {
     LayerNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
         .forward(&b.x, Some(&b.gamma), Some(&b.beta), b.rows, &mut b.y)
         .expect("the buffers fit");
 }
@@ -203,6 +206,7 @@ fn rms_norm(b: &mut Buffers, backend: Backend) {
     RmsNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
         .forward(&b.x, Some(&b.gamma), None, b.rows, &mut b.y)
         .expect("the buffers fit");
 }
@@ -211,6 +215,7 @@ fn normalize_scale_shift(b: &mut Buffers, backend: Backend) {
     NormalizeScaleShift::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
         .forward(&b.x, &b.mean, &b.rstd, Some(&b.gamma), Some(&b.beta), b.rows, &mut b.y)
         .expect("the buffers fit");
 }
@@ -227,6 +232,7 @@ fn batch_norm_training(b: &mut Buffers, backend: Backend) {
     BatchNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
         .forward_training_with_scratch(
             &b.x,
             Some(&b.gamma),
@@ -245,6 +251,7 @@ fn batch_norm_inference(b: &mut Buffers, backend: Backend) {
     BatchNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
         .forward_inference(
             &b.x,
             &b.running_mean,
@@ -270,6 +277,7 @@ fn dropout(b: &mut Buffers, backend: Backend) {
         .with_p(0.1)
         .with_backend(backend)
         .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
         .forward_with_mask(&b.x, STREAM, &mut b.y, MaskMut::Packed(&mut b.mask))
         .expect("the buffers fit");
 }

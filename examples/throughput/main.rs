@@ -59,7 +59,7 @@ fn main() {
             .num_threads(threads)
             .build()
             .expect("the system can start the threads");
-        let mut buffers = Buffers::new(rows, cols, threads);
+        let mut buffers = Buffers::new(rows, cols, threads, arguments.stores);
         let times = pool.install(|| measure::medians(&contenders, &mut buffers, seconds));
         let lines = report(&arguments, &contenders, &times, &buffers);
         progress.suspend(|| print!("{lines}"));

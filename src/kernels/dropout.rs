@@ -20,7 +20,7 @@
 
 use super::Split;
 use crate::rng::{BLOCK, Threshold, block_state};
-use crate::simd::{Float, Keep, Kernel, LANES, Simd, Span, Word};
+use crate::simd::{Float, Group, Keep, Kernel, LANES, Simd, Span, Word};
 
 /// Elements that are decided together: two vectors.
 const GROUP: usize = 2 * LANES;
@@ -258,6 +258,25 @@ impl Writer<'_> {
         }
     }
 
+    /// Decides the whole groups of a row, and writes them and their mask.
+    #[inline(always)]
+    fn groups<S: Simd, C: Chooser<S>, const STREAM: bool>(
+        &mut self,
+        token: S,
+        chooser: &mut C,
+        row: &mut Group<'_, 1>,
+        scale: S::F32,
+    ) {
+        for i in 0..row.cols() / GROUP {
+            let keep = chooser.next(token);
+            let low: S::F32 = row.load(token, 0, 2 * i);
+            let high: S::F32 = row.load(token, 0, 2 * i + 1);
+            row.store::<S::F32, STREAM>(0, 2 * i, keep[0].or_zero(low * scale));
+            row.store::<S::F32, STREAM>(0, 2 * i + 1, keep[1].or_zero(high * scale));
+            self.write(bits::<S>(keep), GROUP as u32);
+        }
+    }
+
     /// Writes what waits; the bits beyond the last element are 0.
     #[inline(always)]
     fn finish(mut self) {
@@ -314,14 +333,11 @@ impl Cursor<'_> {
             self.at += groups * GROUP;
             return;
         };
-        let mut rows = io.group::<1>(self.at, groups * GROUP);
-        for i in 0..groups {
-            let keep = chooser.next(token);
-            let low: S::F32 = rows.load(token, 0, 2 * i);
-            let high: S::F32 = rows.load(token, 0, 2 * i + 1);
-            rows.store(0, 2 * i, keep[0].or_zero(low * scale));
-            rows.store(0, 2 * i + 1, keep[1].or_zero(high * scale));
-            self.writer.write(bits::<S>(keep), GROUP as u32);
+        let mut row = io.group::<1>(self.at, groups * GROUP);
+        if row.streams() {
+            self.writer.groups::<S, C, true>(token, chooser, &mut row, scale);
+        } else {
+            self.writer.groups::<S, C, false>(token, chooser, &mut row, scale);
         }
         self.at += groups * GROUP;
     }

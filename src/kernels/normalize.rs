@@ -306,7 +306,9 @@ impl<T: Source> NormalizeRows<'_, T> {
         affine: &Affine<'_, GAMMA, BETA>,
     ) {
         let (rows, cols) = (self.rows(), self.cols);
-        let grouped = if cols <= GROUP_COLS { rows - rows % R } else { 0 };
+        // Lines that are written around the caches must begin alike in the rows of a group.
+        let alike = !self.io.streams() || cols.is_multiple_of(LANES);
+        let grouped = if cols <= GROUP_COLS && alike { rows - rows % R } else { 0 };
         let (mut cascades, mut cascade) = (None, None);
         let mut first = 0;
         while first < rows {
@@ -458,14 +460,37 @@ fn sweep<T: Source, V: Float, const GAMMA: bool, const BETA: bool, const R: usiz
         if start < end {
             let mut part = group.columns(start, end);
             let affine = affine.columns(start, end);
-            sweep_columns::<T, V, GAMMA, BETA, R>(token, &mut part, &rows, &affine, R * cols);
+            if part.streams() {
+                sweep_columns::<T, V, GAMMA, BETA, true, R>(
+                    token,
+                    &mut part,
+                    &rows,
+                    &affine,
+                    R * cols,
+                );
+            } else {
+                sweep_columns::<T, V, GAMMA, BETA, false, R>(
+                    token,
+                    &mut part,
+                    &rows,
+                    &affine,
+                    R * cols,
+                );
+            }
         }
     }
 }
 
 /// The second sweep over some columns of `R` rows. The next group of rows is `ahead` elements on.
 #[inline(always)]
-fn sweep_columns<T: Source, V: Float, const GAMMA: bool, const BETA: bool, const R: usize>(
+fn sweep_columns<
+    T: Source,
+    V: Float,
+    const GAMMA: bool,
+    const BETA: bool,
+    const STREAM: bool,
+    const R: usize,
+>(
     token: V::Token,
     group: &mut Group<'_, R>,
     rows: &[Standardize<V>; R],
@@ -483,7 +508,8 @@ fn sweep_columns<T: Source, V: Float, const GAMMA: bool, const BETA: bool, const
         }
         for r in 0..R {
             let x_hat = rows[r].apply::<T>(x[r]);
-            group.store(r, i, Affine::<GAMMA, BETA>::apply((gamma, beta), x_hat));
+            let y = Affine::<GAMMA, BETA>::apply((gamma, beta), x_hat);
+            group.store::<V, STREAM>(r, i, y);
         }
     }
     if group.tail() > 0 {

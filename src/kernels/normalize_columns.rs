@@ -147,7 +147,12 @@ impl<T: ColumnSource> Kernel for NormalizeColumns<'_, T> {
         let mut first = 0;
         while first < vectors {
             let end = vectors.min(first + PANEL_VECTORS);
-            self.panel::<S, ROWS>(token, first, end);
+            // Lines that are written around the caches must begin alike in the rows of a group.
+            if self.io.streams() && !self.cols.is_multiple_of(LANES) {
+                self.panel::<S, 1>(token, first, end);
+            } else {
+                self.panel::<S, ROWS>(token, first, end);
+            }
             first = end;
         }
     }
@@ -266,38 +271,53 @@ fn sweep_rows<S: Simd, const R: usize>(
     let (width, head) = (rows.cols(), rows.before_line());
     for (start, end) in [(0, head), (head, width)] {
         if start < end {
-            let part = columns.start - first + start..columns.start - first + end;
-            let (hi, hi_tail) = panel.hi[part.clone()].as_chunks();
-            let (alpha, alpha_tail) = panel.alpha[part.clone()].as_chunks();
-            let (shift, shift_tail) = panel.shift[part].as_chunks();
-            let mut rows = rows.columns(start, end);
-            let full = rows.full();
-            let (hi, alpha, shift) = (&hi[..full], &alpha[..full], &shift[..full]);
-            let mut x = [S::F32::splat(token, 0.0); R];
-            for i in 0..full {
-                let coefficients = Coefficients {
-                    hi: S::F32::load(token, &hi[i]),
-                    alpha: S::F32::load(token, &alpha[i]),
-                    shift: S::F32::load(token, &shift[i]),
-                };
-                for r in 0..R {
-                    x[r] = rows.load(token, r, i);
-                }
-                for r in 0..R {
-                    rows.store(r, i, coefficients.apply(x[r]));
-                }
+            let first = columns.start - first;
+            let mut part = rows.columns(start, end);
+            if part.streams() {
+                sweep_part::<S, true, R>(token, &mut part, panel, first + start..first + end);
+            } else {
+                sweep_part::<S, false, R>(token, &mut part, panel, first + start..first + end);
             }
-            if rows.tail() > 0 {
-                let coefficients = Coefficients {
-                    hi: S::F32::load_partial(token, hi_tail, 0.0),
-                    alpha: S::F32::load_partial(token, alpha_tail, 0.0),
-                    shift: S::F32::load_partial(token, shift_tail, 0.0),
-                };
-                for r in 0..R {
-                    let x = rows.load_tail(token, r, 0.0);
-                    rows.store_tail(r, coefficients.apply(x));
-                }
-            }
+        }
+    }
+}
+
+/// Rows whose coefficients are those at `part` of the panel.
+#[inline(always)]
+fn sweep_part<S: Simd, const STREAM: bool, const R: usize>(
+    token: S,
+    rows: &mut Group<'_, R>,
+    panel: &Panel,
+    part: Range<usize>,
+) {
+    let (hi, hi_tail) = panel.hi[part.clone()].as_chunks();
+    let (alpha, alpha_tail) = panel.alpha[part.clone()].as_chunks();
+    let (shift, shift_tail) = panel.shift[part].as_chunks();
+    let full = rows.full();
+    let (hi, alpha, shift) = (&hi[..full], &alpha[..full], &shift[..full]);
+    let mut x = [S::F32::splat(token, 0.0); R];
+    for i in 0..full {
+        let coefficients = Coefficients {
+            hi: S::F32::load(token, &hi[i]),
+            alpha: S::F32::load(token, &alpha[i]),
+            shift: S::F32::load(token, &shift[i]),
+        };
+        for r in 0..R {
+            x[r] = rows.load(token, r, i);
+        }
+        for r in 0..R {
+            rows.store::<S::F32, STREAM>(r, i, coefficients.apply(x[r]));
+        }
+    }
+    if rows.tail() > 0 {
+        let coefficients = Coefficients {
+            hi: S::F32::load_partial(token, hi_tail, 0.0),
+            alpha: S::F32::load_partial(token, alpha_tail, 0.0),
+            shift: S::F32::load_partial(token, shift_tail, 0.0),
+        };
+        for r in 0..R {
+            let x = rows.load_tail(token, r, 0.0);
+            rows.store_tail(r, coefficients.apply(x));
         }
     }
 }
@@ -340,7 +360,7 @@ impl<T: ColumnSource> Kernel for SweepInF64<'_, '_, T> {
             }
             let y = S::F32::load(token, &y);
             if is_full {
-                group.store(0, vector, y);
+                group.store::<S::F32, false>(0, vector, y);
             } else {
                 group.store_tail(0, y);
             }

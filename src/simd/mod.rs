@@ -131,6 +131,9 @@ pub(crate) trait Float:
         self.store(unsafe { &mut *core::ptr::from_mut(y).cast() });
     }
 
+    /// Writes sixteen elements around the caches. Other threads see them after [`fence`].
+    fn stream(self, y: &mut Line);
+
     /// Writes the first `y.len()` lanes and nothing beyond `y`.
     ///
     /// # Panics
@@ -222,6 +225,20 @@ pub(crate) trait Keep: Copy {
 
     /// `value` in the chosen lanes, `+0.0` in the others, whatever `value` is there.
     fn or_zero(self, value: Self::Values) -> Self::Values;
+}
+
+/// Sixteen elements that fill a cache line.
+#[repr(align(64))]
+pub(crate) struct Line([MaybeUninit<f32>; LANES]);
+
+/// Makes what this thread has streamed visible to others before what it writes next.
+#[inline(always)]
+fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64.
+    unsafe {
+        core::arch::x86_64::_mm_sfence();
+    }
 }
 
 /// Asks for a cache line to be brought to L1. A hint: any address is allowed.

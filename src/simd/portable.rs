@@ -7,7 +7,7 @@
 use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Mul, Sub};
 
-use super::{Double, Float, Keep, Kernel, LANES, Simd, Word, features};
+use super::{Double, Float, Keep, Kernel, LANES, Line, Simd, Word, features};
 
 /// The token of the portable backend. Every CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,12 @@ impl Float for F32 {
         *y = self.0.to_array().map(MaybeUninit::new);
     }
 
+    // `wide` has no such store.
+    #[inline(always)]
+    fn stream(self, y: &mut Line) {
+        self.store(&mut y.0);
+    }
+
     #[inline(always)]
     fn store_partial(self, y: &mut [MaybeUninit<f32>]) {
         let lanes = self.0.to_array().map(MaybeUninit::new);
@@ -180,6 +186,11 @@ impl Float for F64 {
     #[inline(always)]
     fn store(self, y: &mut [MaybeUninit<f32>; LANES]) {
         *y = self.to_array().map(|lane| MaybeUninit::new(lane as f32));
+    }
+
+    #[inline(always)]
+    fn stream(self, y: &mut Line) {
+        self.store(&mut y.0);
     }
 
     #[inline(always)]

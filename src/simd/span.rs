@@ -10,9 +10,9 @@
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
-use core::slice;
+use core::{ptr, slice};
 
-use super::{Float, LANES};
+use super::{Float, LANES, Line, fence};
 
 /// Elements that a kernel reads from x and writes to y.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Span<'a> {
     src: *const f32,
     dst: *mut f32,
     len: usize,
+    /// Whether y is written around the caches where that can be.
+    streams: bool,
     lifetime: PhantomData<(&'a [f32], &'a mut [f32])>,
 }
 
@@ -30,19 +32,43 @@ impl<'a> Span<'a> {
     /// Reads `x`, writes `y`.
     pub(crate) fn new(x: &'a [f32], y: &'a mut [f32]) -> Self {
         assert_eq!(x.len(), y.len(), "x and y have the same number of elements");
-        Self { src: x.as_ptr(), dst: y.as_mut_ptr(), len: x.len(), lifetime: PhantomData }
+        Self {
+            src: x.as_ptr(),
+            dst: y.as_mut_ptr(),
+            len: x.len(),
+            streams: false,
+            lifetime: PhantomData,
+        }
     }
 
     /// Reads and writes `xy`.
     pub(crate) fn in_place(xy: &'a mut [f32]) -> Self {
         let dst = xy.as_mut_ptr();
-        Self { src: dst, dst, len: xy.len(), lifetime: PhantomData }
+        Self { src: dst, dst, len: xy.len(), streams: false, lifetime: PhantomData }
     }
 
     /// Reads `x`, writes `y`, which holds nothing yet.
     fn uninit(x: &'a [f32], y: &'a mut [MaybeUninit<f32>]) -> Self {
         assert_eq!(x.len(), y.len(), "x and y have the same number of elements");
-        Self { src: x.as_ptr(), dst: y.as_mut_ptr().cast(), len: x.len(), lifetime: PhantomData }
+        Self {
+            src: x.as_ptr(),
+            dst: y.as_mut_ptr().cast(),
+            len: x.len(),
+            streams: false,
+            lifetime: PhantomData,
+        }
+    }
+
+    /// The same, and y is written around the caches, unless it is x.
+    pub(crate) fn streaming(mut self) -> Self {
+        self.streams = !ptr::eq(self.src, self.dst);
+        self
+    }
+
+    /// Whether y is written around the caches where that can be.
+    #[inline(always)]
+    pub(crate) fn streams(&self) -> bool {
+        self.streams
     }
 
     /// The number of elements.
@@ -63,7 +89,7 @@ impl<'a> Span<'a> {
         assert!(at <= self.len, "a span of {} elements has none at {at}", self.len);
         // SAFETY: `at` is within both ranges.
         let (src, dst) = unsafe { (self.src.add(at), self.dst.add(at)) };
-        let high = Self { src, dst, len: self.len - at, lifetime: PhantomData };
+        let high = Self { src, dst, len: self.len - at, ..self };
         (Self { len: at, ..self }, high)
     }
 
@@ -102,7 +128,13 @@ impl<'a> Span<'a> {
         assert!(end.is_some_and(|end| end <= self.len), "the rows lie within the span");
         // SAFETY: row `r` starts at `start + r * cols`, within both ranges.
         let (src, dst) = unsafe { (self.src.add(start), self.dst.add(start)) };
-        let mut group = Group { src: [src; R], dst: [dst; R], cols, lifetime: PhantomData };
+        let mut group = Group {
+            src: [src; R],
+            dst: [dst; R],
+            cols,
+            streams: self.streams,
+            lifetime: PhantomData,
+        };
         for r in 1..R {
             // SAFETY: as above.
             unsafe {
@@ -114,6 +146,16 @@ impl<'a> Span<'a> {
     }
 }
 
+/// Whoever has written around the caches has to say when that is done: the task that worked on a span drops it.
+impl Drop for Span<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.streams {
+            fence();
+        }
+    }
+}
+
 /// `R` rows of one length, read and written vector by vector.
 ///
 /// Each row of it keeps the invariant of a [`Span`] of `cols` elements.
@@ -122,6 +164,7 @@ pub(crate) struct Group<'a, const R: usize> {
     src: [*const f32; R],
     dst: [*mut f32; R],
     cols: usize,
+    streams: bool,
     lifetime: PhantomData<&'a mut [f32]>,
 }
 
@@ -143,6 +186,16 @@ impl<const R: usize> Group<'_, R> {
     pub(crate) fn before_line(&self) -> usize {
         const LINE: usize = 64;
         self.dst[0].align_offset(LINE).min(self.cols)
+    }
+
+    /// Whether y is to be written around the caches, and every row of it begins at a cache line.
+    #[inline(always)]
+    pub(crate) fn streams(&self) -> bool {
+        self.streams
+            && self.dst.iter().all(
+                #[inline(always)]
+                |y| y.cast::<Line>().is_aligned(),
+            )
     }
 
     /// Columns `start` up to `end` of every row.
@@ -187,13 +240,22 @@ impl<const R: usize> Group<'_, R> {
         V::load(token, x)
     }
 
-    /// Writes vector `i` of row `r` of y.
+    /// Writes vector `i` of row `r` of y; with `STREAM`, which asks for [`streams`](Self::streams), around the
+    /// caches.
     #[inline(always)]
-    pub(crate) fn store<V: Float>(&mut self, r: usize, i: usize, vector: V) {
+    pub(crate) fn store<V: Float, const STREAM: bool>(&mut self, r: usize, i: usize, vector: V) {
         assert!(i < self.full(), "a vector within the row");
         // SAFETY: elements `i * LANES` and the next 15 are within the row, by the assertion.
-        vector
-            .store(unsafe { &mut *self.dst[r].add(i * LANES).cast::<[MaybeUninit<f32>; LANES]>() });
+        let y = unsafe { self.dst[r].add(i * LANES) };
+        if STREAM {
+            let line = y.cast::<Line>();
+            assert!(self.streams && line.is_aligned(), "a span that streams, and a line of it");
+            // SAFETY: as above, and aligned.
+            vector.stream(unsafe { &mut *line });
+        } else {
+            // SAFETY: as above.
+            vector.store(unsafe { &mut *y.cast::<[MaybeUninit<f32>; LANES]>() });
+        }
     }
 
     /// Asks for vector `i` of what is `ahead` elements after row `r` of x.
@@ -236,5 +298,5 @@ pub(crate) fn write_whole<'a, E>(
 ) -> Result<&'a mut [f32], E> {
     write(Span::uninit(x, y))?;
     // SAFETY: every element has been written, the duty of `write`.
-    Ok(unsafe { &mut *(core::ptr::from_mut(y) as *mut [f32]) })
+    Ok(unsafe { &mut *(ptr::from_mut(y) as *mut [f32]) })
 }

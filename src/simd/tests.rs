@@ -472,7 +472,7 @@ fn negate<E: Scalar, S: Simd, const R: usize>(token: S, mut io: Span, x: &[f32],
             let got: Vector<E, S> = group.load(token, r, i);
             let what = format_args!("row {r} of {R}, vector {i}");
             assert_lanes::<E, S>(token, got, vector.map(from_f32), what);
-            group.store(r, i, zero - got);
+            group.store::<_, false>(r, i, zero - got);
             group.prefetch(r, i, usize::MAX);
         }
         let fill = from_f32(-7.0);
@@ -591,7 +591,7 @@ fn refusals<E: Scalar, S: Simd>(token: S) {
     let mut group = span.group::<2>(2, 19);
     for (r, i) in [(0, 1), (1, 1), (2, 0), (0, usize::MAX), (0, usize::MAX / LANES + 1)] {
         assert!(panics(|| group.load::<Vector<E, S>>(token, r, i)), "vector {i} of row {r}");
-        assert!(panics(|| group.store(r, i, vector)), "vector {i} of row {r}");
+        assert!(panics(|| group.store::<_, false>(r, i, vector)), "vector {i} of row {r}");
     }
     assert!(panics(|| group.load_tail::<Vector<E, S>>(token, 2, zero)));
     assert!(panics(|| group.store_tail(2, vector)));

@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Mul, Sub};
 
 use crate::simd::features::{avx2_features, backend_features};
-use crate::simd::{Double, Float, Keep, Kernel, LANES, Simd, Word};
+use crate::simd::{Double, Float, Keep, Kernel, LANES, Line, Simd, Word};
 
 /// Proof that the CPU has the features of this backend: only `detect` makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +211,17 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn stream(self, y: &mut Line) {
+        let (halves, _) = y.0.as_chunks_mut::<8>();
+        // SAFETY: the token proves the instruction; each half of `y` is 8 writable elements, aligned to 32
+        // bytes. A span that streams fences when it is dropped (`simd/span.rs`).
+        unsafe {
+            _mm256_stream_ps(halves[0].as_mut_ptr().cast(), self.0[0]);
+            _mm256_stream_ps(halves[1].as_mut_ptr().cast(), self.0[1]);
+        }
+    }
+
+    #[inline(always)]
     fn store_partial(self, y: &mut [MaybeUninit<f32>]) {
         let [low, high] = first_lanes(self.1, y.len());
         let pointer: *mut f32 = y.as_mut_ptr().cast();
@@ -293,6 +304,11 @@ impl Float for F64 {
     #[inline(always)]
     fn store(self, y: &mut [MaybeUninit<f32>; LANES]) {
         self.narrow().store(y);
+    }
+
+    #[inline(always)]
+    fn stream(self, y: &mut Line) {
+        self.narrow().stream(y);
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Mul, Sub};
 
 use crate::simd::features::{avx512_features, backend_features};
-use crate::simd::{Double, Float, Keep, Kernel, LANES, Simd, Word};
+use crate::simd::{Double, Float, Keep, Kernel, LANES, Line, Simd, Word};
 
 /// Proof that the CPU has the features of this backend: only `detect` makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +195,13 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn stream(self, y: &mut Line) {
+        // SAFETY: the token proves the instruction; `y` is 16 writable elements, aligned to 64 bytes. A span
+        // that streams fences when it is dropped (`simd/span.rs`).
+        unsafe { _mm512_stream_ps(y.0.as_mut_ptr().cast(), self.0) }
+    }
+
+    #[inline(always)]
     fn store_partial(self, y: &mut [MaybeUninit<f32>]) {
         let mask = first_lanes(y.len());
         // SAFETY: the token proves the instruction; the mask selects `y.len()` lanes, which are
@@ -263,6 +270,11 @@ impl Float for F64 {
     #[inline(always)]
     fn store(self, y: &mut [MaybeUninit<f32>; LANES]) {
         self.narrow().store(y);
+    }
+
+    #[inline(always)]
+    fn stream(self, y: &mut Line) {
+        self.narrow().stream(y);
     }
 
     #[inline(always)]
