@@ -28,6 +28,10 @@ const GROUP: usize = 2 * LANES;
 /// Elements of a unit of work: a task begins at a multiple of it, and so at a byte of the mask.
 const UNIT: usize = BLOCK as usize;
 
+/// Elements that x is asked for ahead. Measured at 2048x1024 in L3 and 16384x4096 in memory, of memcpy: without 0.93
+/// and 0.80, 256 0.96 and 0.83, 512 0.96 and 0.81, 1024 0.95 and 0.80.
+const AHEAD: usize = 256;
+
 /// A mask that is given.
 ///
 /// The element with index i of a call is bit `i % 8` (least significant first, as in Apache Arrow's
@@ -258,22 +262,28 @@ impl Writer<'_> {
         }
     }
 
-    /// Decides the whole groups of a row, and writes them and their mask.
+    /// Writes whole groups, each as `decide` has it. Where the groups are words of the mask, as they are unless the
+    /// offset says otherwise, a word is stored without a shift or a check: the mask alone takes 0.78 of the time.
     #[inline(always)]
-    fn groups<S: Simd, C: Chooser<S>, const STREAM: bool>(
-        &mut self,
-        token: S,
-        chooser: &mut C,
-        row: &mut Group<'_, 1>,
-        scale: S::F32,
-    ) {
-        for i in 0..row.cols() / GROUP {
-            let keep = chooser.next(token);
-            let low: S::F32 = row.load(token, 0, 2 * i);
-            let high: S::F32 = row.load(token, 0, 2 * i + 1);
-            row.store::<S::F32, STREAM>(0, 2 * i, keep[0].or_zero(low * scale));
-            row.store::<S::F32, STREAM>(0, 2 * i + 1, keep[1].or_zero(high * scale));
-            self.write(bits::<S>(keep), GROUP as u32);
+    fn groups(&mut self, groups: usize, mut decide: impl FnMut(usize) -> u32) {
+        match &mut self.out {
+            None => {
+                for i in 0..groups {
+                    decide(i);
+                }
+            }
+            Some(MaskMut::Packed(bytes)) if self.count == 0 => {
+                let words = &mut bytes[self.done..].as_chunks_mut::<{ GROUP / 8 }>().0[..groups];
+                for (i, word) in words.iter_mut().enumerate() {
+                    *word = decide(i).to_le_bytes();
+                }
+                self.done += words.as_flattened().len();
+            }
+            _ => {
+                for i in 0..groups {
+                    self.write(decide(i), GROUP as u32);
+                }
+            }
         }
     }
 
@@ -326,20 +336,45 @@ impl Cursor<'_> {
     #[inline(always)]
     fn groups<S: Simd, C: Chooser<S>>(&mut self, token: S, chooser: &mut C, groups: usize) {
         let scale = S::F32::splat(token, self.scale);
-        let Some(io) = &mut self.io else {
-            for _ in 0..groups {
-                self.writer.write(bits::<S>(chooser.next(token)), GROUP as u32);
+        match &mut self.io {
+            None => self.writer.groups(
+                groups,
+                #[inline(always)]
+                |_| bits::<S>(chooser.next(token)),
+            ),
+            Some(io) => {
+                let mut row = io.group::<1>(self.at, groups * GROUP);
+                if row.streams() {
+                    let decide = Self::decide::<S, C, true>(token, chooser, &mut row, scale);
+                    self.writer.groups(groups, decide);
+                } else {
+                    let decide = Self::decide::<S, C, false>(token, chooser, &mut row, scale);
+                    self.writer.groups(groups, decide);
+                }
             }
-            self.at += groups * GROUP;
-            return;
-        };
-        let mut row = io.group::<1>(self.at, groups * GROUP);
-        if row.streams() {
-            self.writer.groups::<S, C, true>(token, chooser, &mut row, scale);
-        } else {
-            self.writer.groups::<S, C, false>(token, chooser, &mut row, scale);
         }
         self.at += groups * GROUP;
+    }
+
+    /// Decides a group of a row, writes it, and gives a bit for each element.
+    #[inline(always)]
+    fn decide<S: Simd, C: Chooser<S>, const STREAM: bool>(
+        token: S,
+        chooser: &mut C,
+        row: &mut Group<'_, 1>,
+        scale: S::F32,
+    ) -> impl FnMut(usize) -> u32 {
+        #[inline(always)]
+        move |i| {
+            row.prefetch(0, 2 * i, AHEAD);
+            row.prefetch(0, 2 * i + 1, AHEAD);
+            let keep = chooser.next(token);
+            let low: S::F32 = row.load(token, 0, 2 * i);
+            let high: S::F32 = row.load(token, 0, 2 * i + 1);
+            row.store::<S::F32, STREAM>(0, 2 * i, keep[0].or_zero(low * scale));
+            row.store::<S::F32, STREAM>(0, 2 * i + 1, keep[1].or_zero(high * scale));
+            bits::<S>(keep)
+        }
     }
 
     /// Decides the first `count` elements of a group, one by one.
