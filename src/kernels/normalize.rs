@@ -39,6 +39,11 @@ use crate::simd::{Float, Group, Kernel, LANES, Real, Simd, Span};
 /// underflows.
 pub(crate) const LARGEST: f64 = (1_u128 << 100) as f64;
 
+/// Elements that y is asked for ahead where x is swept over once. Measured, normalise-scale-shift of 128x768, of
+/// memcpy: without 0.84, 64 to 256 elements 0.90. Where another sweep comes first, as in LayerNorm, the stores
+/// that wait drain meanwhile, and asking for y only makes the second sweep wait instead: 0.73 became 0.61.
+const WRITE_AHEAD: usize = 64;
+
 /// Mean and 1 / sqrt(var + eps) of a row. Mean is 0 where the operation does not centre.
 #[derive(Clone, Copy)]
 pub(crate) struct RowStatistics {
@@ -69,6 +74,8 @@ fn rstd(var: f64, eps: f64) -> f64 {
 pub(crate) trait Source: Sized + Send {
     /// Whether the mean is subtracted.
     const CENTRED: bool;
+    /// Whether x is swept over once: its statistics are known.
+    const ONE_SWEEP: bool = false;
     /// What blocks have of it.
     type Block: BlockStatistic;
 
@@ -221,6 +228,7 @@ pub(crate) struct Given<'a> {
 
 impl Source for Given<'_> {
     const CENTRED: bool = true;
+    const ONE_SWEEP: bool = true;
     type Block = Moments;
 
     #[inline(always)]
@@ -497,14 +505,18 @@ fn sweep_columns<
     affine: &Affine<'_, GAMMA, BETA>,
     ahead: usize,
 ) {
+    let full = group.full();
+    let (gammas, betas) = affine.vectors(full);
     let mut x = [zero::<V>(token); R];
-    let (gammas, betas) = affine.vectors(group.full());
-    for i in 0..group.full() {
+    for i in 0..full {
         let gamma = if GAMMA { V::load(token, &gammas[i]) } else { zero(token) };
         let beta = if BETA { V::load(token, &betas[i]) } else { zero(token) };
         for r in 0..R {
             x[r] = group.load(token, r, i);
             group.prefetch(r, i, ahead);
+            if T::ONE_SWEEP && !STREAM {
+                group.prefetch_write(r, i, WRITE_AHEAD);
+            }
         }
         for r in 0..R {
             let x_hat = rows[r].apply::<T>(x[r]);

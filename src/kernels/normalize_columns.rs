@@ -30,6 +30,9 @@ use crate::simd::{Double, Float, Group, Kernel, LANES, Simd, Span};
 /// 0.59 and 0.66, 4 rows 0.67 and 0.71, 8 rows 0.65 and 0.58.
 const ROWS: usize = 4;
 
+/// Elements that y is asked for ahead: of memcpy, inference of 128x768 0.66 without and 0.69 with it.
+const WRITE_AHEAD: usize = 64;
+
 /// Where the statistics of columns come from.
 pub(crate) trait ColumnSource: Copy + Send {
     /// mean and rstd of the columns of a vector; anything in lanes beyond the last column.
@@ -304,6 +307,9 @@ fn sweep_part<S: Simd, const STREAM: bool, const R: usize>(
         };
         for r in 0..R {
             x[r] = rows.load(token, r, i);
+            if !STREAM {
+                rows.prefetch_write(r, i, WRITE_AHEAD);
+            }
         }
         for r in 0..R {
             rows.store::<S::F32, STREAM>(r, i, coefficients.apply(x[r]));

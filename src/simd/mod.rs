@@ -227,6 +227,18 @@ pub(crate) trait Keep: Copy {
     fn or_zero(self, value: Self::Values) -> Self::Values;
 }
 
+/// The same, to be written.
+#[inline(always)]
+fn prefetch_write(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults; a CPU without it takes it for a no-op.
+    unsafe {
+        core::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, nomem, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Sixteen elements that fill a cache line.
 #[repr(align(64))]
 pub(crate) struct Line([MaybeUninit<f32>; LANES]);

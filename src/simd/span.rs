@@ -264,6 +264,12 @@ impl<const R: usize> Group<'_, R> {
         super::prefetch(self.src[r].wrapping_add(ahead.wrapping_add(i * LANES)));
     }
 
+    /// Asks for vector `i` of what is `ahead` elements after row `r` of y, to write it.
+    #[inline(always)]
+    pub(crate) fn prefetch_write(&self, r: usize, i: usize, ahead: usize) {
+        super::prefetch_write(self.dst[r].wrapping_add(ahead.wrapping_add(i * LANES)));
+    }
+
     /// The tail of row `r` of x, `fill` in the lanes beyond it.
     #[inline(always)]
     pub(crate) fn load_tail<V: Float>(&self, token: V::Token, r: usize, fill: V::Elem) -> V {

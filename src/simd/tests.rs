@@ -16,7 +16,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{env, io, thread};
 
-use self::parts::{columns, lines};
+use self::parts::{columns, lines, spans, streamed};
 use self::words::{keep, word_arithmetic, word_choices};
 use super::{Double, Float, Kernel, LANES, Real, Simd, Span, write_whole};
 use crate::{Backend, Error};
@@ -94,6 +94,7 @@ on_every_backend! {
     equal: f32 f64; double_memory: f64; double_arithmetic: f64;
     groups: f32 f64; splits: f32 f64; spans: f32; refusals: f32 f64;
     word_arithmetic: f32; word_choices: f32; keep: f32; columns: f32 f64; lines: f32;
+    streamed: f32 f64;
 }
 
 /// What a vector does in one lane, in plain scalar code.
@@ -539,28 +540,6 @@ fn splits<E: Scalar, S: Simd>(token: S) {
     }
 }
 
-/// What spans do without vectors.
-#[inline(always)]
-fn spans<E: Scalar, S: Simd>(_: S) {
-    for len in [0, 1, 5, 40] {
-        let (x, mut y) = (numbers(len), vec![SENTINEL; len]);
-        let mut span = Span::new(&x, &mut y);
-        for i in 0..len {
-            let read = span.read(i);
-            assert_eq!(read, x[i]);
-            span.write(i, -read);
-        }
-        assert!(panics(|| span.read(len)) && panics(|| span.write(len, 0.0)));
-        assert_eq!(y, minus(&x));
-        Span::new(&x, &mut y).copy();
-        assert_eq!(y, x);
-        Span::in_place(&mut y).copy();
-        assert_eq!(y, x);
-        Span::in_place(&mut y).zero();
-        assert!(same_memory(&y, &vec![0.0; len]));
-    }
-}
-
 #[inline(always)]
 fn refusals<E: Scalar, S: Simd>(token: S) {
     let (x, mut y) = (numbers(40), vec![SENTINEL; 40]);
@@ -595,5 +574,6 @@ fn refusals<E: Scalar, S: Simd>(token: S) {
     }
     assert!(panics(|| group.load_tail::<Vector<E, S>>(token, 2, zero)));
     assert!(panics(|| group.store_tail(2, vector)));
+    drop(span);
     assert!(same_memory(&y, &[SENTINEL; 40]), "a refused store writes nothing");
 }

@@ -14,3 +14,4 @@ mod hard_data;
 mod laws;
 mod moments;
 mod parallel;
+mod stores;

@@ -1,0 +1,95 @@
+//! Law: an output has the same bits whether it is written through the caches or around them, and nothing beside
+//! it is written.
+
+use evenkeel::{
+    Backend, BatchNorm, Dropout, LayerNorm, NormalizeScaleShift, Parallelism, RmsNorm, Stores,
+    Stream,
+};
+
+use crate::common::*;
+
+/// Rows that fill lines, that do not, that have no whole line, and those that are worked on one at a time.
+const SHAPES: [(usize, usize); 9] =
+    [(9, 64), (7, 768), (1030, 48), (5, 100), (33, 17), (40, 3), (3, 5000), (9, 1040), (3, 65_536)];
+
+const SENTINEL: f32 = -12345.0;
+
+/// Every operation's output on rows that begin `start` elements after a cache line.
+fn outputs(
+    backend: Backend,
+    stores: Stores,
+    parallelism: Parallelism,
+    (count, cols): (usize, usize),
+    start: usize,
+) -> Vec<Vec<u32>> {
+    let (shape, random) = (rows(count, cols), &mut Random::new(cols as u64));
+    let x = random.normals(count * cols);
+    let (gamma, beta) = (random.normals(cols), random.normals(cols));
+    let (gamma, beta) = (Some(gamma.as_slice()), Some(beta.as_slice()));
+    let (row_mean, row_rstd) = (vec![0.25; count], vec![0.75; count]);
+    let (mean, var) = (vec![0.5; cols], vec![2.0; cols]);
+    let (mut column_mean, mut column_rstd) = (vec![0.0; cols], vec![0.0; cols]);
+
+    let mut memory = vec![SENTINEL; x.len() + 3 * LANES];
+    let first = memory.as_ptr().align_offset(64) + start;
+    let mut all = Vec::new();
+    let mut collect = |what: &str, write: &mut dyn FnMut(&mut [f32])| {
+        memory.fill(SENTINEL);
+        write(&mut memory[first..first + x.len()]);
+        let (before, rest) = memory.split_at(first);
+        let (y, after) = rest.split_at(x.len());
+        assert!(
+            before.iter().chain(after).all(|&x| x == SENTINEL),
+            "{what} {count}x{cols} {start}"
+        );
+        all.push(y.iter().map(|&y| bits(y)).collect());
+    };
+    macro_rules! configured {
+        ($operation:ty) => {
+            <$operation>::new()
+                .with_backend(backend)
+                .with_stores(stores)
+                .with_parallelism(parallelism)
+        };
+    }
+    collect("layer norm", &mut |y| {
+        configured!(LayerNorm).forward(&x, gamma, beta, shape, y).unwrap();
+    });
+    collect("rms norm", &mut |y| {
+        configured!(RmsNorm).forward(&x, gamma, None, shape, y).unwrap();
+    });
+    collect("normalize scale shift", &mut |y| {
+        configured!(NormalizeScaleShift)
+            .forward(&x, &row_mean, &row_rstd, gamma, beta, shape, y)
+            .unwrap();
+    });
+    collect("batch norm", &mut |y| {
+        configured!(BatchNorm)
+            .forward_training(&x, gamma, beta, shape, y, &mut column_mean, &mut column_rstd, None)
+            .unwrap();
+    });
+    collect("batch norm, inference", &mut |y| {
+        configured!(BatchNorm).forward_inference(&x, &mean, &var, gamma, beta, shape, y).unwrap();
+    });
+    for offset in [0, 5, 32] {
+        collect("dropout", &mut |y| {
+            configured!(Dropout).forward(&x, Stream { seed: 1, offset }, y).unwrap();
+        });
+    }
+    all
+}
+
+#[test]
+fn stores_around_the_caches_give_the_same_bits() {
+    for backend in backends() {
+        for shape in SHAPES {
+            for start in 0..LANES {
+                let run = |stores, parallelism| outputs(backend, stores, parallelism, shape, start);
+                let cached = run(Stores::Cached, Parallelism::Serial);
+                let what = format!("{backend} {shape:?}, {start} elements after a line");
+                assert!(cached == run(Stores::NonTemporal, Parallelism::Serial), "{what}");
+                assert!(cached == run(Stores::NonTemporal, Parallelism::AtMost(3)), "{what}");
+            }
+        }
+    }
+}
