@@ -2,12 +2,14 @@
 
 use evenkeel::{Backend, Stores};
 
-use crate::contenders::{Contender, OPERATIONS};
+use crate::contenders::{Contender, OPERATIONS, Operation, Traffic, operation};
 
 pub const USAGE: &str = "usage: throughput [--all] [--json] [--seconds S] [--threads N]
                   [--stores auto|cached|non-temporal]
                   [--op NAME]... [--backend NAME]... [--shape ROWSxCOLS]...
---all takes every backend, operation and shape; --op, --backend and --shape choose among them.";
+       throughput --svg FILE [--seconds S] [--threads N] [--op NAME]... [--backend NAME]...
+--all takes every backend, operation and shape; --op, --backend and --shape choose among them.
+--svg draws GB/s over size instead, with shapes of its own; without --backend, of every backend.";
 
 /// Every shape of `--all`. The first ones live in L2, 2048x1024 in a large L3, the largest in memory.
 const SHAPES: [(usize, usize); 12] = [
@@ -30,17 +32,20 @@ const FEW_SHAPES: [(usize, usize); 4] = [(1, 768), (128, 768), (2048, 1024), (40
 
 pub struct Arguments {
     pub json: bool,
+    /// The file for the picture, where one is asked for.
+    pub svg: Option<String>,
     pub seconds: f64,
     pub threads: Vec<usize>,
     pub shapes: Vec<(usize, usize)>,
     pub stores: Stores,
-    operations: Vec<&'static str>,
-    backends: Vec<&'static str>,
+    pub operations: Vec<&'static str>,
+    pub backends: Vec<&'static str>,
 }
 
 impl Arguments {
     pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut all, mut json, mut seconds, mut stores) = (false, false, None, Stores::Auto);
+        let (mut all, mut json, mut svg, mut seconds) = (false, false, None, None);
+        let mut stores = Stores::Auto;
         let (mut operations, mut backends, mut shapes, mut threads) =
             (vec![], vec![], vec![], vec![]);
         while let Some(word) = words.next() {
@@ -48,6 +53,7 @@ impl Arguments {
             match word.as_str() {
                 "--all" => all = true,
                 "--json" => json = true,
+                "--svg" => svg = Some(value()?),
                 "--seconds" => {
                     let value = value()?;
                     let number = value.parse::<f64>().ok().filter(|s| s.is_finite() && *s > 0.0);
@@ -82,11 +88,20 @@ impl Arguments {
                 _ => return Err(format!("unknown argument: {word}")),
             }
         }
+        if svg.is_some() && (json || !shapes.is_empty()) {
+            return Err("--svg has shapes of its own and prints no table: it takes neither --shape nor --json"
+                .to_owned());
+        }
+        // A bit an element has no place on an axis of x and y.
+        let measured = |op: &Operation| svg.is_none() || op.traffic != Traffic::Mask;
+        if let Some(name) = operations.iter().find(|name| !operation(name).is_some_and(measured)) {
+            return Err(format!("--svg does not draw {name}, which moves neither x nor y"));
+        }
         if operations.is_empty() {
-            operations = OPERATIONS.iter().map(|op| op.name).collect();
+            operations = OPERATIONS.iter().filter(|op| measured(op)).map(|op| op.name).collect();
         }
         if backends.is_empty() {
-            backends = match all {
+            backends = match all || svg.is_some() {
                 true => Backend::available().map(Backend::name).collect(),
                 false => vec![Backend::detect().name()],
             };
@@ -101,8 +116,12 @@ impl Arguments {
                 threads.push(cores);
             }
         }
-        let seconds = seconds.unwrap_or(if all { 240.0 } else { 13.0 });
-        Ok(Self { json, seconds, threads, shapes, stores, operations, backends })
+        let seconds = seconds.unwrap_or(match (&svg, all) {
+            (Some(_), _) => 60.0,
+            (None, true) => 240.0,
+            (None, false) => 13.0,
+        });
+        Ok(Self { json, svg, seconds, threads, shapes, stores, operations, backends })
     }
 
     /// The yardsticks, and every chosen operation on every chosen backend.

@@ -1,5 +1,6 @@
 //! What is measured: the operations, and the yardsticks beside them.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::ops::{Deref, DerefMut, Range};
 
@@ -27,6 +28,18 @@ pub enum Traffic {
     ReadThenCopy,
     /// Nothing of x and y: one bit of mask an element, compared with the fastest plain sum of x.
     Mask,
+}
+
+impl Traffic {
+    /// The time of what it is compared with.
+    pub fn yardstick(self, times: &BTreeMap<Contender, f64>) -> f64 {
+        let (copy, read) = (times[&Contender::Memcpy], times[&Contender::Read]);
+        match self {
+            Self::Read | Self::Mask => read,
+            Self::Copy => copy,
+            Self::ReadThenCopy => read + copy,
+        }
+    }
 }
 
 /// Every operation. Each runs on all of its buffers' threads.
@@ -95,8 +108,8 @@ impl DerefMut for Aligned {
 
 /// Buffers of one shape, allocated and touched.
 pub struct Buffers {
-    pub rows: Rows,
-    pub threads: usize,
+    rows: Rows,
+    threads: usize,
     stores: Stores,
     x: Aligned,
     y: Aligned,
@@ -114,8 +127,8 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    pub fn new(rows: usize, cols: usize, threads: usize, stores: Stores) -> Self {
-        let shape = Rows::new(rows, cols).expect("the shape can be held");
+    pub fn new(shape: Rows, threads: usize, stores: Stores) -> Self {
+        let (rows, cols) = (shape.rows(), shape.cols());
         // Weyl's sequence: spread over [-2, 2), cheap, and the same in every run.
         let spread =
             |i: usize| (i as u32).wrapping_mul(0x9e37_79b9) as f32 * 2e-9_f32 * 0.465 - 2.0;

@@ -4,6 +4,7 @@
 //! cargo run --release --example throughput              # about 15 seconds: the detected backend, a few shapes
 //! cargo run --release --example throughput -- --all     # every backend, operation and shape: up to 5 minutes
 //! cargo run --release --example throughput -- --all --json --op layer_norm --shape 128x768
+//! cargo run --release --example throughput -- --svg throughput.svg    # a picture: about a minute
 //! ```
 //!
 //! A sample is several runs of one contender in a row on the same touched buffers, its first runs
@@ -14,13 +15,15 @@
 
 mod arguments;
 mod contenders;
+mod cpu;
 mod measure;
+mod picture;
 
 use std::collections::BTreeMap;
 
 use arguments::Arguments;
-use contenders::{Buffers, Contender, Traffic};
-use evenkeel::Backend;
+use contenders::Contender;
+use evenkeel::{Backend, Rows};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -29,6 +32,14 @@ fn main() {
         eprintln!("{message}\n\n{}", arguments::USAGE);
         std::process::exit(2);
     });
+    if let Some(path) = &arguments.svg {
+        if let Err(error) = picture::draw(&arguments, path) {
+            eprintln!("{path}: {error}");
+            std::process::exit(1);
+        }
+        println!("wrote {path}");
+        return;
+    }
     if !arguments.json {
         println!("This machine gets the {} backend.", Backend::detect());
         println!(
@@ -47,25 +58,25 @@ fn main() {
         .iter()
         .flat_map(|&shape| arguments.threads.iter().map(move |&threads| (shape, threads)))
         .collect();
+    let contenders = arguments.contenders();
     let seconds = arguments.seconds / groups.len() as f64;
-    let progress = ProgressBar::new(groups.len() as u64).with_style(
-        ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({eta} left)")
-            .expect("the template is valid"),
-    );
+    let progress = progress(groups.len());
     for ((rows, cols), threads) in groups {
         progress.set_message(format!("{rows}x{cols}, {threads} threads"));
-        let contenders = arguments.contenders();
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .expect("the system can start the threads");
-        let mut buffers = Buffers::new(rows, cols, threads, arguments.stores);
-        let times = pool.install(|| measure::medians(&contenders, &mut buffers, seconds));
-        let lines = report(&arguments, &contenders, &times, &buffers);
+        let shape = Rows::new(rows, cols).expect("the shape can be held");
+        let times = measure::medians(&contenders, shape, threads, arguments.stores, seconds);
+        let lines = report(&arguments, &contenders, &times, shape, threads);
         progress.suspend(|| print!("{lines}"));
         progress.inc(1);
     }
     progress.finish_and_clear();
+}
+
+fn progress(len: usize) -> ProgressBar {
+    ProgressBar::new(len as u64).with_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({eta} left)")
+            .expect("the template is valid"),
+    )
 }
 
 /// One line for each operation and backend.
@@ -73,15 +84,16 @@ fn report(
     arguments: &Arguments,
     contenders: &[Contender],
     times: &BTreeMap<Contender, f64>,
-    buffers: &Buffers,
+    shape: Rows,
+    threads: usize,
 ) -> String {
-    let (rows, cols, threads) = (buffers.rows.rows(), buffers.rows.cols(), buffers.threads);
+    let (rows, cols) = (shape.rows(), shape.cols());
     let mut lines = String::new();
     for contender in contenders {
         let Contender::Operation { name, backend } = *contender else { continue };
         let operation = contenders::operation(name).expect("contenders name known operations");
         let ns = times[contender];
-        let bytes = operation.bytes(buffers.rows);
+        let bytes = operation.bytes(shape);
         let line = if arguments.json {
             json!({
                 "op": name, "dtype": "f32", "backend": backend, "rows": rows, "cols": cols,
@@ -92,18 +104,12 @@ fn report(
             })
             .to_string()
         } else {
-            let (copy, read) = (times[&Contender::Memcpy], times[&Contender::Read]);
-            let base = match operation.traffic {
-                Traffic::Read | Traffic::Mask => read,
-                Traffic::Copy => copy,
-                Traffic::ReadThenCopy => read + copy,
-            };
             format!(
                 "{name:<22} {backend:<9} {:>11} {threads:>7} {:>9.2} {:>8.1} {:>8.2}",
                 format!("{rows}x{cols}"),
                 ns / 1e3,
                 bytes as f64 / ns,
-                base / ns,
+                operation.traffic.yardstick(times) / ns,
             )
         };
         lines += &line;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use evenkeel::{Rows, Stores};
+
 use crate::contenders::{Buffers, Contender};
 
 /// A sample lasts about this long, so that the clock does not count.
@@ -17,8 +19,23 @@ const LEAST_SAMPLES: usize = 3;
 /// Samples of each contender, at most.
 const MOST_SAMPLES: usize = 2000;
 
-/// The median time of one run of each contender, in nanoseconds.
+/// The median time of one run of each contender on buffers of this shape, in nanoseconds.
 pub fn medians(
+    contenders: &[Contender],
+    shape: Rows,
+    threads: usize,
+    stores: Stores,
+    seconds: f64,
+) -> BTreeMap<Contender, f64> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .expect("the system can start the threads");
+    let mut buffers = Buffers::new(shape, threads, stores);
+    pool.install(|| medians_on(contenders, &mut buffers, seconds))
+}
+
+fn medians_on(
     contenders: &[Contender],
     buffers: &mut Buffers,
     seconds: f64,

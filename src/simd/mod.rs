@@ -230,10 +230,15 @@ pub(crate) trait Keep: Copy {
 /// The same, to be written.
 #[inline(always)]
 fn prefetch_write(address: *const f32) {
+    // Not the intrinsic: it becomes a prefetch to be read unless PRFCHW is enabled, which has no name in Rust.
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults; a CPU without it takes it for a no-op.
+    // SAFETY: a prefetch never faults and changes nothing; a CPU without it has a no-op there.
     unsafe {
-        core::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, nomem, preserves_flags));
+        core::arch::asm!(
+            "prefetchw [{}]",
+            in(reg) address,
+            options(nostack, readonly, preserves_flags)
+        );
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
