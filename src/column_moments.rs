@@ -15,11 +15,12 @@ use crate::{Error, Moments, Rows};
 /// * **Accuracy**: relative error of the variance at most 1e-6, error of the mean at most 1e-6 standard
 ///   deviations (or one rounding of f64), for every finite input, whatever its mean / std, its magnitude
 ///   or its outliers.
-/// * **Method**: blocks of 64 rows summed around a shift taken from the block itself, merged in f64 by Welford's
-///   rule as Chan, Golub and LeVeque generalised it (1979), in a tree fixed by the number of rows.
+/// * **Method**: blocks of 64 rows (of fewer than 256 columns: a power of two more, so that several rows side by side
+///   fill the vectors) summed around a shift taken from the block itself, merged in f64 by Welford's rule as
+///   Chan, Golub and LeVeque generalised it (1979), in a tree fixed by the shape.
 /// * **Cost**: reads x once; O(rows * cols); needs [`scratch_len`](Self::scratch_len) numbers of scratch.
 /// * **Determinism**: the same bits for every thread count and alignment, and on every backend that
-///   [fuses multiply-adds](crate::Backend::is_fused); columns are independent of each other.
+///   [fuses multiply-adds](crate::Backend::is_fused); what is in one column changes no bit of another.
 /// * **Special values**: a constant column has exactly its value as mean and the variance 0. A NaN or infinity
 ///   makes the moments of its own column NaN and touches no other column.
 ///

@@ -12,12 +12,12 @@
 //! * **Blocks** of [`BLOCK_ROWS`] rows that know nothing of each other, merged in f64 in the tree that splits at the
 //!   largest power of two below the number of blocks. A power of two of blocks, aligned, is a subtree,
 //!   so chunks of rows can be done by different threads.
-//! * **The pilot** K is the mean of the block's first [`PILOT_ROWS`] rows, which are in L2 when they are read again.
+//! * **The pilot** K is the mean of half of the block's rows, which are in L2 when they are read again.
 //! * **Two levels of sums**: [`STEP`] rows at a time are summed in registers, then added to S and Q in L1. Eight rows
 //!   are eight streams that the prefetchers can follow, and S and Q are loaded and stored once for
 //!   eight vectors of x.
-//! * **Panels** of [`PANEL`] columns keep K, S and Q (12 KB) in L1. A panel is a page wide, so wider rows
-//!   lose nothing to the prefetchers, which stop at pages.
+//! * **Panels** of [`PANEL`] columns keep K, S and Q (24 KB) in L1.
+//! * **Narrow matrices** are worked on as wide ones (`kernels/fold.rs`): a block is 64 wide rows.
 //! * **One test a block and 16 columns.** Columns that f32 cannot do (`kernels/moments.rs` has the test) are done again:
 //!   constant ones are recognised, the others gathered and done as rows are.
 //!
@@ -25,25 +25,31 @@
 //! weights are two scalars.
 #![forbid(unsafe_code)]
 
-use super::Split;
-use super::moments::{LARGEST_SHIFT, MomentsInF64, SMALLEST_MEAN_SQUARE};
+use core::ops::Range;
+
+use super::moments::{BLOCK, LARGEST_SHIFT, MomentsInF64, SMALLEST_MEAN_SQUARE};
+use super::welford::Moments;
+use super::{Split, fold};
 use crate::simd::{Double, Float, Kernel, LANES, Simd};
 
 /// Rows of a block: 8 sums of 8 terms.
-pub(crate) const BLOCK_ROWS: usize = 64;
+const BLOCK_ROWS: usize = 64;
 
 /// Rows that are summed in registers.
 const STEP: usize = 8;
 
-/// Rows that the shift is the mean of. Of normal data, the mean of 32 is far enough off to fail the test in
-/// one block of 600 columns; the mean of 8 rows would be in one of 10.
-const PILOT_ROWS: usize = 4 * STEP;
+/// Of every eight rows, how many the shift is the mean of: 32 of a block. Of normal data, the mean of 32 is far
+/// enough off to fail the test in one block of 4000 columns; the mean of 8 rows would be in one of 10. Rows
+/// from all over the block, since those of an image or a signal drift: the first 32 of a ramp would fail. And the
+/// prefetchers follow them better: column moments at 2048x1024 in L3 went from 0.81 to 0.90 of a plain sum.
+const PILOT_OF_STEP: usize = 4;
 
-/// Columns that are worked on at a time: three f32 of each are 12 KB of a 32 or 48 KB L1.
-pub(crate) const PANEL: usize = 1024;
+/// Columns that are worked on at a time: three f32 of each are 24 KB of a 32 or 48 KB L1. Longer runs of a row are
+/// easier for the prefetchers: of a plain sum, column moments at 4096x4096 0.68 with 1024 and 0.75 with 2048.
+const PANEL: usize = 2048;
 
 /// Vectors of a panel.
-pub(crate) const PANEL_VECTORS: usize = PANEL / LANES;
+const PANEL_VECTORS: usize = PANEL / LANES;
 
 /// At most this many chunks of rows for threads to share: each has scratch of its own.
 const MOST_CHUNKS: usize = 16;
@@ -64,12 +70,16 @@ pub(crate) struct Chunks {
 
 impl Chunks {
     /// One chunk, or, to be shared, as many as there may be. Depends on the shape alone.
+    #[inline(always)]
     pub(crate) fn new(rows: usize, cols: usize, shared: bool) -> Self {
-        let blocks = rows.div_ceil(BLOCK_ROWS).max(1);
+        let factor = fold::factor(cols);
+        let block_rows = BLOCK_ROWS * factor;
+        let blocks = rows.div_ceil(block_rows).max(1);
         let most = if shared { MOST_CHUNKS } else { 1 };
         let blocks_each = blocks.div_ceil(most).next_power_of_two();
-        let levels = blocks_each.min(blocks).ilog2() as usize + 1;
-        let rows = blocks_each.saturating_mul(BLOCK_ROWS);
+        // A block with rows that do not fill a wide one has parts to merge.
+        let levels = blocks_each.min(blocks).ilog2() as usize + 1 + usize::from(factor > 1);
+        let rows = blocks_each.saturating_mul(block_rows);
         let scratch = levels.saturating_mul(2).saturating_mul(cols.div_ceil(LANES));
         Self { rows, scratch, count: blocks.div_ceil(blocks_each) }
     }
@@ -88,15 +98,29 @@ struct Sums {
     q: [[f32; LANES]; PANEL_VECTORS],
 }
 
-/// The vectors of a panel, from `first` up to `end`, of rows of `cols` elements.
+/// The vectors of a panel, from `first` up to `end`, of rows of `cols` elements, in which every column occurs `factor`
+/// times (`kernels/fold.rs`).
 #[derive(Clone, Copy)]
 struct Panel {
     cols: usize,
     first: usize,
     end: usize,
+    factor: usize,
 }
 
 impl Panel {
+    /// Columns of the panel.
+    #[inline(always)]
+    fn cols_here(&self) -> usize {
+        self.cols.min(self.end * LANES) - self.first * LANES
+    }
+
+    /// Vectors of the panel once its parts are added.
+    #[inline(always)]
+    fn merged(&self) -> usize {
+        (self.cols_here() / self.factor).div_ceil(LANES)
+    }
+
     /// The part of `row` that is full vectors of the panel.
     #[inline(always)]
     fn full<'a>(&self, row: &'a [f32]) -> &'a [[f32; LANES]] {
@@ -126,20 +150,22 @@ fn tree<V: Float>(x: [V; STEP]) -> V {
     ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]))
 }
 
-/// Calls `visit` with the place in the panel and the eight vectors of every vector of columns, and how many
-/// of them are rows: where there are fewer than eight, the others are zeros.
+/// Calls `visit` with the place in the panel and eight vectors, and how many of them are rows, of every vector
+/// of columns of the rows `first`, `first + stride` ... of a block: where there are fewer than eight, the
+/// others are zeros.
 #[inline(always)]
 fn for_each_vector<S: Simd>(
     token: S,
     x: &[f32],
     panel: Panel,
+    (first, stride): (usize, usize),
     mut visit: impl FnMut(usize, [S::F32; STEP], usize),
 ) {
     let zero = S::F32::splat(token, 0.0);
     let mut rows: [&[f32]; STEP] = [&[]; STEP];
-    let count = x.len() / panel.cols;
+    let count = (x.len() / panel.cols - first).div_ceil(stride).min(STEP);
     for r in 0..count {
-        rows[r] = &x[r * panel.cols..][..panel.cols];
+        rows[r] = &x[(first + r * stride) * panel.cols..][..panel.cols];
     }
     let mut done = 0;
     if count == STEP {
@@ -166,67 +192,70 @@ fn for_each_vector<S: Simd>(
     }
 }
 
-/// Makes K of a block: the mean of its first [`PILOT_ROWS`] rows, or of all if there are fewer.
+/// Makes K of a block: the mean of those rows of every eight that are among the first [`PILOT_OF_STEP`].
 #[inline(always)]
 fn pilot<S: Simd>(token: S, x: &[f32], panel: Panel, sums: &mut Sums) {
-    let count = (x.len() / panel.cols).min(PILOT_ROWS);
-    let (k, s) = (&mut sums.k[..panel.end - panel.first], &mut sums.s[..panel.end - panel.first]);
-    // Pairs of pairs of eights: a tree over all rows, so that the K of a constant column is the constant.
-    for (i, eight) in x[..count * panel.cols].chunks(STEP * panel.cols).enumerate() {
-        match i {
-            0 => for_each_vector(
-                token,
-                eight,
-                panel,
-                #[inline(always)]
-                |i, x, _| tree(x).store_init(&mut k[i]),
-            ),
-            2 => for_each_vector(
-                token,
-                eight,
-                panel,
-                #[inline(always)]
-                |i, x, _| tree(x).store_init(&mut s[i]),
-            ),
-            1 => for_each_vector(
-                token,
-                eight,
-                panel,
-                #[inline(always)]
-                |i, x, _| (S::F32::load(token, &k[i]) + tree(x)).store_init(&mut k[i]),
-            ),
-            _ => for_each_vector(
-                token,
-                eight,
-                panel,
-                #[inline(always)]
-                |i, x, _| (S::F32::load(token, &s[i]) + tree(x)).store_init(&mut s[i]),
-            ),
+    let rows = x.len() / panel.cols;
+    let width = panel.end - panel.first;
+    let (k, s) = (&mut sums.k[..width], &mut sums.s[..width]);
+    // (0 + 1) + (2 + 3), each a tree of eight rows: a tree over all of them, so that the K of a constant
+    // column is the constant.
+    for first in 0..PILOT_OF_STEP.min(rows) {
+        for_each_vector(
+            token,
+            x,
+            panel,
+            (first, STEP),
+            #[inline(always)]
+            |i, x, _| match first {
+                0 => tree(x).store_init(&mut k[i]),
+                1 => (S::F32::load(token, &k[i]) + tree(x)).store_init(&mut k[i]),
+                2 => tree(x).store_init(&mut s[i]),
+                _ => {
+                    let sum = S::F32::load(token, &s[i]) + tree(x);
+                    (S::F32::load(token, &k[i]) + sum).store_init(&mut k[i]);
+                }
+            },
+        );
+    }
+    if rows == 3 {
+        for i in 0..width {
+            (S::F32::load(token, &k[i]) + S::F32::load(token, &s[i])).store_init(&mut k[i]);
         }
     }
-    let (inverse, n) =
-        (S::F32::splat(token, 1.0 / PILOT_ROWS as f32), S::F64::splat(token, count as f64));
-    for i in 0..k.len() {
-        let mut sum = S::F32::load(token, &k[i]);
-        if count > 2 * STEP {
-            sum = sum + S::F32::load(token, &s[i]);
-        }
+    fold::add_parts(&mut sums.k.as_flattened_mut()[..panel.cols_here()], panel.factor);
+
+    let (k, width) = (&mut sums.k, panel.merged());
+    let count = rows / STEP * PILOT_OF_STEP + (rows % STEP).min(PILOT_OF_STEP);
+    let count = (count * panel.factor) as f64;
+    let (inverse, n) = (S::F32::splat(token, (1.0 / count) as f32), S::F64::splat(token, count));
+    for i in 0..width {
+        let sum = S::F32::load(token, &k[i]);
+        // For a power of two of rows, as all blocks but the last have, the product is the quotient.
         let mean =
-            if count == PILOT_ROWS { sum * inverse } else { S::F64::widen(sum).div(n).narrow() };
+            if rows == BLOCK_ROWS { sum * inverse } else { S::F64::widen(sum).div(n).narrow() };
         mean.store_init(&mut k[i]);
     }
+    fold::repeat_part(&mut k.as_flattened_mut()[..panel.cols_here()], panel.factor);
 }
 
-/// Adds eight rows, or fewer at the end of the matrix, of every column of a panel. With `FIRST`, S and Q
-/// begin.
+/// Adds the eight rows from `first` on, or fewer at the end of the matrix, of every column of a panel. With
+/// `FIRST`, S and Q begin.
 #[inline(always)]
-fn add_step<S: Simd, const FIRST: bool>(token: S, x: &[f32], panel: Panel, sums: &mut Sums) {
+fn add_step<S: Simd, const FIRST: bool>(
+    token: S,
+    x: &[f32],
+    panel: Panel,
+    first: usize,
+    sums: &mut Sums,
+) {
     let width = panel.end - panel.first;
     let (k, s, q) = (&sums.k[..width], &mut sums.s[..width], &mut sums.q[..width]);
     for_each_vector(
         token,
         x,
         panel,
+        (first, 1),
         #[inline(always)]
         |i, x, count| {
             let k = S::F32::load(token, &k[i]);
@@ -258,34 +287,78 @@ fn block<S: Simd>(
 ) {
     let rows = x.len() / panel.cols;
     pilot(token, x, panel, sums);
-    for (i, step) in x.chunks(STEP * panel.cols).enumerate() {
-        if i == 0 {
-            add_step::<S, true>(token, step, panel, sums);
-        } else {
-            add_step::<S, false>(token, step, panel, sums);
-        }
+    add_step::<S, true>(token, x, panel, 0, sums);
+    for first in (STEP..rows).step_by(STEP) {
+        add_step::<S, false>(token, x, panel, first, sums);
     }
 
+    if panel.factor == 1 {
+        finish(
+            token,
+            x,
+            panel,
+            mean,
+            m2,
+            #[inline(always)]
+            |i| {
+                let (s, q) = (S::F32::load(token, &sums.s[i]), S::F32::load(token, &sums.q[i]));
+                (S::F32::load(token, &sums.k[i]), S::F64::widen(s), S::F64::widen(q))
+            },
+        );
+        return;
+    }
+    let mut parts = [[[0.0; LANES]; fold::WIDEST / LANES]; 2];
+    for (parts, sums) in parts.iter_mut().zip([&sums.s, &sums.q]) {
+        for (part, sum) in parts.iter_mut().zip(sums) {
+            S::F64::load(token, sum).store_f64(part);
+        }
+        fold::add_parts(&mut parts.as_flattened_mut()[..panel.cols_here()], panel.factor);
+    }
+    finish(
+        token,
+        x,
+        panel,
+        mean,
+        m2,
+        #[inline(always)]
+        |i| {
+            let [s, q] = &parts;
+            let (s, q) = (S::F64::load_f64(token, &s[i]), S::F64::load_f64(token, &q[i]));
+            (S::F32::load(token, &sums.k[i]), s, q)
+        },
+    );
+}
+
+/// Makes the moments of K, S and Q, which `sums` has of every vector of columns.
+#[inline(always)]
+fn finish<S: Simd>(
+    token: S,
+    x: &[f32],
+    panel: Panel,
+    mean: &mut [Lanes64],
+    m2: &mut [Lanes64],
+    sums: impl Fn(usize) -> (S::F32, S::F64, S::F64),
+) {
+    let cols = panel.cols / panel.factor;
+    let rows = x.len() / cols;
     let n = S::F64::splat(token, rows as f64);
     let inverse = S::F64::splat(token, 1.0 / rows as f64);
     let least = S::F64::splat(token, SMALLEST_MEAN_SQUARE * rows as f64);
     let most = S::F64::splat(token, f64::MAX);
     let share = S::F64::splat(token, LARGEST_SHIFT);
-    for i in 0..panel.end - panel.first {
-        let k = S::F64::widen(S::F32::load(token, &sums.k[i]));
-        let s = S::F64::widen(S::F32::load(token, &sums.s[i]));
-        let q = S::F64::widen(S::F32::load(token, &sums.q[i]));
+    for i in 0..panel.merged() {
+        let (k, s, q) = sums(i);
         // For a power of two of rows, as all blocks but the last have, the product is the quotient.
         let offset = if rows.is_power_of_two() { s * inverse } else { s.div(n) };
         let square = s * offset;
-        (k + offset).store_f64(&mut mean[i]);
+        (S::F64::widen(k) + offset).store_f64(&mut mean[i]);
         (q - square).store_f64(&mut m2[i]);
         let good = square.less_or_equal(q * share) & least.less_or_equal(q) & q.less_or_equal(most);
         let first = (panel.first + i) * LANES;
-        let bad = !good & lanes_below(panel.cols - first);
+        let bad = !good & lanes_below(cols - first);
         if bad != 0 {
             let (mean, m2) = (&mut mean[i], &mut m2[i]);
-            token.outline(ColumnsInF64 { x, cols: panel.cols, first, bad, mean, m2 });
+            token.outline(ColumnsInF64 { x, cols, first, bad, mean, m2 });
         }
     }
 }
@@ -321,19 +394,22 @@ impl Kernel for ColumnsInF64<'_> {
         for row in x.chunks_exact(cols) {
             constant &= load_columns::<S::F32>(token, row, vector, 0.0).equal(top);
         }
-        let mut column = [0.0; BLOCK_ROWS];
+        let mut column = [0.0; BLOCK];
         for lane in (0..LANES).filter(|lane| bad >> lane & 1 == 1) {
             let head = x[first + lane];
             if constant >> lane & 1 == 1 && head.is_finite() {
                 (mean[lane], m2[lane]) = (f64::from(head), 0.0);
                 continue;
             }
-            let rows = x.chunks_exact(cols);
-            let count = rows.len();
-            for (element, row) in column.iter_mut().zip(rows) {
-                *element = row[first + lane];
+            let mut moments = Moments::new();
+            for x in x.chunks(BLOCK * cols) {
+                let rows = x.chunks_exact(cols);
+                let count = rows.len();
+                for (element, row) in column.iter_mut().zip(rows) {
+                    *element = row[first + lane];
+                }
+                moments.merge(&MomentsInF64 { x: &column[..count] }.run(token));
             }
-            let moments = MomentsInF64 { x: &column[..count] }.run(token);
             (mean[lane], m2[lane]) = (moments.mean, moments.m2);
         }
     }
@@ -372,27 +448,41 @@ impl Chunk<'_> {
     #[inline(always)]
     fn run<S: Simd>(&mut self, token: S) {
         let (cols, vectors) = (self.cols, self.cols.div_ceil(LANES));
+        let factor = fold::factor(cols);
         let zeros = [[0.0; LANES]; PANEL_VECTORS];
         let mut sums = Sums { k: zeros, s: zeros, q: zeros };
         let mut first = 0;
         while first < vectors {
             let end = vectors.min(first + PANEL_VECTORS);
-            let panel = Panel { cols, first, end };
             let mut counts = [0; usize::BITS as usize];
             let mut blocks = 0_usize;
-            for x in self.x.chunks(BLOCK_ROWS * cols) {
+            for x in self.x.chunks(BLOCK_ROWS * factor * cols) {
                 let mut depth = blocks.count_ones() as usize;
-                counts[depth] = x.len() / cols;
-                let (mean, m2) = self.scratch[2 * vectors * depth..].split_at_mut(vectors);
-                block(token, x, panel, &mut sums, &mut mean[first..end], &mut m2[first..end]);
+                let (wide, rest) = x.split_at(x.len() - x.len() % (factor * cols));
+                let parts = rest.chunks(BLOCK_ROWS * cols).map(|x| (x, 1));
+                let wide = (!wide.is_empty()).then_some((wide, factor));
+                for (i, (x, factor)) in wide.into_iter().chain(parts).enumerate() {
+                    let level = depth + usize::from(i > 0);
+                    counts[level] = x.len() / cols;
+                    let (mean, m2) = self.scratch[2 * vectors * level..].split_at_mut(vectors);
+                    let mut panel = Panel { cols, first, end, factor };
+                    if factor > 1 {
+                        panel.cols *= factor;
+                        panel.end = panel.cols.div_ceil(LANES);
+                    }
+                    block(token, x, panel, &mut sums, &mut mean[first..end], &mut m2[first..end]);
+                    if i > 0 {
+                        self.merge_level(token, first..end, vectors, &mut counts, depth);
+                    }
+                }
                 for _ in 0..blocks.trailing_ones() {
                     depth -= 1;
-                    self.merge_level(token, panel, vectors, &mut counts, depth);
+                    self.merge_level(token, first..end, vectors, &mut counts, depth);
                 }
                 blocks += 1;
             }
             for depth in (0..blocks.count_ones() as usize - 1).rev() {
-                self.merge_level(token, panel, vectors, &mut counts, depth);
+                self.merge_level(token, first..end, vectors, &mut counts, depth);
             }
             first = end;
         }
@@ -403,7 +493,7 @@ impl Chunk<'_> {
     fn merge_level<S: Simd>(
         &mut self,
         token: S,
-        Panel { first, end, .. }: Panel,
+        range: Range<usize>,
         vectors: usize,
         counts: &mut [usize],
         depth: usize,
@@ -412,8 +502,8 @@ impl Chunk<'_> {
         let (left, right) = level.split_at_mut(2 * vectors);
         let (mean, m2) = left.split_at_mut(vectors);
         let (other_mean, other_m2) = right.split_at(vectors);
-        let left = (&mut mean[first..end], &mut m2[first..end]);
-        let right = (&other_mean[first..end], &other_m2[first..end]);
+        let left = (&mut mean[range.clone()], &mut m2[range.clone()]);
+        let right = (&other_mean[range.clone()], &other_m2[range]);
         merge(token, (counts[depth], counts[depth + 1]), left, right);
         counts[depth] += counts[depth + 1];
     }

@@ -8,6 +8,7 @@
 pub(crate) mod batch;
 pub(crate) mod columns;
 pub(crate) mod dropout;
+pub(crate) mod fold;
 pub(crate) mod moments;
 pub(crate) mod normalize;
 pub(crate) mod normalize_columns;
