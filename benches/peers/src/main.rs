@@ -7,6 +7,7 @@ mod measure;
 mod peers;
 mod problem;
 mod table;
+mod threads;
 
 use std::process::exit;
 use std::time::Instant;
@@ -21,12 +22,8 @@ fn main() {
         eprintln!("{message}\n\n{}", arguments::USAGE);
         exit(2);
     });
-    // Inside a pool of one thread, candle and burn start no others and hand nothing over.
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .build()
-        .expect("the system can start a thread");
-    if let Err(message) = pool.install(|| run(&arguments)) {
+    let result = threads::single(|| run(&arguments)).map_err(|error| error.to_string());
+    if let Err(message) = result.flatten() {
         eprintln!("{message}");
         exit(1);
     }
@@ -35,16 +32,17 @@ fn main() {
 fn run(arguments: &Arguments) -> Result<(), String> {
     let start = Instant::now();
     let Arguments { operations, shapes, .. } = arguments;
-    let mut groups = operations.len() * shapes.len();
+    let groups: Vec<_> = operations
+        .iter()
+        .flat_map(|&operation| shapes.iter().map(move |&shape| (operation, shape)))
+        .filter(|&(operation, (rows, _))| rows >= operation.least_rows())
+        .collect();
     table::print_head();
-    for &operation in operations {
-        for &shape in shapes {
-            // What one group takes too long, the later ones make up for.
-            let seconds = (arguments.seconds - start.elapsed().as_secs_f64()) / groups as f64;
-            let (memcpy, times) = compare(operation, shape, seconds)?;
-            table::print_row(operation, shape, memcpy, &times);
-            groups -= 1;
-        }
+    for (i, &(operation, shape)) in groups.iter().enumerate() {
+        // What one group takes too long, the later ones make up for.
+        let left = arguments.seconds - start.elapsed().as_secs_f64();
+        let (memcpy, times) = compare(operation, shape, left / (groups.len() - i) as f64)?;
+        table::print_row(operation, shape, memcpy, &times);
     }
     table::print_notes();
     Ok(())
@@ -69,7 +67,7 @@ fn compare(
         let expected = expected.get_or_insert_with(|| output.clone());
         check::check(operation, &problem, expected, &output).map_err(|message| {
             let name = operation.name();
-            format!("{name} {rows}x{cols}: {} is not evenkeel's: {message}", peer.name)
+            format!("{name} {rows}x{cols}: wrong output of {}: {message}", peer.name)
         })?;
         contenders.push(contender);
     }

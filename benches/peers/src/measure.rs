@@ -1,5 +1,5 @@
-//! Contenders take turns, sample by sample. The method is that of `examples/throughput`; only runs of more
-//! than [`LONG`] are repeated less.
+//! Contenders take turns, sample by sample. The method is that of `examples/throughput`; but who is slow is
+//! measured less often, so that the others are measured often enough.
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,19 @@ const DISCARDED_RUNS: usize = 3;
 /// Runs of a sample that count, at least.
 const LEAST_RUNS: usize = 3;
 /// Samples of each contender, at least and at most.
-const LEAST_SAMPLES: usize = 3;
+const LEAST_SAMPLES: usize = 7;
 const MOST_SAMPLES: usize = 2000;
-/// One run that takes longer touches memory far larger than the caches, and is a sample by itself, after one
-/// that is discarded.
-const LONG: Duration = Duration::from_millis(50);
+/// A run that takes longer is a sample by itself, after one that is discarded: what it touches is far larger
+/// than the caches. Such contenders leave after a few samples.
+const LONG: Duration = Duration::from_millis(30);
+const LONG_SAMPLES: usize = 3;
 
-/// How many runs make a sample.
 struct Runs {
+    /// Of each sample.
     discarded: usize,
+    /// Of each sample, after those.
     counted: usize,
+    samples: usize,
 }
 
 impl Runs {
@@ -30,12 +33,13 @@ impl Runs {
         contender.run(y);
         let once = time(1, contender, y);
         if once > LONG {
-            return Self { discarded: 1, counted: 1 };
+            return Self { discarded: 1, counted: 1, samples: LONG_SAMPLES };
         }
         let counted = SAMPLE.as_nanos() / once.as_nanos().max(1);
         Self {
             discarded: DISCARDED_RUNS,
             counted: counted.clamp(LEAST_RUNS as u128, 100_000) as usize,
+            samples: MOST_SAMPLES,
         }
     }
 }
@@ -53,7 +57,8 @@ pub fn medians(
         if sample >= LEAST_SAMPLES && start.elapsed().as_secs_f64() > seconds {
             break;
         }
-        for ((contender, runs), samples) in contenders.iter_mut().zip(&runs).zip(&mut samples) {
+        let turns = contenders.iter_mut().zip(&runs).zip(&mut samples);
+        for ((contender, runs), samples) in turns.filter(|((_, runs), _)| sample < runs.samples) {
             time(runs.discarded, &mut **contender, y);
             let time = time(runs.counted, &mut **contender, y);
             samples.push(time.as_secs_f64() * 1e6 / runs.counted as f64);

@@ -36,6 +36,12 @@ impl Operation {
             Self::Dropout => "dropout",
         }
     }
+
+    /// One row has no variance to train with: running variances would go to 0 through the subnormals, and
+    /// their arithmetic is what would be timed.
+    pub fn least_rows(self) -> usize {
+        if self == Self::BatchNormTraining { 2 } else { 1 }
+    }
 }
 
 /// The inputs of one shape, the same for every contender.

@@ -128,9 +128,12 @@ fn sum(x: &[f32], term: impl Fn(f32x8) -> f32x8) -> f32 {
     for x in vectors {
         sums[0] += term(f32x8::new(*x));
     }
-    let last = term(padded(rest)).to_array();
     let [a, b, c, d] = sums;
-    ((a + b) + (c + d)).reduce_add() + last[..rest.len()].iter().sum::<f32>()
+    let mut sum = ((a + b) + (c + d)).reduce_add();
+    if !rest.is_empty() {
+        sum += term(padded(rest)).to_array()[..rest.len()].iter().sum::<f32>();
+    }
+    sum
 }
 
 /// y[i] = f(x[i], a[i], b[i]).
@@ -141,8 +144,10 @@ fn map(x: &[f32], a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32x8, f32x8, 
     for (((x, a), b), y) in x.iter().zip(a).zip(b).zip(y) {
         *y = f(f32x8::new(*x), f32x8::new(*a), f32x8::new(*b)).to_array();
     }
-    let last = f(padded(x_rest), padded(a_rest), padded(b_rest)).to_array();
-    y_rest.copy_from_slice(&last[..y_rest.len()]);
+    if !y_rest.is_empty() {
+        let last = f(padded(x_rest), padded(a_rest), padded(b_rest)).to_array();
+        y_rest.copy_from_slice(&last[..y_rest.len()]);
+    }
 }
 
 /// y[i] = f(y[i], a[i], b[i]).
@@ -153,8 +158,10 @@ fn update(y: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(f32x8, f32x8, f32x8) -
     for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
         *y = f(f32x8::new(*y), f32x8::new(*a), f32x8::new(*b)).to_array();
     }
-    let last = f(padded(y_rest), padded(a_rest), padded(b_rest)).to_array();
-    y_rest.copy_from_slice(&last[..y_rest.len()]);
+    if !y_rest.is_empty() {
+        let last = f(padded(y_rest), padded(a_rest), padded(b_rest)).to_array();
+        y_rest.copy_from_slice(&last[..y_rest.len()]);
+    }
 }
 
 /// The elements after the last whole vector, and zeros.
