@@ -10,6 +10,11 @@ const README: &str = include_str!("../README.md");
 const LOCK: &str = include_str!("../Cargo.lock");
 
 pub fn print_head() {
+    if cfg!(debug_assertions) {
+        println!(
+            "This build is not optimised: the outputs are compared, the times mean nothing.\n"
+        );
+    }
     println!(
         "Microseconds, the median of a run, on one thread; in brackets the multiple of evenkeel's. `-`: there is\n\
          no such operation. evenkeel runs on its {} backend; the build is for {}.\n",
