@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use crate::column_moments::{column_statistics, scratch_len};
 use crate::execution::{Execution, output_setters};
-use crate::kernels::batch::{Statistics, Update, update_running};
+use crate::kernels::batch::{self, Statistics, Update};
 use crate::kernels::normalize_columns::{Given, Running};
 use crate::normalize_scale_shift::normalize_columns;
 use crate::shape::{check_at_least, check_eps, check_length, check_optional};
@@ -362,13 +362,16 @@ impl BatchNorm {
             &mut allocated
         });
         let (means, m2s) = column_statistics(self.execution, io.src(), rows, scratch);
+        let running = running.map(|RunningStatistics { mean, var }| batch::Running {
+            update: self.update,
+            unbiased: self.unbiased,
+            mean,
+            var,
+        });
         let n = rows.rows();
-        self.execution.run_here(Statistics { rows: n, eps: self.eps, means, m2s, mean, rstd });
+        let statistics = Statistics { rows: n, eps: self.eps, means, m2s, mean, rstd, running };
+        self.execution.run_here(statistics);
         normalize_columns(self.execution, io, Given { mean, rstd }, gamma, beta, rows);
-        if let Some(RunningStatistics { mean, var }) = running {
-            let divisor = if self.unbiased { n - 1 } else { n } as f64;
-            update_running(self.update, divisor, (means, m2s), (mean, var));
-        }
         Ok(())
     }
 
@@ -404,12 +407,11 @@ impl BatchNorm {
 fn check_running(mean: &[f32], var: &[f32], channels: usize) -> Result<(), Error> {
     check_length("running_mean", mean.len(), channels)?;
     check_length("running_var", var.len(), channels)?;
-    match var.iter().find(|&&var| var < 0.0) {
-        Some(&var) => Err(Error::Parameter {
-            arg: "running_var",
-            expected: "numbers of at least 0",
-            got: f64::from(var),
-        }),
-        None => Ok(()),
+    // Without an early end, several at a time.
+    let negative = var.iter().fold(false, |negative, &var| negative | (var < 0.0));
+    if !negative {
+        return Ok(());
     }
+    let got = var.iter().copied().fold(f32::INFINITY, f32::min).into();
+    Err(Error::Parameter { arg: "running_var", expected: "numbers of at least 0", got })
 }

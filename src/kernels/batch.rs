@@ -6,7 +6,8 @@ use super::normalize_columns::rstd;
 use super::welford::Moments;
 use crate::simd::{Double, Float, Kernel, LANES, Simd};
 
-/// Writes the mean and 1 / sqrt(var + eps) of every column, from the means and M2 of `rows` rows.
+/// Writes the mean and 1 / sqrt(var + eps) of every column, from the means and M2 of `rows` rows, and moves the
+/// running statistics towards them.
 pub(crate) struct Statistics<'a> {
     pub(crate) rows: usize,
     pub(crate) eps: f64,
@@ -14,6 +15,16 @@ pub(crate) struct Statistics<'a> {
     pub(crate) m2s: &'a [Lanes64],
     pub(crate) mean: &'a mut [f64],
     pub(crate) rstd: &'a mut [f64],
+    pub(crate) running: Option<Running<'a>>,
+}
+
+/// The running statistics, and how they follow those of a batch.
+pub(crate) struct Running<'a> {
+    pub(crate) update: Update,
+    /// Whether M2 is divided by n - 1 instead of n.
+    pub(crate) unbiased: bool,
+    pub(crate) mean: &'a mut [f32],
+    pub(crate) var: &'a mut [f32],
 }
 
 impl Kernel for Statistics<'_> {
@@ -21,14 +32,24 @@ impl Kernel for Statistics<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let n = S::F64::splat(token, self.rows as f64);
-        let columns = self.mean.chunks_mut(LANES).zip(self.rstd.chunks_mut(LANES));
-        for ((mean, rstd_out), (means, m2s)) in columns.zip(self.means.iter().zip(self.m2s)) {
-            let var = S::F64::load_f64(token, m2s).div(n);
+        let Self { rows, eps, means, m2s, mean, rstd: rstds, mut running } = self;
+        let n = S::F64::splat(token, rows as f64);
+        let less_one = S::F64::splat(token, rows as f64 - 1.0);
+        let columns = mean.chunks_mut(LANES).zip(rstds.chunks_mut(LANES));
+        for (i, (mean, rstd_out)) in columns.enumerate() {
+            let m2 = S::F64::load_f64(token, &m2s[i]);
+            let var = m2 / n;
             let mut lanes = [0.0; LANES];
-            rstd(token, var, self.eps).store_f64(&mut lanes);
-            mean.copy_from_slice(&means[..mean.len()]);
+            rstd(token, var, eps).store_f64(&mut lanes);
+            mean.copy_from_slice(&means[i][..mean.len()]);
             rstd_out.copy_from_slice(&lanes[..rstd_out.len()]);
+            if let Some(Running { update, unbiased, mean, var: running_var }) = &mut running {
+                let columns = i * LANES..mean.len().min((i + 1) * LANES);
+                let batch_mean = S::F64::load_f64(token, &means[i]);
+                update.apply::<S>(token, &mut mean[columns.clone()], batch_mean);
+                let batch_var = if *unbiased { m2 / less_one } else { var };
+                update.apply::<S>(token, &mut running_var[columns], batch_var);
+            }
         }
     }
 }
@@ -53,30 +74,21 @@ pub(crate) enum Update {
 }
 
 impl Update {
-    /// The new running statistic, in f64, rounded once.
-    fn apply(self, running: f32, batch: f64) -> f32 {
-        let running = f64::from(running);
+    /// Moves running statistics of at most sixteen columns: in f64, rounded once to f32.
+    #[inline(always)]
+    fn apply<S: Simd>(self, token: S, statistics: &mut [f32], batch: S::F64) {
+        let running = S::F64::load_partial(token, statistics, 0.0);
         let next = match self {
-            Self::Keep(m) => m * running + (1.0 - m) * batch,
-            Self::Take(m) => (1.0 - m) * running + m * batch,
-            Self::Cumulative(batches) => running + (batch - running) / (batches as f64 + 1.0),
+            Self::Keep(m) => {
+                S::F64::splat(token, m) * running + S::F64::splat(token, 1.0 - m) * batch
+            }
+            Self::Take(m) => {
+                S::F64::splat(token, 1.0 - m) * running + S::F64::splat(token, m) * batch
+            }
+            Self::Cumulative(batches) => {
+                running + (batch - running) / S::F64::splat(token, batches as f64 + 1.0)
+            }
         };
-        next as f32
-    }
-}
-
-/// Moves running statistics towards those of a batch. `divisor` is n, or n - 1 for the unbiased
-/// variance.
-pub(crate) fn update_running(
-    update: Update,
-    divisor: f64,
-    (means, m2s): (&[Lanes64], &[Lanes64]),
-    (running_mean, running_var): (&mut [f32], &mut [f32]),
-) {
-    for (running, &mean) in running_mean.iter_mut().zip(means.as_flattened()) {
-        *running = update.apply(*running, mean);
-    }
-    for (running, &m2) in running_var.iter_mut().zip(m2s.as_flattened()) {
-        *running = update.apply(*running, m2 / divisor);
+        next.narrow().store_partial_init(statistics);
     }
 }

@@ -233,7 +233,7 @@ fn pilot<S: Simd>(token: S, x: &[f32], panel: Panel, sums: &mut Sums) {
         let sum = S::F32::load(token, &k[i]);
         // For a power of two of rows, as all blocks but the last have, the product is the quotient.
         let mean =
-            if rows == BLOCK_ROWS { sum * inverse } else { S::F64::widen(sum).div(n).narrow() };
+            if rows == BLOCK_ROWS { sum * inverse } else { (S::F64::widen(sum) / n).narrow() };
         mean.store_init(&mut k[i]);
     }
     fold::repeat_part(&mut k.as_flattened_mut()[..panel.cols_here()], panel.factor);
@@ -349,7 +349,7 @@ fn finish<S: Simd>(
     for i in 0..panel.merged() {
         let (k, s, q) = sums(i);
         // For a power of two of rows, as all blocks but the last have, the product is the quotient.
-        let offset = if rows.is_power_of_two() { s * inverse } else { s.div(n) };
+        let offset = if rows.is_power_of_two() { s * inverse } else { s / n };
         let square = s * offset;
         (S::F64::widen(k) + offset).store_f64(&mut mean[i]);
         (q - square).store_f64(&mut m2[i]);

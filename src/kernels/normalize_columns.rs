@@ -72,7 +72,7 @@ impl ColumnSource for Running<'_> {
     fn load<S: Simd>(self, token: S, vector: usize) -> (S::F64, S::F64) {
         let mean = S::F64::widen(load_columns(token, self.mean, vector, 0.0));
         let var = S::F64::widen(load_columns(token, self.var, vector, 1.0));
-        (mean, rstd(token, var, self.eps))
+        (mean, quick_rstd(token, var, self.eps))
     }
 }
 
@@ -81,19 +81,33 @@ impl ColumnSource for Running<'_> {
 pub(crate) fn rstd<S: Simd>(token: S, var: S::F64, eps: f64) -> S::F64 {
     let zero = S::F64::splat(token, 0.0);
     let var = var + S::F64::splat(token, eps);
-    let rstd = S::F64::splat(token, 1.0).div(var.sqrt());
+    let rstd = S::F64::splat(token, 1.0) / var.sqrt();
     let bits = var.equal(zero);
-    if bits == 0 { rstd } else { replace(token, rstd, bits, 0.0) }
+    if bits == 0 { rstd } else { select(token, bits, zero, rstd) }
 }
 
-/// `value` in the lanes whose bit is set.
+/// The same to 14 digits in two thirds of the time of the whole coefficients: the root and the quotient in f32,
+/// then a step of Newton in f64. The running statistics are f32, so nobody has the last digits.
 #[inline(always)]
-fn replace<S: Simd>(token: S, vector: S::F64, bits: u16, value: f64) -> S::F64 {
-    let mut lanes = [0.0; LANES];
-    vector.store_f64(&mut lanes);
+fn quick_rstd<S: Simd>(token: S, var: S::F64, eps: f64) -> S::F64 {
+    let sum = var + S::F64::splat(token, eps);
+    let rough = S::F64::widen(S::F32::splat(token, 1.0) / sum.narrow().sqrt());
+    let error = (S::F64::splat(token, 0.0) - sum * rough).mul_add(rough, S::F64::splat(token, 1.0));
+    let fine = (S::F64::splat(token, 0.5) * rough).mul_add(error, rough);
+    let fits = S::F64::splat(token, 1.0 / LARGEST).less_or_equal(sum)
+        & sum.less_or_equal(S::F64::splat(token, LARGEST));
+    if fits == u16::MAX { fine } else { select(token, fits, fine, rstd(token, var, eps)) }
+}
+
+/// The lanes of `a` whose bit is set, and the others of `b`.
+#[inline(always)]
+fn select<S: Simd>(token: S, bits: u16, a: S::F64, b: S::F64) -> S::F64 {
+    let (mut lanes, mut others) = ([0.0; LANES], [0.0; LANES]);
+    a.store_f64(&mut lanes);
+    b.store_f64(&mut others);
     for (i, lane) in lanes.iter_mut().enumerate() {
-        if bits >> i & 1 == 1 {
-            *lane = value;
+        if bits >> i & 1 == 0 {
+            *lane = others[i];
         }
     }
     S::F64::load_f64(token, &lanes)
@@ -189,14 +203,13 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
         }
         let largest = S::F64::splat(token, LARGEST * LARGEST);
         let least = S::F64::splat(token, 1.0 / LARGEST / LARGEST);
-        // Squares, for want of an absolute value: they cannot overflow before they are too large.
+        // Squares, for want of an absolute value, and their sum, for one comparison: they cannot overflow before
+        // they are too large.
         let alpha_square = alpha * alpha;
         let product = mean * alpha;
+        let sum = product.mul_add(product, mean.mul_add(mean, alpha_square));
         let zero = alpha.equal(S::F64::splat(token, 0.0));
-        let fits = (least.less_or_equal(alpha_square) | zero)
-            & alpha_square.less_or_equal(largest)
-            & (mean * mean).less_or_equal(largest)
-            & (product * product).less_or_equal(largest);
+        let fits = (least.less_or_equal(alpha_square) | zero) & sum.less_or_equal(largest);
         let lanes = lanes_below(self.cols - vector * LANES);
         (Coefficients { hi: mean, alpha, shift }, !fits & lanes)
     }
@@ -204,39 +217,39 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
     #[inline(always)]
     fn panel<S: Simd>(&mut self, token: S, first: usize, end: usize) {
         let mut panel = Panel::EMPTY;
+        let mut outside = [0; PANEL_VECTORS];
+        let mut any_outside = 0;
+        // No branch on what is outside: the divisions of several vectors overlap. With one, the coefficients of 16
+        // columns took 155 cycles.
+        for (i, outside) in outside[..end - first].iter_mut().enumerate() {
+            let (wide, unfit) = self.coefficients(token, first + i);
+            let hi = wide.hi.narrow();
+            let lo = wide.hi - S::F64::widen(hi);
+            let zero = S::F64::splat(token, 0.0);
+            let shift = (zero - lo).mul_add(wide.alpha, wide.shift);
+            hi.store_init(&mut panel.hi.as_chunks_mut().0[i]);
+            wide.alpha.narrow().store_init(&mut panel.alpha.as_chunks_mut().0[i]);
+            shift.narrow().store_init(&mut panel.shift.as_chunks_mut().0[i]);
+            *outside = unfit;
+            any_outside |= unfit;
+        }
+        if any_outside == 0 && end * LANES >= self.cols && first == 0 {
+            return self.sweep_folded::<S>(token, &mut panel);
+        }
+        // The longest run of vectors that fit f32, then one that does not.
         let mut start = first;
         while start < end {
-            // The longest run of vectors that fit f32, then one that does not.
-            let (mut run_end, mut outside) = (start, 0);
-            while run_end < end && outside == 0 {
-                let (wide, unfit) = self.coefficients(token, run_end);
-                let hi = wide.hi.narrow();
-                let lo = wide.hi - S::F64::widen(hi);
-                let zero = S::F64::splat(token, 0.0);
-                let shift = (zero - lo).mul_add(wide.alpha, wide.shift);
-                let i = run_end - first;
-                hi.store_init(&mut panel.hi.as_chunks_mut().0[i]);
-                wide.alpha.narrow().store_init(&mut panel.alpha.as_chunks_mut().0[i]);
-                shift.narrow().store_init(&mut panel.shift.as_chunks_mut().0[i]);
-                if unfit == 0 {
-                    run_end += 1;
-                } else {
-                    outside = unfit;
-                }
-            }
-            if start == 0 && run_end == end && run_end * LANES >= self.cols {
-                self.sweep_folded::<S>(token, &mut panel);
-            } else {
-                let columns = start * LANES..self.cols.min(run_end * LANES);
-                let rows = 0..self.io.len() / self.cols;
-                self.sweep::<S>(token, &panel, self.cols, rows, first * LANES, columns);
-            }
-            if outside != 0 {
+            let fit = outside[start - first..end - first].iter().take_while(|bits| **bits == 0);
+            let run_end = start + fit.count();
+            let columns = start * LANES..self.cols.min(run_end * LANES);
+            let rows = 0..self.io.len() / self.cols;
+            self.sweep::<S>(token, &panel, self.cols, rows, first * LANES, columns);
+            if run_end < end {
                 let (panel, i) = (&panel, run_end - first);
+                let outside = outside[i];
                 token.outline(SweepInF64 { work: self, vector: run_end, outside, panel, i });
-                run_end += 1;
             }
-            start = run_end;
+            start = run_end + 1;
         }
     }
 

@@ -24,7 +24,7 @@ mod tests;
 mod x86_64;
 
 use core::mem::MaybeUninit;
-use core::ops::{Add, BitXor, Mul, Sub};
+use core::ops::{Add, BitXor, Div, Mul, Sub};
 
 pub(crate) use portable::Portable;
 pub(crate) use span::{Group, Span, write_whole};
@@ -99,9 +99,9 @@ impl Real for f64 {
 
 /// Sixteen lanes of f32 or f64, loaded from and stored to f32 memory.
 ///
-/// `+`, `-` and `*` act on each lane and round once.
+/// `+`, `-`, `*` and `/` act on each lane and round once.
 pub(crate) trait Float:
-    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
 {
     /// The backend.
     type Token: Simd;
@@ -141,8 +141,18 @@ pub(crate) trait Float:
     /// If `y` has more than 16 elements.
     fn store_partial(self, y: &mut [MaybeUninit<f32>]);
 
+    /// The same to memory that is initialised.
+    #[inline(always)]
+    fn store_partial_init(self, y: &mut [f32]) {
+        // SAFETY: the types have one layout, and `store_partial` writes nothing but initialised lanes.
+        self.store_partial(unsafe { &mut *(core::ptr::from_mut(y) as *mut [MaybeUninit<f32>]) });
+    }
+
     /// `self * factor + addend`, rounded once where the backend is [`Simd::FUSED`], else twice.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
+
+    /// The square root, rounded once.
+    fn sqrt(self) -> Self;
 
     /// The sum of the lanes by halving: lane `i` plus lane `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
     fn sum(self) -> Self::Elem;
@@ -171,12 +181,6 @@ pub(crate) trait Double: Float<Elem = f64> {
 
     /// Writes sixteen elements.
     fn store_f64(self, y: &mut [f64; LANES]);
-
-    /// `self / divisor`, rounded once.
-    fn div(self, divisor: Self) -> Self;
-
-    /// The square root, rounded once.
-    fn sqrt(self) -> Self;
 
     /// A bit for each lane that is less than or equal to that of `other`; NaN never is.
     fn less_or_equal(self, other: Self) -> u16;

@@ -5,7 +5,7 @@
 //! of every other backend, otherwise it keeps the error bounds with bits of its own.
 
 use core::mem::MaybeUninit;
-use core::ops::{Add, BitXor, Mul, Sub};
+use core::ops::{Add, BitXor, Div, Mul, Sub};
 
 use super::{Double, Float, Keep, Kernel, LANES, Line, Simd, Word, features};
 
@@ -75,8 +75,8 @@ macro_rules! lanewise {
     (@body F64 $a:ident $b:ident $op:tt) => { Self([$a.0[0] $op $b.0[0], $a.0[1] $op $b.0[1]]) };
 }
 
-lanewise!(F32: Add add +, Sub sub -, Mul mul *);
-lanewise!(F64: Add add +, Sub sub -, Mul mul *);
+lanewise!(F32: Add add +, Sub sub -, Mul mul *, Div div /);
+lanewise!(F64: Add add +, Sub sub -, Mul mul *, Div div /);
 
 impl Float for F32 {
     type Token = Portable;
@@ -117,6 +117,11 @@ impl Float for F32 {
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         Self(self.0.mul_add(factor.0, addend.0))
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.sqrt())
     }
 
     #[inline(always)]
@@ -206,6 +211,11 @@ impl Float for F64 {
     }
 
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.map(wide::f64x8::sqrt))
+    }
+
+    #[inline(always)]
     fn sum(self) -> f64 {
         halve(self.to_array())
     }
@@ -243,16 +253,6 @@ impl Double for F64 {
     #[inline(always)]
     fn store_f64(self, y: &mut [f64; LANES]) {
         *y = self.to_array();
-    }
-
-    #[inline(always)]
-    fn div(self, divisor: Self) -> Self {
-        Self([self.0[0] / divisor.0[0], self.0[1] / divisor.0[1]])
-    }
-
-    #[inline(always)]
-    fn sqrt(self) -> Self {
-        Self(self.0.map(wide::f64x8::sqrt))
     }
 
     #[inline(always)]

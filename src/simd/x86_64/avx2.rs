@@ -4,7 +4,7 @@
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
-use core::ops::{Add, BitXor, Mul, Sub};
+use core::ops::{Add, BitXor, Div, Mul, Sub};
 
 use crate::simd::features::{avx2_features, backend_features};
 use crate::simd::{Double, Float, Keep, Kernel, LANES, Line, Simd, Word};
@@ -93,7 +93,8 @@ macro_rules! lanewise {
 lanewise!(
     Add add _mm256_add_ps _mm256_add_pd,
     Sub sub _mm256_sub_ps _mm256_sub_pd,
-    Mul mul _mm256_mul_ps _mm256_mul_pd
+    Mul mul _mm256_mul_ps _mm256_mul_pd,
+    Div div _mm256_div_ps _mm256_div_pd
 );
 
 impl F64 {
@@ -241,6 +242,12 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        let [low, high] = self.0;
+        Self(with_token!(self.1, [_mm256_sqrt_ps(low), _mm256_sqrt_ps(high)]), self.1)
+    }
+
+    #[inline(always)]
     fn sum(self) -> f32 {
         with_token!(self.1, {
             let v = _mm256_add_ps(self.0[0], self.0[1]);
@@ -327,6 +334,14 @@ impl Float for F64 {
     }
 
     #[inline(always)]
+    fn sqrt(mut self) -> Self {
+        for i in 0..4 {
+            self.0[i] = with_token!(self.1, _mm256_sqrt_pd(self.0[i]));
+        }
+        self
+    }
+
+    #[inline(always)]
     fn sum(self) -> f64 {
         sum_halved(self.1, self.halve())
     }
@@ -406,22 +421,6 @@ impl Double for F64 {
             // SAFETY: the token proves the instruction; each quarter of `y` is 4 writable elements.
             unsafe { _mm256_storeu_pd(quarters[i].as_mut_ptr(), self.0[i]) };
         }
-    }
-
-    #[inline(always)]
-    fn div(mut self, divisor: Self) -> Self {
-        for i in 0..4 {
-            self.0[i] = with_token!(self.1, _mm256_div_pd(self.0[i], divisor.0[i]));
-        }
-        self
-    }
-
-    #[inline(always)]
-    fn sqrt(mut self) -> Self {
-        for i in 0..4 {
-            self.0[i] = with_token!(self.1, _mm256_sqrt_pd(self.0[i]));
-        }
-        self
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
-use core::ops::{Add, BitXor, Mul, Sub};
+use core::ops::{Add, BitXor, Div, Mul, Sub};
 
 use crate::simd::features::{avx512_features, backend_features};
 use crate::simd::{Double, Float, Keep, Kernel, LANES, Line, Simd, Word};
@@ -85,7 +85,8 @@ macro_rules! lanewise {
 lanewise!(
     Add add _mm512_add_ps _mm512_add_pd,
     Sub sub _mm512_sub_ps _mm512_sub_pd,
-    Mul mul _mm512_mul_ps _mm512_mul_pd
+    Mul mul _mm512_mul_ps _mm512_mul_pd,
+    Div div _mm512_div_ps _mm512_div_pd
 );
 
 impl F64 {
@@ -215,6 +216,11 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(with_token!(self.1, _mm512_sqrt_ps(self.0)), self.1)
+    }
+
+    #[inline(always)]
     fn sum(self) -> f32 {
         with_token!(self.1, {
             let v = self.0;
@@ -290,6 +296,12 @@ impl Float for F64 {
     }
 
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        let low = with_token!(self.2, _mm512_sqrt_pd(self.0));
+        Self(low, with_token!(self.2, _mm512_sqrt_pd(self.1)), self.2)
+    }
+
+    #[inline(always)]
     fn sum(self) -> f64 {
         sum_halved(self.2, self.halve())
     }
@@ -352,18 +364,6 @@ impl Double for F64 {
             _mm512_storeu_pd(halves[0].as_mut_ptr(), self.0);
             _mm512_storeu_pd(halves[1].as_mut_ptr(), self.1);
         }
-    }
-
-    #[inline(always)]
-    fn div(self, divisor: Self) -> Self {
-        let low = with_token!(self.2, _mm512_div_pd(self.0, divisor.0));
-        Self(low, with_token!(self.2, _mm512_div_pd(self.1, divisor.1)), self.2)
-    }
-
-    #[inline(always)]
-    fn sqrt(self) -> Self {
-        let low = with_token!(self.2, _mm512_sqrt_pd(self.0));
-        Self(low, with_token!(self.2, _mm512_sqrt_pd(self.1)), self.2)
     }
 
     #[inline(always)]
