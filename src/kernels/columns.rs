@@ -39,9 +39,10 @@ const BLOCK_ROWS: usize = 64;
 const STEP: usize = 8;
 
 /// Of every eight rows, how many the shift is the mean of: 32 of a block. Of normal data, the mean of 32 is far
-/// enough off to fail the test in one block of 4000 columns; the mean of 8 rows would be in one of 10. Rows
-/// from all over the block, since those of an image or a signal drift: the first 32 of a ramp would fail. And the
-/// prefetchers follow them better: column moments at 2048x1024 in L3 went from 0.81 to 0.90 of a plain sum.
+/// enough off to fail the test in one column of a block of 4 million, that of 16 rows in one of 140, of 8 in
+/// one of 12. Rows from all over the block, since those of an image or a signal drift: the first 32 of a
+/// ramp would fail. And the prefetchers follow them better: column moments at 2048x1024 in L3 went from 0.81 to
+/// 0.90 of a plain sum.
 const PILOT_OF_STEP: usize = 4;
 
 /// Columns that are worked on at a time: three f32 of each are 24 KB of a 32 or 48 KB L1. Longer runs of a row are

@@ -42,8 +42,9 @@ pub(crate) const BLOCK: usize = 1024;
 const PILOT: usize = 64;
 
 /// Longest rows that are worked on several at a time. A longer row keeps the pipeline full by itself,
-/// several of its blocks at a time, and leaves more of itself in L1 for a second sweep.
-pub(crate) const GROUP_COLS: usize = 4096;
+/// several of its blocks at a time, and leaves more of itself in L1 for a second sweep: of memcpy, LayerNorm of
+/// 128x4096 in L3 0.68 two rows at a time and 0.79 one by one.
+pub(crate) const GROUP_COLS: usize = 2048;
 
 /// Terms that a lane adds before the outer sum: with 8 and 8, the longest chain of roundings is
 /// shortest.

@@ -46,6 +46,11 @@ pub(crate) const LARGEST: f64 = (1_u128 << 100) as f64;
 /// from 0.41 to 0.61, of 2048x1000 from 0.77 to 1.02.
 const WRITE_AHEAD: usize = 64;
 
+/// Longest rows that are worked on several at a time where y is written around the caches: memory likes to be read in
+/// several places. Of the faster of memcpy and a non-temporal copy, LayerNorm of 16384x4096 0.89 two rows at a
+/// time and 0.79 one by one.
+const STREAMED_GROUP_COLS: usize = 4096;
+
 /// Mean and 1 / sqrt(var + eps) of a row. Mean is 0 where the operation does not centre.
 #[derive(Clone, Copy)]
 pub(crate) struct RowStatistics {
@@ -316,9 +321,13 @@ impl<T: Source> NormalizeRows<'_, T> {
         affine: &Affine<'_, GAMMA, BETA>,
     ) {
         let (rows, cols) = (self.rows(), self.cols);
-        // Lines that are written around the caches must begin alike in the rows of a group.
-        let alike = !self.io.streams() || cols.is_multiple_of(LANES);
-        let grouped = if cols <= GROUP_COLS && alike { rows - rows % R } else { 0 };
+        let grouped = match self.io.streams() {
+            // Lines that are written around the caches must begin alike in the rows of a group.
+            true if cols.is_multiple_of(LANES) => cols <= STREAMED_GROUP_COLS,
+            true => false,
+            false => cols <= GROUP_COLS,
+        };
+        let grouped = if grouped { rows - rows % R } else { 0 };
         let (mut cascades, mut cascade) = (None, None);
         let mut first = 0;
         while first < rows {
