@@ -129,9 +129,14 @@ pub struct Buffers {
 impl Buffers {
     pub fn new(shape: Rows, threads: usize, stores: Stores) -> Self {
         let (rows, cols) = (shape.rows(), shape.cols());
-        // Weyl's sequence: spread over [-2, 2), cheap, and the same in every run.
-        let spread =
-            |i: usize| (i as u32).wrapping_mul(0x9e37_79b9) as f32 * 2e-9_f32 * 0.465 - 2.0;
+        // Two uniform numbers of a hash: spread over (-2, 2) with a peak in the middle, without a pattern in rows or
+        // columns, and the same in every run.
+        let spread = |i: usize| {
+            let hash = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let hash = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let (a, b) = ((hash >> 40) as f32, (hash >> 16 & 0xff_ffff) as f32);
+            (a - b) / (1 << 23) as f32
+        };
         Self {
             rows: shape,
             threads,

@@ -193,33 +193,40 @@ fn for_each_vector<S: Simd>(
     }
 }
 
-/// Makes K of a block: the mean of those rows of every eight that are among the first [`PILOT_OF_STEP`].
+/// Makes K of a block: the mean of those rows of every eight that are among the first [`PILOT_OF_STEP`], or of all
+/// rows of a block that is not full: of 8 rows, the mean of 4 would fail the test in one column of ten.
 #[inline(always)]
 fn pilot<S: Simd>(token: S, x: &[f32], panel: Panel, sums: &mut Sums) {
     let rows = x.len() / panel.cols;
     let width = panel.end - panel.first;
     let (k, s) = (&mut sums.k[..width], &mut sums.s[..width]);
-    // (0 + 1) + (2 + 3), each a tree of eight rows: a tree over all of them, so that the K of a constant
-    // column is the constant.
-    for first in 0..PILOT_OF_STEP.min(rows) {
+    // Pairs of trees of eight rows: a tree over all, so that the K of a constant column is the constant.
+    let full = rows == BLOCK_ROWS;
+    let trees = if full { PILOT_OF_STEP } else { rows.div_ceil(STEP) };
+    for first in 0..trees {
+        let of_tree = if full { (first, STEP) } else { (first * STEP, 1) };
         for_each_vector(
             token,
             x,
             panel,
-            (first, STEP),
+            of_tree,
             #[inline(always)]
-            |i, x, _| match first {
-                0 => tree(x).store_init(&mut k[i]),
-                1 => (S::F32::load(token, &k[i]) + tree(x)).store_init(&mut k[i]),
-                2 => tree(x).store_init(&mut s[i]),
-                _ => {
-                    let sum = S::F32::load(token, &s[i]) + tree(x);
-                    (S::F32::load(token, &k[i]) + sum).store_init(&mut k[i]);
+            |i, x, _| {
+                let mut sum = tree(x);
+                if first > 1 && first % 2 == 0 {
+                    return sum.store_init(&mut s[i]);
                 }
+                if first > 1 {
+                    sum = S::F32::load(token, &s[i]) + sum;
+                }
+                if first > 0 {
+                    sum = S::F32::load(token, &k[i]) + sum;
+                }
+                sum.store_init(&mut k[i]);
             },
         );
     }
-    if rows == 3 {
+    if trees > 1 && trees % 2 == 1 {
         for i in 0..width {
             (S::F32::load(token, &k[i]) + S::F32::load(token, &s[i])).store_init(&mut k[i]);
         }
@@ -227,14 +234,12 @@ fn pilot<S: Simd>(token: S, x: &[f32], panel: Panel, sums: &mut Sums) {
     fold::add_parts(&mut sums.k.as_flattened_mut()[..panel.cols_here()], panel.factor);
 
     let (k, width) = (&mut sums.k, panel.merged());
-    let count = rows / STEP * PILOT_OF_STEP + (rows % STEP).min(PILOT_OF_STEP);
-    let count = (count * panel.factor) as f64;
+    let count = (if full { trees * STEP } else { rows } * panel.factor) as f64;
     let (inverse, n) = (S::F32::splat(token, (1.0 / count) as f32), S::F64::splat(token, count));
     for i in 0..width {
         let sum = S::F32::load(token, &k[i]);
         // For a power of two of rows, as all blocks but the last have, the product is the quotient.
-        let mean =
-            if rows == BLOCK_ROWS { sum * inverse } else { (S::F64::widen(sum) / n).narrow() };
+        let mean = if full { sum * inverse } else { (S::F64::widen(sum) / n).narrow() };
         mean.store_init(&mut k[i]);
     }
     fold::repeat_part(&mut k.as_flattened_mut()[..panel.cols_here()], panel.factor);
