@@ -475,24 +475,30 @@ fn sweep<T: Source, V: Float, const GAMMA: bool, const BETA: bool, const R: usiz
     }
     // The part before the first cache line boundary of y, then the rest.
     let (cols, head) = (group.cols(), group.before_line());
-    let next = (R * cols, T::ONE_SWEEP || !cols.is_multiple_of(LANES));
+    let (rows, ahead) = (&rows, R * cols);
     for (start, end) in [(0, head), (head, cols)] {
         if start < end {
-            let mut part = group.columns(start, end);
-            let affine = affine.columns(start, end);
+            let part = &mut group.columns(start, end);
+            let affine = &affine.columns(start, end);
             if part.streams() {
-                sweep_columns::<T, V, GAMMA, BETA, true, R>(token, &mut part, &rows, &affine, next);
+                sweep_columns::<T, V, GAMMA, BETA, true, false, R>(
+                    token, part, rows, affine, ahead,
+                );
+            } else if T::ONE_SWEEP || !cols.is_multiple_of(LANES) {
+                sweep_columns::<T, V, GAMMA, BETA, false, true, R>(
+                    token, part, rows, affine, ahead,
+                );
             } else {
-                sweep_columns::<T, V, GAMMA, BETA, false, R>(
-                    token, &mut part, &rows, &affine, next,
+                sweep_columns::<T, V, GAMMA, BETA, false, false, R>(
+                    token, part, rows, affine, ahead,
                 );
             }
         }
     }
 }
 
-/// The second sweep over some columns of `R` rows. The next group of rows is `ahead` elements on; `ask` tells whether
-/// y is asked for.
+/// The second sweep over some columns of `R` rows. The next group of rows is `ahead` elements on. With `STREAM`, y is
+/// written around the caches; with `ASK`, it is asked for.
 #[inline(always)]
 fn sweep_columns<
     T: Source,
@@ -500,13 +506,14 @@ fn sweep_columns<
     const GAMMA: bool,
     const BETA: bool,
     const STREAM: bool,
+    const ASK: bool,
     const R: usize,
 >(
     token: V::Token,
     group: &mut Group<'_, R>,
     rows: &[Standardize<V>; R],
     affine: &Affine<'_, GAMMA, BETA>,
-    (ahead, ask): (usize, bool),
+    ahead: usize,
 ) {
     let full = group.full();
     let (gammas, betas) = affine.vectors(full);
@@ -517,7 +524,7 @@ fn sweep_columns<
         for r in 0..R {
             x[r] = group.load(token, r, i);
             group.prefetch(r, i, ahead);
-            if ask && !STREAM {
+            if ASK {
                 group.prefetch_write(r, i, WRITE_AHEAD);
             }
         }
