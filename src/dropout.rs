@@ -385,7 +385,7 @@ impl Dropout {
             }
             Plan::Draw { threshold, .. } => {
                 let choice = Choice::Stream { seed, offset, threshold };
-                let io = io.map(|io| self.execution.stores.apply(io));
+                let io = io.map(|io| self.execution.stores.apply(io, len));
                 let work = kernel::Dropout { len, io, scale: plan.scale(), choice, mask };
                 self.execution.run(work, len);
             }
@@ -405,7 +405,7 @@ impl Dropout {
             return Ok(());
         }
         let (scale, choice) = (plan.scale(), Choice::Mask(mask));
-        let io = Some(self.execution.stores.apply(io));
+        let io = Some(self.execution.stores.apply(io, len));
         let work = kernel::Dropout { len, io, scale, choice, mask: None };
         self.execution.run(work, len);
         Ok(())

@@ -230,7 +230,7 @@ pub(crate) fn normalize_rows<T: Source>(
     check_optional("gamma", gamma, rows.cols())?;
     check_optional("beta", beta, rows.cols())?;
     if rows.elements() > 0 {
-        let io = execution.stores.apply(io);
+        let io = execution.stores.apply(io, rows.cols());
         let work = NormalizeRows { io, cols: rows.cols(), source, gamma, beta };
         execution.run(work, rows.elements());
     }
@@ -247,7 +247,8 @@ pub(crate) fn normalize_columns<T: normalize_columns::ColumnSource>(
     rows: Rows,
 ) {
     if rows.elements() > 0 {
-        let io = execution.stores.apply(io);
+        // Narrow rows are worked on as wide ones.
+        let io = execution.stores.apply(io, rows.elements());
         let work =
             normalize_columns::NormalizeColumns { io, cols: rows.cols(), source, gamma, beta };
         execution.run(work, rows.elements());

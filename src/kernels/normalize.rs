@@ -484,7 +484,7 @@ fn sweep<T: Source, V: Float, const GAMMA: bool, const BETA: bool, const R: usiz
                 sweep_columns::<T, V, GAMMA, BETA, true, false, R>(
                     token, part, rows, affine, ahead,
                 );
-            } else if T::ONE_SWEEP || !cols.is_multiple_of(LANES) {
+            } else if T::ONE_SWEEP || head > 0 || !cols.is_multiple_of(LANES) {
                 sweep_columns::<T, V, GAMMA, BETA, false, true, R>(
                     token, part, rows, affine, ahead,
                 );
