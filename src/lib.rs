@@ -58,7 +58,7 @@
 //!   [`Error`]. A panic is a bug of this crate.
 //! * **Threads**: [`Parallelism`] says how many. Tasks run in the caller's rayon pool.
 //! * **Memory**: nothing is allocated on a single thread, as long as operations on columns are brought their
-//!   scratch (`_with_scratch`).
+//!   scratch (`_with_scratch`). Outputs of 32 MiB and more are written around the caches; [`Stores`] forces either.
 //!
 //! # Features
 //!
