@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use crate::execution::{Execution, output_setters};
-use crate::kernels::normalize::MeanVariance;
+use crate::kernels::row_statistics::MeanVariance;
 use crate::normalize_scale_shift::normalize_rows;
 use crate::shape::{check_eps, check_length, check_optional};
 use crate::simd::{Span, write_whole};

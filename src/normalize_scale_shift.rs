@@ -3,8 +3,9 @@
 use core::mem::MaybeUninit;
 
 use crate::execution::{Execution, output_setters};
-use crate::kernels::normalize::{Given, NormalizeRows, Source};
+use crate::kernels::normalize::NormalizeRows;
 use crate::kernels::normalize_columns;
+use crate::kernels::row_statistics::{Given, Source};
 use crate::shape::{check_length, check_optional};
 use crate::simd::{Span, write_whole};
 use crate::{Error, Rows};

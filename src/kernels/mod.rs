@@ -12,6 +12,8 @@ pub(crate) mod fold;
 pub(crate) mod moments;
 pub(crate) mod normalize;
 pub(crate) mod normalize_columns;
+pub(crate) mod row_statistics;
+pub(crate) mod short;
 pub(crate) mod welford;
 
 /// Work on rows that can be cut between any two of them, for parallel tasks.

@@ -29,8 +29,9 @@
 //! `RmsNorm`'s sum of squares is the same code with K = 0 and without S (`CENTRED = false`).
 #![forbid(unsafe_code)]
 
-use super::Split;
+use super::columns::Lanes64;
 use super::welford::{Cascade, Merge, Moments};
+use super::{Split, short};
 use crate::simd::{Float, Kernel, LANES, Real, Simd};
 
 /// Elements of a block: 64 terms a lane, 8 sums of 8.
@@ -39,7 +40,7 @@ pub(crate) const BLOCK: usize = 1024;
 /// Elements whose mean is the shift. More cost time before the first addition; with fewer, the
 /// pilot of ordinary data misses more often. The chance that the mean of 64 normal deviates is off by
 /// a standard deviation is 1e-15.
-const PILOT: usize = 64;
+pub(crate) const PILOT: usize = 64;
 
 /// Longest rows that are worked on several at a time. A longer row keeps the pipeline full by itself,
 /// several of its blocks at a time, and leaves more of itself in L1 for a second sweep: of memcpy, LayerNorm of
@@ -48,7 +49,7 @@ pub(crate) const GROUP_COLS: usize = 2048;
 
 /// Terms that a lane adds before the outer sum: with 8 and 8, the longest chain of roundings is
 /// shortest.
-const TERMS: usize = 8;
+pub(crate) const TERMS: usize = 8;
 
 /// The largest share of Q that S^2/n may be. M2 is what is left, so the roundings of Q and S count for more of
 /// it the larger the share is: with 1/2, a search for bad rows found errors of the variance of 1.14e-6.
@@ -132,32 +133,39 @@ fn block_sums<V: Float, const R: usize, const CENTRED: bool>(
 }
 
 #[inline(always)]
-fn deviation<V: Float, const CENTRED: bool>(x: V, k: V) -> V {
+pub(crate) fn deviation<V: Float, const CENTRED: bool>(x: V, k: V) -> V {
     if CENTRED { x - k } else { x }
 }
 
 /// The mean of the first [`PILOT`] elements of each block, or of all if there are fewer.
 #[inline(always)]
 fn pilots<V: Float, const R: usize>(token: V::Token, x: [&[f32]; R]) -> [V::Elem; R] {
-    let zero = V::Elem::from_f64(0.0);
-    let mut shift = [zero; R];
+    let mut shift = [V::Elem::from_f64(0.0); R];
     for r in 0..R {
-        if let Some(first) = x[r].first_chunk::<PILOT>() {
-            let (vectors, _) = first.as_chunks::<LANES>();
-            let low = V::load(token, &vectors[0]) + V::load(token, &vectors[1]);
-            let sum = low + (V::load(token, &vectors[2]) + V::load(token, &vectors[3]));
-            shift[r] = (sum * V::splat(token, V::Elem::from_f64(1.0 / PILOT as f64))).sum();
-        } else {
-            let (vectors, tail) = x[r].as_chunks::<LANES>();
-            let mut sum = V::load_partial(token, tail, zero);
-            for vector in vectors {
-                sum = sum + V::load(token, vector);
-            }
+        shift[r] = pilot_sum::<V>(token, x[r]);
+        if x[r].len() < PILOT {
             // f64, so that the pilot of a short constant block is the constant.
-            shift[r] = V::Elem::from_f64(sum.sum().to_f64() / x[r].len() as f64);
+            shift[r] = V::Elem::from_f64(shift[r].to_f64() / x[r].len() as f64);
         }
     }
     shift
+}
+
+/// The mean of the first [`PILOT`] elements, or the sum of all if there are fewer.
+#[inline(always)]
+pub(crate) fn pilot_sum<V: Float>(token: V::Token, x: &[f32]) -> V::Elem {
+    if let Some(first) = x.first_chunk::<PILOT>() {
+        let (vectors, _) = first.as_chunks::<LANES>();
+        let low = V::load(token, &vectors[0]) + V::load(token, &vectors[1]);
+        let sum = low + (V::load(token, &vectors[2]) + V::load(token, &vectors[3]));
+        return (sum * V::splat(token, V::Elem::from_f64(1.0 / PILOT as f64))).sum();
+    }
+    let (vectors, tail) = x.as_chunks::<LANES>();
+    let mut sum = V::load_partial(token, tail, V::Elem::from_f64(0.0));
+    for vector in vectors {
+        sum = sum + V::load(token, vector);
+    }
+    sum.sum()
 }
 
 /// Whether f32 held the squares.
@@ -252,8 +260,8 @@ impl BlockStatistic for f64 {
 }
 
 /// The sum of squares of a block that f32 cannot do.
-struct SquaresInF64<'a> {
-    x: &'a [f32],
+pub(crate) struct SquaresInF64<'a> {
+    pub(crate) x: &'a [f32],
 }
 
 impl Kernel for SquaresInF64<'_> {
@@ -393,22 +401,53 @@ impl RowMoments<'_> {
     #[inline(always)]
     fn in_groups<S: Simd, const R: usize>(self, token: S) {
         let Self { mut x, cols, moments } = self;
-        let (mut groups, mut rest) = moments.as_chunks_mut::<R>();
-        if cols > GROUP_COLS {
-            (groups, rest) = (&mut [], moments);
+        let (mut short, mut groups): (&mut [[Moments; LANES]], &mut [[Moments; R]]) =
+            (&mut [], &mut []);
+        let mut rest = moments;
+        if cols <= short::COLS {
+            (short, rest) = rest.as_chunks_mut();
+        }
+        if cols <= GROUP_COLS {
+            (groups, rest) = rest.as_chunks_mut();
+        }
+        for group in short {
+            let rows = split_rows(&mut x, cols);
+            let (mean, m2) = token.outline(ShortRows { rows });
+            for r in 0..LANES {
+                group[r] = Moments { count: cols as u64, mean: mean[r], m2: m2[r] };
+            }
         }
         let mut cascades: Cascades<Moments, R> = None;
         for group in groups {
-            let mut group_of_x: [&[f32]; R] = [&[]; R];
-            for row in &mut group_of_x {
-                (*row, x) = x.split_at(cols);
-            }
-            *group = rows(token, group_of_x, &mut cascades);
+            *group = rows(token, split_rows::<R>(&mut x, cols), &mut cascades);
         }
         for moments in rest {
-            let (first, others) = x.split_at(cols);
+            let [first] = split_rows(&mut x, cols);
             *moments = row(token, first, &mut cascades);
-            x = others;
         }
+    }
+}
+
+/// Takes the first `R` rows of x.
+#[inline(always)]
+fn split_rows<'a, const R: usize>(x: &mut &'a [f32], cols: usize) -> [&'a [f32]; R] {
+    let mut rows: [&[f32]; R] = [&[]; R];
+    for row in &mut rows {
+        (*row, *x) = x.split_at(cols);
+    }
+    rows
+}
+
+/// Mean and M2 of sixteen short rows.
+struct ShortRows<'a> {
+    rows: [&'a [f32]; LANES],
+}
+
+impl Kernel for ShortRows<'_> {
+    type Output = (Lanes64, Lanes64);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) -> Self::Output {
+        short::moments(token, &self.rows)
     }
 }

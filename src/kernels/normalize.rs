@@ -29,9 +29,9 @@
 
 use core::marker::PhantomData;
 
-use super::Split;
-use super::moments::{self, BlockStatistic, Cascades, GROUP_COLS};
-use super::welford::Moments;
+use super::moments::GROUP_COLS;
+use super::row_statistics::{RowStatistics, Source};
+use super::{Split, short};
 use crate::simd::{Float, Group, Kernel, LANES, Real, Simd, Span};
 
 /// rstd, |mean| and |mean * rstd| up to this, and rstd down to its inverse, are f32's business: then
@@ -50,216 +50,6 @@ const WRITE_AHEAD: usize = 64;
 /// several places. Of the faster of memcpy and a non-temporal copy, LayerNorm of 16384x4096 0.89 two rows at a
 /// time and 0.79 one by one.
 const STREAMED_GROUP_COLS: usize = 4096;
-
-/// Mean and 1 / sqrt(var + eps) of a row. Mean is 0 where the operation does not centre.
-#[derive(Clone, Copy)]
-pub(crate) struct RowStatistics {
-    mean: f64,
-    rstd: f64,
-}
-
-impl RowStatistics {
-    const NONE: Self = Self { mean: 0.0, rstd: 0.0 };
-
-    #[inline(always)]
-    fn fit_f32(self) -> bool {
-        let Self { mean, rstd } = self;
-        let rstd_fits = rstd == 0.0 || (1.0 / LARGEST..=LARGEST).contains(&rstd);
-        rstd_fits && mean.abs() <= LARGEST && (mean * rstd).abs() <= LARGEST
-    }
-}
-
-/// 1 / sqrt(var + eps), and 0 where that is 1 / 0.
-#[inline(always)]
-fn rstd(var: f64, eps: f64) -> f64 {
-    let var = var + eps;
-    // A select, not a branch. NaN stays NaN.
-    if var == 0.0 { 0.0 } else { 1.0 / var.sqrt() }
-}
-
-/// Where the statistics of rows come from, and where they are written to.
-pub(crate) trait Source: Sized + Send {
-    /// Whether the mean is subtracted.
-    const CENTRED: bool;
-    /// Whether x is swept over once: its statistics are known.
-    const ONE_SWEEP: bool = false;
-    /// What blocks have of it.
-    type Block: BlockStatistic;
-
-    /// The statistics of `R` rows, the first of them row `first`.
-    fn rows<S: Simd, const R: usize>(
-        &mut self,
-        token: S,
-        first: usize,
-        x: [&[f32]; R],
-        cascades: &mut Cascades<Self::Block, R>,
-    ) -> [RowStatistics; R];
-
-    /// The sources for the rows before `at`, and for the others.
-    fn split_at(self, at: usize) -> (Self, Self);
-}
-
-/// Splits what may be absent.
-#[inline(always)]
-fn split_optional(out: Option<&mut [f64]>, at: usize) -> (Option<&mut [f64]>, Option<&mut [f64]>) {
-    match out {
-        Some(out) => {
-            let (low, high) = out.split_at_mut(at);
-            (Some(low), Some(high))
-        }
-        None => (None, None),
-    }
-}
-
-/// Writes the statistics of rows where they are asked for.
-#[inline(always)]
-fn record<const R: usize>(out: &mut Option<&mut [f64]>, first: usize, values: [f64; R]) {
-    if let Some(out) = out {
-        out[first..first + R].copy_from_slice(&values);
-    }
-}
-
-/// The statistics of `R` rows of x.
-#[inline(always)]
-fn measure<T: BlockStatistic, S: Simd, const R: usize>(
-    token: S,
-    x: [&[f32]; R],
-    cascades: &mut Cascades<T, R>,
-) -> [T; R] {
-    if R == 1 {
-        // By itself a row keeps the pipeline full with several of its blocks at a time.
-        return [moments::row(token, x[0], cascades); R];
-    }
-    moments::rows(token, x, cascades)
-}
-
-/// LayerNorm's: mean and population variance of the row.
-pub(crate) struct MeanVariance<'a> {
-    pub(crate) eps: f64,
-    pub(crate) mean: Option<&'a mut [f64]>,
-    pub(crate) rstd: Option<&'a mut [f64]>,
-}
-
-impl Source for MeanVariance<'_> {
-    const CENTRED: bool = true;
-    type Block = Moments;
-
-    #[inline(always)]
-    fn rows<S: Simd, const R: usize>(
-        &mut self,
-        token: S,
-        first: usize,
-        x: [&[f32]; R],
-        cascades: &mut Cascades<Moments, R>,
-    ) -> [RowStatistics; R] {
-        let n = x[0].len() as f64;
-        let moments = measure(token, x, cascades);
-        let mut statistics = [RowStatistics::NONE; R];
-        for r in 0..R {
-            let rstd = rstd(moments[r].m2 / n, self.eps);
-            statistics[r] = RowStatistics { mean: moments[r].mean, rstd };
-        }
-        record(
-            &mut self.mean,
-            first,
-            statistics.map(
-                #[inline(always)]
-                |row| row.mean,
-            ),
-        );
-        record(
-            &mut self.rstd,
-            first,
-            statistics.map(
-                #[inline(always)]
-                |row| row.rstd,
-            ),
-        );
-        statistics
-    }
-
-    fn split_at(self, at: usize) -> (Self, Self) {
-        let Self { eps, mean, rstd } = self;
-        let (mean, high_mean) = split_optional(mean, at);
-        let (rstd, high_rstd) = split_optional(rstd, at);
-        (Self { eps, mean, rstd }, Self { eps, mean: high_mean, rstd: high_rstd })
-    }
-}
-
-/// RmsNorm's: the mean of the squares of the row.
-pub(crate) struct MeanSquare<'a> {
-    pub(crate) eps: f64,
-    pub(crate) rstd: Option<&'a mut [f64]>,
-}
-
-impl Source for MeanSquare<'_> {
-    const CENTRED: bool = false;
-    type Block = f64;
-
-    #[inline(always)]
-    fn rows<S: Simd, const R: usize>(
-        &mut self,
-        token: S,
-        first: usize,
-        x: [&[f32]; R],
-        cascades: &mut Cascades<f64, R>,
-    ) -> [RowStatistics; R] {
-        let n = x[0].len() as f64;
-        let squares = measure(token, x, cascades);
-        let mut statistics = [RowStatistics::NONE; R];
-        for r in 0..R {
-            statistics[r].rstd = rstd(squares[r] / n, self.eps);
-        }
-        record(
-            &mut self.rstd,
-            first,
-            statistics.map(
-                #[inline(always)]
-                |row| row.rstd,
-            ),
-        );
-        statistics
-    }
-
-    fn split_at(self, at: usize) -> (Self, Self) {
-        let (rstd, high) = split_optional(self.rstd, at);
-        (Self { rstd, ..self }, Self { eps: self.eps, rstd: high })
-    }
-}
-
-/// Statistics that the caller has.
-pub(crate) struct Given<'a> {
-    pub(crate) mean: &'a [f64],
-    pub(crate) rstd: &'a [f64],
-}
-
-impl Source for Given<'_> {
-    const CENTRED: bool = true;
-    const ONE_SWEEP: bool = true;
-    type Block = Moments;
-
-    #[inline(always)]
-    fn rows<S: Simd, const R: usize>(
-        &mut self,
-        _: S,
-        first: usize,
-        _: [&[f32]; R],
-        _: &mut Cascades<Moments, R>,
-    ) -> [RowStatistics; R] {
-        let mut statistics = [RowStatistics::NONE; R];
-        let (mean, rstd) = (&self.mean[first..first + R], &self.rstd[first..first + R]);
-        for r in 0..R {
-            statistics[r] = RowStatistics { mean: mean[r], rstd: rstd[r] };
-        }
-        statistics
-    }
-
-    fn split_at(self, at: usize) -> (Self, Self) {
-        let (mean, high_mean) = self.mean.split_at(at);
-        let (rstd, high_rstd) = self.rstd.split_at(at);
-        (Self { mean, rstd }, Self { mean: high_mean, rstd: high_rstd })
-    }
-}
 
 /// Normalises, scales and shifts every row. Rows have at least one element.
 pub(crate) struct NormalizeRows<'a, T> {
@@ -330,33 +120,79 @@ impl<T: Source> NormalizeRows<'_, T> {
         let grouped = if grouped { rows - rows % R } else { 0 };
         let (mut cascades, mut cascade) = (None, None);
         let mut first = 0;
-        while first < rows {
-            let mut statistics = [RowStatistics::NONE; R];
-            let taken = if first < grouped { R } else { 1 };
-            if first < grouped {
-                let mut group = self.io.group::<R>(first * cols, cols);
-                statistics = self.source.rows(token, first, group.rows(), &mut cascades);
-                if all_fit_f32(&statistics) {
-                    sweep::<T, S::F32, GAMMA, BETA, R>(token, &mut group, statistics, affine);
-                    first += R;
-                    continue;
+        while cols <= short::COLS && rows - first >= LANES {
+            let x = self.io.group::<LANES>(first * cols, cols);
+            let source = &mut self.source;
+            let statistics = token.outline(ShortRows { source, first, x: x.rows() });
+            if statistics.fit_f32 {
+                for r in (0..LANES).step_by(R) {
+                    let mut group = self.io.group::<R>((first + r) * cols, cols);
+                    let rows = Standardize::of_short::<R>(token, &statistics, r);
+                    sweep::<T, S::F32, GAMMA, BETA, R>(token, &mut group, rows, affine);
                 }
             } else {
-                let row = self.io.group::<1>(first * cols, cols);
-                [statistics[0]] = self.source.rows(token, first, row.rows(), &mut cascade);
-            }
-            for statistics in &statistics[..taken] {
-                let mut row = self.io.group::<1>(first * cols, cols);
-                if statistics.fit_f32() {
-                    sweep::<T, S::F32, GAMMA, BETA, 1>(token, &mut row, [*statistics], affine);
-                } else {
-                    let affine = *affine;
-                    let source = PhantomData::<T>;
-                    token.outline(SweepInF64 { row, statistics: *statistics, affine, source });
+                for r in 0..LANES {
+                    let (mean, rstd) = (statistics.mean[r], statistics.rstd[r]);
+                    self.sweep_row(token, first + r, RowStatistics { mean, rstd }, affine);
                 }
-                first += 1;
             }
+            first += LANES;
         }
+        while first < grouped {
+            let mut group = self.io.group::<R>(first * cols, cols);
+            let statistics = self.source.rows(token, first, group.rows(), &mut cascades);
+            if all_fit_f32(&statistics) {
+                let rows = Standardize::of(token, statistics);
+                sweep::<T, S::F32, GAMMA, BETA, R>(token, &mut group, rows, affine);
+            } else {
+                for r in 0..R {
+                    self.sweep_row(token, first + r, statistics[r], affine);
+                }
+            }
+            first += R;
+        }
+        while first < rows {
+            let row = self.io.group::<1>(first * cols, cols);
+            let [statistics] = self.source.rows(token, first, row.rows(), &mut cascade);
+            self.sweep_row(token, first, statistics, affine);
+            first += 1;
+        }
+    }
+
+    /// The second sweep over one row.
+    #[inline(always)]
+    fn sweep_row<S: Simd, const GAMMA: bool, const BETA: bool>(
+        &mut self,
+        token: S,
+        row: usize,
+        statistics: RowStatistics,
+        affine: &Affine<'_, GAMMA, BETA>,
+    ) {
+        let mut row = self.io.group::<1>(row * self.cols, self.cols);
+        if statistics.fit_f32() {
+            let rows = Standardize::of(token, [statistics]);
+            sweep::<T, S::F32, GAMMA, BETA, 1>(token, &mut row, rows, affine);
+        } else {
+            let (affine, source) = (*affine, PhantomData::<T>);
+            token.outline(SweepInF64 { row, statistics, affine, source });
+        }
+    }
+}
+
+/// The statistics of sixteen short rows.
+struct ShortRows<'s, 'x, T> {
+    source: &'s mut T,
+    first: usize,
+    x: [&'x [f32]; LANES],
+}
+
+impl<T: Source> Kernel for ShortRows<'_, '_, T> {
+    type Output = short::Statistics;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) -> short::Statistics {
+        let (mean, rstd) = self.source.short_rows(token, self.first, &self.x);
+        short::Statistics::new(token, mean, rstd)
     }
 }
 
@@ -433,8 +269,8 @@ impl<T: Source, const GAMMA: bool, const BETA: bool> Kernel for SweepInF64<'_, T
 
     #[inline(always)]
     fn run<S: Simd>(mut self, token: S) {
-        let statistics = [self.statistics];
-        sweep::<T, S::F64, GAMMA, BETA, 1>(token, &mut self.row, statistics, &self.affine);
+        let rows = Standardize::of(token, [self.statistics]);
+        sweep::<T, S::F64, GAMMA, BETA, 1>(token, &mut self.row, rows, &self.affine);
     }
 }
 
@@ -456,8 +292,36 @@ impl<V: Float> Standardize<V> {
     }
 
     #[inline(always)]
+    fn of<const R: usize>(token: V::Token, statistics: [RowStatistics; R]) -> [Self; R] {
+        let mut rows = [Self::new(token, statistics[0]); R];
+        for r in 1..R {
+            rows[r] = Self::new(token, statistics[r]);
+        }
+        rows
+    }
+
+    #[inline(always)]
     fn apply<T: Source>(self, x: V) -> V {
         if T::CENTRED { (x - self.hi).mul_add(self.rstd, self.offset) } else { x * self.rstd }
+    }
+}
+
+impl<V: Float<Elem = f32>> Standardize<V> {
+    /// Rows `first` and up of sixteen.
+    #[inline(always)]
+    fn of_short<const R: usize>(
+        token: V::Token,
+        statistics: &short::Statistics,
+        first: usize,
+    ) -> [Self; R] {
+        let zero = V::splat(token, 0.0);
+        let mut rows = [Self { hi: zero, rstd: zero, offset: zero }; R];
+        for r in 0..R {
+            rows[r].hi = V::splat(token, statistics.hi[first + r]);
+            rows[r].rstd = V::splat(token, statistics.rstd_f32[first + r]);
+            rows[r].offset = V::splat(token, statistics.offset[first + r]);
+        }
+        rows
     }
 }
 
@@ -466,13 +330,9 @@ impl<V: Float> Standardize<V> {
 fn sweep<T: Source, V: Float, const GAMMA: bool, const BETA: bool, const R: usize>(
     token: V::Token,
     group: &mut Group<'_, R>,
-    statistics: [RowStatistics; R],
+    rows: [Standardize<V>; R],
     affine: &Affine<'_, GAMMA, BETA>,
 ) {
-    let mut rows = [Standardize::new(token, statistics[0]); R];
-    for r in 1..R {
-        rows[r] = Standardize::new(token, statistics[r]);
-    }
     // The part before the first cache line boundary of y, then the rest.
     let (cols, head) = (group.cols(), group.before_line());
     let (rows, ahead) = (&rows, R * cols);

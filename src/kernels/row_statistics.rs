@@ -1,0 +1,275 @@
+//! Where the statistics of rows come from: the row itself, with or without its mean, or the caller.
+#![forbid(unsafe_code)]
+
+use super::columns::Lanes64;
+use super::moments::{self, BlockStatistic, Cascades};
+use super::normalize::LARGEST;
+use super::welford::Moments;
+use super::{normalize_columns, short};
+use crate::simd::{Double, Float, LANES, Simd};
+
+/// Mean and 1 / sqrt(var + eps) of a row. Mean is 0 where the operation does not centre.
+#[derive(Clone, Copy)]
+pub(crate) struct RowStatistics {
+    pub(crate) mean: f64,
+    pub(crate) rstd: f64,
+}
+
+impl RowStatistics {
+    pub(crate) const NONE: Self = Self { mean: 0.0, rstd: 0.0 };
+
+    #[inline(always)]
+    pub(crate) fn fit_f32(self) -> bool {
+        let Self { mean, rstd } = self;
+        let rstd_fits = rstd == 0.0 || (1.0 / LARGEST..=LARGEST).contains(&rstd);
+        rstd_fits && mean.abs() <= LARGEST && (mean * rstd).abs() <= LARGEST
+    }
+}
+
+/// 1 / sqrt(var + eps), and 0 where that is 1 / 0.
+#[inline(always)]
+fn rstd(var: f64, eps: f64) -> f64 {
+    let var = var + eps;
+    // A select, not a branch. NaN stays NaN.
+    if var == 0.0 { 0.0 } else { 1.0 / var.sqrt() }
+}
+
+/// The same of sixteen rows, whose sums of squares are given.
+#[inline(always)]
+fn rstds<S: Simd>(token: S, squares: Lanes64, n: usize, eps: f64) -> Lanes64 {
+    let var = S::F64::load_f64(token, &squares) / S::F64::splat(token, n as f64);
+    let mut rstds = [0.0; LANES];
+    normalize_columns::rstd(token, var, eps).store_f64(&mut rstds);
+    rstds
+}
+
+/// Where the statistics of rows come from, and where they are written to.
+pub(crate) trait Source: Sized + Send {
+    /// Whether the mean is subtracted.
+    const CENTRED: bool;
+    /// Whether x is swept over once: its statistics are known.
+    const ONE_SWEEP: bool = false;
+    /// What blocks have of it.
+    type Block: BlockStatistic;
+
+    /// The statistics of `R` rows, the first of them row `first`.
+    fn rows<S: Simd, const R: usize>(
+        &mut self,
+        token: S,
+        first: usize,
+        x: [&[f32]; R],
+        cascades: &mut Cascades<Self::Block, R>,
+    ) -> [RowStatistics; R];
+
+    /// Mean and rstd of sixteen short rows, the first of them row `first`.
+    fn short_rows<S: Simd>(
+        &mut self,
+        token: S,
+        first: usize,
+        x: &[&[f32]; LANES],
+    ) -> (Lanes64, Lanes64);
+
+    /// The sources for the rows before `at`, and for the others.
+    fn split_at(self, at: usize) -> (Self, Self);
+}
+
+/// Splits what may be absent.
+#[inline(always)]
+fn split_optional(out: Option<&mut [f64]>, at: usize) -> (Option<&mut [f64]>, Option<&mut [f64]>) {
+    match out {
+        Some(out) => {
+            let (low, high) = out.split_at_mut(at);
+            (Some(low), Some(high))
+        }
+        None => (None, None),
+    }
+}
+
+/// Writes the statistics of rows where they are asked for.
+#[inline(always)]
+fn record<const R: usize>(out: &mut Option<&mut [f64]>, first: usize, values: [f64; R]) {
+    if let Some(out) = out {
+        out[first..first + R].copy_from_slice(&values);
+    }
+}
+
+/// The statistics of `R` rows of x.
+#[inline(always)]
+fn measure<T: BlockStatistic, S: Simd, const R: usize>(
+    token: S,
+    x: [&[f32]; R],
+    cascades: &mut Cascades<T, R>,
+) -> [T; R] {
+    if R == 1 {
+        // By itself a row keeps the pipeline full with several of its blocks at a time.
+        return [moments::row(token, x[0], cascades); R];
+    }
+    moments::rows(token, x, cascades)
+}
+
+/// LayerNorm's: mean and population variance of the row.
+pub(crate) struct MeanVariance<'a> {
+    pub(crate) eps: f64,
+    pub(crate) mean: Option<&'a mut [f64]>,
+    pub(crate) rstd: Option<&'a mut [f64]>,
+}
+
+impl Source for MeanVariance<'_> {
+    const CENTRED: bool = true;
+    type Block = Moments;
+
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(
+        &mut self,
+        token: S,
+        first: usize,
+        x: [&[f32]; R],
+        cascades: &mut Cascades<Moments, R>,
+    ) -> [RowStatistics; R] {
+        let n = x[0].len() as f64;
+        let moments = measure(token, x, cascades);
+        let mut statistics = [RowStatistics::NONE; R];
+        for r in 0..R {
+            let rstd = rstd(moments[r].m2 / n, self.eps);
+            statistics[r] = RowStatistics { mean: moments[r].mean, rstd };
+        }
+        record(
+            &mut self.mean,
+            first,
+            statistics.map(
+                #[inline(always)]
+                |row| row.mean,
+            ),
+        );
+        record(
+            &mut self.rstd,
+            first,
+            statistics.map(
+                #[inline(always)]
+                |row| row.rstd,
+            ),
+        );
+        statistics
+    }
+
+    #[inline(always)]
+    fn short_rows<S: Simd>(
+        &mut self,
+        token: S,
+        first: usize,
+        x: &[&[f32]; LANES],
+    ) -> (Lanes64, Lanes64) {
+        let (mean, m2) = short::moments(token, x);
+        let rstd = rstds(token, m2, x[0].len(), self.eps);
+        record(&mut self.mean, first, mean);
+        record(&mut self.rstd, first, rstd);
+        (mean, rstd)
+    }
+
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let Self { eps, mean, rstd } = self;
+        let (mean, high_mean) = split_optional(mean, at);
+        let (rstd, high_rstd) = split_optional(rstd, at);
+        (Self { eps, mean, rstd }, Self { eps, mean: high_mean, rstd: high_rstd })
+    }
+}
+
+/// RmsNorm's: the mean of the squares of the row.
+pub(crate) struct MeanSquare<'a> {
+    pub(crate) eps: f64,
+    pub(crate) rstd: Option<&'a mut [f64]>,
+}
+
+impl Source for MeanSquare<'_> {
+    const CENTRED: bool = false;
+    type Block = f64;
+
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(
+        &mut self,
+        token: S,
+        first: usize,
+        x: [&[f32]; R],
+        cascades: &mut Cascades<f64, R>,
+    ) -> [RowStatistics; R] {
+        let n = x[0].len() as f64;
+        let squares = measure(token, x, cascades);
+        let mut statistics = [RowStatistics::NONE; R];
+        for r in 0..R {
+            statistics[r].rstd = rstd(squares[r] / n, self.eps);
+        }
+        record(
+            &mut self.rstd,
+            first,
+            statistics.map(
+                #[inline(always)]
+                |row| row.rstd,
+            ),
+        );
+        statistics
+    }
+
+    #[inline(always)]
+    fn short_rows<S: Simd>(
+        &mut self,
+        token: S,
+        first: usize,
+        x: &[&[f32]; LANES],
+    ) -> (Lanes64, Lanes64) {
+        let rstd = rstds(token, short::squares(token, x), x[0].len(), self.eps);
+        record(&mut self.rstd, first, rstd);
+        ([0.0; LANES], rstd)
+    }
+
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let (rstd, high) = split_optional(self.rstd, at);
+        (Self { rstd, ..self }, Self { eps: self.eps, rstd: high })
+    }
+}
+
+/// Statistics that the caller has.
+pub(crate) struct Given<'a> {
+    pub(crate) mean: &'a [f64],
+    pub(crate) rstd: &'a [f64],
+}
+
+impl Source for Given<'_> {
+    const CENTRED: bool = true;
+    const ONE_SWEEP: bool = true;
+    type Block = Moments;
+
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(
+        &mut self,
+        _: S,
+        first: usize,
+        _: [&[f32]; R],
+        _: &mut Cascades<Moments, R>,
+    ) -> [RowStatistics; R] {
+        let mut statistics = [RowStatistics::NONE; R];
+        let (mean, rstd) = (&self.mean[first..first + R], &self.rstd[first..first + R]);
+        for r in 0..R {
+            statistics[r] = RowStatistics { mean: mean[r], rstd: rstd[r] };
+        }
+        statistics
+    }
+
+    #[inline(always)]
+    fn short_rows<S: Simd>(
+        &mut self,
+        _: S,
+        first: usize,
+        _: &[&[f32]; LANES],
+    ) -> (Lanes64, Lanes64) {
+        let (mut mean, mut rstd) = ([0.0; LANES], [0.0; LANES]);
+        mean.copy_from_slice(&self.mean[first..first + LANES]);
+        rstd.copy_from_slice(&self.rstd[first..first + LANES]);
+        (mean, rstd)
+    }
+
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let (mean, high_mean) = self.mean.split_at(at);
+        let (rstd, high_rstd) = self.rstd.split_at(at);
+        (Self { mean, rstd }, Self { mean: high_mean, rstd: high_rstd })
+    }
+}
