@@ -24,7 +24,7 @@
 //!   is not finite, or below 2^-70 * n, that f32 cannot hold the squares. Such a block is done again by
 //!   the same code on f64 lanes; a constant one is recognised first, so that rows of padding stay fast.
 //! * **Several rows at a time.** `R` blocks of one length in turns fill the pipeline and let the
-//!   reductions share shuffles.
+//!   reductions share shuffles; of short rows sixteen (`kernels/short.rs`).
 //!
 //! `RmsNorm`'s sum of squares is the same code with K = 0 and without S (`CENTRED = false`).
 #![forbid(unsafe_code)]
