@@ -156,8 +156,10 @@ fn normalize_scale_shift_is_within_the_bound() {
 #[test]
 fn rows_do_not_touch_each_other() {
     let random = &mut Random::new(3);
-    for cols in [1, 5, 16, 64, 100, 127, 768, 1024, 1025, 2500, 5000] {
-        for count in [1, 2, 3, 4, 5, 7, 9] {
+    for cols in [1, 5, 16, 63, 64, 100, 127, 128, 129, 768, 1024, 1025, 2500, 5000] {
+        // Short rows are worked on sixteen at a time.
+        let many: &[usize] = if cols < 200 { &[16, 17, 35] } else { &[] };
+        for count in [1, 2, 3, 4, 5, 7, 9].into_iter().chain(many.iter().copied()) {
             let shape = rows(count, cols);
             let mut x = Vec::new();
             for _ in 0..count {
@@ -226,9 +228,20 @@ fn constant_rows_equal_beta() {
 #[test]
 fn non_finite_values_stay_in_their_row() {
     let random = &mut Random::new(5);
-    for cols in [1, 7, 16, 50, 768, 1030, 3000, 5000] {
-        let shape = rows(9, cols);
-        let clean = random.normals(9 * cols);
+    for (count, cols) in [
+        (9, 1),
+        (35, 1),
+        (9, 7),
+        (35, 16),
+        (9, 50),
+        (35, 100),
+        (9, 768),
+        (9, 1030),
+        (9, 3000),
+        (9, 5000),
+    ] {
+        let shape = rows(count, cols);
+        let clean = random.normals(count * cols);
         for backend in backends() {
             let layer_norm = LayerNorm::new().with_backend(backend);
             let rms_norm = RmsNorm::new().with_backend(backend);
@@ -236,22 +249,26 @@ fn non_finite_values_stay_in_their_row() {
             layer_norm.forward(&clean, None, None, shape, &mut expected[0]).unwrap();
             rms_norm.forward(&clean, None, None, shape, &mut expected[1]).unwrap();
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                for row in [0, 4, 8] {
+                for row in [0, 4, count - 1] {
                     let mut x = clean.clone();
                     let place = if row == 0 { cols - 1 } else { random.below(cols) };
                     x[row * cols + place] = bad;
-                    let mut moments = vec![Moments::new(); 9];
+                    let mut moments = vec![Moments::new(); count];
                     let row_moments = RowMoments::new().with_backend(backend);
                     row_moments.compute(&x, shape, &mut moments).unwrap();
                     for (r, moments) in moments.iter().enumerate() {
                         let nan = [moments.mean.is_nan(), moments.m2.is_nan()];
-                        assert_eq!(nan, [r == row; 2], "{backend}, 9x{cols}, row {r}: {moments:?}");
+                        assert_eq!(
+                            nan,
+                            [r == row; 2],
+                            "{backend}, {count}x{cols}, row {r}: {moments:?}"
+                        );
                     }
                     let mut y = [vec![0.0; x.len()], vec![0.0; x.len()]];
                     layer_norm.forward(&x, None, None, shape, &mut y[0]).unwrap();
                     rms_norm.forward(&x, None, None, shape, &mut y[1]).unwrap();
                     for (y, expected) in y.iter().zip(&expected) {
-                        let what = format!("{backend}, 9x{cols}, {bad} in row {row}");
+                        let what = format!("{backend}, {count}x{cols}, {bad} in row {row}");
                         let (before, rest) = y.split_at(row * cols);
                         let (own, after) = rest.split_at(cols);
                         assert!(own.iter().all(|y| y.is_nan()), "{what}: its own row");

@@ -9,7 +9,7 @@ use crate::common::*;
 
 /// A matrix of any bit patterns, of ordinary numbers, or of one and a few of the other.
 fn matrix() -> impl Strategy<Value = (usize, usize, Vec<f32>)> {
-    (1_usize..10, 1_usize..200, any::<u64>(), 0..4).prop_map(|(rows, cols, seed, kind)| {
+    (1_usize..40, 1_usize..200, any::<u64>(), 0..4).prop_map(|(rows, cols, seed, kind)| {
         let random = &mut Random::new(seed);
         let x = (0..rows * cols).map(|_| match kind {
             0 => f32::from_bits(random.bits() as u32),
