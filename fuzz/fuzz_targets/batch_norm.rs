@@ -324,19 +324,19 @@ impl Training {
         check(var, batch_var, VARIANCE * batch_var, var_after);
     }
 
-    /// A column is what it is without the others, whatever they hold.
+    /// A column is what it is among copies of itself, whatever the others hold.
     fn check_column_alone(&self, operation: BatchNorm, c: usize, rows: Rows, all: &Buffers) {
-        let (count, cols) = (rows.rows(), rows.cols());
-        let mut buffers = all.column(cols, c);
-        let shape = Rows::new(count, 1).expect("a column");
+        let cols = rows.cols();
+        let mut buffers = all.column(cols, c, cols);
         let method = Method { io: Io::TwoBuffers, given_scratch: false };
-        train(operation, method, shape, &mut buffers).expect("a column of what was accepted");
+        train(operation, method, rows, &mut buffers).expect("a column of what was accepted");
         let Buffers { y, mean, rstd, .. } = &buffers;
-        let alone = Written::default().f32(y).f64(mean).f64(rstd);
+        let y = reference::column(y, cols, 0);
+        let alone = Written::default().f32(&y).f64(&mean[..1]).f64(&rstd[..1]);
         let column = reference::column(&all.y, cols, c);
         let (mean, rstd) = (&all.mean[c..=c], &all.rstd[c..=c]);
         let together = Written::default().f32(&column).f64(mean).f64(rstd);
-        alone.assert_same(&together, format_args!("{operation:?}, column {c} of {rows:?}, alone"));
+        alone.assert_same(&together, format_args!("{operation:?}, column {c} of {rows:?}, copied"));
     }
 }
 
@@ -345,19 +345,22 @@ impl Buffers {
         self.running.as_ref().map(|(mean, var)| (raw_bits(mean), raw_bits(var)))
     }
 
-    /// Column c of x, gamma and beta alone.
-    fn column(&self, cols: usize, c: usize) -> Self {
+    /// So many copies of column c of x, gamma and beta.
+    fn column(&self, cols: usize, c: usize, copies: usize) -> Self {
         let one = |values: &Option<Buffer<f32>>| {
-            values.as_ref().map(|values| Buffer::of(&values[c..=c], 1, 0))
+            values.as_ref().map(|values| Buffer::of(&values[c..=c].repeat(copies), copies, 0))
         };
-        let x = reference::column(&self.x, cols, c);
+        let x: Vec<f32> = reference::column(&self.x, cols, c)
+            .into_iter()
+            .flat_map(|x| std::iter::repeat_n(x, copies))
+            .collect();
         Self {
             x: Buffer::of(&x, x.len(), 0),
             y: Buffer::new(x.len(), 0),
             gamma: one(&self.gamma),
             beta: one(&self.beta),
-            mean: Buffer::new(1, 0),
-            rstd: Buffer::new(1, 0),
+            mean: Buffer::new(copies, 0),
+            rstd: Buffer::new(copies, 0),
             running: None,
             scratch: Buffer::new(0, 0),
         }
@@ -461,7 +464,7 @@ fn check_inferred_alone(
     running: (&[f32], &[f32]),
     all: &Buffers,
 ) {
-    let mut buffers = all.column(rows.cols(), c);
+    let mut buffers = all.column(rows.cols(), c, 1);
     let shape = Rows::new(rows.rows(), 1).expect("a column");
     infer(operation, Io::TwoBuffers, shape, running, &mut buffers).expect("what was accepted");
     let together = reference::column(&all.y, rows.cols(), c);

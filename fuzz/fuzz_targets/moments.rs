@@ -196,16 +196,21 @@ fn check_moments(moments: &Moments, exact: &Exact, len: usize, what: Arguments<'
 }
 
 impl Call {
-    /// A line is what it is without the others, whatever they hold.
+    /// A row is what it is without the others, a column what it is among copies of itself, whatever the others
+    /// hold.
     fn check_lines_alone(&self, line: impl Fn(usize) -> Vec<f32>, moments: &[Moments]) {
         for i in (0..moments.len()).step_by(moments.len() / 16 + 1) {
             let x = line(i);
-            let (rows, cols) = if self.lines == Lines::Rows { (1, x.len()) } else { (x.len(), 1) };
-            let alone = Self { rows: Rows::new(rows, cols).expect("a line"), ..*self };
-            let mut own = [Moments::BEFORE];
-            alone.run(Scratch::Own, &x, &mut own, &mut []).expect("one line of what was accepted");
+            let (rows, copies) = match self.lines {
+                Lines::Rows => (Rows::new(1, x.len()).expect("a line"), 1),
+                Lines::Columns => (self.rows, moments.len()),
+            };
+            let x: Vec<f32> = x.into_iter().flat_map(|x| std::iter::repeat_n(x, copies)).collect();
+            let alone = Self { rows, ..*self };
+            let mut own = vec![Moments::BEFORE; copies];
+            alone.run(Scratch::Own, &x, &mut own, &mut []).expect("lines of what was accepted");
             let what = format_args!("{}, line {i} of {:?}, alone", self.backend, self.rows);
-            written(&own).assert_same(&written(&moments[i..=i]), what);
+            written(&own[..1]).assert_same(&written(&moments[i..=i]), what);
         }
     }
 }
