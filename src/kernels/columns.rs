@@ -71,7 +71,6 @@ pub(crate) struct Chunks {
 
 impl Chunks {
     /// One chunk, or, to be shared, as many as there may be. Depends on the shape alone.
-    #[inline(always)]
     pub(crate) fn new(rows: usize, cols: usize, shared: bool) -> Self {
         let factor = fold::factor(cols);
         let block_rows = BLOCK_ROWS * factor;
@@ -298,27 +297,15 @@ fn block<S: Simd>(
         add_step::<S, false>(token, x, panel, first, sums);
     }
 
-    if panel.factor == 1 {
-        finish(
-            token,
-            x,
-            panel,
-            mean,
-            m2,
-            #[inline(always)]
-            |i| {
-                let (s, q) = (S::F32::load(token, &sums.s[i]), S::F32::load(token, &sums.q[i]));
-                (S::F32::load(token, &sums.k[i]), S::F64::widen(s), S::F64::widen(q))
-            },
-        );
-        return;
-    }
-    let mut parts = [[[0.0; LANES]; fold::WIDEST / LANES]; 2];
-    for (parts, sums) in parts.iter_mut().zip([&sums.s, &sums.q]) {
-        for (part, sum) in parts.iter_mut().zip(sums) {
-            S::F64::load(token, sum).store_f64(part);
+    let mut parts = None;
+    if panel.factor > 1 {
+        let [s, q] = parts.insert([[[0.0; LANES]; fold::WIDEST / LANES]; 2]);
+        for (parts, sums) in [(s, &sums.s), (q, &sums.q)] {
+            for (part, sum) in parts.iter_mut().zip(sums) {
+                S::F64::load(token, sum).store_f64(part);
+            }
+            fold::add_parts(&mut parts.as_flattened_mut()[..panel.cols_here()], panel.factor);
         }
-        fold::add_parts(&mut parts.as_flattened_mut()[..panel.cols_here()], panel.factor);
     }
     finish(
         token,
@@ -328,9 +315,11 @@ fn block<S: Simd>(
         m2,
         #[inline(always)]
         |i| {
-            let [s, q] = &parts;
-            let (s, q) = (S::F64::load_f64(token, &s[i]), S::F64::load_f64(token, &q[i]));
-            (S::F32::load(token, &sums.k[i]), s, q)
+            let k = S::F32::load(token, &sums.k[i]);
+            match &parts {
+                Some([s, q]) => (k, S::F64::load_f64(token, &s[i]), S::F64::load_f64(token, &q[i])),
+                None => (k, S::F64::load(token, &sums.s[i]), S::F64::load(token, &sums.q[i])),
+            }
         },
     );
 }

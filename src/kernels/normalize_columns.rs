@@ -72,7 +72,7 @@ impl ColumnSource for Running<'_> {
     fn load<S: Simd>(self, token: S, vector: usize) -> (S::F64, S::F64) {
         let mean = S::F64::widen(load_columns(token, self.mean, vector, 0.0));
         let var = S::F64::widen(load_columns(token, self.var, vector, 1.0));
-        (mean, quick_rstd(token, var, self.eps))
+        (mean, rstd(token, var, self.eps))
     }
 }
 
@@ -83,31 +83,17 @@ pub(crate) fn rstd<S: Simd>(token: S, var: S::F64, eps: f64) -> S::F64 {
     let var = var + S::F64::splat(token, eps);
     let rstd = S::F64::splat(token, 1.0) / var.sqrt();
     let bits = var.equal(zero);
-    if bits == 0 { rstd } else { select(token, bits, zero, rstd) }
+    if bits == 0 { rstd } else { replace(token, rstd, bits, 0.0) }
 }
 
-/// The same to 14 digits in two thirds of the time of the whole coefficients: the root and the quotient in f32,
-/// then a step of Newton in f64. The running statistics are f32, so nobody has the last digits.
+/// `value` in the lanes whose bit is set.
 #[inline(always)]
-fn quick_rstd<S: Simd>(token: S, var: S::F64, eps: f64) -> S::F64 {
-    let sum = var + S::F64::splat(token, eps);
-    let rough = S::F64::widen(S::F32::splat(token, 1.0) / sum.narrow().sqrt());
-    let error = (S::F64::splat(token, 0.0) - sum * rough).mul_add(rough, S::F64::splat(token, 1.0));
-    let fine = (S::F64::splat(token, 0.5) * rough).mul_add(error, rough);
-    let fits = S::F64::splat(token, 1.0 / LARGEST).less_or_equal(sum)
-        & sum.less_or_equal(S::F64::splat(token, LARGEST));
-    if fits == u16::MAX { fine } else { select(token, fits, fine, rstd(token, var, eps)) }
-}
-
-/// The lanes of `a` whose bit is set, and the others of `b`.
-#[inline(always)]
-fn select<S: Simd>(token: S, bits: u16, a: S::F64, b: S::F64) -> S::F64 {
-    let (mut lanes, mut others) = ([0.0; LANES], [0.0; LANES]);
-    a.store_f64(&mut lanes);
-    b.store_f64(&mut others);
+fn replace<S: Simd>(token: S, vector: S::F64, bits: u16, value: f64) -> S::F64 {
+    let mut lanes = [0.0; LANES];
+    vector.store_f64(&mut lanes);
     for (i, lane) in lanes.iter_mut().enumerate() {
-        if bits >> i & 1 == 0 {
-            *lane = others[i];
+        if bits >> i & 1 == 1 {
+            *lane = value;
         }
     }
     S::F64::load_f64(token, &lanes)

@@ -16,7 +16,15 @@ pub(crate) struct RowStatistics {
 }
 
 impl RowStatistics {
-    pub(crate) const NONE: Self = Self { mean: 0.0, rstd: 0.0 };
+    /// Of `R` rows.
+    #[inline(always)]
+    fn of<const R: usize>(means: &[f64], rstds: &[f64]) -> [Self; R] {
+        let mut rows = [Self { mean: 0.0, rstd: 0.0 }; R];
+        for (row, (&mean, &rstd)) in rows.iter_mut().zip(means.iter().zip(rstds)) {
+            *row = Self { mean, rstd };
+        }
+        rows
+    }
 
     #[inline(always)]
     pub(crate) fn fit_f32(self) -> bool {
@@ -128,28 +136,13 @@ impl Source for MeanVariance<'_> {
     ) -> [RowStatistics; R] {
         let n = x[0].len() as f64;
         let moments = measure(token, x, cascades);
-        let mut statistics = [RowStatistics::NONE; R];
+        let (mut means, mut rstds) = ([0.0; R], [0.0; R]);
         for r in 0..R {
-            let rstd = rstd(moments[r].m2 / n, self.eps);
-            statistics[r] = RowStatistics { mean: moments[r].mean, rstd };
+            (means[r], rstds[r]) = (moments[r].mean, rstd(moments[r].m2 / n, self.eps));
         }
-        record(
-            &mut self.mean,
-            first,
-            statistics.map(
-                #[inline(always)]
-                |row| row.mean,
-            ),
-        );
-        record(
-            &mut self.rstd,
-            first,
-            statistics.map(
-                #[inline(always)]
-                |row| row.rstd,
-            ),
-        );
-        statistics
+        record(&mut self.mean, first, means);
+        record(&mut self.rstd, first, rstds);
+        RowStatistics::of(&means, &rstds)
     }
 
     #[inline(always)]
@@ -194,19 +187,12 @@ impl Source for MeanSquare<'_> {
     ) -> [RowStatistics; R] {
         let n = x[0].len() as f64;
         let squares = measure(token, x, cascades);
-        let mut statistics = [RowStatistics::NONE; R];
+        let mut rstds = [0.0; R];
         for r in 0..R {
-            statistics[r].rstd = rstd(squares[r] / n, self.eps);
+            rstds[r] = rstd(squares[r] / n, self.eps);
         }
-        record(
-            &mut self.rstd,
-            first,
-            statistics.map(
-                #[inline(always)]
-                |row| row.rstd,
-            ),
-        );
-        statistics
+        record(&mut self.rstd, first, rstds);
+        RowStatistics::of(&[0.0; R], &rstds)
     }
 
     #[inline(always)]
@@ -246,12 +232,7 @@ impl Source for Given<'_> {
         _: [&[f32]; R],
         _: &mut Cascades<Moments, R>,
     ) -> [RowStatistics; R] {
-        let mut statistics = [RowStatistics::NONE; R];
-        let (mean, rstd) = (&self.mean[first..first + R], &self.rstd[first..first + R]);
-        for r in 0..R {
-            statistics[r] = RowStatistics { mean: mean[r], rstd: rstd[r] };
-        }
-        statistics
+        RowStatistics::of(&self.mean[first..first + R], &self.rstd[first..first + R])
     }
 
     #[inline(always)]
