@@ -93,3 +93,32 @@ fn stores_around_the_caches_give_the_same_bits() {
         }
     }
 }
+
+/// The sizes at which `Auto` goes around the caches by itself, with rows for which it does and does not.
+#[test]
+fn automatic_stores_give_the_bits_of_cached_ones() {
+    for (count, cols) in [(8193, 1024), (90_001, 100), (17, 500_003)] {
+        let (shape, random) = (rows(count, cols), &mut Random::new(cols as u64));
+        let x: Vec<f32> = (0..count * cols).map(|_| random.mantissa() - 1.4).collect();
+        let (mean, var) = (vec![0.5; cols], vec![2.0; cols]);
+        let run = |stores| {
+            let mut all = vec![f32::NAN; 3 * x.len()];
+            let (layer_norm, rest) = all.split_at_mut(x.len());
+            let (batch_norm, dropout) = rest.split_at_mut(x.len());
+            LayerNorm::new()
+                .with_stores(stores)
+                .forward(&x, None, None, shape, layer_norm)
+                .unwrap();
+            BatchNorm::new()
+                .with_stores(stores)
+                .forward_inference(&x, &mean, &var, None, None, shape, batch_norm)
+                .unwrap();
+            Dropout::new()
+                .with_stores(stores)
+                .forward(&x, Stream { seed: 1, offset: 0 }, dropout)
+                .unwrap();
+            all.into_iter().map(bits).collect::<Vec<_>>()
+        };
+        assert!(run(Stores::Auto) == run(Stores::Cached), "{count}x{cols}");
+    }
+}
