@@ -323,7 +323,7 @@ impl BatchNorm {
     }
 
     #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    fn train(
+    pub(crate) fn train(
         &self,
         io: Span<'_>,
         gamma: Option<&[f32]>,
@@ -375,7 +375,7 @@ impl BatchNorm {
         Ok(())
     }
 
-    fn infer(
+    pub(crate) fn infer(
         &self,
         io: Span<'_>,
         running_mean: &[f32],

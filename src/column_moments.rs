@@ -96,7 +96,7 @@ impl ColumnMoments {
         Ok(())
     }
 
-    fn check(&self, x: &[f32], rows: Rows, moments: &[Moments]) -> Result<(), Error> {
+    pub(crate) fn check(&self, x: &[f32], rows: Rows, moments: &[Moments]) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
         check_length("moments", moments.len(), rows.cols())?;
         if rows.rows() == 0 && rows.cols() > 0 {

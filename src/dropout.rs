@@ -354,7 +354,7 @@ impl Dropout {
     }
 
     /// Draws the mask, and applies it to `io` and writes it as far as they are there.
-    fn draw(
+    pub(crate) fn draw(
         &self,
         io: Option<Span<'_>>,
         Stream { seed, offset }: Stream,
@@ -394,7 +394,7 @@ impl Dropout {
     }
 
     /// Applies a given mask.
-    fn choose(&self, io: Span<'_>, mask: Mask<'_>) -> Result<(), Error> {
+    pub(crate) fn choose(&self, io: Span<'_>, mask: Mask<'_>) -> Result<(), Error> {
         let (plan, len) = (self.plan()?, io.len());
         match mask {
             Mask::Packed(bits) => check_length("mask", bits.len(), len.div_ceil(8))?,

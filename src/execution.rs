@@ -11,15 +11,30 @@ pub(crate) struct Execution {
     pub(crate) backend: Option<Backend>,
     pub(crate) parallelism: Parallelism,
     pub(crate) stores: Stores,
+    /// Whether the caller's floating-point environment may be another than the default one, in worker threads too.
+    #[cfg(feature = "capi")]
+    pub(crate) from_c: bool,
 }
 
 impl Execution {
-    pub(crate) const DEFAULT: Self =
-        Self { backend: None, parallelism: Parallelism::Auto, stores: Stores::Auto };
+    pub(crate) const DEFAULT: Self = Self {
+        backend: None,
+        parallelism: Parallelism::Auto,
+        stores: Stores::Auto,
+        #[cfg(feature = "capi")]
+        from_c: false,
+    };
 
     /// Dispatches once, then enters the backend once in every task.
     pub(crate) fn run<W: Split + Kernel<Output = ()>>(self, work: W, elements: usize) {
         let backend = self.backend.unwrap_or_else(Backend::detect);
+        // The calling thread is in the default environment already (`capi/border.rs`).
+        #[cfg(feature = "capi")]
+        if self.from_c && self.parallelism.may_fork(elements) {
+            return self.parallelism.run(work, elements, |part| {
+                crate::simd::with_default_environment(|| backend.run(part));
+            });
+        }
         self.parallelism.run(work, elements, |part| backend.run(part));
     }
 
@@ -44,6 +59,15 @@ macro_rules! execution_setters {
         #[must_use]
         pub const fn with_parallelism(mut self, parallelism: crate::Parallelism) -> Self {
             self.execution.parallelism = parallelism;
+            self
+        }
+
+        #[cfg(feature = "capi")]
+        pub(crate) const fn with_execution(
+            mut self,
+            execution: $crate::execution::Execution,
+        ) -> Self {
+            self.execution = execution;
             self
         }
     };

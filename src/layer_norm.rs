@@ -182,7 +182,7 @@ impl LayerNorm {
         write_whole(x, y, |io| self.run(io, gamma, beta, rows, Some((mean, rstd))))
     }
 
-    fn run(
+    pub(crate) fn run(
         &self,
         io: Span<'_>,
         gamma: Option<&[f32]>,

@@ -62,12 +62,16 @@
 //!
 //! # Features
 //!
+//! * `capi`: the C ABI, for `libevenkeel` and its header.
 //! * `rayon` (default): parallel execution. Without it everything works, serially, with the same bits.
 
 #![deny(unsafe_code)]
 
 mod backend;
 mod batch_norm;
+#[cfg(feature = "capi")]
+#[expect(unsafe_code, reason = "pointers from C become slices; see capi/border.rs")]
+pub mod capi;
 mod column_moments;
 mod dropout;
 mod error;

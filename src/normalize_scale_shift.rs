@@ -185,7 +185,7 @@ impl NormalizeScaleShift {
         write_whole(x, y, |io| self.run_columns(io, mean, rstd, gamma, beta, rows))
     }
 
-    fn run_columns(
+    pub(crate) fn run_columns(
         &self,
         io: Span<'_>,
         mean: &[f64],
@@ -203,7 +203,7 @@ impl NormalizeScaleShift {
         Ok(())
     }
 
-    fn run(
+    pub(crate) fn run(
         &self,
         io: Span<'_>,
         mean: &[f64],

@@ -6,7 +6,7 @@ use crate::kernels::Split;
 /// every setting and every number of threads.
 ///
 /// Tasks run in the current rayon pool: the global one, or the pool whose `install` the caller is in.
-/// evenkeel starts no pool of its own. Without the `rayon` feature every setting is [`Serial`](Self::Serial).
+/// evenkeel starts no pool of its own; where the global one cannot be started, everything runs on the calling thread. Without the `rayon` feature every setting is [`Serial`](Self::Serial).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Parallelism {
@@ -68,12 +68,26 @@ fn fork<W: Split>(work: W, tasks: usize, task: &(impl Fn(W) + Sync)) {
     join(|| fork(low, left, task), || fork(high, tasks - left, task));
 }
 
-/// Threads of the current pool.
+/// Threads of the current pool; 1 if the global pool cannot be started, as where a container allows no more threads.
 fn threads() -> usize {
     #[cfg(feature = "rayon")]
-    return rayon::current_num_threads();
-    #[cfg(not(feature = "rayon"))]
+    if rayon::current_thread_index().is_some() || global_pool_runs() {
+        return rayon::current_num_threads();
+    }
     1
+}
+
+/// Whether the global pool runs, or could be started as rayon starts it: rayon itself would panic where it cannot.
+#[cfg(feature = "rayon")]
+fn global_pool_runs() -> bool {
+    use core::error::Error;
+    use std::sync::OnceLock;
+
+    static RUNS: OnceLock<bool> = OnceLock::new();
+    // An error with a source is one of the operating system's; the other says that the pool runs already.
+    *RUNS.get_or_init(|| {
+        rayon::ThreadPoolBuilder::new().build_global().err().is_none_or(|e| e.source().is_none())
+    })
 }
 
 /// Runs both, perhaps at the same time.

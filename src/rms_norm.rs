@@ -174,7 +174,7 @@ impl RmsNorm {
         write_whole(x, y, |io| self.run(io, gamma, beta, rows, Some(rstd)))
     }
 
-    fn run(
+    pub(crate) fn run(
         &self,
         io: Span<'_>,
         gamma: Option<&[f32]>,

@@ -15,6 +15,8 @@
 //! inlined into the one `#[target_feature]` function of its backend, [`Simd::vectorize`]. A method
 //! that is not inlined there is a slow function call, and nothing else would show it.
 
+#[cfg(feature = "capi")]
+mod environment;
 mod features;
 mod portable;
 mod span;
@@ -26,6 +28,8 @@ mod x86_64;
 use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Div, Mul, Sub};
 
+#[cfg(feature = "capi")]
+pub(crate) use environment::with_default as with_default_environment;
 pub(crate) use portable::Portable;
 pub(crate) use span::{Group, Span, write_whole};
 #[cfg(target_arch = "x86_64")]

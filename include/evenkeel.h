@@ -1,0 +1,698 @@
+/* evenkeel: kernels for the normalisation and dropout layers of neural networks.
+ *
+ * Made by cbindgen from src/capi; do not edit.
+ *
+ * Buffers. Every pointer comes with its number of elements. A buffer that may be absent is absent where it is NULL and
+ * its length is 0. Matrices are row-major and contiguous. An output may be exactly the x of its operation (in place);
+ * otherwise it shares memory with no other buffer. Lengths, alignment, shapes, parameters and overlap are checked before
+ * anything is written. That a pointer has as many elements as its length says is the caller's promise.
+ *
+ * Errors. Functions return an evenkeel_status. No call ends the process or unwinds into C: a panic within the library is
+ * caught, in its threads too, and becomes EVENKEEL_PANIC.
+ *
+ * Threads. Any function may be called from several threads at once, on buffers that do not overlap. Work on large
+ * buffers is shared with a pool of threads that the first such call starts; evenkeel_execution says how many tasks. After
+ * fork(), the child has no such threads: it may only make calls with tasks = 1, which touch no pool (or call exec).
+ *
+ * Floating point. The caller's control word (MXCSR, FPCR) is saved, set to the default and restored, in worker threads
+ * too: results have the same bits in a host that flushes subnormals or rounds otherwise. The flags that say which exceptions
+ * have happened may change. Bits are the same for every number of tasks, alignment, in place or not, and on every backend
+ * that fuses multiply-adds.
+ */
+
+#ifndef EVENKEEL_H
+#define EVENKEEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * How a call ended. Where it is not `EVENKEEL_OK`, nothing has been written (but after `EVENKEEL_PANIC`), and
+ * `evenkeel_last_error_message` says what is wrong: the argument, what was expected and what came.
+ */
+typedef enum evenkeel_status {
+  /**
+   * Done.
+   */
+  EVENKEEL_OK = 0,
+  /**
+   * A buffer is NULL and its length is not 0, or something that must be there is NULL.
+   */
+  EVENKEEL_NULL_POINTER = 1,
+  /**
+   * A buffer does not begin at a multiple of its element's size.
+   */
+  EVENKEEL_MISALIGNED = 2,
+  /**
+   * An output shares memory with another buffer and is not exactly in place.
+   */
+  EVENKEEL_OVERLAP = 3,
+  /**
+   * A buffer has the wrong number of elements.
+   */
+  EVENKEEL_LENGTH = 4,
+  /**
+   * rows * cols elements, or the bytes of a buffer, are more than memory has addresses.
+   */
+  EVENKEEL_SHAPE_OVERFLOW = 5,
+  /**
+   * A parameter is outside its domain.
+   */
+  EVENKEEL_PARAMETER = 6,
+  /**
+   * A statistic was asked for over an axis without elements.
+   */
+  EVENKEEL_EMPTY_AXIS = 7,
+  /**
+   * There are too few rows for what is asked of them.
+   */
+  EVENKEEL_TOO_FEW_ROWS = 8,
+  /**
+   * A range of a random stream ends beyond its 2^64 elements.
+   */
+  EVENKEEL_STREAM_OVERFLOW = 9,
+  /**
+   * A number or a name that means no option.
+   */
+  EVENKEEL_UNKNOWN_OPTION = 10,
+  /**
+   * The backend exists, but this CPU or this build does not have it.
+   */
+  EVENKEEL_UNAVAILABLE_BACKEND = 11,
+  /**
+   * A temporary could not be allocated.
+   */
+  EVENKEEL_OUT_OF_MEMORY = 12,
+  /**
+   * A bug of this library was caught; outputs may have been written in part.
+   */
+  EVENKEEL_PANIC = 13,
+} evenkeel_status;
+
+/**
+ * Which instructions an operation runs on.
+ */
+typedef uint32_t evenkeel_backend;
+
+/**
+ * How a mask is stored.
+ */
+typedef uint32_t evenkeel_mask;
+
+/**
+ * How an output is written. It never changes the result.
+ */
+typedef uint32_t evenkeel_stores;
+
+/**
+ * How an operation runs. It never changes what it computes, and between backends that fuse multiply-adds not a
+ * bit of it. All zeros is the default, and so is NULL for a pointer to it.
+ */
+typedef struct evenkeel_execution {
+  /**
+   * `EVENKEEL_BACKEND_...`.
+   */
+  evenkeel_backend backend;
+  /**
+   * `EVENKEEL_STORES_...`.
+   */
+  evenkeel_stores stores;
+  /**
+   * 0: as many tasks as the work is worth and the pool has threads; 1: serial, on the calling thread alone, without a
+   * pool; n: as 0, but at most n.
+   */
+  size_t tasks;
+} evenkeel_execution;
+
+/**
+ * Number, mean and sum of squared deviations of a set of values. All zeros is the empty set. The population variance is
+ * m2 / count, the sample variance m2 / (count - 1).
+ */
+typedef struct evenkeel_moments {
+  /**
+   * The number of values.
+   */
+  uint64_t count;
+  /**
+   * Their mean; 0 if there are none.
+   */
+  double mean;
+  /**
+   * The sum of their squared deviations from the mean.
+   */
+  double m2;
+} evenkeel_moments;
+
+/**
+ * The element type of statistics.
+ */
+typedef uint32_t evenkeel_dtype;
+
+/**
+ * How training updates the running statistics.
+ */
+typedef uint32_t evenkeel_momentum;
+
+/**
+ * Running statistics that training updates, and how.
+ */
+typedef struct evenkeel_running {
+  /**
+   * The running mean of every column; start with 0.
+   */
+  float *mean;
+  /**
+   * cols
+   */
+  size_t mean_len;
+  /**
+   * The running variance of every column, at least 0; start with 1.
+   */
+  float *var;
+  /**
+   * cols
+   */
+  size_t var_len;
+  /**
+   * `EVENKEEL_MOMENTUM_...`.
+   */
+  evenkeel_momentum rule;
+  /**
+   * Not 0: the running variance follows the unbiased variance of the batch, M2 / (rows - 1), as PyTorch's does.
+   */
+  uint32_t unbiased_var;
+  /**
+   * From 0 to 1.
+   */
+  double momentum;
+  /**
+   * How many batches came before this one, for `EVENKEEL_MOMENTUM_CUMULATIVE`.
+   */
+  uint64_t batches;
+} evenkeel_running;
+
+/**
+ * The fastest that this CPU has.
+ */
+#define EVENKEEL_BACKEND_DETECT 0
+
+/**
+ * What the library was compiled for: SSE2, NEON.
+ */
+#define EVENKEEL_BACKEND_PORTABLE 1
+
+/**
+ * AVX2 and FMA.
+ */
+#define EVENKEEL_BACKEND_AVX2 2
+
+/**
+ * AVX-512 F, BW, DQ and VL.
+ */
+#define EVENKEEL_BACKEND_AVX512 3
+
+/**
+ * Around the caches where the output is large.
+ */
+#define EVENKEEL_STORES_AUTO 0
+
+/**
+ * Through the caches: where the output is read again soon.
+ */
+#define EVENKEEL_STORES_CACHED 1
+
+/**
+ * Around the caches: where it is not.
+ */
+#define EVENKEEL_STORES_NON_TEMPORAL 2
+
+/**
+ * double, what the operations compute: nothing is lost.
+ */
+#define EVENKEEL_F64 0
+
+/**
+ * float, as many engines keep statistics: each is rounded once. A call with float statistics allocates a temporary of
+ * doubles for them.
+ */
+#define EVENKEEL_F32 1
+
+/**
+ * One bit an element, least significant first, 1 where it is kept: (len + 7) / 8 bytes. Bits beyond the last element
+ * are written as 0 and not looked at.
+ */
+#define EVENKEEL_MASK_PACKED 0
+
+/**
+ * One byte an element, 1 where it is kept and else 0; not 0 counts as kept.
+ */
+#define EVENKEEL_MASK_BYTES 1
+
+/**
+ * `running = momentum * running + (1 - momentum) * batch`: Keras, ONNX.
+ */
+#define EVENKEEL_MOMENTUM_KEEP 0
+
+/**
+ * `running = (1 - momentum) * running + momentum * batch`: PyTorch.
+ */
+#define EVENKEEL_MOMENTUM_PYTORCH 1
+
+/**
+ * `running += (batch - running) / (batches + 1)`: PyTorch where its momentum is None. `momentum` is not looked at.
+ */
+#define EVENKEEL_MOMENTUM_CUMULATIVE 2
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * A name for a status.
+ */
+const char *evenkeel_status_text(uint32_t status);
+
+/**
+ * What the last call of this thread that did not return `EVENKEEL_OK` complained of, in full: the argument, what was
+ * expected and what came. Empty if there was none. The text lives until the next such call of this thread.
+ */
+const char *evenkeel_last_error_message(void);
+
+/**
+ * The version of the library, as `0.1.0`.
+ */
+const char *evenkeel_version(void);
+
+/**
+ * The fastest backend that this CPU has: what `EVENKEEL_BACKEND_DETECT` means here.
+ */
+evenkeel_backend evenkeel_backend_detect(void);
+
+/**
+ * Whether this CPU has a backend: 1 or 0.
+ */
+int32_t evenkeel_backend_is_available(evenkeel_backend backend);
+
+/**
+ * Whether a backend of this CPU rounds multiply-adds once: 1 or 0. All such backends give the same bits.
+ */
+int32_t evenkeel_backend_is_fused(evenkeel_backend backend);
+
+/**
+ * The name of a backend (`detect`, `portable`, `avx2`, `avx512`), or NULL.
+ */
+const char *evenkeel_backend_name(evenkeel_backend backend);
+
+/**
+ * Writes the backend of a name to `backend`: `EVENKEEL_UNKNOWN_OPTION` if there is none, `EVENKEEL_UNAVAILABLE_BACKEND`
+ * if this CPU does not have it.
+ *
+ * # Safety
+ *
+ * `name` is NULL or a C string, `backend` NULL or writable.
+ */
+enum evenkeel_status evenkeel_backend_by_name(const char *name,
+                                              evenkeel_backend *backend);
+
+/**
+ * Writes to `realised_p` the probability that the random integers realise: p rounded to a multiple of 2^-16 or 2^-32.
+ *
+ * # Safety
+ *
+ * `realised_p` is NULL or writable.
+ */
+enum evenkeel_status evenkeel_dropout_realised_p(double p,
+                                                 double *realised_p);
+
+/**
+ * Writes to `scale` what kept elements are multiplied by: 1 / (1 - realised p), and 0 where p is 1.
+ *
+ * # Safety
+ *
+ * `scale` is NULL or writable.
+ */
+enum evenkeel_status evenkeel_dropout_scale_f32(double p, float *scale);
+
+/**
+ * Draws the mask of `len` elements, the first with index `offset`, of the stream that `seed` names. Never use the same
+ * indices of one seed for two things.
+ *
+ * # Safety
+ *
+ * `mask` has `mask_len` writable bytes. `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_dropout_mask(double p,
+                                           uint64_t seed,
+                                           uint64_t offset,
+                                           size_t len,
+                                           uint8_t *mask,
+                                           size_t mask_len,
+                                           evenkeel_mask mask_kind,
+                                           const struct evenkeel_execution *execution);
+
+/**
+ * Dropout in training: `y = x / (1 - realised p)` where an element is kept, +0.0 where it is dropped.
+ *
+ * `y_len` is `x_len`; `y` may be `x`. The mask is written if it is there (NULL with length 0: it is not stored).
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x` readable, the others writable. `execution` is NULL or
+ * readable.
+ */
+enum evenkeel_status evenkeel_dropout_f32(const float *x,
+                                          size_t x_len,
+                                          double p,
+                                          uint64_t seed,
+                                          uint64_t offset,
+                                          float *y,
+                                          size_t y_len,
+                                          uint8_t *mask,
+                                          size_t mask_len,
+                                          evenkeel_mask mask_kind,
+                                          const struct evenkeel_execution *execution);
+
+/**
+ * Applies a stored mask: `y = x / (1 - realised p)` where it keeps, else +0.0.
+ *
+ * `y_len` is `x_len`; `y` may be `x`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
+ * readable.
+ */
+enum evenkeel_status evenkeel_dropout_apply_f32(const float *x,
+                                                size_t x_len,
+                                                double p,
+                                                const uint8_t *mask,
+                                                size_t mask_len,
+                                                evenkeel_mask mask_kind,
+                                                float *y,
+                                                size_t y_len,
+                                                const struct evenkeel_execution *execution);
+
+/**
+ * The gradient of x from that of y, the mask drawn again: `dx = dy / (1 - realised p)` where the forward pass with the
+ * same p, seed and offset kept, else +0.0.
+ *
+ * `dx_len` is `dy_len`; `dx` may be `dy`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `dy` readable, `dx` writable. `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_dropout_backward_f32(const float *dy,
+                                                   size_t dy_len,
+                                                   double p,
+                                                   uint64_t seed,
+                                                   uint64_t offset,
+                                                   float *dx,
+                                                   size_t dx_len,
+                                                   const struct evenkeel_execution *execution);
+
+/**
+ * The gradient of x from that of y, with the stored mask of the forward pass.
+ *
+ * As `evenkeel_dropout_apply_f32`, with `dy` for `x` and `dx` for `y`.
+ *
+ * # Safety
+ *
+ * As `evenkeel_dropout_apply_f32`.
+ */
+enum evenkeel_status evenkeel_dropout_backward_with_mask_f32(const float *dy,
+                                                             size_t dy_len,
+                                                             double p,
+                                                             const uint8_t *mask,
+                                                             size_t mask_len,
+                                                             evenkeel_mask mask_kind,
+                                                             float *dx,
+                                                             size_t dx_len,
+                                                             const struct evenkeel_execution *execution);
+
+/**
+ * Dropout in inference is the identity: copies `x` to `y`, whose `y_len` is `x_len`. Where `y` is `x`, there is nothing
+ * to do.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x` readable, `y` writable.
+ */
+enum evenkeel_status evenkeel_dropout_inference_f32(const float *x,
+                                                    size_t x_len,
+                                                    float *y,
+                                                    size_t y_len);
+
+/**
+ * Adds the values of `other` to `into`: the merge of Chan, Golub and LeVeque. `other` may be `into`.
+ *
+ * # Safety
+ *
+ * `into` is NULL or readable and writable, `other` NULL or readable.
+ */
+enum evenkeel_status evenkeel_moments_merge(struct evenkeel_moments *into,
+                                            const struct evenkeel_moments *other);
+
+/**
+ * Adds every value of `x` to `into`. Runs on the calling thread.
+ *
+ * # Safety
+ *
+ * `into` is NULL or readable and writable; `x` has `x_len` readable elements.
+ */
+enum evenkeel_status evenkeel_moments_extend_f32(struct evenkeel_moments *into,
+                                                 const float *x,
+                                                 size_t x_len);
+
+/**
+ * The moments of every row of `x`, [rows, cols]: `moments_len` is rows.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x` readable, `moments` writable. `execution` is NULL or
+ * readable.
+ */
+enum evenkeel_status evenkeel_row_moments_f32(const float *x,
+                                              size_t x_len,
+                                              size_t rows,
+                                              size_t cols,
+                                              struct evenkeel_moments *moments,
+                                              size_t moments_len,
+                                              const struct evenkeel_execution *execution);
+
+/**
+ * Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments_f32` and
+ * `evenkeel_batch_norm_training_f32` use for this shape and execution.
+ *
+ * # Safety
+ *
+ * `execution` is NULL or readable, `scratch_len` NULL or writable.
+ */
+enum evenkeel_status evenkeel_column_scratch_len(size_t rows,
+                                                 size_t cols,
+                                                 const struct evenkeel_execution *execution,
+                                                 size_t *scratch_len);
+
+/**
+ * The moments of every column of `x`, [rows, cols]: `moments_len` is cols.
+ *
+ * `scratch` has at least as many doubles as `evenkeel_column_scratch_len` says; NULL with length 0: it is allocated.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x` readable, `moments` and `scratch` writable. `execution` is
+ * NULL or readable.
+ */
+enum evenkeel_status evenkeel_column_moments_f32(const float *x,
+                                                 size_t x_len,
+                                                 size_t rows,
+                                                 size_t cols,
+                                                 struct evenkeel_moments *moments,
+                                                 size_t moments_len,
+                                                 double *scratch,
+                                                 size_t scratch_len,
+                                                 const struct evenkeel_execution *execution);
+
+/**
+ * LayerNorm of every row of `x`, [rows, cols]: `y = gamma * (x - mean) / sqrt(var + eps) + beta`, with the mean and the
+ * population variance of the row.
+ *
+ * `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
+ * have cols elements. `mean` and `rstd = 1 / sqrt(var + eps)` are written if they are there, both or neither: rows
+ * elements of type `stats_dtype`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
+ * `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_layer_norm_f32(const float *x,
+                                             size_t x_len,
+                                             const float *gamma,
+                                             size_t gamma_len,
+                                             const float *beta,
+                                             size_t beta_len,
+                                             size_t rows,
+                                             size_t cols,
+                                             double eps,
+                                             float *y,
+                                             size_t y_len,
+                                             void *mean,
+                                             size_t mean_len,
+                                             void *rstd,
+                                             size_t rstd_len,
+                                             evenkeel_dtype stats_dtype,
+                                             const struct evenkeel_execution *execution);
+
+/**
+ * RmsNorm of every row of `x`, [rows, cols]: `y = gamma * x / sqrt(mean of x^2 + eps) + beta`.
+ *
+ * `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
+ * have cols elements. `rstd = 1 / sqrt(mean of x^2 + eps)` is written if it is there: rows elements of type `stats_dtype`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
+ * `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_rms_norm_f32(const float *x,
+                                           size_t x_len,
+                                           const float *gamma,
+                                           size_t gamma_len,
+                                           const float *beta,
+                                           size_t beta_len,
+                                           size_t rows,
+                                           size_t cols,
+                                           double eps,
+                                           float *y,
+                                           size_t y_len,
+                                           void *rstd,
+                                           size_t rstd_len,
+                                           evenkeel_dtype stats_dtype,
+                                           const struct evenkeel_execution *execution);
+
+/**
+ * Normalises every row of `x`, [rows, cols], by a mean and rstd that the caller has, one of each a row:
+ * `y = gamma * (x - mean) * rstd + beta`.
+ *
+ * `x_len` and `y_len` are rows * cols; `y` may be `x`. `mean` and `rstd` have rows elements of type `stats_dtype`.
+ * `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0) have cols elements.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
+ * readable.
+ */
+enum evenkeel_status evenkeel_normalize_rows_f32(const float *x,
+                                                 size_t x_len,
+                                                 const void *mean,
+                                                 size_t mean_len,
+                                                 const void *rstd,
+                                                 size_t rstd_len,
+                                                 evenkeel_dtype stats_dtype,
+                                                 const float *gamma,
+                                                 size_t gamma_len,
+                                                 const float *beta,
+                                                 size_t beta_len,
+                                                 size_t rows,
+                                                 size_t cols,
+                                                 float *y,
+                                                 size_t y_len,
+                                                 const struct evenkeel_execution *execution);
+
+/**
+ * Normalises every column of `x`, [rows, cols], by a mean and rstd that the caller has, one of each a column: the second
+ * half of BatchNorm's training.
+ *
+ * As `evenkeel_normalize_rows_f32`, but that `mean` and `rstd` have cols elements.
+ *
+ * # Safety
+ *
+ * As `evenkeel_normalize_rows_f32`.
+ */
+enum evenkeel_status evenkeel_normalize_columns_f32(const float *x,
+                                                    size_t x_len,
+                                                    const void *mean,
+                                                    size_t mean_len,
+                                                    const void *rstd,
+                                                    size_t rstd_len,
+                                                    evenkeel_dtype stats_dtype,
+                                                    const float *gamma,
+                                                    size_t gamma_len,
+                                                    const float *beta,
+                                                    size_t beta_len,
+                                                    size_t rows,
+                                                    size_t cols,
+                                                    float *y,
+                                                    size_t y_len,
+                                                    const struct evenkeel_execution *execution);
+
+/**
+ * BatchNorm's training on `x`, [rows, cols], channels last: every column by its own mean and population variance.
+ * `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
+ *
+ * `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
+ * have cols elements. `mean` and `rstd = 1 / sqrt(var + eps)` of the batch are written: cols elements of type
+ * `stats_dtype`. `running` is NULL, or what is updated. `scratch` has at least as many doubles as
+ * `evenkeel_column_scratch_len` says; NULL with length 0: it is allocated.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable, the
+ * running statistics both. `running` and `execution` are NULL or readable.
+ */
+enum evenkeel_status evenkeel_batch_norm_training_f32(const float *x,
+                                                      size_t x_len,
+                                                      const float *gamma,
+                                                      size_t gamma_len,
+                                                      const float *beta,
+                                                      size_t beta_len,
+                                                      size_t rows,
+                                                      size_t cols,
+                                                      double eps,
+                                                      float *y,
+                                                      size_t y_len,
+                                                      void *mean,
+                                                      size_t mean_len,
+                                                      void *rstd,
+                                                      size_t rstd_len,
+                                                      evenkeel_dtype stats_dtype,
+                                                      const struct evenkeel_running *running,
+                                                      double *scratch,
+                                                      size_t scratch_len,
+                                                      const struct evenkeel_execution *execution);
+
+/**
+ * BatchNorm's inference on `x`, [rows, cols], channels last: every column by running statistics.
+ * `y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta`.
+ *
+ * `x_len` and `y_len` are rows * cols; `y` may be `x`. `running_mean` and `running_var` have cols elements, as have
+ * `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0).
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
+ * readable.
+ */
+enum evenkeel_status evenkeel_batch_norm_inference_f32(const float *x,
+                                                       size_t x_len,
+                                                       const float *running_mean,
+                                                       size_t running_mean_len,
+                                                       const float *running_var,
+                                                       size_t running_var_len,
+                                                       const float *gamma,
+                                                       size_t gamma_len,
+                                                       const float *beta,
+                                                       size_t beta_len,
+                                                       size_t rows,
+                                                       size_t cols,
+                                                       double eps,
+                                                       float *y,
+                                                       size_t y_len,
+                                                       const struct evenkeel_execution *execution);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* EVENKEEL_H */

@@ -1,0 +1,170 @@
+//! Moments: of rows, of columns, of streams, merged.
+
+use super::border::{Buffer, check, enter, temporary};
+use super::{evenkeel_execution, evenkeel_status, execution, shape};
+use crate::{ColumnMoments, Moments, RowMoments};
+
+/// Number, mean and sum of squared deviations of a set of values. All zeros is the empty set. The population variance is
+/// m2 / count, the sample variance m2 / (count - 1).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_moments {
+    /// The number of values.
+    pub count: u64,
+    /// Their mean; 0 if there are none.
+    pub mean: f64,
+    /// The sum of their squared deviations from the mean.
+    pub m2: f64,
+}
+
+// What `cast` below rests on.
+const _: () = {
+    assert!(size_of::<evenkeel_moments>() == size_of::<Moments>());
+    assert!(align_of::<evenkeel_moments>() == align_of::<Moments>());
+    assert!(
+        core::mem::offset_of!(evenkeel_moments, count) == core::mem::offset_of!(Moments, count)
+    );
+    assert!(core::mem::offset_of!(evenkeel_moments, mean) == core::mem::offset_of!(Moments, mean));
+    assert!(core::mem::offset_of!(evenkeel_moments, m2) == core::mem::offset_of!(Moments, m2));
+};
+
+/// Adds the values of `other` to `into`: the merge of Chan, Golub and LeVeque. `other` may be `into`.
+///
+/// # Safety
+///
+/// `into` is NULL or readable and writable, `other` NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_moments_merge(
+    into: *mut evenkeel_moments,
+    other: *const evenkeel_moments,
+) -> evenkeel_status {
+    enter(|| {
+        let into = Buffer::output("into", into, 1).cast::<Moments>();
+        let other = Buffer::input("other", other, 1).cast::<Moments>();
+        into.check()?;
+        other.check()?;
+        // SAFETY: the caller's promise. `other` is copied before `into` becomes a slice.
+        unsafe {
+            let other = other.slice()[0];
+            into.slice_mut()[0].merge(&other);
+        }
+        Ok(())
+    })
+}
+
+/// Adds every value of `x` to `into`. Runs on the calling thread.
+///
+/// # Safety
+///
+/// `into` is NULL or readable and writable; `x` has `x_len` readable elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_moments_extend_f32(
+    into: *mut evenkeel_moments,
+    x: *const f32,
+    x_len: usize,
+) -> evenkeel_status {
+    enter(|| {
+        let into = Buffer::output("into", into, 1).cast::<Moments>();
+        let x = Buffer::input("x", x, x_len);
+        check(&[into.extent()], &[x.extent()])?;
+        // SAFETY: the caller's promise; checked and disjoint.
+        unsafe { into.slice_mut()[0].extend_from_slice(x.slice()) };
+        Ok(())
+    })
+}
+
+/// The moments of every row of `x`, [rows, cols]: `moments_len` is rows.
+///
+/// # Safety
+///
+/// Every buffer has as many elements as its length says: `x` readable, `moments` writable. `execution` is NULL or
+/// readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_row_moments_f32(
+    x: *const f32,
+    x_len: usize,
+    rows: usize,
+    cols: usize,
+    moments: *mut evenkeel_moments,
+    moments_len: usize,
+    execution: *const evenkeel_execution,
+) -> evenkeel_status {
+    enter(|| {
+        let x = Buffer::input("x", x, x_len);
+        let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
+        check(&[moments.extent()], &[x.extent()])?;
+        // SAFETY: the caller's promise.
+        let operation = RowMoments::new().with_execution(unsafe { self::execution(execution)? });
+        // SAFETY: the caller's promise; checked and disjoint.
+        let (x, moments) = unsafe { (x.slice(), moments.slice_mut()) };
+        Ok(operation.compute(x, shape(rows, cols)?, moments)?)
+    })
+}
+
+/// Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments_f32` and
+/// `evenkeel_batch_norm_training_f32` use for this shape and execution.
+///
+/// # Safety
+///
+/// `execution` is NULL or readable, `scratch_len` NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_column_scratch_len(
+    rows: usize,
+    cols: usize,
+    execution: *const evenkeel_execution,
+    scratch_len: *mut usize,
+) -> evenkeel_status {
+    enter(|| {
+        let out = Buffer::output("scratch_len", scratch_len, 1);
+        out.check()?;
+        // SAFETY: the caller's promise.
+        let operation = ColumnMoments::new().with_execution(unsafe { self::execution(execution)? });
+        let len = operation.scratch_len(shape(rows, cols)?);
+        // SAFETY: the caller's promise; checked.
+        unsafe { out.slice_mut()[0] = len };
+        Ok(())
+    })
+}
+
+/// The moments of every column of `x`, [rows, cols]: `moments_len` is cols.
+///
+/// `scratch` has at least as many doubles as `evenkeel_column_scratch_len` says; NULL with length 0: it is allocated.
+///
+/// # Safety
+///
+/// Every buffer has as many elements as its length says: `x` readable, `moments` and `scratch` writable. `execution` is
+/// NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_column_moments_f32(
+    x: *const f32,
+    x_len: usize,
+    rows: usize,
+    cols: usize,
+    moments: *mut evenkeel_moments,
+    moments_len: usize,
+    scratch: *mut f64,
+    scratch_len: usize,
+    execution: *const evenkeel_execution,
+) -> evenkeel_status {
+    enter(|| {
+        let x = Buffer::input("x", x, x_len);
+        let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
+        let scratch = Buffer::output("scratch", scratch, scratch_len);
+        check(&[moments.extent(), scratch.extent()], &[x.extent()])?;
+        // SAFETY: the caller's promise.
+        let operation = ColumnMoments::new().with_execution(unsafe { self::execution(execution)? });
+        let rows = shape(rows, cols)?;
+        // SAFETY: the caller's promise; checked and disjoint.
+        let (x, moments) = unsafe { (x.slice(), moments.slice_mut()) };
+        let mut allocated;
+        let scratch = if scratch.is_absent() {
+            operation.check(x, rows, moments)?;
+            allocated = temporary(operation.scratch_len(rows))?;
+            &mut allocated[..]
+        } else {
+            // SAFETY: the same.
+            unsafe { scratch.slice_mut() }
+        };
+        Ok(operation.compute_with_scratch(x, rows, moments, scratch)?)
+    })
+}

@@ -1,0 +1,426 @@
+//! LayerNorm, RmsNorm, BatchNorm and normalise-scale-shift.
+
+use core::ffi::c_void;
+
+use super::border::{Buffer, Fault, Io, Statistic, enter, temporary};
+use super::{evenkeel_dtype, evenkeel_execution, evenkeel_status, execution, shape};
+use crate::{BatchNorm, LayerNorm, NormalizeScaleShift, RmsNorm, RunningStatistics};
+
+/// LayerNorm of every row of `x`, [rows, cols]: `y = gamma * (x - mean) / sqrt(var + eps) + beta`, with the mean and the
+/// population variance of the row.
+///
+/// `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
+/// have cols elements. `mean` and `rstd = 1 / sqrt(var + eps)` are written if they are there, both or neither: rows
+/// elements of type `stats_dtype`.
+///
+/// # Safety
+///
+/// Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
+/// `execution` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_layer_norm_f32(
+    x: *const f32,
+    x_len: usize,
+    gamma: *const f32,
+    gamma_len: usize,
+    beta: *const f32,
+    beta_len: usize,
+    rows: usize,
+    cols: usize,
+    eps: f64,
+    y: *mut f32,
+    y_len: usize,
+    mean: *mut c_void,
+    mean_len: usize,
+    rstd: *mut c_void,
+    rstd_len: usize,
+    stats_dtype: evenkeel_dtype,
+    execution: *const evenkeel_execution,
+) -> evenkeel_status {
+    enter(|| {
+        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
+        let gamma = Buffer::input("gamma", gamma, gamma_len);
+        let beta = Buffer::input("beta", beta, beta_len);
+        let mean = Statistic::output("mean", mean, mean_len, stats_dtype)?;
+        let rstd = Statistic::output("rstd", rstd, rstd_len, stats_dtype)?;
+        both_or_neither(&mean, &rstd, rows)?;
+        let inputs = [x.extent(), gamma.extent(), beta.extent()];
+        let outputs = [y.extent(), mean.extent(), rstd.extent()];
+        let io = Io::check(x, y, outputs, inputs)?;
+        // SAFETY: the caller's promise.
+        let operation =
+            LayerNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
+        let rows = shape(rows, cols)?;
+        // SAFETY: the caller's promise; checked and disjoint.
+        unsafe {
+            let (gamma, beta) = (gamma.optional(), beta.optional());
+            mean.write(rows.rows(), |mean| {
+                rstd.write(rows.rows(), |rstd| {
+                    io.with_span(rows.elements(), |io| {
+                        operation.run(io, gamma, beta, rows, mean.zip(rstd))
+                    })
+                })
+            })
+        }
+    })
+}
+
+/// Refuses one of two statistics without the other.
+fn both_or_neither(mean: &Statistic, rstd: &Statistic, len: usize) -> Result<(), Fault> {
+    match (mean.is_absent(), rstd.is_absent()) {
+        (true, false) if len > 0 => Err(Fault::Null { arg: "mean", len }),
+        (false, true) if len > 0 => Err(Fault::Null { arg: "rstd", len }),
+        _ => Ok(()),
+    }
+}
+
+/// RmsNorm of every row of `x`, [rows, cols]: `y = gamma * x / sqrt(mean of x^2 + eps) + beta`.
+///
+/// `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
+/// have cols elements. `rstd = 1 / sqrt(mean of x^2 + eps)` is written if it is there: rows elements of type `stats_dtype`.
+///
+/// # Safety
+///
+/// Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
+/// `execution` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_rms_norm_f32(
+    x: *const f32,
+    x_len: usize,
+    gamma: *const f32,
+    gamma_len: usize,
+    beta: *const f32,
+    beta_len: usize,
+    rows: usize,
+    cols: usize,
+    eps: f64,
+    y: *mut f32,
+    y_len: usize,
+    rstd: *mut c_void,
+    rstd_len: usize,
+    stats_dtype: evenkeel_dtype,
+    execution: *const evenkeel_execution,
+) -> evenkeel_status {
+    enter(|| {
+        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
+        let gamma = Buffer::input("gamma", gamma, gamma_len);
+        let beta = Buffer::input("beta", beta, beta_len);
+        let rstd = Statistic::output("rstd", rstd, rstd_len, stats_dtype)?;
+        let inputs = [x.extent(), gamma.extent(), beta.extent()];
+        let io = Io::check(x, y, [y.extent(), rstd.extent()], inputs)?;
+        // SAFETY: the caller's promise.
+        let operation =
+            RmsNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
+        let rows = shape(rows, cols)?;
+        // SAFETY: the caller's promise; checked and disjoint.
+        unsafe {
+            let (gamma, beta) = (gamma.optional(), beta.optional());
+            rstd.write(rows.rows(), |rstd| {
+                io.with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, rstd))
+            })
+        }
+    })
+}
+
+/// Normalises every row of `x`, [rows, cols], by a mean and rstd that the caller has, one of each a row:
+/// `y = gamma * (x - mean) * rstd + beta`.
+///
+/// `x_len` and `y_len` are rows * cols; `y` may be `x`. `mean` and `rstd` have rows elements of type `stats_dtype`.
+/// `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0) have cols elements.
+///
+/// # Safety
+///
+/// Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
+/// readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_normalize_rows_f32(
+    x: *const f32,
+    x_len: usize,
+    mean: *const c_void,
+    mean_len: usize,
+    rstd: *const c_void,
+    rstd_len: usize,
+    stats_dtype: evenkeel_dtype,
+    gamma: *const f32,
+    gamma_len: usize,
+    beta: *const f32,
+    beta_len: usize,
+    rows: usize,
+    cols: usize,
+    y: *mut f32,
+    y_len: usize,
+    execution: *const evenkeel_execution,
+) -> evenkeel_status {
+    enter(|| {
+        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
+        let given = Given {
+            mean: Statistic::input("mean", mean, mean_len, stats_dtype)?,
+            rstd: Statistic::input("rstd", rstd, rstd_len, stats_dtype)?,
+            gamma: Buffer::input("gamma", gamma, gamma_len),
+            beta: Buffer::input("beta", beta, beta_len),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { normalize(x, y, &given, (rows, cols), execution, true) }
+    })
+}
+
+/// Normalises every column of `x`, [rows, cols], by a mean and rstd that the caller has, one of each a column: the second
+/// half of BatchNorm's training.
+///
+/// As `evenkeel_normalize_rows_f32`, but that `mean` and `rstd` have cols elements.
+///
+/// # Safety
+///
+/// As `evenkeel_normalize_rows_f32`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_normalize_columns_f32(
+    x: *const f32,
+    x_len: usize,
+    mean: *const c_void,
+    mean_len: usize,
+    rstd: *const c_void,
+    rstd_len: usize,
+    stats_dtype: evenkeel_dtype,
+    gamma: *const f32,
+    gamma_len: usize,
+    beta: *const f32,
+    beta_len: usize,
+    rows: usize,
+    cols: usize,
+    y: *mut f32,
+    y_len: usize,
+    execution: *const evenkeel_execution,
+) -> evenkeel_status {
+    enter(|| {
+        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
+        let given = Given {
+            mean: Statistic::input("mean", mean, mean_len, stats_dtype)?,
+            rstd: Statistic::input("rstd", rstd, rstd_len, stats_dtype)?,
+            gamma: Buffer::input("gamma", gamma, gamma_len),
+            beta: Buffer::input("beta", beta, beta_len),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { normalize(x, y, &given, (rows, cols), execution, false) }
+    })
+}
+
+/// What x is normalised by.
+struct Given {
+    mean: Statistic,
+    rstd: Statistic,
+    gamma: Buffer<f32>,
+    beta: Buffer<f32>,
+}
+
+/// # Safety
+///
+/// The duties of the entries.
+unsafe fn normalize(
+    x: Buffer<f32>,
+    y: Buffer<f32>,
+    Given { mean, rstd, gamma, beta }: &Given,
+    (rows, cols): (usize, usize),
+    execution: *const evenkeel_execution,
+    by_rows: bool,
+) -> Result<(), Fault> {
+    let inputs = [x.extent(), mean.extent(), rstd.extent(), gamma.extent(), beta.extent()];
+    let io = Io::check(x, y, [y.extent()], inputs)?;
+    // SAFETY: the caller's promise.
+    let operation =
+        NormalizeScaleShift::new().with_execution(unsafe { self::execution(execution)? });
+    let rows = shape(rows, cols)?;
+    let each = if by_rows { rows.rows() } else { rows.cols() };
+    // SAFETY: the caller's promise; checked and disjoint.
+    unsafe {
+        let (gamma, beta) = (gamma.optional(), beta.optional());
+        mean.read(each, |mean| {
+            rstd.read(each, |rstd| {
+                io.with_span(rows.elements(), |io| match by_rows {
+                    true => operation.run(io, mean, rstd, gamma, beta, rows),
+                    false => operation.run_columns(io, mean, rstd, gamma, beta, rows),
+                })
+            })
+        })
+    }
+}
+
+/// How training updates the running statistics.
+pub type evenkeel_momentum = u32;
+/// `running = momentum * running + (1 - momentum) * batch`: Keras, ONNX.
+pub const EVENKEEL_MOMENTUM_KEEP: evenkeel_momentum = 0;
+/// `running = (1 - momentum) * running + momentum * batch`: PyTorch.
+pub const EVENKEEL_MOMENTUM_PYTORCH: evenkeel_momentum = 1;
+/// `running += (batch - running) / (batches + 1)`: PyTorch where its momentum is None. `momentum` is not looked at.
+pub const EVENKEEL_MOMENTUM_CUMULATIVE: evenkeel_momentum = 2;
+
+/// Running statistics that training updates, and how.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_running {
+    /// The running mean of every column; start with 0.
+    pub mean: *mut f32,
+    /// cols
+    pub mean_len: usize,
+    /// The running variance of every column, at least 0; start with 1.
+    pub var: *mut f32,
+    /// cols
+    pub var_len: usize,
+    /// `EVENKEEL_MOMENTUM_...`.
+    pub rule: evenkeel_momentum,
+    /// Not 0: the running variance follows the unbiased variance of the batch, M2 / (rows - 1), as PyTorch's does.
+    pub unbiased_var: u32,
+    /// From 0 to 1.
+    pub momentum: f64,
+    /// How many batches came before this one, for `EVENKEEL_MOMENTUM_CUMULATIVE`.
+    pub batches: u64,
+}
+
+/// BatchNorm's training on `x`, [rows, cols], channels last: every column by its own mean and population variance.
+/// `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
+///
+/// `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
+/// have cols elements. `mean` and `rstd = 1 / sqrt(var + eps)` of the batch are written: cols elements of type
+/// `stats_dtype`. `running` is NULL, or what is updated. `scratch` has at least as many doubles as
+/// `evenkeel_column_scratch_len` says; NULL with length 0: it is allocated.
+///
+/// # Safety
+///
+/// Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable, the
+/// running statistics both. `running` and `execution` are NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_batch_norm_training_f32(
+    x: *const f32,
+    x_len: usize,
+    gamma: *const f32,
+    gamma_len: usize,
+    beta: *const f32,
+    beta_len: usize,
+    rows: usize,
+    cols: usize,
+    eps: f64,
+    y: *mut f32,
+    y_len: usize,
+    mean: *mut c_void,
+    mean_len: usize,
+    rstd: *mut c_void,
+    rstd_len: usize,
+    stats_dtype: evenkeel_dtype,
+    running: *const evenkeel_running,
+    scratch: *mut f64,
+    scratch_len: usize,
+    execution: *const evenkeel_execution,
+) -> evenkeel_status {
+    enter(|| {
+        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
+        let gamma = Buffer::input("gamma", gamma, gamma_len);
+        let beta = Buffer::input("beta", beta, beta_len);
+        let mean = Statistic::output("mean", mean, mean_len, stats_dtype)?;
+        let rstd = Statistic::output("rstd", rstd, rstd_len, stats_dtype)?;
+        let scratch = Buffer::output("scratch", scratch, scratch_len);
+        let running = Buffer::input("running", running, usize::from(!running.is_null()));
+        running.check()?;
+        // SAFETY: the caller's promise.
+        let (running, execution) =
+            unsafe { (running.slice().first().copied(), self::execution(execution)?) };
+        let mut operation = BatchNorm::new().with_eps(eps).with_execution(execution);
+        if let Some(running) = &running {
+            operation = operation.with_unbiased_running_var(running.unbiased_var != 0);
+            operation = match running.rule {
+                EVENKEEL_MOMENTUM_KEEP => operation.with_momentum(running.momentum),
+                EVENKEEL_MOMENTUM_PYTORCH => operation.with_pytorch_momentum(running.momentum),
+                EVENKEEL_MOMENTUM_CUMULATIVE => operation.with_cumulative_average(running.batches),
+                got => {
+                    let expected = "a number EVENKEEL_MOMENTUM_...";
+                    return Err(Fault::Option { arg: "rule", expected, got });
+                }
+            };
+        }
+        let running = running.map(|running| {
+            let mean = Buffer::output("running_mean", running.mean, running.mean_len);
+            (mean, Buffer::output("running_var", running.var, running.var_len))
+        });
+        let [running_mean, running_var] = match &running {
+            Some((mean, var)) => [mean.extent(), var.extent()],
+            None => Default::default(),
+        };
+        let inputs = [x.extent(), gamma.extent(), beta.extent()];
+        let outputs =
+            [y.extent(), mean.extent(), rstd.extent(), scratch.extent(), running_mean, running_var];
+        let io = Io::check(x, y, outputs, inputs)?;
+        let rows = shape(rows, cols)?;
+        // SAFETY: the caller's promise; checked and disjoint.
+        unsafe {
+            let (gamma, beta) = (gamma.optional(), beta.optional());
+            let running = running.map(|(mean, var)| RunningStatistics {
+                mean: mean.slice_mut(),
+                var: var.slice_mut(),
+            });
+            let mut allocated;
+            let scratch = if scratch.is_absent() {
+                io.check_lengths(rows.elements())?;
+                allocated = temporary(operation.scratch_len(rows))?;
+                &mut allocated
+            } else {
+                scratch.slice_mut()
+            };
+            mean.write(rows.cols(), |mean| {
+                rstd.write(rows.cols(), |rstd| {
+                    let (mean, rstd) = (mean.unwrap_or_default(), rstd.unwrap_or_default());
+                    io.with_span(rows.elements(), |io| {
+                        operation.train(io, gamma, beta, rows, mean, rstd, running, Some(scratch))
+                    })
+                })
+            })
+        }
+    })
+}
+
+/// BatchNorm's inference on `x`, [rows, cols], channels last: every column by running statistics.
+/// `y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta`.
+///
+/// `x_len` and `y_len` are rows * cols; `y` may be `x`. `running_mean` and `running_var` have cols elements, as have
+/// `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0).
+///
+/// # Safety
+///
+/// Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
+/// readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_batch_norm_inference_f32(
+    x: *const f32,
+    x_len: usize,
+    running_mean: *const f32,
+    running_mean_len: usize,
+    running_var: *const f32,
+    running_var_len: usize,
+    gamma: *const f32,
+    gamma_len: usize,
+    beta: *const f32,
+    beta_len: usize,
+    rows: usize,
+    cols: usize,
+    eps: f64,
+    y: *mut f32,
+    y_len: usize,
+    execution: *const evenkeel_execution,
+) -> evenkeel_status {
+    enter(|| {
+        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
+        let mean = Buffer::input("running_mean", running_mean, running_mean_len);
+        let var = Buffer::input("running_var", running_var, running_var_len);
+        let gamma = Buffer::input("gamma", gamma, gamma_len);
+        let beta = Buffer::input("beta", beta, beta_len);
+        let inputs = [x.extent(), mean.extent(), var.extent(), gamma.extent(), beta.extent()];
+        let io = Io::check(x, y, [y.extent()], inputs)?;
+        // SAFETY: the caller's promise.
+        let operation =
+            BatchNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
+        let rows = shape(rows, cols)?;
+        // SAFETY: the caller's promise; checked and disjoint.
+        unsafe {
+            let (mean, var) = (mean.slice(), var.slice());
+            let (gamma, beta) = (gamma.optional(), beta.optional());
+            io.with_span(rows.elements(), |io| operation.infer(io, mean, var, gamma, beta, rows))
+        }
+    })
+}

@@ -1,0 +1,455 @@
+//! What C can get wrong: a status that says so, and nothing written.
+
+use std::ptr::{null, null_mut};
+
+use evenkeel::ColumnMoments;
+use evenkeel::capi::evenkeel_status::*;
+use evenkeel::capi::*;
+
+use crate::*;
+
+/// A buffer of a call: memory of its own, with room for one element more on either side.
+struct Arg {
+    name: &'static str,
+    output: bool,
+    size: usize,
+    len: usize,
+    memory: Vec<u64>,
+}
+
+impl Arg {
+    fn new<T: Copy>(name: &'static str, output: bool, values: &[T]) -> Self {
+        let mut memory = vec![0_u64; (size_of_val(values)).div_ceil(8) + 2];
+        unsafe {
+            let to = memory.as_mut_ptr().cast::<u8>().add(8).cast();
+            values.as_ptr().copy_to(to, values.len());
+        }
+        Self { name, output, size: size_of::<T>(), len: values.len(), memory }
+    }
+
+    fn pointer(&mut self) -> *mut u8 {
+        unsafe { self.memory.as_mut_ptr().cast::<u8>().add(8) }
+    }
+}
+
+type Given = (*mut u8, usize);
+
+/// An entry, its buffers, and how it is called with them.
+struct Entry {
+    name: &'static str,
+    args: Vec<Arg>,
+    call: fn(&[Given]) -> evenkeel_status,
+}
+
+const R: usize = 17;
+const C: usize = 9;
+
+fn entries() -> Vec<Entry> {
+    let data = Data::new((R, C));
+    let x = || Arg::new("x", false, &data.x);
+    let y = || Arg::new("y", true, &data.y());
+    let dy = || Arg::new("dy", false, &data.x);
+    let dx = || Arg::new("dx", true, &data.y());
+    let gamma = || Arg::new("gamma", false, &data.gamma);
+    let beta = || Arg::new("beta", false, &data.beta);
+    let running_mean = |output| Arg::new("running_mean", output, &data.beta);
+    let running_var = |output| Arg::new("running_var", output, &data.gamma);
+    let double = |name, n, output| Arg::new(name, output, &vec![0.5_f64; n]);
+    let rstd_f32 = || Arg::new("rstd", true, &[0.5_f32; R]);
+    let scratch = || double("scratch", ColumnMoments::new().scratch_len(data.rows), true);
+    let mask = |output| Arg::new("mask", output, &[0x5a_u8; (R * C).div_ceil(8)]);
+    let moments = |n| Arg::new("moments", true, &vec![NOTHING; n]);
+    // Braces: each pointer stays on one line with its length.
+    macro_rules! entry {
+        ($name:ident, [$($arg:expr),*], |$a:ident| $call:expr) => {
+            Entry { name: stringify!($name), args: vec![$($arg),*], call: |$a| unsafe { $call } }
+        };
+    }
+    vec![
+        entry! {
+            evenkeel_layer_norm_f32,
+            [x(), gamma(), beta(), y(), double("mean", R, true), double("rstd", R, true)],
+            |a| evenkeel_layer_norm_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, R, C, EPS,
+                a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1, a[5].0.cast(), a[5].1, EVENKEEL_F64, null(),
+            )
+        },
+        entry! {
+            evenkeel_rms_norm_f32,
+            [x(), gamma(), beta(), y(), rstd_f32()],
+            |a| evenkeel_rms_norm_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, R, C, EPS,
+                a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1, EVENKEEL_F32, null(),
+            )
+        },
+        entry! {
+            evenkeel_normalize_rows_f32,
+            [x(), double("mean", R, false), double("rstd", R, false), gamma(), beta(), y()],
+            |a| evenkeel_normalize_rows_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, EVENKEEL_F64,
+                a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1, R, C, a[5].0.cast(), a[5].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_normalize_columns_f32,
+            [x(), double("mean", C, false), double("rstd", C, false), gamma(), beta(), y()],
+            |a| evenkeel_normalize_columns_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, EVENKEEL_F64,
+                a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1, R, C, a[5].0.cast(), a[5].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_batch_norm_training_f32,
+            [
+                x(), gamma(), beta(), y(), double("mean", C, true), double("rstd", C, true),
+                running_mean(true), running_var(true), scratch()
+            ],
+            |a| {
+                let running = evenkeel_running {
+                    mean: a[6].0.cast(),
+                    mean_len: a[6].1,
+                    var: a[7].0.cast(),
+                    var_len: a[7].1,
+                    rule: EVENKEEL_MOMENTUM_KEEP,
+                    unbiased_var: 1,
+                    momentum: 0.9,
+                    batches: 0,
+                };
+                evenkeel_batch_norm_training_f32(
+                    a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, R, C, EPS,
+                    a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1, a[5].0.cast(), a[5].1, EVENKEEL_F64,
+                    &raw const running, a[8].0.cast(), a[8].1, null(),
+                )
+            }
+        },
+        entry! {
+            evenkeel_batch_norm_inference_f32,
+            [x(), running_mean(false), running_var(false), gamma(), beta(), y()],
+            |a| evenkeel_batch_norm_inference_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, a[3].0.cast(), a[3].1,
+                a[4].0.cast(), a[4].1, R, C, EPS, a[5].0.cast(), a[5].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_row_moments_f32,
+            [x(), moments(R)],
+            |a| evenkeel_row_moments_f32(
+                a[0].0.cast(), a[0].1, R, C, a[1].0.cast(), a[1].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_column_moments_f32,
+            [x(), moments(C), scratch()],
+            |a| evenkeel_column_moments_f32(
+                a[0].0.cast(), a[0].1, R, C, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_dropout_mask,
+            [mask(true)],
+            |a| evenkeel_dropout_mask(
+                P, 7, 5, R * C, a[0].0, a[0].1, EVENKEEL_MASK_PACKED, null(),
+            )
+        },
+        entry! {
+            evenkeel_dropout_f32,
+            [x(), y(), mask(true)],
+            |a| evenkeel_dropout_f32(
+                a[0].0.cast(), a[0].1, P, 7, 5, a[1].0.cast(), a[1].1, a[2].0, a[2].1,
+                EVENKEEL_MASK_PACKED, null(),
+            )
+        },
+        entry! {
+            evenkeel_dropout_apply_f32,
+            [x(), mask(false), y()],
+            |a| evenkeel_dropout_apply_f32(
+                a[0].0.cast(), a[0].1, P, a[1].0, a[1].1, EVENKEEL_MASK_PACKED, a[2].0.cast(), a[2].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_dropout_backward_f32,
+            [dy(), dx()],
+            |a| evenkeel_dropout_backward_f32(
+                a[0].0.cast(), a[0].1, P, 7, 5, a[1].0.cast(), a[1].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_dropout_backward_with_mask_f32,
+            [dy(), mask(false), dx()],
+            |a| evenkeel_dropout_backward_with_mask_f32(
+                a[0].0.cast(), a[0].1, P, a[1].0, a[1].1, EVENKEEL_MASK_PACKED, a[2].0.cast(), a[2].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_dropout_inference_f32,
+            [x(), y()],
+            |a| evenkeel_dropout_inference_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1,
+            )
+        },
+    ]
+}
+
+impl Entry {
+    fn given(&mut self) -> Vec<Given> {
+        self.args.iter_mut().map(|arg| (arg.pointer(), arg.len)).collect()
+    }
+
+    /// Calls with the buffers as `change` leaves them: the status must be this, the message name the argument, and no
+    /// byte of any buffer have changed.
+    fn refused(
+        &mut self,
+        what: &str,
+        arg: usize,
+        expected: evenkeel_status,
+        change: impl Fn(&mut Vec<Given>),
+    ) -> String {
+        let mut given = self.given();
+        change(&mut given);
+        let before: Vec<_> = self.args.iter().map(|arg| arg.memory.clone()).collect();
+        let status = (self.call)(&given);
+        let (name, arg) = (self.name, self.args[arg].name);
+        assert_eq!(status, expected, "{name}, {arg}: {what}: {}", message());
+        assert!(message().contains(&format!("`{arg}`")), "{name}, {arg}: {what}: {}", message());
+        for (after, before) in self.args.iter().zip(&before) {
+            assert_eq!(&after.memory, before, "{name}, {arg}: {what}: {} was written", after.name);
+        }
+        message()
+    }
+}
+
+#[test]
+fn bad_buffers_are_refused_by_name_and_nothing_is_written() {
+    for mut entry in entries() {
+        for i in 0..entry.args.len() {
+            let (len, size) = (entry.args[i].len, entry.args[i].size);
+            let text =
+                entry.refused("NULL", i, EVENKEEL_NULL_POINTER, |given| given[i].0 = null_mut());
+            assert!(text.contains(&len.to_string()), "{text}");
+            if size > 1 {
+                entry.refused("misaligned", i, EVENKEEL_MISALIGNED, |given| {
+                    given[i].0 = given[i].0.wrapping_add(1);
+                });
+            }
+            entry.refused("more bytes than addresses", i, EVENKEEL_SHAPE_OVERFLOW, |given| {
+                given[i].1 = usize::MAX;
+            });
+            // The length of dropout's input is the shape: the others have the wrong one then.
+            if entry.name.contains("dropout") && i == 0 && entry.args.len() > 1 {
+                continue;
+            }
+            let text =
+                entry.refused("one element short", i, EVENKEEL_LENGTH, |given| given[i].1 -= 1);
+            assert!(text.contains(&(len - 1).to_string()), "{text}");
+            if entry.args[i].name != "scratch" {
+                entry.refused("one element over", i, EVENKEEL_LENGTH, |given| given[i].1 += 1);
+            }
+        }
+        let status = (entry.call)(&entry.given());
+        assert_eq!(status, EVENKEEL_OK, "{}: {}", entry.name, message());
+    }
+}
+
+#[test]
+fn outputs_that_overlap_are_refused_and_nothing_is_written() {
+    for mut entry in entries() {
+        for i in 0..entry.args.len() {
+            if !entry.args[i].output {
+                continue;
+            }
+            for j in (0..entry.args.len()).filter(|&j| j != i) {
+                let (a, b) = (entry.args[i].name, entry.args[j].name);
+                let in_place = matches!((a, b), ("y", "x") | ("dx", "dy"));
+                for shift in [0, 8] {
+                    if shift == 0 && in_place {
+                        continue;
+                    }
+                    let mut given = entry.given();
+                    given[i].0 = given[j].0.wrapping_add(shift);
+                    let before: Vec<_> = entry.args.iter().map(|arg| arg.memory.clone()).collect();
+                    let status = (entry.call)(&given);
+                    assert_eq!(
+                        status,
+                        EVENKEEL_OVERLAP,
+                        "{}: {a} in {b}: {}",
+                        entry.name,
+                        message()
+                    );
+                    // From where b is it may reach into a third.
+                    assert!(message().contains(a), "{}", message());
+                    for (after, before) in entry.args.iter().zip(&before) {
+                        assert_eq!(&after.memory, before, "{}: {a} in {b}", entry.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_that_mean_no_option_are_refused() {
+    let x = [1.0, 2.0];
+    let mut y = [BEFORE; 2];
+    let mut call = |backend, stores, dtype, eps| {
+        let execution = evenkeel_execution { backend, stores, tasks: 1 };
+        let status = unsafe {
+            evenkeel_layer_norm_f32(
+                x.as_ptr(),
+                2,
+                null(),
+                0,
+                null(),
+                0,
+                1,
+                2,
+                eps,
+                y.as_mut_ptr(),
+                2,
+                null_mut(),
+                0,
+                null_mut(),
+                0,
+                dtype,
+                &raw const execution,
+            )
+        };
+        if status != EVENKEEL_OK {
+            assert_eq!(y, [BEFORE; 2]);
+        }
+        (status, message())
+    };
+    let (status, text) = call(9, 0, 0, EPS);
+    assert_eq!(
+        (status, text.contains("`backend`") && text.contains('9')),
+        (EVENKEEL_UNKNOWN_OPTION, true)
+    );
+    let (status, text) = call(0, 3, 0, EPS);
+    assert_eq!(
+        (status, text.contains("`stores`") && text.contains('3')),
+        (EVENKEEL_UNKNOWN_OPTION, true)
+    );
+    let (status, text) = call(0, 0, 2, EPS);
+    assert_eq!((status, text.contains("`stats_dtype`")), (EVENKEEL_UNKNOWN_OPTION, true));
+    for eps in [-1.0, f64::NAN, f64::INFINITY] {
+        let (status, text) = call(0, 0, 0, eps);
+        assert_eq!((status, text.contains("`eps`")), (EVENKEEL_PARAMETER, true));
+    }
+    for backend in [EVENKEEL_BACKEND_PORTABLE, EVENKEEL_BACKEND_AVX2, EVENKEEL_BACKEND_AVX512] {
+        let expected = match evenkeel_backend_is_available(backend) {
+            1 => EVENKEEL_OK,
+            _ => EVENKEEL_UNAVAILABLE_BACKEND,
+        };
+        assert_eq!(call(backend, 0, 0, EPS).0, expected);
+    }
+    assert_eq!(call(evenkeel_backend_detect(), 2, 0, EPS).0, EVENKEEL_OK);
+}
+
+#[test]
+fn parameters_and_shapes_outside_of_their_domain_have_the_status_of_their_error() {
+    let (mut y, mut moments, mut mask) = ([BEFORE; 1], [NOTHING; 1], [0; 1]);
+    unsafe {
+        let huge = usize::MAX / 2;
+        let status =
+            evenkeel_row_moments_f32([0.0].as_ptr(), 1, huge, 4, moments.as_mut_ptr(), 1, null());
+        assert_eq!(
+            (status, message().contains(&huge.to_string())),
+            (EVENKEEL_SHAPE_OVERFLOW, true)
+        );
+        let status = evenkeel_row_moments_f32(null(), 0, 1, 0, moments.as_mut_ptr(), 1, null());
+        assert_eq!((status, message().contains("`cols`")), (EVENKEEL_EMPTY_AXIS, true));
+        let status = evenkeel_dropout_mask(1.5, 0, 0, 1, mask.as_mut_ptr(), 1, 0, null());
+        assert_eq!((status, message().contains("`p`")), (EVENKEEL_PARAMETER, true));
+        let status = evenkeel_dropout_mask(0.5, 0, u64::MAX, 8, mask.as_mut_ptr(), 1, 0, null());
+        assert_eq!((status, message().contains("`offset`")), (EVENKEEL_STREAM_OVERFLOW, true));
+        let status = evenkeel_dropout_mask(0.5, 0, 0, 1, mask.as_mut_ptr(), 1, 2, null());
+        assert_eq!((status, message().contains("`mask_kind`")), (EVENKEEL_UNKNOWN_OPTION, true));
+        let (mut mean, mut rstd, mut running) = ([0.0_f64], [0.0_f64], [0.0; 2]);
+        let at = running.as_mut_ptr();
+        let running = evenkeel_running {
+            mean: at,
+            mean_len: 1,
+            var: at.add(1),
+            var_len: 1,
+            rule: EVENKEEL_MOMENTUM_KEEP,
+            unbiased_var: 1,
+            momentum: 0.9,
+            batches: 0,
+        };
+        let status = evenkeel_batch_norm_training_f32(
+            [0.0].as_ptr(),
+            1,
+            null(),
+            0,
+            null(),
+            0,
+            1,
+            1,
+            EPS,
+            y.as_mut_ptr(),
+            1,
+            mean.as_mut_ptr().cast(),
+            1,
+            rstd.as_mut_ptr().cast(),
+            1,
+            EVENKEEL_F64,
+            &raw const running,
+            null_mut(),
+            0,
+            null(),
+        );
+        assert_eq!((status, message().contains("`rows`")), (EVENKEEL_TOO_FEW_ROWS, true));
+    }
+    assert_eq!((y, mask), ([BEFORE; 1], [0; 1]));
+}
+
+/// A length that C claims and memory does not have must be refused before a temporary of it is made.
+#[test]
+fn a_length_that_no_shape_asks_for_allocates_nothing() {
+    let (x, mut y, mut stats) = ([1.0, 2.0], [BEFORE; 2], [0.0_f32; 2]);
+    let claimed = isize::MAX as usize / 8;
+    let status = unsafe {
+        evenkeel_rms_norm_f32(
+            x.as_ptr(),
+            2,
+            null(),
+            0,
+            null(),
+            0,
+            1,
+            2,
+            EPS,
+            y.as_mut_ptr(),
+            2,
+            stats.as_mut_ptr().cast(),
+            claimed,
+            EVENKEEL_F32,
+            null(),
+        )
+    };
+    // Claimed that far, it may reach into the others.
+    assert!(matches!(status, EVENKEEL_LENGTH | EVENKEEL_OVERLAP), "{}", message());
+    assert_eq!(y, [BEFORE; 2]);
+}
+
+#[test]
+fn backends_have_names() {
+    let mut backend = 77;
+    for number in 0..4 {
+        let name = evenkeel_backend_name(number);
+        let status = unsafe { evenkeel_backend_by_name(name, &raw mut backend) };
+        match evenkeel_backend_is_available(number) {
+            1 => assert_eq!((status, backend), (EVENKEEL_OK, number)),
+            _ => assert_eq!(status, EVENKEEL_UNAVAILABLE_BACKEND),
+        }
+    }
+    assert!(evenkeel_backend_name(4).is_null());
+    assert_eq!(
+        unsafe { evenkeel_backend_by_name(c"sse9".as_ptr(), &raw mut backend) },
+        EVENKEEL_UNKNOWN_OPTION
+    );
+    assert!(message().contains("sse9"));
+    assert_eq!(
+        unsafe { evenkeel_backend_by_name(null(), &raw mut backend) },
+        EVENKEEL_NULL_POINTER
+    );
+}

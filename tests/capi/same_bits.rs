@@ -1,0 +1,523 @@
+//! Every operation: the bits that Rust gets.
+
+use std::ptr::{null, null_mut};
+
+use evenkeel::capi::evenkeel_status::*;
+use evenkeel::capi::*;
+use evenkeel::{
+    BatchNorm, ColumnMoments, Dropout, LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift,
+    RmsNorm, RowMoments, RunningStatistics,
+};
+
+use crate::*;
+
+/// Pointer and length of what may be absent.
+fn optional(x: Option<&[f32]>) -> (*const f32, usize) {
+    x.map_or((null(), 0), |x| (x.as_ptr(), x.len()))
+}
+
+/// Every operation that writes a y, once from Rust and once from C: the same bits, out of place and in place.
+fn assert_same_as_rust(
+    data: &Data,
+    rust: impl Fn(&[f32], &mut [f32]),
+    c: impl Fn(*const f32, usize, *mut f32, usize) -> evenkeel_status,
+) {
+    let (mut expected, mut y) = (data.y(), data.y());
+    rust(&data.x, &mut expected);
+    assert_eq!(
+        c(data.x.as_ptr(), data.x.len(), y.as_mut_ptr(), y.len()),
+        EVENKEEL_OK,
+        "{}",
+        message()
+    );
+    assert_eq!(bits(&y), bits(&expected), "out of place, {:?}", data.rows);
+
+    let mut xy = data.x.clone();
+    let at = xy.as_mut_ptr();
+    assert_eq!(c(at, xy.len(), at, xy.len()), EVENKEEL_OK, "{}", message());
+    assert_eq!(bits(&xy), bits(&expected), "in place, {:?}", data.rows);
+}
+
+#[test]
+fn row_operations_give_the_bits_of_rust() {
+    for shape in SHAPES {
+        let data = Data::new(shape);
+        let (rows, (r, c)) = (data.rows, shape);
+        for (gamma, beta) in [
+            (Some(&data.gamma[..]), Some(&data.beta[..])),
+            (Some(&data.gamma[..]), None),
+            (None, Some(&data.beta[..])),
+            (None, None),
+        ] {
+            let ((g, g_len), (b, b_len)) = (optional(gamma), optional(beta));
+            assert_same_as_rust(
+                &data,
+                |x, y| LayerNorm::new().with_eps(EPS).forward(x, gamma, beta, rows, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_layer_norm_f32(
+                        x,
+                        x_len,
+                        g,
+                        g_len,
+                        b,
+                        b_len,
+                        r,
+                        c,
+                        EPS,
+                        y,
+                        y_len,
+                        null_mut(),
+                        0,
+                        null_mut(),
+                        0,
+                        EVENKEEL_F64,
+                        null(),
+                    )
+                },
+            );
+            assert_same_as_rust(
+                &data,
+                |x, y| RmsNorm::new().with_eps(EPS).forward(x, gamma, beta, rows, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_rms_norm_f32(
+                        x,
+                        x_len,
+                        g,
+                        g_len,
+                        b,
+                        b_len,
+                        r,
+                        c,
+                        EPS,
+                        y,
+                        y_len,
+                        null_mut(),
+                        0,
+                        EVENKEEL_F64,
+                        null(),
+                    )
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn statistics_come_as_double_or_rounded_to_float() {
+    for shape in SHAPES {
+        let data = Data::new(shape);
+        let (rows, (r, c)) = (data.rows, shape);
+        let (mut y, mut mean, mut rstd) = (data.y(), vec![0.0; r], vec![0.0; r]);
+        LayerNorm::new()
+            .forward_with_stats(&data.x, None, None, rows, &mut y, &mut mean, &mut rstd)
+            .unwrap();
+        let (mut mean64, mut rstd64) = (vec![0.0_f64; r], vec![0.0_f64; r]);
+        let (mut mean32, mut rstd32) = (vec![0.0_f32; r], vec![0.0_f32; r]);
+        let (x, len) = (data.x.as_ptr(), data.x.len());
+        let mut call = |mean, rstd, dtype| unsafe {
+            evenkeel_layer_norm_f32(
+                x,
+                len,
+                null(),
+                0,
+                null(),
+                0,
+                r,
+                c,
+                EPS,
+                y.as_mut_ptr(),
+                len,
+                mean,
+                r,
+                rstd,
+                r,
+                dtype,
+                null(),
+            )
+        };
+        let wide = call(mean64.as_mut_ptr().cast(), rstd64.as_mut_ptr().cast(), EVENKEEL_F64);
+        let single = call(mean32.as_mut_ptr().cast(), rstd32.as_mut_ptr().cast(), EVENKEEL_F32);
+        assert_eq!((wide, single), (EVENKEEL_OK, EVENKEEL_OK), "{}", message());
+        assert_eq!((&mean64, &rstd64), (&mean, &rstd));
+        for i in 0..r {
+            assert_eq!(
+                (mean32[i], rstd32[i]),
+                (mean[i] as f32, rstd[i] as f32),
+                "row {i} of {r}x{c}"
+            );
+        }
+
+        // And are given as either: doubles, and what the floats widen to.
+        let widened = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        for (mean, rstd, dtype) in [
+            (mean.clone(), rstd.clone(), EVENKEEL_F64),
+            (widened(&mean32), widened(&rstd32), EVENKEEL_F32),
+        ] {
+            assert_same_as_rust(
+                &data,
+                |x, y| {
+                    let operation = NormalizeScaleShift::new();
+                    operation.forward(x, &mean, &rstd, None, None, rows, y).unwrap();
+                },
+                |x, x_len, y, y_len| unsafe {
+                    let (m, s) = match dtype {
+                        EVENKEEL_F32 => (mean32.as_ptr().cast(), rstd32.as_ptr().cast()),
+                        _ => (mean64.as_ptr().cast(), rstd64.as_ptr().cast()),
+                    };
+                    evenkeel_normalize_rows_f32(
+                        x,
+                        x_len,
+                        m,
+                        r,
+                        s,
+                        r,
+                        dtype,
+                        null(),
+                        0,
+                        null(),
+                        0,
+                        r,
+                        c,
+                        y,
+                        y_len,
+                        null(),
+                    )
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn column_operations_give_the_bits_of_rust() {
+    for shape in SHAPES {
+        let data = Data::new(shape);
+        let (rows, (r, c)) = (data.rows, shape);
+        let (gamma, beta) = (Some(&data.gamma[..]), Some(&data.beta[..]));
+        let ((g, g_len), (b, b_len)) = (optional(gamma), optional(beta));
+        let mut scratch_len = 0;
+        let status = unsafe { evenkeel_column_scratch_len(r, c, null(), &raw mut scratch_len) };
+        assert_eq!((status, scratch_len), (EVENKEEL_OK, ColumnMoments::new().scratch_len(rows)));
+        let mut scratch = vec![0.0; scratch_len];
+
+        for rule in
+            [EVENKEEL_MOMENTUM_KEEP, EVENKEEL_MOMENTUM_PYTORCH, EVENKEEL_MOMENTUM_CUMULATIVE]
+        {
+            let operation = match rule {
+                EVENKEEL_MOMENTUM_KEEP => BatchNorm::new().with_momentum(0.75),
+                EVENKEEL_MOMENTUM_PYTORCH => BatchNorm::new().with_pytorch_momentum(0.75),
+                _ => BatchNorm::new().with_cumulative_average(3),
+            };
+            let unbiased = r > 1;
+            let operation = operation.with_eps(EPS).with_unbiased_running_var(unbiased);
+            let (mut mean, mut rstd) = (vec![0.0; c], vec![0.0; c]);
+            let (mut running_mean, mut running_var) = (vec![0.5; c], vec![2.0; c]);
+            let mut expected = data.y();
+            let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
+            operation
+                .forward_training(
+                    &data.x,
+                    gamma,
+                    beta,
+                    rows,
+                    &mut expected,
+                    &mut mean,
+                    &mut rstd,
+                    Some(running),
+                )
+                .unwrap();
+
+            for (scratch, scratch_len) in [(null_mut(), 0), (scratch.as_mut_ptr(), scratch_len)] {
+                let (mut y, mut mean_c, mut rstd_c) =
+                    (data.y(), vec![0.0_f32; c], vec![0.0_f32; c]);
+                let (mut running_mean_c, mut running_var_c) = (vec![0.5; c], vec![2.0; c]);
+                let running = evenkeel_running {
+                    mean: running_mean_c.as_mut_ptr(),
+                    mean_len: c,
+                    var: running_var_c.as_mut_ptr(),
+                    var_len: c,
+                    rule,
+                    unbiased_var: unbiased.into(),
+                    momentum: 0.75,
+                    batches: 3,
+                };
+                let status = unsafe {
+                    evenkeel_batch_norm_training_f32(
+                        data.x.as_ptr(),
+                        data.x.len(),
+                        g,
+                        g_len,
+                        b,
+                        b_len,
+                        r,
+                        c,
+                        EPS,
+                        y.as_mut_ptr(),
+                        y.len(),
+                        mean_c.as_mut_ptr().cast(),
+                        c,
+                        rstd_c.as_mut_ptr().cast(),
+                        c,
+                        EVENKEEL_F32,
+                        &raw const running,
+                        scratch,
+                        scratch_len,
+                        null(),
+                    )
+                };
+                assert_eq!(status, EVENKEEL_OK, "{}", message());
+                assert_eq!(bits(&y), bits(&expected), "{r}x{c}");
+                assert_eq!((&running_mean_c, &running_var_c), (&running_mean, &running_var));
+                assert!((0..c).all(|i| (mean_c[i], rstd_c[i]) == (mean[i] as f32, rstd[i] as f32)));
+            }
+
+            let (rm, rv) = (&running_mean, &running_var);
+            assert_same_as_rust(
+                &data,
+                |x, y| operation.forward_inference(x, rm, rv, gamma, beta, rows, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_batch_norm_inference_f32(
+                        x,
+                        x_len,
+                        rm.as_ptr(),
+                        c,
+                        rv.as_ptr(),
+                        c,
+                        g,
+                        g_len,
+                        b,
+                        b_len,
+                        r,
+                        c,
+                        EPS,
+                        y,
+                        y_len,
+                        null(),
+                    )
+                },
+            );
+            assert_same_as_rust(
+                &data,
+                |x, y| {
+                    let operation = NormalizeScaleShift::new();
+                    operation.forward_columns(x, &mean, &rstd, gamma, beta, rows, y).unwrap();
+                },
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_normalize_columns_f32(
+                        x,
+                        x_len,
+                        mean.as_ptr().cast(),
+                        c,
+                        rstd.as_ptr().cast(),
+                        c,
+                        EVENKEEL_F64,
+                        g,
+                        g_len,
+                        b,
+                        b_len,
+                        r,
+                        c,
+                        y,
+                        y_len,
+                        null(),
+                    )
+                },
+            );
+        }
+    }
+}
+
+fn as_c(moments: &[Moments]) -> Vec<(u64, u64, u64)> {
+    moments.iter().map(|m| (m.count, m.mean.to_bits(), m.m2.to_bits())).collect()
+}
+
+fn in_bits(moments: &[evenkeel_moments]) -> Vec<(u64, u64, u64)> {
+    moments.iter().map(|m| (m.count, m.mean.to_bits(), m.m2.to_bits())).collect()
+}
+
+#[test]
+fn moments_give_the_bits_of_rust() {
+    for shape in SHAPES {
+        let data = Data::new(shape);
+        let (rows, (r, c), (x, len)) = (data.rows, shape, (data.x.as_ptr(), data.x.len()));
+        let (mut of_rows, mut of_columns) = (vec![Moments::new(); r], vec![Moments::new(); c]);
+        RowMoments::new().compute(&data.x, rows, &mut of_rows).unwrap();
+        ColumnMoments::new().compute(&data.x, rows, &mut of_columns).unwrap();
+        let (mut rows_c, mut columns_c) = (vec![NOTHING; r], vec![NOTHING; c]);
+        let statuses = unsafe {
+            (
+                evenkeel_row_moments_f32(x, len, r, c, rows_c.as_mut_ptr(), r, null()),
+                evenkeel_column_moments_f32(
+                    x,
+                    len,
+                    r,
+                    c,
+                    columns_c.as_mut_ptr(),
+                    c,
+                    null_mut(),
+                    0,
+                    null(),
+                ),
+            )
+        };
+        assert_eq!(statuses, (EVENKEEL_OK, EVENKEEL_OK), "{}", message());
+        assert_eq!(in_bits(&rows_c), as_c(&of_rows));
+        assert_eq!(in_bits(&columns_c), as_c(&of_columns));
+
+        let mut whole = Moments::new();
+        whole.extend_from_slice(&data.x);
+        whole.merge(&of_rows[0]);
+        let mut whole_c = [NOTHING];
+        let into = whole_c.as_mut_ptr();
+        unsafe {
+            assert_eq!(evenkeel_moments_extend_f32(into, x, len), EVENKEEL_OK);
+            assert_eq!(evenkeel_moments_merge(into, rows_c.as_ptr()), EVENKEEL_OK);
+        }
+        assert_eq!(in_bits(&whole_c), as_c(&[whole]));
+        // A set merged with itself.
+        whole.merge(&whole.clone());
+        assert_eq!(unsafe { evenkeel_moments_merge(into, into) }, EVENKEEL_OK);
+        assert_eq!(in_bits(&whole_c), as_c(&[whole]));
+    }
+}
+
+#[test]
+fn dropout_gives_the_bits_and_the_masks_of_rust() {
+    let dropout = Dropout::new().with_p(P);
+    let Stream { seed, offset } = STREAM;
+    for shape in SHAPES {
+        let data = Data::new(shape);
+        let len = data.x.len();
+        for (kind, bytes) in [(EVENKEEL_MASK_PACKED, len.div_ceil(8)), (EVENKEEL_MASK_BYTES, len)] {
+            let mut mask = vec![0xaa; bytes];
+            match kind {
+                EVENKEEL_MASK_PACKED => {
+                    dropout.mask(STREAM, len, MaskMut::Packed(&mut mask)).unwrap()
+                }
+                _ => dropout.mask(STREAM, len, MaskMut::Bytes(&mut mask)).unwrap(),
+            }
+            let given = match kind {
+                EVENKEEL_MASK_PACKED => Mask::Packed(&mask),
+                _ => Mask::Bytes(&mask),
+            };
+            let mut drawn = vec![0xaa; bytes];
+            let status = unsafe {
+                evenkeel_dropout_mask(P, seed, offset, len, drawn.as_mut_ptr(), bytes, kind, null())
+            };
+            assert_eq!((status, &drawn), (EVENKEEL_OK, &mask), "{}", message());
+
+            drawn.fill(0xaa);
+            let out = drawn.as_mut_ptr();
+            assert_same_as_rust(
+                &data,
+                |x, y| dropout.forward(x, STREAM, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_dropout_f32(
+                        x,
+                        x_len,
+                        P,
+                        seed,
+                        offset,
+                        y,
+                        y_len,
+                        out,
+                        bytes,
+                        kind,
+                        null(),
+                    )
+                },
+            );
+            assert_eq!(drawn, mask);
+            assert_same_as_rust(
+                &data,
+                |x, y| dropout.apply(x, given, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_dropout_apply_f32(
+                        x,
+                        x_len,
+                        P,
+                        mask.as_ptr(),
+                        bytes,
+                        kind,
+                        y,
+                        y_len,
+                        null(),
+                    )
+                },
+            );
+            assert_same_as_rust(
+                &data,
+                |dy, dx| dropout.backward_with_mask(dy, given, dx).unwrap(),
+                |dy, dy_len, dx, dx_len| unsafe {
+                    evenkeel_dropout_backward_with_mask_f32(
+                        dy,
+                        dy_len,
+                        P,
+                        mask.as_ptr(),
+                        bytes,
+                        kind,
+                        dx,
+                        dx_len,
+                        null(),
+                    )
+                },
+            );
+        }
+        assert_same_as_rust(
+            &data,
+            |dy, dx| dropout.backward(dy, STREAM, dx).unwrap(),
+            |dy, dy_len, dx, dx_len| unsafe {
+                evenkeel_dropout_backward_f32(dy, dy_len, P, seed, offset, dx, dx_len, null())
+            },
+        );
+        assert_same_as_rust(
+            &data,
+            |x, y| dropout.forward_inference(x, y).unwrap(),
+            |x, x_len, y, y_len| unsafe { evenkeel_dropout_inference_f32(x, x_len, y, y_len) },
+        );
+    }
+    let (mut realised, mut scale) = (0.0, 0.0);
+    unsafe {
+        assert_eq!(evenkeel_dropout_realised_p(P, &raw mut realised), EVENKEEL_OK);
+        assert_eq!(evenkeel_dropout_scale_f32(P, &raw mut scale), EVENKEEL_OK);
+    }
+    assert_eq!((realised, scale), (dropout.realised_p().unwrap(), dropout.scale().unwrap()));
+}
+
+#[test]
+fn calls_from_many_threads_at_once_give_the_same_bits() {
+    let data = Data::new((300, 768));
+    let mut expected = data.y();
+    LayerNorm::new().with_eps(EPS).forward(&data.x, None, None, data.rows, &mut expected).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..4 {
+                    let (mut y, len) = (data.y(), data.x.len());
+                    let status = unsafe {
+                        evenkeel_layer_norm_f32(
+                            data.x.as_ptr(),
+                            len,
+                            null(),
+                            0,
+                            null(),
+                            0,
+                            300,
+                            768,
+                            EPS,
+                            y.as_mut_ptr(),
+                            len,
+                            null_mut(),
+                            0,
+                            null_mut(),
+                            0,
+                            EVENKEEL_F64,
+                            null(),
+                        )
+                    };
+                    assert_eq!((status, bits(&y) == bits(&expected)), (EVENKEEL_OK, true));
+                }
+            });
+        }
+    });
+}
