@@ -153,7 +153,7 @@ impl OfColumns {
 }
 
 fn to_moments(count: usize, mean: f32, m2: f32) -> Moments {
-    Moments { count: count as u64, mean: f64::from(mean), m2: f64::from(m2) }
+    Moments { count: count as u64, mean: f64::from(mean), m2: f64::from(m2), ..Moments::new() }
 }
 
 fn assert_moments(moments: &Moments, (mean, var): (f64, f64), tolerance: f64) {

@@ -43,7 +43,8 @@ use crate::{Error, Rows};
 /// * **Cost**: training reads x twice and writes y once, inference reads it once; training needs
 ///   [`scratch_len`](Self::scratch_len) numbers of scratch. Nothing else is allocated on a single thread.
 /// * **Determinism**: the same bits for every thread count, alignment, in place or not, and on every
-///   backend that [fuses multiply-adds](crate::Backend::is_fused); channels are independent of each other.
+///   backend that [fuses multiply-adds](crate::Backend::is_fused); channels are independent of each other. How many
+///   there are may change the last bits of a batch's statistics.
 /// * **Special values**: a constant channel gives beta (`==`). Where var + eps = 0, rstd is taken as 0. A NaN or infinity
 ///   makes its own channel NaN in training (and its running statistics with it), its own element in inference.
 ///

@@ -20,7 +20,8 @@ use crate::{Error, Moments, Rows};
 ///   Chan, Golub and LeVeque generalised it (1979), in a tree fixed by the shape.
 /// * **Cost**: reads x once; O(rows * cols); needs [`scratch_len`](Self::scratch_len) numbers of scratch.
 /// * **Determinism**: the same bits for every thread count and alignment, and on every backend that
-///   [fuses multiply-adds](crate::Backend::is_fused); what is in one column changes no bit of another.
+///   [fuses multiply-adds](crate::Backend::is_fused); what is in one column changes no bit of another. How many columns
+///   there are may: blocks of narrow matrices are of more rows.
 /// * **Special values**: a constant column has exactly its value as mean and the variance 0. A NaN or infinity
 ///   makes the moments of its own column NaN and touches no other column.
 ///
@@ -31,7 +32,7 @@ use crate::{Error, Moments, Rows};
 ///
 /// let mut moments = [Moments::new(); 2];
 /// ColumnMoments::new().compute(&[1.0, 5.0, 3.0, 5.0], Rows::new(2, 2)?, &mut moments)?;
-/// assert_eq!(moments[0], Moments { count: 2, mean: 2.0, m2: 2.0 });
+/// assert_eq!(moments[0], Moments { count: 2, mean: 2.0, m2: 2.0, ..Moments::new() });
 /// assert_eq!(moments[1].population_variance(), Some(0.0));
 /// # Ok::<(), evenkeel::Error>(())
 /// ```

@@ -28,7 +28,7 @@ use crate::{Error, Moments, Parallelism, Rows};
 ///
 /// let mut moments = [Moments::new(); 2];
 /// RowMoments::new().compute(&[1.0, 3.0, 5.0, 5.0], Rows::new(2, 2)?, &mut moments)?;
-/// assert_eq!(moments[0], Moments { count: 2, mean: 2.0, m2: 2.0 });
+/// assert_eq!(moments[0], Moments { count: 2, mean: 2.0, m2: 2.0, ..Moments::new() });
 /// assert_eq!(moments[1].population_variance(), Some(0.0));
 /// # Ok::<(), evenkeel::Error>(())
 /// ```

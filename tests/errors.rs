@@ -197,30 +197,31 @@ trait Element: Copy {
     const PAINT: Self;
     /// What is in memory that is read.
     const NUMBERS: [Self; 5];
-    fn bits(self) -> [u64; 3];
+    fn bits(self) -> [u64; 4];
 }
 
 impl Element for f32 {
     const PAINT: Self = f32::from_bits(0x7fc5_a5a5);
     const NUMBERS: [Self; 5] = [0.5, 7.5, 3.25, 10.5, 6.0];
-    fn bits(self) -> [u64; 3] {
-        [self.to_bits().into(), 0, 0]
+    fn bits(self) -> [u64; 4] {
+        [self.to_bits().into(), 0, 0, 0]
     }
 }
 
 impl Element for f64 {
     const PAINT: Self = f64::from_bits(0x7ff8_5a5a_a5a5_5a5a);
     const NUMBERS: [Self; 5] = [0.5, 7.5, 3.25, 10.5, 6.0];
-    fn bits(self) -> [u64; 3] {
-        [self.to_bits(), 0, 0]
+    fn bits(self) -> [u64; 4] {
+        [self.to_bits(), 0, 0, 0]
     }
 }
 
 impl Element for Moments {
-    const PAINT: Self = Moments { count: 0x5a5a, mean: f64::PAINT, m2: f64::PAINT };
+    const PAINT: Self =
+        Moments { count: 0x5a5a, mean: f64::PAINT, mean_low: f64::PAINT, m2: f64::PAINT };
     const NUMBERS: [Self; 5] = [Self::PAINT; 5];
-    fn bits(self) -> [u64; 3] {
-        [self.count, self.mean.to_bits(), self.m2.to_bits()]
+    fn bits(self) -> [u64; 4] {
+        [self.count, self.mean.to_bits(), self.mean_low.to_bits(), self.m2.to_bits()]
     }
 }
 
@@ -260,7 +261,7 @@ impl Optional {
 trait AnyBuffer {
     fn resize(&mut self, len: usize);
     /// The bits of all of its memory.
-    fn bits(&self) -> Vec<[u64; 3]>;
+    fn bits(&self) -> Vec<[u64; 4]>;
 }
 
 impl<T: Element> AnyBuffer for Buffer<T> {
@@ -268,7 +269,7 @@ impl<T: Element> AnyBuffer for Buffer<T> {
         let old = self.get().to_vec();
         *self = Self::new(len, |i| old.get(i).copied().unwrap_or(T::NUMBERS[i % 5]));
     }
-    fn bits(&self) -> Vec<[u64; 3]> {
+    fn bits(&self) -> Vec<[u64; 4]> {
         self.0.iter().map(|element| element.bits()).collect()
     }
 }
@@ -338,7 +339,7 @@ impl Arguments {
     }
 
     /// Every buffer's name, and the bits of it and its margins.
-    fn bits(&mut self) -> [(&'static str, Vec<[u64; 3]>); 10] {
+    fn bits(&mut self) -> [(&'static str, Vec<[u64; 4]>); 10] {
         self.buffers().map(|(name, buffer)| (name, buffer.bits()))
     }
 }

@@ -262,7 +262,8 @@ fn check_merge(parts: &[Part]) {
     let mut all = Moments::new();
     for part in parts {
         let Part { count, mean, m2 } = *part;
-        let part = Moments { count: count.into(), mean: mean.f64(), m2: m2.f64() };
+        let part =
+            Moments { count: count.into(), mean: mean.f64(), m2: m2.f64(), ..Moments::new() };
         let before = all;
         all.merge(&part);
         assert_eq!(all.count, before.count + part.count);

@@ -65,7 +65,8 @@ impl Element for u8 {
 }
 
 impl Element for evenkeel::Moments {
-    const BEFORE: Self = Self { count: u64::MAX, mean: f64::BEFORE, m2: -1.0 };
+    const BEFORE: Self =
+        Self { count: u64::MAX, mean: f64::BEFORE, mean_low: f64::BEFORE, m2: -1.0 };
 }
 
 /// A buffer of any alignment. It ends where its allocation ends, so that the address sanitiser sees a

@@ -58,7 +58,7 @@ impl Kernel for Statistics<'_> {
 pub(crate) fn collect(rows: usize, means: &[Lanes64], m2s: &[Lanes64], out: &mut [Moments]) {
     let columns = means.as_flattened().iter().zip(m2s.as_flattened());
     for (moments, (&mean, &m2)) in out.iter_mut().zip(columns) {
-        *moments = Moments { count: rows as u64, mean, m2 };
+        *moments = Moments { count: rows as u64, mean, mean_low: 0.0, m2 };
     }
 }
 

@@ -28,7 +28,7 @@
 use core::ops::Range;
 
 use super::moments::{BLOCK, LARGEST_SHIFT, MomentsInF64, SMALLEST_MEAN_SQUARE};
-use super::welford::Moments;
+use super::welford::{Merge, Moments};
 use super::{Split, fold};
 use crate::simd::{Double, Float, Kernel, LANES, Simd};
 
@@ -403,7 +403,7 @@ impl Kernel for ColumnsInF64<'_> {
                 for (element, row) in column.iter_mut().zip(rows) {
                     *element = row[first + lane];
                 }
-                moments.merge(&MomentsInF64 { x: &column[..count] }.run(token));
+                moments = moments.merged(MomentsInF64 { x: &column[..count] }.run(token));
             }
             (mean[lane], m2[lane]) = (moments.mean, moments.m2);
         }

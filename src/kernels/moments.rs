@@ -203,6 +203,7 @@ impl BlockStatistic for Moments {
             moments[r] = Self {
                 count: x[0].len() as u64,
                 mean: shift[r].to_f64() + mean,
+                mean_low: 0.0,
                 m2: q[r] - square,
             };
             good &= square <= LARGEST_SHIFT * q[r] && squares_fit(q[r], n);
@@ -231,16 +232,17 @@ impl Kernel for MomentsInF64<'_> {
     fn run<S: Simd>(self, token: S) -> Moments {
         let (x, count, n) = (self.x, self.x.len() as u64, self.x.len() as f64);
         if is_constant(token, x) {
-            return Moments { count, mean: f64::from(x[0]), m2: 0.0 };
+            return Moments { count, mean: f64::from(x[0]), ..Moments::new() };
         }
         let Sums { shift: [shift], s: [s], q: [q] } = block_sums::<S::F64, 1, true>(token, [x]);
         if !q.is_finite() {
             // Squares of finite f32 cannot overflow f64: there is a NaN or an infinity in x.
-            return Moments { count, mean: f64::NAN, m2: f64::NAN };
+            return Moments { count, mean: f64::NAN, mean_low: 0.0, m2: f64::NAN };
         }
         let mean = s / n;
         let m2 = q - s * mean;
-        Moments { count, mean: shift + mean, m2: if m2 < 0.0 { 0.0 } else { m2 } }
+        let m2 = if m2 < 0.0 { 0.0 } else { m2 };
+        Moments { count, mean: shift + mean, mean_low: 0.0, m2 }
     }
 }
 
@@ -279,7 +281,7 @@ impl Kernel for SquaresInF64<'_> {
 }
 
 /// Where the blocks of rows longer than [`BLOCK`] are merged: made at the first such row, since the
-/// 5 KB of four cascades cost a short call more than its arithmetic.
+/// 7 KB of four cascades cost a short call more than its arithmetic.
 pub(crate) type Cascades<T, const R: usize> = Option<[Cascade<T>; R]>;
 
 /// The statistic of `R` rows of one length, 1 or more.
@@ -414,7 +416,7 @@ impl RowMoments<'_> {
             let rows = split_rows(&mut x, cols);
             let (mean, m2) = token.outline(ShortRows { rows });
             for r in 0..LANES {
-                group[r] = Moments { count: cols as u64, mean: mean[r], m2: m2[r] };
+                group[r] = Moments { count: cols as u64, mean: mean[r], mean_low: 0.0, m2: m2[r] };
             }
         }
         let mut cascades: Cascades<Moments, R> = None;

@@ -377,7 +377,12 @@ fn exact_columns_are_exact() {
             if count % 2 == 1 {
                 x[(count - 1) * cols + c] = mean;
             }
-            expected.push(Moments { count: count as u64, mean: f64::from(mean), m2 });
+            expected.push(Moments {
+                count: count as u64,
+                mean: f64::from(mean),
+                m2,
+                ..Moments::new()
+            });
         }
         for backend in backends() {
             let operation = ColumnMoments::new().with_backend(backend);

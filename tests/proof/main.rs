@@ -13,5 +13,6 @@ mod golden;
 mod hard_data;
 mod laws;
 mod moments;
+mod nist;
 mod parallel;
 mod stores;
