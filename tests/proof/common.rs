@@ -31,10 +31,19 @@ pub fn lengths() -> Vec<usize> {
     lengths
 }
 
+/// The lengths at which exact data are tried: every one up to eight vectors and some, and around blocks.
+pub fn exact_lengths() -> impl Iterator<Item = usize> {
+    let around = [256, 768, BLOCK, 4 * BLOCK].into_iter().flat_map(|size| size - 1..=size + 1);
+    let all = (1..=130).chain(around).chain([65535, 65536]);
+    all.filter(|&len| !short() || len % 5 < 2 && len < 2 * BLOCK)
+}
+
 /// The error of a variance, relative.
 pub const VARIANCE: f64 = 1e-6;
 /// The error of an output, as a part of `|gamma| * max(1, |x_hat|) + |beta|`.
 pub const OUTPUT: f64 = 1e-6;
+/// The same on exact data: what oneDNN asks for on such data.
+pub const EXACT_OUTPUT: f64 = 5e-7;
 /// The distance of subnormal f32, as the docs have it: no bound relative to the output can undercut half of it.
 pub const SUBNORMAL: f64 = 1.0 / (1_u128 << 75) as f64 / (1_u128 << 74) as f64;
 
@@ -205,6 +214,59 @@ pub const DATA_SETS: &[DataSet] = &[
     set("tiny beside huge", |i, _, _| if i % 5 == 0 { 1e30 } else { 1e-30 }),
 ];
 
+/// Exact data: pairs `mean + k * unit, mean - k * unit` with `k < steps`, and the mean itself where the length is odd.
+/// Every sum of deviations or of their squares that any order of any blocks can form is exact, so the mean and the
+/// variance are, too.
+pub struct ExactSet {
+    pub name: &'static str,
+    pub mean: f64,
+    pub unit: f64,
+    pub steps: usize,
+}
+
+const fn exact(name: &'static str, mean: f64, unit: f64, steps: usize) -> ExactSet {
+    ExactSet { name, mean, unit, steps }
+}
+
+/// 2^100, above which and below whose inverse squares leave f32.
+const FAR: f64 = (1_u128 << 100) as f64;
+
+/// Steps are below 512, so that a lane's sum of 64 squares is below 2^24.
+pub const EXACT_SETS: &[ExactSet] = &[
+    exact("small integers", 3.0, 1.0, 8),
+    exact("around 0", 0.0, 1.0, 16),
+    exact("integers up to 506", -7.0, 1.0, 500),
+    exact("powers of two", 0.25, 1.0 / 64.0, 8),
+    exact("larger powers of two", 16.0, 1.0, 8),
+    exact("mean / std 1e3", 8191.0, 1.0, 16),
+    exact("mean / std 1e6", -4_194_303.0, 1.0, 8),
+    exact("mean / std 5e6", 12_345_677.0, 1.0, 4),
+    exact("2^100", 5.0 * FAR, FAR / 4.0, 16),
+    exact("2^-100", -5.0 / FAR, 0.25 / FAR, 16),
+    exact("subnormal", 100.0 * SUBNORMAL, SUBNORMAL, 100),
+];
+
+impl ExactSet {
+    /// So many numbers, and their exact M2.
+    pub fn make(&self, len: usize, random: &mut Random) -> (Vec<f32>, f64) {
+        let (mut x, mut m2) = (Vec::with_capacity(len), 0.0);
+        while x.len() + 1 < len {
+            let step = random.below(self.steps) as f64 * self.unit;
+            x.extend([(self.mean + step) as f32, (self.mean - step) as f32]);
+            m2 += 2.0 * step * step;
+        }
+        if x.len() < len {
+            x.push(self.mean as f32);
+        }
+        (x, m2)
+    }
+
+    /// Whether sums of the squares themselves, without the mean subtracted, are exact as well.
+    pub fn has_exact_squares(&self) -> bool {
+        self.mean.abs() / self.unit + (self.steps as f64) < 512.0
+    }
+}
+
 /// A row, and what the reference says of it.
 pub struct Case {
     pub name: String,
@@ -257,10 +319,24 @@ pub fn assert_output(
     gamma: Option<&[f32]>,
     beta: Option<&[f32]>,
 ) {
+    assert_output_within(OUTPUT, what, y, x_hat, expected, gamma, beta);
+}
+
+/// The same with another part than `OUTPUT`.
+#[track_caller]
+pub fn assert_output_within(
+    part: f64,
+    what: &str,
+    y: &[f32],
+    x_hat: &[f64],
+    expected: &[f64],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+) {
     for i in 0..y.len() {
         let gamma = gamma.map_or(1.0, |gamma| f64::from(gamma[i].abs()));
         let beta = beta.map_or(0.0, |beta| f64::from(beta[i].abs()));
-        let bound = OUTPUT * (gamma * x_hat[i].abs().max(1.0) + beta) + SUBNORMAL;
+        let bound = part * (gamma * x_hat[i].abs().max(1.0) + beta) + SUBNORMAL;
         assert!(
             approx::abs_diff_eq!(f64::from(y[i]), expected[i], epsilon = bound),
             "{what}: element {i}: expected {:e}, got {:e}, bound {bound:e}",
