@@ -1,6 +1,7 @@
 //! Lengths, data sets, tolerances and backends: the one place for each.
 
 use std::io::{self, Write};
+use std::ops::{Deref, DerefMut};
 use std::sync::Once;
 
 use evenkeel::{Backend, Rows};
@@ -343,5 +344,45 @@ pub fn assert_output_within(
             expected[i],
             y[i],
         );
+    }
+}
+
+/// A copy of elements that begins so many elements after a cache line.
+pub struct Placed<T> {
+    memory: Vec<T>,
+    first: usize,
+    len: usize,
+    start: usize,
+}
+
+impl<T: Copy + Default> Placed<T> {
+    pub fn new(elements: &[T], start: usize) -> Self {
+        const LINE: usize = 64;
+        let len = elements.len();
+        let mut memory = vec![T::default(); len + start + LINE / size_of::<T>()];
+        let first = memory.as_ptr().align_offset(LINE) + start;
+        memory[first..first + len].copy_from_slice(elements);
+        Self { memory, first, len, start }
+    }
+}
+
+/// A copy of the memory would begin elsewhere in a line.
+impl<T: Copy + Default> Clone for Placed<T> {
+    fn clone(&self) -> Self {
+        Self::new(self, self.start)
+    }
+}
+
+impl<T> Deref for Placed<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.memory[self.first..self.first + self.len]
+    }
+}
+
+impl<T> DerefMut for Placed<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.memory[self.first..self.first + self.len]
     }
 }

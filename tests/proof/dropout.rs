@@ -34,7 +34,8 @@ fn bytes(operation: Dropout, stream: Stream, len: usize) -> Vec<u8> {
     mask
 }
 
-fn pack(bytes: &[u8]) -> Vec<u8> {
+/// Bits of bytes, least significant first.
+pub fn pack(bytes: &[u8]) -> Vec<u8> {
     let pack = |bits: &[u8]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit);
     bytes.chunks(8).map(pack).collect()
 }
