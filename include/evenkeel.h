@@ -138,6 +138,10 @@ typedef struct evenkeel_moments {
    */
   double mean;
   /**
+   * What rounding left of the mean.
+   */
+  double mean_low;
+  /**
    * The sum of their squared deviations from the mean.
    */
   double m2;

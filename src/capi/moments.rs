@@ -13,6 +13,8 @@ pub struct evenkeel_moments {
     pub count: u64,
     /// Their mean; 0 if there are none.
     pub mean: f64,
+    /// What rounding left of the mean.
+    pub mean_low: f64,
     /// The sum of their squared deviations from the mean.
     pub m2: f64,
 }
@@ -25,6 +27,10 @@ const _: () = {
         core::mem::offset_of!(evenkeel_moments, count) == core::mem::offset_of!(Moments, count)
     );
     assert!(core::mem::offset_of!(evenkeel_moments, mean) == core::mem::offset_of!(Moments, mean));
+    assert!(
+        core::mem::offset_of!(evenkeel_moments, mean_low)
+            == core::mem::offset_of!(Moments, mean_low)
+    );
     assert!(core::mem::offset_of!(evenkeel_moments, m2) == core::mem::offset_of!(Moments, m2));
 };
 

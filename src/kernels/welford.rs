@@ -52,6 +52,8 @@
 /// assert_eq!(left.sample_variance(), Some(14.0 / 3.0));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+// C has the same (`capi/moments.rs`).
+#[repr(C)]
 pub struct Moments {
     /// The number of values.
     pub count: u64,

@@ -63,4 +63,4 @@ fn message() -> String {
 }
 
 /// The moments of no values.
-const NOTHING: evenkeel_moments = evenkeel_moments { count: 0, mean: 0.0, m2: 0.0 };
+const NOTHING: evenkeel_moments = evenkeel_moments { count: 0, mean: 0.0, mean_low: 0.0, m2: 0.0 };

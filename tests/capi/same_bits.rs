@@ -327,12 +327,12 @@ fn column_operations_give_the_bits_of_rust() {
     }
 }
 
-fn as_c(moments: &[Moments]) -> Vec<(u64, u64, u64)> {
-    moments.iter().map(|m| (m.count, m.mean.to_bits(), m.m2.to_bits())).collect()
+fn as_c(moments: &[Moments]) -> Vec<(u64, [u64; 3])> {
+    moments.iter().map(|m| (m.count, [m.mean, m.mean_low, m.m2].map(f64::to_bits))).collect()
 }
 
-fn in_bits(moments: &[evenkeel_moments]) -> Vec<(u64, u64, u64)> {
-    moments.iter().map(|m| (m.count, m.mean.to_bits(), m.m2.to_bits())).collect()
+fn in_bits(moments: &[evenkeel_moments]) -> Vec<(u64, [u64; 3])> {
+    moments.iter().map(|m| (m.count, [m.mean, m.mean_low, m.m2].map(f64::to_bits))).collect()
 }
 
 #[test]
