@@ -397,7 +397,7 @@ impl Kernel for ColumnsInF64<'_> {
                 continue;
             }
             let mut moments = Moments::new();
-            for x in x.chunks(BLOCK * cols) {
+            for x in x.chunks(cols.saturating_mul(BLOCK)) {
                 let rows = x.chunks_exact(cols);
                 let count = rows.len();
                 for (element, row) in column.iter_mut().zip(rows) {
@@ -451,10 +451,12 @@ impl Chunk<'_> {
             let end = vectors.min(first + PANEL_VECTORS);
             let mut counts = [0; usize::BITS as usize];
             let mut blocks = 0_usize;
-            for x in self.x.chunks(BLOCK_ROWS * factor * cols) {
+            // Where usize has 32 bits, 64 rows may be more elements than it can count.
+            let block_rows = BLOCK_ROWS * factor;
+            for x in self.x.chunks(cols.saturating_mul(block_rows)) {
                 let mut depth = blocks.count_ones() as usize;
                 let (wide, rest) = x.split_at(x.len() - x.len() % (factor * cols));
-                let parts = rest.chunks(BLOCK_ROWS * cols).map(|x| (x, 1));
+                let parts = rest.chunks(cols.saturating_mul(BLOCK_ROWS)).map(|x| (x, 1));
                 let wide = (!wide.is_empty()).then_some((wide, factor));
                 for (i, (x, factor)) in wide.into_iter().chain(parts).enumerate() {
                     let level = depth + usize::from(i > 0);
