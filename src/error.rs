@@ -17,7 +17,7 @@ pub enum Error {
         /// The number of elements that came.
         got: usize,
     },
-    /// A shape has more elements than a slice can hold (`isize::MAX` bytes).
+    /// A shape has more elements than a slice can hold (`isize::MAX` bytes, of 8 bytes each).
     ShapeOverflow {
         /// The shape's name.
         arg: &'static str,
@@ -73,7 +73,8 @@ impl fmt::Display for Error {
                 write!(f, "`{arg}`: expected {expected} elements, got {got}")
             }
             Self::ShapeOverflow { arg, got: [a, b] } => {
-                write!(f, "`{arg}`: expected at most isize::MAX bytes, got {a} x {b} elements")
+                let most = crate::Rows::MOST_ELEMENTS;
+                write!(f, "`{arg}`: expected at most {most} elements, got {a} x {b}")
             }
             Self::Parameter { arg, expected, got } => {
                 write!(f, "`{arg}`: expected {expected}, got {got}")

@@ -22,6 +22,9 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// As many elements as a slice of the widest element type can have.
+    pub(crate) const MOST_ELEMENTS: usize = isize::MAX as usize / size_of::<f64>();
+
     /// `rows` rows of `cols` elements. Either may be 0.
     ///
     /// # Errors
@@ -30,9 +33,7 @@ impl Rows {
     /// more than `isize::MAX` bytes.
     pub const fn new(rows: usize, cols: usize) -> Result<Self, Error> {
         match rows.checked_mul(cols) {
-            Some(elements) if elements <= isize::MAX as usize / size_of::<f64>() => {
-                Ok(Self { rows, cols })
-            }
+            Some(elements) if elements <= Self::MOST_ELEMENTS => Ok(Self { rows, cols }),
             _ => Err(Error::ShapeOverflow { arg: "rows", got: [rows, cols] }),
         }
     }

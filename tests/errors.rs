@@ -1,15 +1,55 @@
 //! What every call refuses, what it says then, and that it has written nothing.
 //!
 //! [`METHODS`] lists every method that takes buffers, with what it reads and what it writes. The tests
-//! go through the list with one argument wrong at a time and compare all buffers, and the memory on
-//! both sides of them, bit for bit with what was there before the call.
+//! go through the list with one argument wrong at a time, and with any number of them, and compare all buffers, and
+//! the memory on both sides of them, bit for bit with what was there before the call.
+//!
+//! Input that has broken this or another library, what it is answered with, and the test. Those not in this file are
+//! in `tests/proof/`, or in `tests/large.rs`.
+//!
+//! | input | answer | test |
+//! |---|---|---|
+//! | no rows, empty rows, an empty slice for dropout | nothing to do | `empty_shapes_are_no_work_and_have_no_statistic` |
+//! | a statistic asked of empty rows or columns | error | the same |
+//! | one column; a batch of one row | beta | `hard_data::constant_rows_equal_beta`, `columns::constant_columns_equal_beta` |
+//! | rows * cols that overflows | error | `a_shape_that_no_slice_can_have`, `any_two_numbers_are_a_shape_...` |
+//! | shapes over 2^31 and 2^32 elements | the bits of small ones | `large.rs` |
+//! | a length that is right in 31 or 32 of its bits | error | `any_call_succeeds_or_says_...`, `large::a_length_...` |
+//! | gamma or beta too short or too long; running statistics, outputs or scratch too short or empty | error | `a_length_that_is_not_the_shapes` |
+//! | gamma without beta, beta without gamma | the formula | the same, `hard_data` |
+//! | inference without running statistics | the types rule it out | |
+//! | a running variance below 0 | error | `a_running_variance_that_is_negative` |
+//! | running statistics of NaN or infinity | NaN in their channel; beta | `edges::running_statistics_that_are_poisoned`, `edges::no_variance_...` |
+//! | constant rows and columns, of any magnitude, with eps or without | beta | `hard_data::constant_rows_equal_beta` |
+//! | variance 0 and eps 0 | beta | the same, `edges::no_variance_and_no_eps_give_beta` |
+//! | eps below 0, NaN, infinite | error | `an_eps_that_is_negative_or_not_finite` |
+//! | eps beyond f32, small or large | counts as what it is | `edges::an_eps_that_f32_cannot_hold` |
+//! | a NaN or an infinity in a row or column | its own is NaN, no other bit changes | `hard_data::non_finite_values_stay_in_their_row`, `columns::non_finite_values_...` |
+//! | both infinities | NaN | `edges::infinities_that_cancel` |
+//! | squares that overflow f32; f32::MAX; neighbours that f32 cannot tell apart; subnormals | within the bound | `hard_data`, `edges::rows_that_were_bugs_elsewhere` |
+//! | rows of -0.0 | beta | `hard_data::constant_rows_equal_beta`, `edges::no_variance_...` |
+//! | one row whose running variance is to be unbiased | error | `a_batch_of_one_row_whose_variance_is_to_be_unbiased` |
+//! | momentum below 0, above 1, NaN | error | `a_momentum_that_is_not_from_0_to_1` |
+//! | p below 0, above 1, NaN | error | `a_probability_that_is_not_from_0_to_1` |
+//! | p of 0 and 1, whatever x is | a copy; +0.0 | `dropout::the_ends_of_p` |
+//! | p next to 1 | finite | `edges::a_probability_next_to_1` |
+//! | a stream that ends; seeds and offsets next to 2^64 | error beyond the end; the bits of the definition | `a_range_that_ends_beyond_the_stream`, `edges::the_end_of_the_last_stream` |
+//! | in place | the bits of out of place | `hard_data`, `columns`, `dropout` |
+//! | null, misaligned or overlapping buffers, negative sizes, strides | the types rule it out | |
+//! | no tasks, a million, the most there are | the same bits | `edges::any_number_of_tasks` |
+//! | calls within a pool's tasks, from several threads at once | the same bits | `edges::calls_within_tasks_and_from_many_threads` |
+//! | a call after a fork | the same bits, serially | `edges::serial_calls_in_a_forked_process` |
+//! | a backend that the CPU lacks, or that no one knows | error | `a_name_that_no_backend_has_or_whose_backend_this_cpu_lacks` |
+//! | moments of nothing, merged | nothing changes | `moments::an_empty_set_merges_as_nothing` |
+//! | counts over 2^24, 2^53, 2^64 | exact up to the last, where they stop | `edges::counts_of_any_size` |
 
 use std::mem::MaybeUninit;
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Error, LayerNorm, Moments, NormalizeScaleShift, RmsNorm,
-    RowMoments, Rows, RunningStatistics,
+    Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
+    NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stream,
 };
+use proptest::prelude::*;
 
 const LAYER_NORM: LayerNorm = LayerNorm::new();
 const RMS_NORM: RmsNorm = RmsNorm::new();
@@ -120,6 +160,49 @@ const METHODS: &[Method] = methods! {
         |a| ColumnMoments::new().compute(x, a.rows, moments);
     "ColumnMoments::compute_with_scratch": x => moments scratch;
         |a| ColumnMoments::new().compute_with_scratch(x, a.rows, moments, scratch);
+
+    "Dropout::mask, packed": => packed;
+        |a| a.dropout.mask(a.stream, a.rows.elements(), MaskMut::Packed(packed));
+    "Dropout::mask, bytes": => bytes;
+        |a| a.dropout.mask(a.stream, a.rows.elements(), MaskMut::Bytes(bytes));
+    "Dropout::forward": x => y;
+        |a| a.dropout.forward(x, a.stream, y);
+    "Dropout::forward_with_mask, packed": x => y packed;
+        |a| a.dropout.forward_with_mask(x, a.stream, y, MaskMut::Packed(packed));
+    "Dropout::forward_with_mask, bytes": x => y bytes;
+        |a| a.dropout.forward_with_mask(x, a.stream, y, MaskMut::Bytes(bytes));
+    "Dropout::forward_in_place": => x;
+        |a| a.dropout.forward_in_place(x, a.stream);
+    "Dropout::forward_in_place_with_mask, packed": => x packed;
+        |a| a.dropout.forward_in_place_with_mask(x, a.stream, MaskMut::Packed(packed));
+    "Dropout::forward_in_place_with_mask, bytes": => x bytes;
+        |a| a.dropout.forward_in_place_with_mask(x, a.stream, MaskMut::Bytes(bytes));
+    "Dropout::forward_uninit": x => y;
+        |a| a.dropout.forward_uninit(x, a.stream, uninit(y), None);
+    "Dropout::forward_uninit, packed": x => y packed;
+        |a| a.dropout.forward_uninit(x, a.stream, uninit(y), Some(MaskMut::Packed(packed)));
+    "Dropout::forward_uninit, bytes": x => y bytes;
+        |a| a.dropout.forward_uninit(x, a.stream, uninit(y), Some(MaskMut::Bytes(bytes)));
+    "Dropout::forward_inference": x => y;
+        |a| a.dropout.forward_inference(x, y);
+    "Dropout::apply, packed": x packed => y;
+        |a| a.dropout.apply(x, Mask::Packed(packed), y);
+    "Dropout::apply, bytes": x bytes => y;
+        |a| a.dropout.apply(x, Mask::Bytes(bytes), y);
+    "Dropout::apply_in_place, packed": packed => x;
+        |a| a.dropout.apply_in_place(x, Mask::Packed(packed));
+    "Dropout::apply_in_place, bytes": bytes => x;
+        |a| a.dropout.apply_in_place(x, Mask::Bytes(bytes));
+    "Dropout::apply_uninit, packed": x packed => y;
+        |a| a.dropout.apply_uninit(x, Mask::Packed(packed), uninit(y));
+    "Dropout::apply_uninit, bytes": x bytes => y;
+        |a| a.dropout.apply_uninit(x, Mask::Bytes(bytes), uninit(y));
+    "Dropout::backward": dy => dx;
+        |a| a.dropout.backward(dy, a.stream, dx);
+    "Dropout::backward_with_mask, packed": dy packed => dx;
+        |a| a.dropout.backward_with_mask(dy, Mask::Packed(packed), dx);
+    "Dropout::backward_with_mask, bytes": dy bytes => dx;
+        |a| a.dropout.backward_with_mask(dy, Mask::Bytes(bytes), dx);
 };
 
 impl Method {
@@ -132,6 +215,26 @@ impl Method {
     fn trains(&self) -> bool {
         self.name.starts_with("BatchNorm::forward_training")
     }
+    fn drops(&self) -> bool {
+        self.name.starts_with("Dropout::")
+    }
+    fn takes_p(&self) -> bool {
+        self.drops() && self.name != "Dropout::forward_inference"
+    }
+    fn takes_stream(&self) -> bool {
+        let given = ["apply", "backward_with_mask"];
+        self.takes_p() && !given.iter().any(|name| self.name.contains(name))
+    }
+
+    /// Whether a buffer sets the number of elements itself: dropout knows no shape.
+    fn is_measure(&self, buffer: &str) -> bool {
+        self.drops() && ["x", "dy"].contains(&buffer)
+    }
+
+    /// The name that a buffer has in the method's signature.
+    fn arg(&self, buffer: &'static str) -> &'static str {
+        if ["packed", "bytes"].contains(&buffer) { "mask" } else { buffer }
+    }
 
     /// Whether statistics are one a column, not one a row.
     fn is_of_columns(&self) -> bool {
@@ -141,7 +244,8 @@ impl Method {
     /// The length that a buffer must have.
     fn length(&self, buffer: &str, shape: Rows) -> usize {
         match buffer {
-            "x" | "y" => shape.elements(),
+            "x" | "y" | "dx" | "dy" | "bytes" => shape.elements(),
+            "packed" => shape.elements().div_ceil(8),
             "gamma" | "beta" | "running_mean" | "running_var" => shape.cols(),
             "mean" | "rstd" | "moments" if self.is_of_columns() => shape.cols(),
             "mean" | "rstd" | "moments" => shape.rows(),
@@ -216,6 +320,14 @@ impl Element for f64 {
     }
 }
 
+impl Element for u8 {
+    const PAINT: Self = 0xa5;
+    const NUMBERS: [Self; 5] = [0, 1, 0x35, 0xff, 2];
+    fn bits(self) -> [u64; 4] {
+        [self.into(), 0, 0, 0]
+    }
+}
+
 impl Element for Moments {
     const PAINT: Self =
         Moments { count: 0x5a5a, mean: f64::PAINT, mean_low: f64::PAINT, m2: f64::PAINT };
@@ -259,12 +371,16 @@ impl Optional {
 
 /// A buffer of elements of any type.
 trait AnyBuffer {
+    fn len(&self) -> usize;
     fn resize(&mut self, len: usize);
     /// The bits of all of its memory.
     fn bits(&self) -> Vec<[u64; 4]>;
 }
 
 impl<T: Element> AnyBuffer for Buffer<T> {
+    fn len(&self) -> usize {
+        self.get().len()
+    }
     fn resize(&mut self, len: usize) {
         let old = self.get().to_vec();
         *self = Self::new(len, |i| old.get(i).copied().unwrap_or(T::NUMBERS[i % 5]));
@@ -274,15 +390,23 @@ impl<T: Element> AnyBuffer for Buffer<T> {
     }
 }
 
+const BUFFERS: usize = 14;
+
 /// The arguments of any method: those of one call, and some that it does not take.
 struct Arguments {
     rows: Rows,
     eps: f64,
     batch_norm: BatchNorm,
+    dropout: Dropout,
+    stream: Stream,
     x: Buffer<f32>,
+    dy: Buffer<f32>,
     gamma: Optional,
     beta: Optional,
     y: Buffer<f32>,
+    dx: Buffer<f32>,
+    packed: Buffer<u8>,
+    bytes: Buffer<u8>,
     mean: Buffer<f64>,
     rstd: Buffer<f64>,
     moments: Buffer<Moments>,
@@ -295,7 +419,7 @@ impl Arguments {
     /// What is right for a method: paint in what it only writes, numbers in the rest.
     fn right(method: &Method, (rows, cols): (usize, usize)) -> Self {
         fn new<T: Element>(method: &Method, name: &str, rows: Rows) -> Buffer<T> {
-            let fresh = ["y", "mean", "rstd", "moments"].contains(&name);
+            let fresh = ["y", "dx", "packed", "bytes", "mean", "rstd", "moments"].contains(&name);
             let painted = fresh && !method.reads.contains(&name);
             let elements = if painted { [T::PAINT; 5] } else { T::NUMBERS };
             Buffer::new(method.length(name, rows), |i| elements[i % 5])
@@ -305,10 +429,16 @@ impl Arguments {
             rows,
             eps: 1e-5,
             batch_norm: BatchNorm::new(),
+            dropout: Dropout::new(),
+            stream: Stream { seed: 1, offset: 3 },
             x: new(method, "x", rows),
+            dy: new(method, "dy", rows),
             gamma: Optional { buffer: new(method, "gamma", rows), absent: false },
             beta: Optional { buffer: new(method, "beta", rows), absent: false },
             y: new(method, "y", rows),
+            dx: new(method, "dx", rows),
+            packed: new(method, "packed", rows),
+            bytes: new(method, "bytes", rows),
             mean: new(method, "mean", rows),
             rstd: new(method, "rstd", rows),
             moments: new(method, "moments", rows),
@@ -318,12 +448,16 @@ impl Arguments {
         }
     }
 
-    fn buffers(&mut self) -> [(&'static str, &mut dyn AnyBuffer); 10] {
+    fn buffers(&mut self) -> [(&'static str, &mut dyn AnyBuffer); BUFFERS] {
         [
             ("x", &mut self.x),
+            ("dy", &mut self.dy),
             ("gamma", &mut self.gamma.buffer),
             ("beta", &mut self.beta.buffer),
             ("y", &mut self.y),
+            ("dx", &mut self.dx),
+            ("packed", &mut self.packed),
+            ("bytes", &mut self.bytes),
             ("mean", &mut self.mean),
             ("rstd", &mut self.rstd),
             ("moments", &mut self.moments),
@@ -333,13 +467,13 @@ impl Arguments {
         ]
     }
 
-    fn resize(&mut self, name: &str, len: usize) {
+    fn buffer(&mut self, name: &str) -> &mut dyn AnyBuffer {
         let named = self.buffers().into_iter().find(|(other, _)| *other == name);
-        named.expect("a buffer's name").1.resize(len);
+        named.expect("a buffer's name").1
     }
 
     /// Every buffer's name, and the bits of it and its margins.
-    fn bits(&mut self) -> [(&'static str, Vec<[u64; 4]>); 10] {
+    fn bits(&mut self) -> [(&'static str, Vec<[u64; 4]>); BUFFERS] {
         self.buffers().map(|(name, buffer)| (name, buffer.bits()))
     }
 }
@@ -375,15 +509,16 @@ fn right_arguments_are_accepted_and_every_output_is_written() {
 fn a_length_that_is_not_the_shapes() {
     for method in METHODS {
         for shape in SHAPES {
-            for arg in method.buffers() {
-                let expected = method.length(arg, Arguments::right(method, shape).rows);
+            for buffer in method.buffers().filter(|buffer| !method.is_measure(buffer)) {
+                let expected = method.length(buffer, Arguments::right(method, shape).rows);
+                let arg = method.arg(buffer);
                 for got in [expected - 1, expected + 1, 0, 2 * expected] {
                     // gamma and beta are independent of each other.
                     for absent in ["neither", "gamma", "beta"] {
                         let mut arguments = Arguments::right(method, shape);
-                        arguments.gamma.absent = absent == "gamma" && arg != "gamma";
-                        arguments.beta.absent = absent == "beta" && arg != "beta";
-                        arguments.resize(arg, got);
+                        arguments.gamma.absent = absent == "gamma" && buffer != "gamma";
+                        arguments.beta.absent = absent == "beta" && buffer != "beta";
+                        arguments.buffer(buffer).resize(got);
                         if arg == "scratch" && got > expected {
                             assert_eq!((method.call)(&mut arguments), Ok(()), "{}", method.name);
                         } else {
@@ -401,11 +536,12 @@ fn a_length_that_is_not_the_shapes() {
 fn a_length_that_is_not_that_of_an_empty_shape() {
     for method in METHODS {
         for shape in [(0, 0), (0, 5), (5, 0)] {
-            for arg in method.buffers().filter(|&arg| arg != "scratch") {
+            let exact = |buffer: &&str| *buffer != "scratch" && !method.is_measure(buffer);
+            for buffer in method.buffers().filter(exact) {
                 let mut arguments = Arguments::right(method, shape);
-                let expected = method.length(arg, arguments.rows);
-                let got = expected + 1;
-                arguments.resize(arg, got);
+                let expected = method.length(buffer, arguments.rows);
+                let (arg, got) = (method.arg(buffer), expected + 1);
+                arguments.buffer(buffer).resize(got);
                 if method.empty_axis(arguments.rows).is_some() {
                     // Two things are wrong. Either may be said.
                     let before = arguments.bits();
@@ -477,6 +613,58 @@ fn a_running_variance_that_is_negative() {
         let mut arguments = Arguments::right(method, (2, 3));
         arguments.running_var.get_mut().copy_from_slice(&[0.0, -0.0, f32::MAX]);
         assert_eq!((method.call)(&mut arguments), Ok(()), "{}", method.name);
+    }
+}
+
+#[test]
+fn a_probability_that_is_not_from_0_to_1() {
+    let (arg, expected) = ("p", "a probability, from 0 to 1");
+    for got in [-1e-9, -0.5, 1.0 + f64::EPSILON, 2.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let (dropout, error) =
+            (Dropout::new().with_p(got), Error::Parameter { arg, expected, got });
+        for method in METHODS.iter().filter(|method| method.takes_p()) {
+            for shape in [(1, 1), (2, 3), (3, 67), (0, 0), (5, 0)] {
+                let mut arguments = Arguments::right(method, shape);
+                arguments.dropout = dropout;
+                method.refuses(&mut arguments, &error);
+            }
+        }
+        // As text, since an error that holds a NaN equals no other.
+        assert_eq!(format!("{:?}", dropout.realised_p()), format!("{:?}", Err::<f64, _>(&error)));
+        assert_eq!(format!("{:?}", dropout.scale()), format!("{:?}", Err::<f32, _>(&error)));
+    }
+    for p in [0.0, -0.0, f64::from_bits(1), 1e-300, 0.5, 1.0 - f64::EPSILON / 2.0, 1.0] {
+        for method in METHODS.iter().filter(|method| method.drops()) {
+            let mut arguments = Arguments::right(method, (2, 35));
+            arguments.dropout = Dropout::new().with_p(p);
+            assert_eq!((method.call)(&mut arguments), Ok(()), "{}: {p:e}", method.name);
+        }
+    }
+}
+
+/// The stream has 2^64 elements. Whether p asks for any of them makes no difference.
+#[test]
+fn a_range_that_ends_beyond_the_stream() {
+    for method in METHODS.iter().filter(|method| method.takes_stream()) {
+        for p in [0.0, 0.001, 0.5, 1.0] {
+            for (rows, cols) in SHAPES {
+                let (len, dropout) = (rows * cols, Dropout::new().with_p(p));
+                let last = u64::MAX - (len as u64 - 1);
+                for offset in [last.saturating_add(1), u64::MAX].into_iter().filter(|&at| at > last)
+                {
+                    let mut arguments = Arguments::right(method, (rows, cols));
+                    (arguments.dropout, arguments.stream.offset) = (dropout, offset);
+                    method.refuses(&mut arguments, &Error::StreamOverflow { offset, len });
+                }
+                let mut arguments = Arguments::right(method, (rows, cols));
+                (arguments.dropout, arguments.stream.offset) = (dropout, last);
+                assert_eq!((method.call)(&mut arguments), Ok(()), "{}, {len}", method.name);
+            }
+            // No elements end nowhere.
+            let mut arguments = Arguments::right(method, (0, 0));
+            arguments.stream.offset = u64::MAX;
+            method.does_nothing(&mut arguments);
+        }
     }
 }
 
@@ -569,14 +757,14 @@ fn a_name_that_no_backend_has_or_whose_backend_this_cpu_lacks() {
 #[test]
 fn what_an_error_says() {
     macro_rules! table {
-        ($($error:expr => $text:literal;)+) => { [$(($error, $text)),+] };
+        ($($error:expr => $text:expr;)+) => { [$(($error, $text)),+] };
     }
     let (arg, expected) = ("eps", "a finite number of at least 0");
     let says = table! {
         Error::Length { arg: "gamma", expected: 768, got: 767 }
             => "`gamma`: expected 768 elements, got 767";
-        Error::ShapeOverflow { arg: "rows", got: [12, 1_000_000_000] }
-            => "`rows`: expected at most isize::MAX bytes, got 12 x 1000000000 elements";
+        Error::ShapeOverflow { arg: "rows", got: [12, usize::MAX] }
+            => &format!("`rows`: expected at most {} elements, got 12 x {}", isize::MAX / 8, usize::MAX);
         Error::Parameter { arg, expected, got: -0.5 }
             => "`eps`: expected a finite number of at least 0, got -0.5";
         Error::Parameter { arg, expected, got: f64::NAN }
@@ -596,5 +784,174 @@ fn what_an_error_says() {
         assert_eq!(error.to_string(), text);
         let boxed: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
         assert_eq!(boxed.to_string(), text);
+    }
+}
+
+/// Lengths and shapes that have broken kernels: small ones, those around powers of two at which a narrower integer
+/// wraps or turns negative, those next to the largest, and any.
+fn size() -> impl Strategy<Value = usize> {
+    let around = |bit: u32| (-3..=3_i64).prop_map(move |by| (1_u64 << bit).wrapping_add_signed(by));
+    prop_oneof![
+        4 => 0..6_u64,
+        2 => 0..70_u64,
+        1 => prop::sample::select(vec![15, 16, 31, 32, 33, 60, 61, 62, 63]).prop_flat_map(around),
+        1 => u64::MAX - 3..=u64::MAX,
+        1 => any::<u64>(),
+    ]
+    .prop_map(|size| size as usize)
+}
+
+/// `rights` three times of four, or any of `wrongs`, with some that are right after all.
+fn mostly(right: f64, wrongs: Vec<f64>) -> impl Strategy<Value = f64> {
+    prop_oneof![15 => Just(right), 1 => prop::sample::select(wrongs), 1 => any::<f64>()]
+}
+
+/// What a call is given besides its buffers.
+#[derive(Clone, Copy, Debug)]
+struct Parameters {
+    eps: f64,
+    momentum: f64,
+    unbiased: bool,
+    p: f64,
+    offset: u64,
+}
+
+fn parameters() -> impl Strategy<Value = Parameters> {
+    let numbers = vec![0.0, -0.0, 1.0, -1e-300, 1.0 + f64::EPSILON, f64::INFINITY, f64::NAN];
+    let offset = prop_oneof![8 => Just(3), 1 => u64::MAX - 300..=u64::MAX, 1 => any::<u64>()];
+    let [eps, momentum, p] = [1e-5, 0.9, 0.5].map(|right| mostly(right, numbers.clone()));
+    (eps, momentum, any::<bool>(), p, offset).prop_map(|(eps, momentum, unbiased, p, offset)| {
+        Parameters { eps, momentum, unbiased, p, offset }
+    })
+}
+
+impl Method {
+    /// All that is wrong with a call, by the docs. A call may say any of it.
+    fn faults(&self, arguments: &mut Arguments, parameters: Parameters) -> Vec<Error> {
+        let Parameters { eps, momentum, unbiased, p, offset } = parameters;
+        let mut faults = Vec::new();
+        // Dropout has the shape of its input.
+        let measure = self.buffers().find(|buffer| self.is_measure(buffer));
+        let shape = match measure.map(|buffer| arguments.buffer(buffer).len()) {
+            Some(len) => Rows::new(1, len).expect("the length of a buffer"),
+            None => arguments.rows,
+        };
+        for buffer in self.buffers() {
+            let absent = match buffer {
+                "gamma" => arguments.gamma.absent,
+                "beta" => arguments.beta.absent,
+                _ => false,
+            };
+            let (expected, got) = (self.length(buffer, shape), arguments.buffer(buffer).len());
+            let enough = if buffer == "scratch" { got >= expected } else { got == expected };
+            if !absent && !enough {
+                faults.push(Error::Length { arg: self.arg(buffer), expected, got });
+            }
+            if buffer == "running_var" {
+                let least = arguments.running_var.get().iter().copied().fold(0.0, f32::min);
+                let (expected, got) = ("numbers of at least 0", least.into());
+                if got < 0.0 {
+                    faults.push(Error::Parameter { arg: buffer, expected, got });
+                }
+            }
+        }
+        let unit = |number: f64| (0.0..=1.0).contains(&number);
+        let mut demand = |right: bool, arg, expected, got| {
+            if !right {
+                faults.push(Error::Parameter { arg, expected, got });
+            }
+        };
+        if self.takes_eps() {
+            let right = eps >= 0.0 && eps < f64::INFINITY;
+            demand(right, "eps", "a finite number of at least 0", eps);
+        }
+        if self.trains() {
+            demand(unit(momentum), "momentum", "a number from 0 to 1", momentum);
+        }
+        if self.takes_p() {
+            demand(unit(p), "p", "a probability, from 0 to 1", p);
+        }
+        if self.takes_stream() && (1 << 64) - u128::from(offset) < shape.elements() as u128 {
+            faults.push(Error::StreamOverflow { offset, len: shape.elements() });
+        }
+        if self.writes.contains(&"running_var") && unbiased && shape.rows() == 1 {
+            faults.push(Error::TooFewRows { arg: "unbiased variance", expected: 2, got: 1 });
+        }
+        faults.extend(self.empty_axis(shape).map(|arg| Error::EmptyAxis { arg }));
+        faults
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn any_two_numbers_are_a_shape_that_a_slice_can_have_or_an_error(rows in size(), cols in size()) {
+        let shape = Rows::new(rows, cols);
+        let elements = rows as u128 * cols as u128;
+        if elements <= isize::MAX as u128 / 8 {
+            let shape = shape.unwrap();
+            prop_assert_eq!((shape.rows(), shape.cols()), (rows, cols));
+            prop_assert_eq!(shape.elements() as u128, elements);
+            // What scratch such a shape needs is asked before there is an x.
+            for parallelism in [Parallelism::Serial, Parallelism::Auto] {
+                let len = ColumnMoments::new().with_parallelism(parallelism).scratch_len(shape);
+                prop_assert!(len >= 2 * cols.min(usize::MAX / 2));
+                let batch_norm = BatchNorm::new().with_parallelism(parallelism);
+                prop_assert_eq!(batch_norm.scratch_len(shape), len);
+            }
+        } else {
+            prop_assert_eq!(shape, Err(Error::ShapeOverflow { arg: "rows", got: [rows, cols] }));
+        }
+    }
+
+    /// Any number of things wrong: the call says one of them, and has written nothing. Nothing wrong: it succeeds.
+    #[test]
+    fn any_call_succeeds_or_says_what_is_wrong_and_writes_nothing(
+        method in 0..METHODS.len(),
+        right in (0..5_usize, 0..40_usize),
+        told in prop_oneof![2 => Just(None), 1 => (size(), size()).prop_map(Some)],
+        wraps in prop_oneof![3 => Just((0, 0)), 1 => (0..4_u64, 0..4_u64)],
+        resized in prop::collection::vec((any::<prop::sample::Index>(), 0..200_usize), 0..2),
+        absent in any::<(bool, bool)>(),
+        parameters in parameters(),
+        running_var in mostly(0.25, vec![0.0, -0.0, -1e-30, -1.0]),
+    ) {
+        let method = &METHODS[method];
+        let mut arguments = Arguments::right(method, right);
+        // Buffers of a small shape, and a shape that is the same in 31 or 32 bits, or another.
+        let (rows, cols) = told.unwrap_or(right);
+        let widened = |size: usize, times: u64| size.wrapping_add((times << 31) as usize);
+        let Ok(told) = Rows::new(widened(rows, wraps.0), widened(cols, wraps.1)) else {
+            return Ok(());
+        };
+        arguments.rows = told;
+        for (index, len) in resized {
+            let buffers: Vec<_> = method.buffers().collect();
+            arguments.buffer(*index.get(&buffers)).resize(len);
+        }
+        (arguments.gamma.absent, arguments.beta.absent) = absent;
+        if let Some(var) = arguments.running_var.get_mut().last_mut() {
+            *var = running_var as f32;
+        }
+        let Parameters { eps, momentum, unbiased, p, offset } = parameters;
+        arguments.eps = eps;
+        arguments.batch_norm =
+            BatchNorm::new().with_momentum(momentum).with_unbiased_running_var(unbiased);
+        arguments.dropout = Dropout::new().with_p(p);
+        arguments.stream.offset = offset;
+
+        let faults = method.faults(&mut arguments, parameters);
+        let before = arguments.bits();
+        match (method.call)(&mut arguments) {
+            Ok(()) => prop_assert!(faults.is_empty(), "{}: {faults:?}", method.name),
+            Err(error) => {
+                // As text, since an error that holds a NaN equals no other.
+                let said = format!("{error:?}");
+                let known = faults.iter().any(|fault| format!("{fault:?}") == said);
+                prop_assert!(known, "{}: {error:?}, expected one of {faults:?}", method.name);
+                prop_assert!(arguments.bits() == before, "{}: {error}", method.name);
+            }
+        }
     }
 }
