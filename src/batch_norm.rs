@@ -46,7 +46,8 @@ use crate::{Error, Rows};
 ///   backend that [fuses multiply-adds](crate::Backend::is_fused); channels are independent of each other. How many
 ///   there are may change the last bits of a batch's statistics.
 /// * **Special values**: a constant channel gives beta (`==`). Where var + eps = 0, rstd is taken as 0. A NaN or infinity
-///   makes its own channel NaN in training (and its running statistics with it), its own element in inference.
+///   makes its own channel NaN in training (and its running statistics with it, for good), its own element in inference.
+///   There, a running mean or variance of NaN makes its channel NaN, and an infinite running variance gives beta.
 ///
 /// # Example
 ///

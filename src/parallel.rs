@@ -6,7 +6,9 @@ use crate::kernels::Split;
 /// every setting and every number of threads.
 ///
 /// Tasks run in the current rayon pool: the global one, or the pool whose `install` the caller is in.
-/// evenkeel starts no pool of its own; where the global one cannot be started, everything runs on the calling thread. Without the `rayon` feature every setting is [`Serial`](Self::Serial).
+/// evenkeel starts no pool of its own; where the global one cannot be started, everything runs on the calling thread.
+/// Without the `rayon` feature every setting is [`Serial`](Self::Serial). A pool's threads do not follow a process
+/// that forks: use [`Serial`](Self::Serial) in the child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Parallelism {

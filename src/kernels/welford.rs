@@ -29,7 +29,8 @@
 /// [`push`](Self::push) is Welford's streaming update (B. P. Welford, Technometrics 4, 1962);
 /// [`merge`](Self::merge) is the pairwise merge of Chan, Golub and LeVeque (1979), with which the
 /// moments of parts of a data set, from several threads or machines, become those of the whole. Both
-/// work in f64. The result of merging depends on the order only in its last bits.
+/// work in f64. The result of merging depends on the order only in its last bits. A count stops at
+/// `u64::MAX`, and above 2^53 the weights of the merge are those of the count rounded to f64.
 ///
 /// **Accuracy** of values that are pushed: mean and variance are those of the exact sums but for their last bits, whatever
 /// mean / std, since the mean is kept to twice the digits of an f64. On the hardest of NIST's reference data
@@ -76,7 +77,7 @@ impl Moments {
     /// Adds one value: Welford's update.
     #[inline]
     pub fn push(&mut self, x: f64) {
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         let delta = (x - self.mean) - self.mean_low;
         let step = delta / self.count as f64;
         self.move_mean(step);
@@ -97,7 +98,7 @@ impl Moments {
         let (a, b) = (self.count as f64, other.count as f64);
         let n = a + b;
         let delta = (other.mean - self.mean) + (other.mean_low - self.mean_low);
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.move_mean(delta * b / n);
         self.m2 += other.m2 + delta * delta * a * b / n;
     }

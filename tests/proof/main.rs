@@ -9,6 +9,7 @@
 mod columns;
 mod common;
 mod dropout;
+mod edges;
 mod exact;
 mod golden;
 mod hard_data;
