@@ -862,7 +862,7 @@ impl Method {
             }
         };
         if self.takes_eps() {
-            let right = eps >= 0.0 && eps < f64::INFINITY;
+            let right = (0.0..f64::INFINITY).contains(&eps);
             demand(right, "eps", "a finite number of at least 0", eps);
         }
         if self.trains() {
@@ -928,7 +928,7 @@ proptest! {
         arguments.rows = told;
         for (index, len) in resized {
             let buffers: Vec<_> = method.buffers().collect();
-            arguments.buffer(*index.get(&buffers)).resize(len);
+            arguments.buffer(index.get(&buffers)).resize(len);
         }
         (arguments.gamma.absent, arguments.beta.absent) = absent;
         if let Some(var) = arguments.running_var.get_mut().last_mut() {
