@@ -1,6 +1,6 @@
-//! Dropout: the stream bit by bit, the choice applied, and that the mask is random.
+//! Dropout: the stream bit by bit, and the choice applied. `randomness.rs` tests that the mask is random.
 
-use evenkeel::{Backend, Dropout, Error, Mask, MaskMut, Parallelism, Stream, reference};
+use evenkeel::{Dropout, Error, Mask, MaskMut, Parallelism, Stream, reference};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
 
@@ -302,84 +302,4 @@ fn bad_input_is_refused_and_nothing_is_written() {
     assert_eq!((y, mask), ([7.0; 16], [9; 2]));
     let last = Stream { offset: u64::MAX - 15, ..stream };
     assert_eq!(Dropout::new().forward(&x, last, &mut y), Ok(()));
-}
-
-/// Kept elements, packed 64 a word.
-fn words(p: f64, stream: Stream, len: usize) -> Vec<u64> {
-    let mut packed = vec![0; len / 8];
-    let operation = Dropout::new().with_p(p).with_backend(Backend::detect());
-    operation.mask(stream, len, MaskMut::Packed(&mut packed)).unwrap();
-    packed.as_chunks().0.iter().map(|&bytes| u64::from_le_bytes(bytes)).collect()
-}
-
-/// How many standard deviations a count of n trials is from its mean.
-fn z(count: u64, n: usize, probability: f64) -> f64 {
-    let n = n as f64;
-    (count as f64 - n * probability) / (n * probability * (1.0 - probability)).sqrt()
-}
-
-fn ones(words: &[u64]) -> u64 {
-    words.iter().map(|word| u64::from(word.count_ones())).sum()
-}
-
-/// How many standard deviations the number of places where two masks differ is from its mean.
-fn differences(a: &[u64], b: &[u64], p: f64) -> f64 {
-    let different: u64 = a.iter().zip(b).map(|(a, b)| u64::from((a ^ b).count_ones())).sum();
-    z(different, a.len().min(b.len()) * 64, 2.0 * p * (1.0 - p))
-}
-
-/// Law: the rate is the nominal p. At 2^24 elements, 5 standard deviations.
-#[test]
-fn the_rate_is_p() {
-    let n = 1 << 24;
-    for p in [0.01, 1.0 / 64.0, 0.1, 0.3, 0.5, 0.8, 0.99] {
-        for seed in 0..3 {
-            let kept = ones(&words(p, Stream { seed, offset: 0 }, n));
-            let z = z(kept, n, 1.0 - p);
-            assert!(z.abs() < 5.0, "p {p}, seed {seed}: {z} standard deviations");
-        }
-    }
-}
-
-/// Law: lanes, rows, neighbouring seeds and blocks agree no more often than chance has it.
-#[test]
-fn the_mask_does_not_correlate() {
-    let n = 1 << 20;
-    for p in [0.5, 0.1] {
-        let base = words(p, Stream { seed: 100, offset: 0 }, n);
-        let kept = 1.0 - p;
-        let far_from_chance = |a: &[u64], b: &[u64]| differences(a, b, p).abs() > 5.5;
-        for bit in 0..64 {
-            let seed = 100 ^ (1 << bit);
-            let other = words(p, Stream { seed, offset: 0 }, n);
-            assert!(!far_from_chance(&base, &other), "p {p}: seeds that differ in bit {bit}");
-        }
-        let lags = (1..=130).chain([192, 256, 512, 768, 1000, 1024, 4095, 4096, 4097, 8192, 65536]);
-        for lag in lags {
-            let other = words(p, Stream { seed: 100, offset: lag }, n);
-            assert!(!far_from_chance(&base, &other), "p {p}: lag {lag}");
-        }
-        // Every place in a draw, over all draws, has the rate p: 32 lanes of 16 bits.
-        for lane in 0..32 {
-            let at_lane = 1 << lane | 1 << (lane + 32);
-            let kept_there: u64 =
-                base.iter().map(|word| u64::from((word & at_lane).count_ones())).sum();
-            assert!(z(kept_there, n / 32, kept).abs() < 5.0, "p {p}: lane {lane}");
-        }
-    }
-}
-
-/// What the tests above measure must be far from chance for generators that are not random enough.
-#[test]
-fn weak_generators_are_found_out() {
-    // A counter that is reset every row of 768: the mask is its own neighbour at that lag.
-    let row = words(0.5, Stream { seed: 1, offset: 0 }, 768);
-    let weak = row.repeat(100);
-    assert!(differences(&weak, &weak[12..], 0.5).abs() > 100.0);
-    // The same seed in two threads.
-    assert!(differences(&row, &row, 0.5).abs() > 20.0);
-    // Thresholds of 8 bits: p = 0.1 becomes 26 / 256.
-    let n = 1 << 24;
-    let kept = (n as f64 * (1.0 - 26.0 / 256.0)) as u64;
-    assert!(z(kept, n, 0.9).abs() > 15.0);
 }

@@ -17,4 +17,5 @@ mod laws;
 mod moments;
 mod nist;
 mod parallel;
+mod randomness;
 mod stores;
