@@ -39,6 +39,12 @@ pub fn exact_lengths() -> impl Iterator<Item = usize> {
     all.filter(|&len| !short() || len % 5 < 2 && len < 2 * BLOCK)
 }
 
+/// Lengths at which a read or a write too far is likely: 0 to 4 vectors + 3, and around rows of 768 and a block.
+pub fn edges() -> impl Iterator<Item = usize> + Clone {
+    let all = (0..=4 * LANES + 3).chain(767..=769).chain(BLOCK - 1..=BLOCK + 1);
+    all.filter(|&len| !short() || len > 4 * LANES || len % 5 == 1)
+}
+
 /// The error of a variance, relative.
 pub const VARIANCE: f64 = 1e-6;
 /// The error of an output, as a part of `|gamma| * max(1, |x_hat|) + |beta|`.

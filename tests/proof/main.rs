@@ -12,10 +12,19 @@ mod dropout;
 mod edges;
 mod exact;
 mod golden;
+#[cfg(target_os = "linux")]
+mod guard;
 mod hard_data;
 mod laws;
 mod moments;
 mod nist;
+mod operations;
 mod parallel;
 mod randomness;
 mod stores;
+
+#[cfg(not(target_os = "linux"))]
+#[test]
+fn guard() {
+    common::skipped("guard pages", "made by calls of Linux");
+}

@@ -1,0 +1,397 @@
+//! Law: nothing beyond a buffer is read or written.
+//!
+//! Every buffer of every method lies in pages of its own between two that cannot be touched: it begins where the
+//! pages begin, ends where they end, or lies any number of elements off. What is only read is in pages that
+//! cannot be written to; what is written has painted bytes around it, which are looked at after each
+//! call. A touch beyond the pages ends the process, after a line on stderr that names the call.
+
+use std::io::{self, Read};
+use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+use std::sync::{Mutex, Once};
+use std::{mem, ptr, slice};
+
+use evenkeel::{ColumnMoments, Error, Moments, Parallelism, Rows, Stores};
+
+use crate::common::*;
+use crate::operations::{Call, Inputs, Outputs, Values};
+
+/// How many rows of every length there are beside one: groups of two and of sixteen, and what does not fill them.
+const COUNTS: [usize; 7] = [2, 3, 4, 5, 16, 17, 33];
+
+/// Other shapes: no rows, columns of several blocks, several panels of columns, rows of several blocks, together and
+/// one by one, and work that is shared between threads.
+const SHAPES: [(usize, usize); 10] = [
+    (0, 7),
+    (20_003, 1),
+    (8195, 2),
+    (1000, 9),
+    (200, 65),
+    (130, 257),
+    (5, 2047),
+    (3, 2049),
+    (2, 5000),
+    (193, 1025),
+];
+
+/// Few rows of every length, and every number of rows of few columns.
+fn shapes_of_many_rows() -> impl Iterator<Item = (usize, usize)> {
+    let few_rows = COUNTS.into_iter().flat_map(|count| edges().map(move |cols| (count, cols)));
+    let columns = [1, 2, 3, 4, 5, 16, 17].into_iter();
+    few_rows.chain(columns.flat_map(|cols| edges().map(move |count| (count, cols))))
+}
+
+/// Bytes on both sides of a buffer that are looked at, six vectors of f32. What is written further off meets an end of
+/// the pages in another arrangement.
+const MARGIN: usize = 6 * LANES * size_of::<f32>();
+const PAINT: [u8; MARGIN] = [0xa5; MARGIN];
+
+/// Where a buffer lies in its pages: so many elements after their beginning, or before their end.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    AfterBeginning(usize),
+    BeforeEnd(usize),
+}
+
+const ENDS: [fn(usize) -> Place; 2] = [Place::AfterBeginning, Place::BeforeEnd];
+
+fn page() -> usize {
+    // SAFETY: nothing is handed over.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("the size of a page")
+}
+
+/// Pages between two that cannot be touched, and a buffer in them.
+struct Guarded<T> {
+    pages: *mut u8,
+    bytes: usize,
+    start: usize,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Copy> Guarded<T> {
+    /// Pages for a buffer of `len` elements and [`MARGIN`].
+    fn new(len: usize) -> Self {
+        let bytes = (len * size_of::<T>() + MARGIN).next_multiple_of(page());
+        let (all, flags) = (bytes + 2 * page(), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: new pages, none of which can be touched.
+        let first = unsafe { libc::mmap(ptr::null_mut(), all, libc::PROT_NONE, flags, -1, 0) };
+        assert!(first != libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        let pages = first.cast::<u8>().wrapping_add(page());
+        let mut guarded = Self { pages, bytes, start: 0, len, element: PhantomData };
+        guarded.allow(libc::PROT_READ | libc::PROT_WRITE);
+        guarded
+    }
+
+    /// Allows to read, or to write too.
+    fn allow(&mut self, access: i32) {
+        // SAFETY: pages of this buffer, to which there are no references now.
+        let result = unsafe { libc::mprotect(self.pages.cast(), self.bytes, access) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+
+    /// Puts the buffer somewhere, and paint around it.
+    fn place(&mut self, place: Place) {
+        self.start = match place {
+            Place::AfterBeginning(elements) => elements * size_of::<T>(),
+            Place::BeforeEnd(elements) => self.bytes - (elements + self.len) * size_of::<T>(),
+        };
+        for margin in self.margins() {
+            // SAFETY: within the pages, which can be written to, and beside the buffer.
+            unsafe { (&mut *margin).copy_from_slice(&PAINT[..margin.len()]) };
+        }
+    }
+
+    /// What is before and after the buffer, as far as pages and [`MARGIN`] go.
+    fn margins(&self) -> [*mut [u8]; 2] {
+        let end = self.start + self.len * size_of::<T>();
+        let (before, after) = (self.start.min(MARGIN), (self.bytes - end).min(MARGIN));
+        [(self.start - before, before), (end, after)]
+            .map(|(at, bytes)| ptr::slice_from_raw_parts_mut(self.pages.wrapping_add(at), bytes))
+    }
+
+    fn get(&self) -> &[T] {
+        // SAFETY: the pages hold the buffer, aligned, since its distance from either end is a number of elements; any
+        // bits are a number.
+        unsafe { slice::from_raw_parts(self.pages.add(self.start).cast(), self.len) }
+    }
+
+    fn get_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above.
+        unsafe { slice::from_raw_parts_mut(self.pages.add(self.start).cast(), self.len) }
+    }
+}
+
+impl<T> Drop for Guarded<T> {
+    fn drop(&mut self) {
+        let first = self.pages.wrapping_sub(page());
+        // SAFETY: what `new` has mapped.
+        unsafe { libc::munmap(first.cast(), self.bytes + 2 * page()) };
+    }
+}
+
+/// Pages for each buffer, with the type of an element and the length for a shape.
+macro_rules! pages {
+    (
+        |$rows:ident|
+        reads { $($read:ident: $read_type:ty, $read_len:expr;)+ }
+        writes { $($write:ident: $write_type:ty, $write_len:expr;)+ }
+    ) => {
+        struct ReadPages { $($read: Guarded<$read_type>),+ }
+        struct WritePages { $($write: Guarded<$write_type>),+ }
+
+        impl ReadPages {
+            fn new($rows: Rows) -> Self {
+                Self { $($read: Guarded::new($read_len)),+ }
+            }
+            /// Makes the buffers, with values that cannot be written to.
+            fn place(&mut self, values: &Inputs<'_>, mut place: impl FnMut() -> Place) {
+                $({
+                    self.$read.allow(libc::PROT_READ | libc::PROT_WRITE);
+                    self.$read.place(place());
+                    self.$read.get_mut().copy_from_slice(values.$read);
+                    self.$read.allow(libc::PROT_READ);
+                })+
+            }
+            fn view(&self) -> Inputs<'_> {
+                Inputs { $($read: self.$read.get()),+ }
+            }
+        }
+
+        impl WritePages {
+            fn new($rows: Rows) -> Self {
+                Self { $($write: Guarded::new($write_len)),+ }
+            }
+            fn place(&mut self, mut place: impl FnMut() -> Place) {
+                $(self.$write.place(place());)+
+            }
+            fn margins(&self) -> Vec<(&'static str, [*mut [u8]; 2])> {
+                vec![$((stringify!($write), self.$write.margins())),+]
+            }
+            fn view(&mut self) -> Outputs<'_> {
+                Outputs { $($write: self.$write.get_mut()),+ }
+            }
+        }
+    };
+}
+
+pages! { |shape|
+    reads {
+        x: f32, shape.elements();
+        gamma: f32, shape.cols();
+        beta: f32, shape.cols();
+        running_mean: f32, shape.cols();
+        running_var: f32, shape.cols();
+        row_mean: f64, shape.rows();
+        row_rstd: f64, shape.rows();
+        col_mean: f64, shape.cols();
+        col_rstd: f64, shape.cols();
+        bits: u8, shape.elements().div_ceil(8);
+        bytes: u8, shape.elements();
+    }
+    writes {
+        y: f32, shape.elements();
+        xy: f32, shape.elements();
+        running_mean: f32, shape.cols();
+        running_var: f32, shape.cols();
+        row_mean: f64, shape.rows();
+        row_rstd: f64, shape.rows();
+        col_mean: f64, shape.cols();
+        col_rstd: f64, shape.cols();
+        row_moments: Moments, shape.rows();
+        col_moments: Moments, shape.cols();
+        scratch: f64, ColumnMoments::new().scratch_len(shape);
+        bits: u8, shape.elements().div_ceil(8);
+        bytes: u8, shape.elements();
+    }
+}
+
+/// The call that runs, for the handler of the signal.
+struct Running<'a> {
+    method: &'static str,
+    case: &'a str,
+}
+
+static RUNNING: AtomicPtr<Running<'static>> = AtomicPtr::new(ptr::null_mut());
+
+/// Names the call. The signal then comes again and finds its default action.
+extern "C" fn name_the_call(_: i32) {
+    // SAFETY: null, or what `watch` has on its stack.
+    if let Some(running) = unsafe { RUNNING.load(Relaxed).as_ref() } {
+        for text in ["\nbeyond a buffer: ", running.method, ", ", running.case, "\n"] {
+            // SAFETY: the bytes of the text.
+            unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+        }
+    }
+}
+
+fn install_handler() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        // SAFETY: an action is plain data, and its handler calls only what a handler may.
+        let installed = unsafe {
+            let mut action: libc::sigaction = mem::zeroed();
+            action.sa_sigaction = name_the_call as extern "C" fn(i32) as usize;
+            action.sa_flags = libc::SA_ONSTACK | libc::SA_RESETHAND;
+            libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut())
+        };
+        assert_eq!(installed, 0, "{}", io::Error::last_os_error());
+    });
+}
+
+/// Runs a call under the eyes of the handler.
+fn watch<R>(method: &'static str, case: &str, call: impl FnOnce() -> R) -> R {
+    let running = Running { method, case };
+    RUNNING.store(ptr::from_ref(&running).cast_mut().cast(), Relaxed);
+    let result = call();
+    RUNNING.store(ptr::null_mut(), Relaxed);
+    result
+}
+
+/// Stores; whether there is gamma, and beta; the probability and the offset of dropout.
+type Way = (Stores, (bool, bool), (f64, u64));
+
+/// With probabilities of 16 and of 32 bits and at both ends, and from offsets into a group and to the end of a block.
+const WAYS: [Way; 8] = [
+    (Stores::Cached, (true, true), (0.5, 0)),
+    (Stores::NonTemporal, (true, true), (0.5, 0)),
+    (Stores::Cached, (true, false), (0.001, 5)),
+    (Stores::NonTemporal, (true, false), (0.001, 5)),
+    (Stores::Cached, (false, true), (0.3, 4090)),
+    (Stores::NonTemporal, (false, true), (0.3, 4090)),
+    (Stores::Cached, (false, false), (1.0, 0)),
+    (Stores::NonTemporal, (false, false), (0.0, 0)),
+];
+
+/// Of numbers that f32 holds well, and of numbers whose squares it cannot hold.
+const SCALES: [f32; 2] = [1.0, 1e35];
+
+/// One row of every length, off the ends of the pages by any number of elements; a part of the other shapes.
+#[test]
+fn nothing_beyond_a_buffer_is_touched() {
+    touch_nothing_beyond(edges().map(|cols| (1, cols)), LANES);
+    touch_nothing_beyond(shapes_of_many_rows().step_by(11), 0);
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn nothing_beyond_a_buffer_is_touched_in_any_shape() {
+    touch_nothing_beyond(shapes_of_many_rows(), 2);
+    touch_nothing_beyond(SHAPES.into_iter(), 0);
+}
+
+/// Calls every method on every backend, in every way and with every data, with buffers at the ends of their pages;
+/// then `offsets` times with each buffer off by an offset of its own, in one way and with one data.
+fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: usize) {
+    // The handler knows of one call at a time.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock();
+    install_handler();
+    for (turn, (count, cols)) in shapes.enumerate() {
+        let (shape, random) = (rows(count, cols), &mut Random::new(turn as u64));
+        let mut pages = (ReadPages::new(shape), WritePages::new(shape));
+        let values = SCALES.map(|scale| {
+            let x = random.normals(shape.elements()).iter().map(|x| x * scale).collect();
+            Values::new(shape, x, scale, random)
+        });
+        for offset in 0..=offsets {
+            let (way, data) = ((turn + offset) % WAYS.len(), turn % SCALES.len());
+            let (ways, values) = match offset {
+                0 => (&WAYS[..], &values[..]),
+                _ => (&WAYS[way..=way], &values[data..=data]),
+            };
+            for (values, end) in values.iter().flat_map(|values| ENDS.map(|end| (values, end))) {
+                let mut buffer = 0;
+                let place = || {
+                    buffer += turn;
+                    end(if offset == 0 { 0 } else { (offset + buffer) % LANES })
+                };
+                call_every_method(shape, values, &mut pages, place, ways);
+            }
+        }
+    }
+}
+
+fn call_every_method(
+    rows: Rows,
+    values: &Values,
+    (read, write): &mut (ReadPages, WritePages),
+    mut place: impl FnMut() -> Place,
+    ways: &[Way],
+) {
+    read.place(&values.view(), &mut place);
+    write.place(&mut place);
+    let margins = write.margins();
+    for backend in backends() {
+        for &(stores, affine, (p, offset)) in ways {
+            let parallelism = Parallelism::Auto;
+            let call = Call { backend, parallelism, stores, rows, eps: 0.0, affine, p, offset };
+            let case = format!("{call:?}");
+            call.every_method(&read.view(), &mut write.view(), |method, run| {
+                match watch(method, &case, run) {
+                    Err(Error::EmptyAxis { .. }) if rows.elements() == 0 => {}
+                    result => assert_eq!(result, Ok(()), "{method}, {case}"),
+                }
+                for (buffer, margins) in &margins {
+                    for margin in margins {
+                        // SAFETY: within the pages of the buffer and beside it.
+                        let margin = unsafe { &**margin };
+                        assert!(
+                            *margin == PAINT[..margin.len()],
+                            "{method}, {case}: written beside {buffer}"
+                        );
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Otherwise nothing would be proved: what touches a page beyond a buffer, or writes to what is read, ends the process,
+/// here a child, and the call is named.
+#[test]
+fn a_touch_beyond_a_buffer_ends_the_process() {
+    install_handler();
+    let mut buffer = Guarded::<f32>::new(100);
+    let ends: [(&'static str, Place, isize, bool); 4] = [
+        ("reads before", Place::AfterBeginning(0), -1, false),
+        ("reads after", Place::BeforeEnd(0), 100, false),
+        ("writes after", Place::BeforeEnd(0), 100, true),
+        ("writes within", Place::BeforeEnd(0), 50, true),
+    ];
+    for (method, place, element, writes) in ends {
+        buffer.place(place);
+        buffer.allow(libc::PROT_READ);
+        let address = buffer.get_mut().as_mut_ptr().wrapping_offset(element);
+        let (mut from_child, to_parent) = io::pipe().expect("a pipe");
+        // SAFETY: the child only calls what may be called after a fork.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            watch(method, "in a child", || {
+                // SAFETY: none: it is to end the child.
+                unsafe {
+                    libc::dup2(to_parent.as_raw_fd(), libc::STDERR_FILENO);
+                    if writes {
+                        address.write_volatile(1.0)
+                    } else {
+                        let _ = address.read_volatile();
+                    }
+                }
+            });
+            // SAFETY: ends the child without the destructors of the parent.
+            unsafe { libc::_exit(0) };
+        }
+        drop(to_parent);
+        let (mut said, mut status) = (String::new(), 0);
+        from_child.read_to_string(&mut said).expect("what the child says");
+        // SAFETY: the child of this call.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert!(
+            libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV,
+            "{method}: {status}"
+        );
+        assert_eq!(said, format!("\nbeyond a buffer: {method}, in a child\n"));
+        buffer.allow(libc::PROT_READ | libc::PROT_WRITE);
+    }
+}

@@ -1,0 +1,242 @@
+//! Every method that takes buffers, called once: for the laws that are about all of them.
+
+use std::mem::MaybeUninit;
+
+use evenkeel::{
+    Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
+    NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stores, Stream,
+};
+
+use crate::common::Random;
+
+/// How every method is called.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub backend: Backend,
+    pub parallelism: Parallelism,
+    pub stores: Stores,
+    pub rows: Rows,
+    pub eps: f64,
+    /// Whether there is a gamma, and a beta.
+    pub affine: (bool, bool),
+    pub p: f64,
+    pub offset: u64,
+}
+
+/// What methods read. Statistics are one a row, or one a column.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    pub x: &'a [f32],
+    pub gamma: &'a [f32],
+    pub beta: &'a [f32],
+    pub running_mean: &'a [f32],
+    pub running_var: &'a [f32],
+    pub row_mean: &'a [f64],
+    pub row_rstd: &'a [f64],
+    pub col_mean: &'a [f64],
+    pub col_rstd: &'a [f64],
+    pub bits: &'a [u8],
+    pub bytes: &'a [u8],
+}
+
+/// What methods write, as long as the input of the same kind; `xy` is worked on in place.
+#[derive(Debug)]
+pub struct Outputs<'a> {
+    pub y: &'a mut [f32],
+    pub xy: &'a mut [f32],
+    pub running_mean: &'a mut [f32],
+    pub running_var: &'a mut [f32],
+    pub row_mean: &'a mut [f64],
+    pub row_rstd: &'a mut [f64],
+    pub col_mean: &'a mut [f64],
+    pub col_rstd: &'a mut [f64],
+    pub row_moments: &'a mut [Moments],
+    pub col_moments: &'a mut [Moments],
+    /// As long as [`ColumnMoments::scratch_len`] has it.
+    pub scratch: &'a mut [f64],
+    pub bits: &'a mut [u8],
+    pub bytes: &'a mut [u8],
+}
+
+/// The values of inputs.
+pub struct Values {
+    pub x: Vec<f32>,
+    pub gamma: Vec<f32>,
+    pub beta: Vec<f32>,
+    pub running_mean: Vec<f32>,
+    pub running_var: Vec<f32>,
+    pub row_mean: Vec<f64>,
+    pub row_rstd: Vec<f64>,
+    pub col_mean: Vec<f64>,
+    pub col_rstd: Vec<f64>,
+    pub bits: Vec<u8>,
+    pub bytes: Vec<u8>,
+}
+
+impl Values {
+    /// For an x whose elements are about as large as `scale`.
+    pub fn new(rows: Rows, x: Vec<f32>, scale: f32, random: &mut Random) -> Self {
+        let (count, cols) = (rows.rows(), rows.cols());
+        let mut means = |len| (0..len).map(|_| random.normal() * f64::from(scale)).collect();
+        let (row_mean, col_mean) = (means(count), means(cols));
+        let mut rstds = |len| (0..len).map(|_| random.uniform() / f64::from(scale)).collect();
+        let (row_rstd, col_rstd) = (rstds(count), rstds(cols));
+        let mut bytes = |len| (0..len).map(|_| random.bits() as u8).collect();
+        let (bits, bytes) = (bytes(x.len().div_ceil(8)), bytes(x.len()));
+        Self {
+            gamma: random.normals(cols),
+            beta: random.normals(cols),
+            running_mean: random.normals(cols).iter().map(|mean| mean * scale).collect(),
+            running_var: random.normals(cols).iter().map(|std| std.abs() * scale).collect(),
+            x,
+            row_mean,
+            row_rstd,
+            col_mean,
+            col_rstd,
+            bits,
+            bytes,
+        }
+    }
+
+    pub fn view(&self) -> Inputs<'_> {
+        Inputs {
+            x: &self.x,
+            gamma: &self.gamma,
+            beta: &self.beta,
+            running_mean: &self.running_mean,
+            running_var: &self.running_var,
+            row_mean: &self.row_mean,
+            row_rstd: &self.row_rstd,
+            col_mean: &self.col_mean,
+            col_rstd: &self.col_rstd,
+            bits: &self.bits,
+            bytes: &self.bytes,
+        }
+    }
+}
+
+fn uninit(y: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    let y: *mut [f32] = y;
+    // SAFETY: the layout is the same, and the operations write nothing but numbers to it.
+    unsafe { &mut *(y as *mut [MaybeUninit<f32>]) }
+}
+
+impl Call {
+    /// Hands every method to `around`, which is to call it: its text, and the call. Those that write a statistic of
+    /// every row or column refuse empty ones.
+    pub fn every_method(
+        &self,
+        inputs: &Inputs<'_>,
+        outputs: &mut Outputs<'_>,
+        mut around: impl FnMut(&'static str, &mut dyn FnMut() -> Result<(), Error>),
+    ) {
+        macro_rules! configured {
+            ($operation:expr) => {
+                $operation
+                    .with_backend(self.backend)
+                    .with_parallelism(self.parallelism)
+                    .with_stores(self.stores)
+            };
+        }
+        let layer_norm = configured!(LayerNorm::new().with_eps(self.eps));
+        let rms_norm = configured!(RmsNorm::new().with_eps(self.eps));
+        let normalize = configured!(NormalizeScaleShift::new());
+        let batch_norm = configured!(BatchNorm::new().with_eps(self.eps));
+        let dropout = configured!(Dropout::new().with_p(self.p));
+        let row_moments =
+            RowMoments::new().with_backend(self.backend).with_parallelism(self.parallelism);
+        let column_moments =
+            ColumnMoments::new().with_backend(self.backend).with_parallelism(self.parallelism);
+
+        let (rows, stream) = (self.rows, Stream { seed: 5, offset: self.offset });
+        let Inputs { x, row_mean, row_rstd, col_mean, col_rstd, bits, bytes, .. } = *inputs;
+        let (m, v) = (inputs.running_mean, inputs.running_var);
+        let gamma = self.affine.0.then_some(inputs.gamma);
+        let beta = self.affine.1.then_some(inputs.beta);
+        let Outputs { y, running_mean, running_var, scratch, .. } = outputs;
+        let (of_rows, and_rows) = (&mut *outputs.row_mean, &mut *outputs.row_rstd);
+        let (of_cols, and_cols) = (&mut *outputs.col_mean, &mut *outputs.col_rstd);
+        let (new_bits, new_bytes) = (&mut *outputs.bits, &mut *outputs.bytes);
+
+        // What is worked on in place begins with the input's values.
+        macro_rules! xy {
+            () => {{
+                outputs.xy.copy_from_slice(x);
+                &mut *outputs.xy
+            }};
+        }
+        macro_rules! running {
+            () => {{
+                running_mean.copy_from_slice(m);
+                running_var.copy_from_slice(v);
+                Some(RunningStatistics { mean: running_mean, var: running_var })
+            }};
+        }
+        macro_rules! call {
+            ($($method:expr;)+) => {
+                $(around(stringify!($method), &mut || $method.map(drop));)+
+            };
+        }
+        call! {
+            layer_norm.forward(x, gamma, beta, rows, y);
+            layer_norm.forward_in_place(xy!(), gamma, beta, rows);
+            layer_norm.forward_uninit(x, gamma, beta, rows, uninit(y));
+            layer_norm.forward_with_stats(x, gamma, beta, rows, y, of_rows, and_rows);
+            layer_norm.forward_in_place_with_stats(xy!(), gamma, beta, rows, of_rows, and_rows);
+            layer_norm
+                .forward_uninit_with_stats(x, gamma, beta, rows, uninit(y), of_rows, and_rows);
+            rms_norm.forward(x, gamma, beta, rows, y);
+            rms_norm.forward_in_place(xy!(), gamma, beta, rows);
+            rms_norm.forward_uninit(x, gamma, beta, rows, uninit(y));
+            rms_norm.forward_with_stats(x, gamma, beta, rows, y, of_rows);
+            rms_norm.forward_in_place_with_stats(xy!(), gamma, beta, rows, of_rows);
+            rms_norm.forward_uninit_with_stats(x, gamma, beta, rows, uninit(y), of_rows);
+            normalize.forward(x, row_mean, row_rstd, gamma, beta, rows, y);
+            normalize.forward_in_place(xy!(), row_mean, row_rstd, gamma, beta, rows);
+            normalize.forward_uninit(x, row_mean, row_rstd, gamma, beta, rows, uninit(y));
+            normalize.forward_columns(x, col_mean, col_rstd, gamma, beta, rows, y);
+            normalize.forward_columns_in_place(xy!(), col_mean, col_rstd, gamma, beta, rows);
+            normalize.forward_columns_uninit(x, col_mean, col_rstd, gamma, beta, rows, uninit(y));
+            batch_norm
+                .forward_training(x, gamma, beta, rows, y, of_cols, and_cols, running!());
+            batch_norm.forward_training_with_scratch(
+                x, gamma, beta, rows, y, of_cols, and_cols, running!(), scratch);
+            batch_norm.forward_training_in_place(
+                xy!(), gamma, beta, rows, of_cols, and_cols, running!());
+            batch_norm.forward_training_in_place_with_scratch(
+                xy!(), gamma, beta, rows, of_cols, and_cols, running!(), scratch);
+            batch_norm.forward_training_uninit(
+                x, gamma, beta, rows, uninit(y), of_cols, and_cols, running!(), scratch);
+            batch_norm.forward_inference(x, m, v, gamma, beta, rows, y);
+            batch_norm.forward_inference_in_place(xy!(), m, v, gamma, beta, rows);
+            batch_norm.forward_inference_uninit(x, m, v, gamma, beta, rows, uninit(y));
+            dropout.mask(stream, x.len(), MaskMut::Packed(new_bits));
+            dropout.mask(stream, x.len(), MaskMut::Bytes(new_bytes));
+            dropout.forward(x, stream, y);
+            dropout.forward_with_mask(x, stream, y, MaskMut::Packed(new_bits));
+            dropout.forward_with_mask(x, stream, y, MaskMut::Bytes(new_bytes));
+            dropout.forward_in_place(xy!(), stream);
+            dropout.forward_in_place_with_mask(xy!(), stream, MaskMut::Packed(new_bits));
+            dropout.forward_in_place_with_mask(xy!(), stream, MaskMut::Bytes(new_bytes));
+            dropout.forward_uninit(x, stream, uninit(y), None);
+            dropout.forward_uninit(x, stream, uninit(y), Some(MaskMut::Packed(new_bits)));
+            dropout.forward_inference(x, y);
+            dropout.apply(x, Mask::Packed(bits), y);
+            dropout.apply(x, Mask::Bytes(bytes), y);
+            dropout.apply_in_place(xy!(), Mask::Packed(bits));
+            dropout.apply_in_place(xy!(), Mask::Bytes(bytes));
+            dropout.apply_uninit(x, Mask::Packed(bits), uninit(y));
+            dropout.apply_uninit(x, Mask::Bytes(bytes), uninit(y));
+            dropout.backward(x, stream, y);
+            dropout.backward_with_mask(x, Mask::Packed(bits), y);
+            dropout.backward_with_mask(x, Mask::Bytes(bytes), y);
+            row_moments.compute(x, rows, outputs.row_moments);
+            column_moments.compute(x, rows, outputs.col_moments);
+            column_moments.compute_with_scratch(x, rows, outputs.col_moments, scratch);
+            {
+                Moments::new().extend_from_slice(x);
+                Ok::<_, Error>(())
+            };
+        }
+    }
+}
