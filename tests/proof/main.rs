@@ -10,6 +10,8 @@ mod columns;
 mod common;
 mod dropout;
 mod edges;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod environment;
 mod exact;
 mod golden;
 #[cfg(target_os = "linux")]
@@ -22,6 +24,12 @@ mod operations;
 mod parallel;
 mod randomness;
 mod stores;
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[test]
+fn environment() {
+    common::skipped("floating-point environments", "set on x86-64 and aarch64 only");
+}
 
 #[cfg(not(target_os = "linux"))]
 #[test]

@@ -1,0 +1,418 @@
+//! The floating-point environment: no call changes it, and in another one than the default no call crashes, hangs or
+//! panics, and what the docs say holds.
+//!
+//! Rust itself promises nothing where the environment is not the default one. The tests set it by assembly, call, and
+//! set it back.
+
+use evenkeel::{
+    Backend, BatchNorm, ColumnMoments, Dropout, LayerNorm, MaskMut, Moments, Parallelism, RmsNorm,
+    Rows, Stores, Stream, reference,
+};
+
+use crate::common::*;
+use crate::operations::{Call, Outputs, Values};
+
+/// What rules arithmetic: the rounding, what becomes of subnormals, which exceptions trap. (What exceptions there were
+/// is another matter: arithmetic notes them.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Control(u64);
+
+/// An environment by name: the bits that differ from the default ones.
+type Environment = (&'static str, u64);
+
+#[cfg(target_arch = "x86_64")]
+mod register {
+    use super::{Control, Environment};
+    use std::arch::asm;
+
+    const FLAGS: u32 = 0x3f;
+    const DAZ: u64 = 1 << 6;
+    const FTZ: u64 = 1 << 15;
+    const DOWN: u64 = 1 << 13;
+    const UP: u64 = 1 << 14;
+    const TO_ZERO: u64 = DOWN | UP;
+
+    pub const FLUSHING: &[Environment] = &[("FTZ", FTZ), ("DAZ", DAZ), ("FTZ, DAZ", FTZ | DAZ)];
+    pub const ROUNDING: &[Environment] = &[
+        ("down", DOWN),
+        ("up", UP),
+        ("to zero", TO_ZERO),
+        ("FTZ, DAZ, down", FTZ | DAZ | DOWN),
+        ("FTZ, DAZ, up", FTZ | DAZ | UP),
+        ("FTZ, DAZ, to zero", FTZ | DAZ | TO_ZERO),
+    ];
+
+    /// Whether a subnormal number that is read counts as zero.
+    pub const fn reads_zeros(bits: u64) -> bool {
+        bits & DAZ != 0
+    }
+
+    pub fn get() -> Control {
+        let mut word = 0_u32;
+        // SAFETY: stores the register to `word`.
+        unsafe { asm!("stmxcsr [{}]", in(reg) &mut word, options(nostack, preserves_flags)) };
+        Control((word & !FLAGS).into())
+    }
+
+    pub fn set(Control(word): Control) {
+        let word = word as u32;
+        // SAFETY: bits that `get` gave or that are named above, of which no exception traps.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &word, options(nostack, preserves_flags)) };
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod register {
+    use super::{Control, Environment};
+    use std::arch::asm;
+
+    const FZ: u64 = 1 << 24;
+    const DN: u64 = 1 << 25;
+    const UP: u64 = 1 << 22;
+    const DOWN: u64 = 1 << 23;
+    const TO_ZERO: u64 = DOWN | UP;
+
+    pub const FLUSHING: &[Environment] = &[("FZ", FZ), ("FZ, DN", FZ | DN)];
+    pub const ROUNDING: &[Environment] = &[
+        ("down", DOWN),
+        ("up", UP),
+        ("to zero", TO_ZERO),
+        ("FZ, down", FZ | DOWN),
+        ("FZ, up", FZ | UP),
+        ("FZ, to zero", FZ | TO_ZERO),
+    ];
+
+    /// Whether a subnormal number that is read counts as zero.
+    pub const fn reads_zeros(bits: u64) -> bool {
+        bits & FZ != 0
+    }
+
+    pub fn get() -> Control {
+        let word: u64;
+        // SAFETY: reads a register.
+        unsafe { asm!("mrs {}, fpcr", out(reg) word, options(nostack, preserves_flags)) };
+        Control(word)
+    }
+
+    pub fn set(Control(word): Control) {
+        // SAFETY: bits that `get` gave or that are named above, of which no exception traps.
+        unsafe { asm!("msr fpcr, {}", in(reg) word, options(nostack, preserves_flags)) };
+    }
+}
+
+use register::{FLUSHING, ROUNDING};
+
+fn environments() -> impl Iterator<Item = Environment> {
+    [("default", 0)].into_iter().chain(FLUSHING.iter().chain(ROUNDING).copied())
+}
+
+/// Calls in an environment, and finds that the call has not changed it.
+#[track_caller]
+fn within<R>((name, bits): Environment, call: impl FnOnce() -> R) -> R {
+    /// Sets the environment back, after a panic too.
+    struct Back(Control);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            register::set(self.0);
+        }
+    }
+    let back = Back(register::get());
+    let control = Control(back.0.0 | bits);
+    register::set(control);
+    let result = call();
+    let after = register::get();
+    drop(back);
+    assert_eq!(after, control, "the call changes the environment \"{name}\"");
+    result
+}
+
+/// Calls every method in an environment with a matrix of data.
+fn call_every_method(environment: Environment, call: &Call, x: Vec<f32>, what: &str) {
+    let values = Values::new(call.rows, x, 1.0, &mut Random::new(1));
+    let (count, cols, len) = (call.rows.rows(), call.rows.cols(), call.rows.elements());
+    let scratch = ColumnMoments::new().scratch_len(call.rows);
+    let mut outputs = Outputs {
+        y: &mut vec![0.0; len],
+        xy: &mut vec![0.0; len],
+        running_mean: &mut vec![0.0; cols],
+        running_var: &mut vec![0.0; cols],
+        row_mean: &mut vec![0.0; count],
+        row_rstd: &mut vec![0.0; count],
+        col_mean: &mut vec![0.0; cols],
+        col_rstd: &mut vec![0.0; cols],
+        row_moments: &mut vec![Moments::new(); count],
+        col_moments: &mut vec![Moments::new(); cols],
+        scratch: &mut vec![0.0; scratch],
+        bits: &mut vec![0; len.div_ceil(8)],
+        bytes: &mut vec![0; len],
+    };
+    call.every_method(&values.view(), &mut outputs, |method, run| {
+        assert_eq!(within(environment, run), Ok(()), "{method}, {what}, {call:?}, {environment:?}");
+    });
+}
+
+fn call(backend: Backend, rows: Rows) -> Call {
+    let (parallelism, stores) = (Parallelism::Auto, Stores::Auto);
+    Call { backend, parallelism, stores, rows, eps: 0.0, affine: (true, true), p: 0.3, offset: 7 }
+}
+
+/// A row of any data, NaN and infinities among them or not.
+fn matrices(len: usize) -> impl Iterator<Item = (&'static str, Vec<f32>)> {
+    let random = &mut Random::new(len as u64);
+    let mut all: Vec<_> = DATA_SETS.iter().map(|set| (set.name, set.row(len, random))).collect();
+    let mut any_bits = || (0..len).map(|_| f32::from_bits(random.bits() as u32)).collect();
+    all.push(("any bits", any_bits()));
+    all.into_iter()
+}
+
+/// Law: every method succeeds on every data set in every environment, and leaves it as it was.
+#[test]
+fn no_call_fails_in_any_environment_or_changes_it() {
+    for (count, cols) in [(17, 40), (70, 5), (3, 1030)] {
+        for (set, x) in matrices(count * cols) {
+            for environment in environments() {
+                for backend in backends() {
+                    call_every_method(
+                        environment,
+                        &call(backend, rows(count, cols)),
+                        x.clone(),
+                        set,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Rows of one vector and less, of several, and of several blocks.
+const LENGTHS: [usize; 8] = [1, 5, 16, 67, 128, 769, 1025, 2500];
+
+/// What an environment reads.
+fn as_read(bits: u64, x: &[f32]) -> Vec<f32> {
+    let flushes = register::reads_zeros(bits);
+    x.iter().map(|&x| if flushes && x.is_subnormal() { 0.0 } else { x }).collect()
+}
+
+/// Asserts the bound of the docs on LayerNorm, RmsNorm, and BatchNorm of one column, with `factor` times the error and
+/// outputs that may be flushed to zero.
+fn assert_bounds(
+    environment: Environment,
+    sets: impl Iterator<Item = &'static DataSet>,
+    factor: f64,
+) {
+    for (set, len) in sets.flat_map(|set| LENGTHS.map(|len| (set, len))) {
+        let random = &mut Random::new(len as u64);
+        let x = set.row(len, random);
+        let (gamma, beta) = (random.normals(len), random.normals(len));
+        let (one_gamma, one_beta) = (vec![gamma[0]; len], vec![beta[0]; len]);
+        let read = as_read(environment.1, &x);
+        for (eps, backend) in
+            [1e-5, 0.0].into_iter().flat_map(|eps| backends().into_iter().map(move |b| (eps, b)))
+        {
+            let check = |operation: &str, y: &[f32], gamma: &[f32], beta: &[f32], centred: bool| {
+                let define = if centred {
+                    |x: &[f32], gamma: Option<&[f32]>, beta: Option<&[f32]>, eps, y: &mut [f64]| {
+                        reference::layer_norm(x, gamma, beta, eps, y).1
+                    }
+                } else {
+                    reference::rms_norm
+                };
+                let (mut x_hat, mut expected) = (vec![0.0; len], vec![0.0; len]);
+                define(&read, None, None, eps, &mut x_hat);
+                define(&read, Some(gamma), Some(beta), eps, &mut expected);
+                for i in 0..len {
+                    let scale = f64::from(gamma[i].abs()) * x_hat[i].abs().max(1.0)
+                        + f64::from(beta[i].abs());
+                    let bound = factor * OUTPUT * scale + f64::from(f32::MIN_POSITIVE);
+                    assert!(
+                        (f64::from(y[i]) - expected[i]).abs() <= bound,
+                        "{operation}, {backend}, {environment:?}, {}, {len} elements, eps {eps}: element {i}: \
+                         expected {:e}, got {:e}, bound {bound:e}",
+                        set.name,
+                        expected[i],
+                        y[i]
+                    );
+                }
+            };
+            let (affine, mut y) = ((Some(&gamma[..]), Some(&beta[..])), vec![0.0; len]);
+            let layer_norm = LayerNorm::new().with_eps(eps).with_backend(backend);
+            within(environment, || {
+                layer_norm.forward(&x, affine.0, affine.1, rows(1, len), &mut y)
+            })
+            .unwrap();
+            check("layer norm", &y, &gamma, &beta, true);
+            let rms_norm = RmsNorm::new().with_eps(eps).with_backend(backend);
+            within(environment, || rms_norm.forward(&x, affine.0, affine.1, rows(1, len), &mut y))
+                .unwrap();
+            check("rms norm", &y, &gamma, &beta, false);
+            let batch_norm = BatchNorm::new().with_eps(eps).with_backend(backend);
+            let affine = (Some(&one_gamma[..1]), Some(&one_beta[..1]));
+            within(environment, || {
+                let (mean, rstd) = (&mut [0.0], &mut [0.0]);
+                batch_norm.forward_training(
+                    &x,
+                    affine.0,
+                    affine.1,
+                    rows(len, 1),
+                    &mut y,
+                    mean,
+                    rstd,
+                    None,
+                )
+            })
+            .unwrap();
+            check("batch norm", &y, &one_gamma, &one_beta, true);
+        }
+    }
+}
+
+/// Law: where subnormal numbers are flushed, the bounds hold for what is read, up to the smallest normal number.
+#[test]
+fn flushed_subnormals_cost_no_more_than_themselves() {
+    for &environment in FLUSHING {
+        assert_bounds(environment, DATA_SETS.iter(), 1.0);
+    }
+}
+
+/// Law: with another rounding the bounds are ten times as large, for data whose sums of squares f32 holds. (Sums that
+/// it does not hold may be rounded to the largest number instead of infinity, and are not recognised then.)
+#[test]
+fn another_rounding_has_ten_times_the_error() {
+    let fits = |set: &&DataSet| {
+        let largest =
+            set.row(2500, &mut Random::new(1)).into_iter().fold(0.0, |a: f32, x| a.max(x.abs()));
+        largest < 1e17
+    };
+    for &environment in ROUNDING {
+        assert_bounds(environment, DATA_SETS.iter().filter(fits), 10.0);
+    }
+}
+
+/// Law: a NaN or an infinity stays in its row, or column, and makes all of it NaN.
+#[test]
+fn non_finite_values_stay_where_they_are() {
+    for (count, cols) in [(35, 16), (9, 130), (3, 1500)] {
+        let clean = Random::new(cols as u64).normals(count * cols);
+        let (row, column, shape) = (count / 2, cols - 2, rows(count, cols));
+        for (environment, backend) in
+            environments().flat_map(|env| backends().into_iter().map(move |b| (env, b)))
+        {
+            let run = |x: &[f32]| {
+                let (mut y, mut mean, mut rstd) =
+                    ([(); 3].map(|()| x.to_vec()), vec![0.0; cols], vec![0.0; cols]);
+                let layer_norm = LayerNorm::new().with_backend(backend);
+                let rms_norm = RmsNorm::new().with_backend(backend);
+                let batch_norm = BatchNorm::new().with_backend(backend);
+                within(environment, || {
+                    layer_norm.forward_in_place(&mut y[0], None, None, shape)?;
+                    rms_norm.forward_in_place(&mut y[1], None, None, shape)?;
+                    batch_norm.forward_training_in_place(
+                        &mut y[2], None, None, shape, &mut mean, &mut rstd, None,
+                    )
+                })
+                .unwrap();
+                y
+            };
+            let expected = run(&clean);
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut x = clean.clone();
+                x[row * cols + column] = bad;
+                for (operation, (expected, y)) in expected.iter().zip(run(&x)).enumerate() {
+                    for i in 0..x.len() {
+                        let own = if operation == 2 { i % cols == column } else { i / cols == row };
+                        let expected = if own { f32::NAN } else { expected[i] };
+                        assert_eq!(
+                            bits(y[i]),
+                            bits(expected),
+                            "{operation}, {backend}, {environment:?}, {count}x{cols}, {bad}: element {i}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Law: a constant row, or column, equals beta.
+#[test]
+fn constants_equal_beta() {
+    for len in LENGTHS {
+        let random = &mut Random::new(len as u64);
+        let (gamma, beta) = (random.normals(len), random.normals(len));
+        for constant in [0.0, -0.0, 1e7, 0.1, -1.234_567_9, 1e-40, 1e30, f32::MAX] {
+            for (environment, backend) in
+                environments().flat_map(|env| backends().into_iter().map(move |b| (env, b)))
+            {
+                let (mut row, mut column) = (vec![constant; len], vec![constant; len]);
+                let layer_norm = LayerNorm::new().with_backend(backend);
+                let batch_norm = BatchNorm::new().with_backend(backend);
+                within(environment, || {
+                    layer_norm.forward_in_place(
+                        &mut row,
+                        Some(&gamma),
+                        Some(&beta),
+                        rows(1, len),
+                    )?;
+                    let (mean, rstd) = (&mut [0.0], &mut [0.0]);
+                    let (gamma, beta) = (Some(&gamma[..1]), Some(&beta[..1]));
+                    batch_norm.forward_training_in_place(
+                        &mut column,
+                        gamma,
+                        beta,
+                        rows(len, 1),
+                        mean,
+                        rstd,
+                        None,
+                    )
+                })
+                .unwrap();
+                let what = format!("{backend}, {environment:?}, {len} times {constant:e}");
+                assert!(row == beta, "{what}: the row");
+                assert!(column.iter().all(|&y| y == beta[0]), "{what}: the column");
+            }
+        }
+    }
+}
+
+/// Law: the mask is the same.
+#[test]
+fn masks_are_the_same() {
+    for p in [1e-12, 0.001, 0.015_624_9, 1.0 / 64.0, 0.1, 0.3, 0.999, 1.0 - 1e-16] {
+        for backend in backends() {
+            let operation = Dropout::new().with_p(p).with_backend(backend);
+            let mask = |environment| {
+                let mut mask = vec![0; 1000];
+                let stream = Stream { seed: 3, offset: 4000 };
+                within(environment, || operation.mask(stream, 8000, MaskMut::Packed(&mut mask)))
+                    .unwrap();
+                mask
+            };
+            let expected = mask(("default", 0));
+            for environment in environments() {
+                assert!(mask(environment) == expected, "{backend}, p {p}, {environment:?}");
+            }
+        }
+    }
+}
+
+/// A thread has an environment of its own: a call reads that of the threads that work on it, and changes none.
+#[test]
+fn threads_keep_their_environment() {
+    let (shape, last) = (rows(260, 1025), *ROUNDING.last().expect("an environment"));
+    let default = register::get();
+    let set = Control(default.0 | last.1);
+    for of_workers in [default, set] {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(3)
+            .start_handler(move |_| register::set(of_workers))
+            .build()
+            .unwrap();
+        let x = Random::new(1).normals(shape.elements());
+        let call = Call { parallelism: Parallelism::AtMost(3), ..call(Backend::detect(), shape) };
+        within(last, || {
+            pool.install(|| call_every_method(("the pool's", 0), &call, x, "in a pool"))
+        });
+        assert!(pool.broadcast(|_| register::get()).iter().all(|&control| control == of_workers));
+        assert_eq!(register::get(), default);
+    }
+}
