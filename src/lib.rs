@@ -60,6 +60,38 @@
 //! * **Memory**: nothing is allocated on a single thread, as long as operations on columns are brought their
 //!   scratch (`_with_scratch`). Outputs of 32 MiB and more are written around the caches; [`Stores`] forces either.
 //!
+//! # Special values
+//!
+//! | | statistics from x: [`LayerNorm`], [`RmsNorm`], training, moments | given: [`NormalizeScaleShift`], inference | [`Dropout`] |
+//! |---|---|---|---|
+//! | NaN in x | its row (column) is NaN | its element is NaN | NaN where it is kept, else `+0.0` |
+//! | infinity in x | its row (column) is NaN | its element is what the formula says | kept, or `+0.0` |
+//! | either in gamma, beta | its column is what the formula says | likewise | |
+//! | either in statistics | | a row is NaN, a column what the formula says | |
+//! | `-0.0` | the number 0 | the number 0 | kept as it is, or `+0.0` |
+//! | subnormal numbers | numbers like any other, read and written | likewise | likewise |
+//!
+//! What the formula says is said by IEEE arithmetic: infinity times 0 is NaN. No other row, column or element changes
+//! by a bit. Whether a zero in y is `-0.0` is not specified, but the same wherever bits are promised.
+//!
+//! # Other floating-point environments
+//!
+//! No function changes the rounding, the treatment of subnormal numbers or the exceptions that trap (MXCSR, FPCR), on
+//! the calling thread or on others. Everything above is promised in the default environment, the only one in which Rust
+//! code is defined. Hosts have been seen to set another; with exceptions masked, these are tested to hold then too:
+//!
+//! * No call crashes, hangs, panics, or reads or writes beyond its buffers. Errors are those of the default environment,
+//!   but for subnormal numbers that are read as zeros.
+//! * A NaN or infinity stays in its row, column or element. A constant row or column equals beta. Dropout chooses the
+//!   same elements.
+//! * Where subnormal numbers are flushed (FTZ, DAZ, FZ) and rounding is to nearest, the error bounds hold for x,
+//!   gamma and beta as they are read, plus the smallest normal number, 2^-126.
+//! * With another rounding errors are up to ten times as large, as long as f32 can hold the sum of squares of a block;
+//!   beyond (from `|x|` of about 1e17 on) there is no bound, since sums no longer become infinite.
+//!
+//! Bits are not promised: a thread has an environment of its own, those of a pool perhaps that of whoever started it,
+//! and an output depends on that of the thread which makes it.
+//!
 //! # Features
 //!
 //! * `capi`: the C ABI, for `libevenkeel` and its header.

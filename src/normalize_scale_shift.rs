@@ -29,7 +29,8 @@ use crate::{Error, Rows};
 /// * **Determinism**: the same bits for every thread count, alignment, in place or not, and on every
 ///   backend that [fuses multiply-adds](crate::Backend::is_fused).
 /// * **Special values**: a NaN or infinity in x makes its own element of y what the formula says in
-///   IEEE arithmetic and touches no other. mean and rstd may be any f64.
+///   IEEE arithmetic and touches no other. mean and rstd may be any f64, rstd negative too; a NaN or infinity makes its
+///   own row NaN, or its own column what the formula says.
 ///
 /// # Example
 ///

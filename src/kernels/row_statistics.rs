@@ -29,7 +29,8 @@ impl RowStatistics {
     #[inline(always)]
     pub(crate) fn fit_f32(self) -> bool {
         let Self { mean, rstd } = self;
-        let rstd_fits = rstd == 0.0 || (1.0 / LARGEST..=LARGEST).contains(&rstd);
+        // As `short::Statistics` has it. A given rstd may be negative.
+        let rstd_fits = rstd == 0.0 || (1.0 / LARGEST..=LARGEST).contains(&rstd.abs());
         rstd_fits && mean.abs() <= LARGEST && (mean * rstd).abs() <= LARGEST
     }
 }

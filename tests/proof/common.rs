@@ -71,6 +71,13 @@ pub fn backends() -> Vec<Backend> {
     Backend::available().collect()
 }
 
+/// Each of some things with each backend.
+pub fn with_backends<T: Copy>(
+    things: impl IntoIterator<Item = T>,
+) -> impl Iterator<Item = (T, Backend)> {
+    things.into_iter().flat_map(|thing| backends().into_iter().map(move |backend| (thing, backend)))
+}
+
 /// Says what is not tested. Written to stderr itself: the harness shows what `eprintln!` prints only
 /// where a test fails.
 pub fn skipped(what: &str, why: &str) {

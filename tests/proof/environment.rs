@@ -4,6 +4,8 @@
 //! Rust itself promises nothing where the environment is not the default one. The tests set it by assembly, call, and
 //! set it back.
 
+use std::hint::black_box;
+
 use evenkeel::{
     Backend, BatchNorm, ColumnMoments, Dropout, LayerNorm, MaskMut, Moments, Parallelism, RmsNorm,
     Rows, Stores, Stream, reference,
@@ -156,7 +158,7 @@ fn call(backend: Backend, rows: Rows) -> Call {
     Call { backend, parallelism, stores, rows, eps: 0.0, affine: (true, true), p: 0.3, offset: 7 }
 }
 
-/// A row of any data, NaN and infinities among them or not.
+/// Matrices of every data set, and of any bits, NaN and infinities among them.
 fn matrices(len: usize) -> impl Iterator<Item = (&'static str, Vec<f32>)> {
     let random = &mut Random::new(len as u64);
     let mut all: Vec<_> = DATA_SETS.iter().map(|set| (set.name, set.row(len, random))).collect();
@@ -184,6 +186,37 @@ fn no_call_fails_in_any_environment_or_changes_it() {
     }
 }
 
+/// The functions that are not methods on buffers.
+#[test]
+fn no_other_function_changes_the_environment() {
+    let x = Random::new(1).normals(60);
+    let (affine, y) = (Some(&x[..]), &mut [0.0; 60]);
+    for environment in environments() {
+        within(environment, || {
+            let shape = Rows::new(4, 15).expect("a small shape");
+            let backends = Backend::available().filter(|backend| backend.is_fused()).count();
+            let named = Backend::NAMES.map(|name| Backend::by_name(name).is_ok());
+            let scratch = ColumnMoments::new().scratch_len(shape);
+            let dropout = Dropout::new().with_p(0.3);
+            let (realised_p, scale) = (dropout.realised_p().unwrap(), dropout.scale().unwrap());
+            let mut moments = Moments::new();
+            x.iter().for_each(|&x| moments.push(x.into()));
+            moments.merge(&moments.clone());
+            let variances = (moments.population_variance(), moments.sample_variance());
+            let (mean, var) = reference::mean_variance(&x);
+            let rstd = reference::rstd(var + reference::mean_square(&x), 1e-5);
+            reference::normalize_scale_shift(&x, mean, rstd, affine, affine, y);
+            reference::layer_norm(&x, affine, affine, 1e-5, y);
+            reference::rms_norm(&x, affine, affine, 1e-5, y);
+            let (means, rstds) = reference::batch_statistics(&x, 15, 1e-5);
+            reference::normalize_scale_shift_columns(&x, &means, &rstds, None, None, y);
+            let column = reference::column(&x, 15, 3);
+            let mask = reference::dropout_mask(0.3, 1, 2, 100);
+            black_box((backends, named, scratch, realised_p, scale, variances, column, mask));
+        });
+    }
+}
+
 /// Rows of one vector and less, of several, and of several blocks.
 const LENGTHS: [usize; 8] = [1, 5, 16, 67, 128, 769, 1025, 2500];
 
@@ -206,9 +239,7 @@ fn assert_bounds(
         let (gamma, beta) = (random.normals(len), random.normals(len));
         let (one_gamma, one_beta) = (vec![gamma[0]; len], vec![beta[0]; len]);
         let read = as_read(environment.1, &x);
-        for (eps, backend) in
-            [1e-5, 0.0].into_iter().flat_map(|eps| backends().into_iter().map(move |b| (eps, b)))
-        {
+        for (eps, backend) in with_backends([1e-5, 0.0]) {
             let check = |operation: &str, y: &[f32], gamma: &[f32], beta: &[f32], centred: bool| {
                 let define = if centred {
                     |x: &[f32], gamma: Option<&[f32]>, beta: Option<&[f32]>, eps, y: &mut [f64]| {
@@ -294,9 +325,7 @@ fn non_finite_values_stay_where_they_are() {
     for (count, cols) in [(35, 16), (9, 130), (3, 1500)] {
         let clean = Random::new(cols as u64).normals(count * cols);
         let (row, column, shape) = (count / 2, cols - 2, rows(count, cols));
-        for (environment, backend) in
-            environments().flat_map(|env| backends().into_iter().map(move |b| (env, b)))
-        {
+        for (environment, backend) in with_backends(environments()) {
             let run = |x: &[f32]| {
                 let (mut y, mut mean, mut rstd) =
                     ([(); 3].map(|()| x.to_vec()), vec![0.0; cols], vec![0.0; cols]);
@@ -340,9 +369,7 @@ fn constants_equal_beta() {
         let random = &mut Random::new(len as u64);
         let (gamma, beta) = (random.normals(len), random.normals(len));
         for constant in [0.0, -0.0, 1e7, 0.1, -1.234_567_9, 1e-40, 1e30, f32::MAX] {
-            for (environment, backend) in
-                environments().flat_map(|env| backends().into_iter().map(move |b| (env, b)))
-            {
+            for (environment, backend) in with_backends(environments()) {
                 let (mut row, mut column) = (vec![constant; len], vec![constant; len]);
                 let layer_norm = LayerNorm::new().with_backend(backend);
                 let batch_norm = BatchNorm::new().with_backend(backend);

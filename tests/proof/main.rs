@@ -23,6 +23,7 @@ mod nist;
 mod operations;
 mod parallel;
 mod randomness;
+mod special_values;
 mod stores;
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
