@@ -2,6 +2,7 @@
 //! rows in order, so that compilers vectorise it.
 //!
 //! Training reads x twice. Its bytes count x once, as those of every operation do.
+#![forbid(unsafe_code)]
 
 mod common;
 

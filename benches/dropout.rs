@@ -2,6 +2,7 @@
 //! each element from xoshiro256++.
 //!
 //! Bytes are those of x and y; of the mask alone, those of the mask, and `memcpy` copies half as many.
+#![forbid(unsafe_code)]
 
 mod common;
 

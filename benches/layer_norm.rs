@@ -1,4 +1,5 @@
 //! LayerNorm with gamma and beta. `scalar` is two passes over each row, then a third that writes.
+#![forbid(unsafe_code)]
 
 mod common;
 

@@ -1,6 +1,7 @@
 //! Mean and variance of rows and of columns. `welford` is Welford's update in f32, `scalar` two passes in f32.
 //!
 //! Only x is read, so `memcpy` copies half of it.
+#![forbid(unsafe_code)]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Normalise-scale-shift of rows, with gamma and beta. `scalar` is the same in one pass, which compilers
 //! vectorise.
+#![forbid(unsafe_code)]
 
 mod common;
 

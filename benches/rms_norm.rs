@@ -1,4 +1,5 @@
 //! RmsNorm with gamma. `scalar` is one pass over each row, then a second that writes.
+#![forbid(unsafe_code)]
 
 mod common;
 

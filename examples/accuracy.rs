@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example accuracy
 //! ```
+#![forbid(unsafe_code)]
 
 use evenkeel::{Moments, reference};
 use rand_core::{Rng, SeedableRng};

@@ -1,4 +1,5 @@
 //! Which instructions an operation uses: chosen once, dispatched once a call.
+#![forbid(unsafe_code)]
 
 use core::fmt;
 use std::sync::OnceLock;

@@ -1,4 +1,5 @@
 //! BatchNorm: every column normalised by the mean and variance of the batch, or by running ones.
+#![forbid(unsafe_code)]
 
 use core::mem::MaybeUninit;
 

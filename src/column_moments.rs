@@ -1,4 +1,5 @@
 //! The moments of every column.
+#![forbid(unsafe_code)]
 
 use crate::execution::{Execution, execution_setters};
 use crate::kernels::batch;

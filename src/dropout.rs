@@ -1,4 +1,5 @@
 //! Dropout: elements chosen by a random stream are set to zero, the others are scaled up.
+#![forbid(unsafe_code)]
 
 use core::mem::MaybeUninit;
 

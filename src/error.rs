@@ -1,4 +1,5 @@
 //! What can be wrong with a call, always found before anything is written.
+#![forbid(unsafe_code)]
 
 use core::fmt;
 

@@ -1,4 +1,5 @@
 //! How an operation runs: on which backend, on how many threads. What every configuration carries.
+#![forbid(unsafe_code)]
 
 use crate::kernels::Split;
 use crate::simd::Kernel;

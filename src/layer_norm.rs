@@ -1,4 +1,5 @@
 //! LayerNorm: every row normalised by its own mean and variance.
+#![forbid(unsafe_code)]
 
 use core::mem::MaybeUninit;
 

@@ -98,6 +98,8 @@
 //! * `rayon` (default): parallel execution. Without it everything works, serially, with the same bits.
 
 #![deny(unsafe_code)]
+// Of the library alone: a test may say less where it panics.
+#![deny(clippy::missing_assert_message, clippy::unwrap_used)]
 
 mod backend;
 mod batch_norm;

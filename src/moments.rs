@@ -1,4 +1,5 @@
 //! The moments of every row, and of a slice.
+#![forbid(unsafe_code)]
 
 use crate::execution::{Execution, execution_setters};
 use crate::kernels::moments as kernel;

@@ -1,4 +1,5 @@
 //! Normalise, scale and shift rows or columns whose statistics the caller has.
+#![forbid(unsafe_code)]
 
 use core::mem::MaybeUninit;
 

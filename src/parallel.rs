@@ -1,4 +1,5 @@
 //! How an operation's rows are spread over threads. The only file that names rayon.
+#![forbid(unsafe_code)]
 
 use crate::kernels::Split;
 

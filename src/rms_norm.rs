@@ -1,4 +1,5 @@
 //! RmsNorm: every row divided by its root mean square.
+#![forbid(unsafe_code)]
 
 use core::mem::MaybeUninit;
 

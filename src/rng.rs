@@ -3,6 +3,7 @@
 //! [`Dropout`](crate::Dropout) documents the stream; the scalar code that defines it is
 //! [`reference::dropout_mask`](crate::reference::dropout_mask). The generators are those of Blackman and Vigna
 //! (xoshiro256++ 1.0, SplitMix64), as the crate `rand_xoshiro` has them, with which the tests compare.
+#![forbid(unsafe_code)]
 
 /// Elements of a block. Seeding costs as much as drawing for 250 elements, and an offset into a block
 /// costs the draws before it.

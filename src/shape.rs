@@ -1,4 +1,5 @@
 //! Shapes: checked arithmetic on lengths, no data.
+#![forbid(unsafe_code)]
 
 use crate::Error;
 

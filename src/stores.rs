@@ -1,4 +1,5 @@
 //! How outputs are written: through the caches or around them.
+#![forbid(unsafe_code)]
 
 use crate::simd::{LANES, Span};
 

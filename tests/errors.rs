@@ -286,6 +286,7 @@ const fn running<'a>(mean: &'a mut [f32], var: &'a mut [f32]) -> Option<RunningS
     Some(RunningStatistics { mean, var })
 }
 
+#[expect(unsafe_code, reason = "as an engine hands out memory that it has not initialised")]
 fn uninit(y: &mut [f32]) -> &mut [MaybeUninit<f32>] {
     let y: *mut [f32] = y;
     // SAFETY: the layout is the same, and the operations write nothing but numbers to it.

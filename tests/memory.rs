@@ -26,6 +26,7 @@ fn count() {
     ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
 }
 
+#[expect(unsafe_code, reason = "an allocator is unsafe to write")]
 // SAFETY: every call is `System`'s, unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -10,7 +10,7 @@
 //! The ids are `operation/f32/contender/ROWSxCOLS`. The contenders are every backend that this CPU has, the
 //! loops that a user would write instead, and `memcpy`, which reads and writes as many bytes. Everything runs on
 //! one thread. What is about to be timed runs once before that, and its output is compared with the reference.
-
+#![forbid(unsafe_code)]
 #![expect(unreachable_pub, reason = "the modules of a benchmark have no outside")]
 
 use std::hint::black_box;

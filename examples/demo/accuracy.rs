@@ -1,4 +1,5 @@
 //! Outputs beside the scalar reference.
+#![forbid(unsafe_code)]
 
 use evenkeel::Error;
 

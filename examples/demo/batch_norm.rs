@@ -1,4 +1,5 @@
 //! `BatchNorm`: every pixel by the statistics of a batch, and by running ones.
+#![forbid(unsafe_code)]
 
 use evenkeel::{BatchNorm, Error, Moments, reference};
 

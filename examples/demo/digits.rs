@@ -1,4 +1,5 @@
 //! The digits: reading and drawing them.
+#![forbid(unsafe_code)]
 
 use evenkeel::{Error, Rows};
 

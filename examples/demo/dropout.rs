@@ -1,4 +1,5 @@
 //! `Dropout`: how much is dropped, what stays in expectation, and the mask of the backward pass.
+#![forbid(unsafe_code)]
 
 use evenkeel::{Dropout, Error, Mask, MaskMut, Moments, RowMoments, Rows, Stream, reference};
 

@@ -1,4 +1,5 @@
 //! `LayerNorm` and `RmsNorm`: every digit by its own statistics.
+#![forbid(unsafe_code)]
 
 use evenkeel::{Error, LayerNorm, Moments, RmsNorm, RowMoments, Rows, reference};
 

@@ -6,7 +6,7 @@
 //!
 //! A chapter is a module with a function `run` that prints. It panics if an output is not within
 //! the promised bound.
-
+#![forbid(unsafe_code)]
 #![expect(unreachable_pub, reason = "the modules of an example have no outside")]
 
 mod accuracy;

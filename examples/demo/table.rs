@@ -1,4 +1,5 @@
 //! Tables of statistics, one a digit: a few digits, then the extremes and the mean of all.
+#![forbid(unsafe_code)]
 
 use crate::digits::Digits;
 

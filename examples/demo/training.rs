@@ -1,4 +1,5 @@
 //! Trainings of `BatchNorm` over mini-batches of digits.
+#![forbid(unsafe_code)]
 
 use evenkeel::{BatchNorm, ColumnMoments, Error, Moments, Rows, RunningStatistics};
 use rand_core::{Rng, SeedableRng};

@@ -1,4 +1,5 @@
 //! What to measure.
+#![forbid(unsafe_code)]
 
 use evenkeel::{Backend, Stores};
 

@@ -313,6 +313,7 @@ const STREAM: Stream = Stream { seed: 42, offset: 0 };
 
 /// A copy whose stores bypass the caches.
 #[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "std has no such store")]
 fn non_temporal_copy(x: &[f32], y: &mut [f32]) {
     use std::arch::x86_64::{__m128, _mm_loadu_ps, _mm_sfence, _mm_stream_ps};
 
@@ -342,6 +343,10 @@ fn non_temporal_copy(x: &[f32], y: &mut [f32]) {
 }
 
 /// The fastest plain sum: 128 partial sums, on the widest registers there are.
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calls what the CPU was seen to have")
+)]
 fn sum(x: &[f32]) -> f32 {
     #[cfg(target_arch = "x86_64")]
     {

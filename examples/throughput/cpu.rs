@@ -1,4 +1,5 @@
 //! What the system says about its CPU. All of it is optional: elsewhere than on Linux there is less.
+#![forbid(unsafe_code)]
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! Contenders take turns, sample by sample.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

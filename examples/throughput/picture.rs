@@ -1,4 +1,5 @@
 //! A picture: GB/s over size, a chart for each operation, the caches marked.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::error::Error;

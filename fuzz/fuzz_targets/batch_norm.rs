@@ -1,4 +1,5 @@
 //! `BatchNorm`: training, inference and running statistics; `NormalizeScaleShift` of columns.
+#![forbid(unsafe_code)]
 #![no_main]
 
 use std::fmt::Arguments;

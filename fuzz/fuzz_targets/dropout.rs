@@ -1,4 +1,5 @@
 //! `Dropout`: the stream, masks and outputs.
+#![forbid(unsafe_code)]
 #![no_main]
 
 use std::fmt::Arguments;

@@ -1,4 +1,5 @@
 //! `LayerNorm` and `RmsNorm`; `NormalizeScaleShift` of rows.
+#![forbid(unsafe_code)]
 #![no_main]
 
 use std::fmt::Arguments;

@@ -1,4 +1,5 @@
 //! `RowMoments`, `ColumnMoments`, and `Moments` of streams.
+#![forbid(unsafe_code)]
 #![no_main]
 
 use std::fmt::Arguments;

@@ -1,4 +1,5 @@
 //! `NormalizeScaleShift` of rows and of columns.
+#![forbid(unsafe_code)]
 
 use std::fmt::Arguments;
 

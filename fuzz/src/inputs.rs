@@ -1,4 +1,5 @@
 //! What libFuzzer's bytes become: shapes, values, parameters, wrong lengths.
+#![forbid(unsafe_code)]
 
 use arbitrary::{Arbitrary, Unstructured};
 use evenkeel::{Backend, Parallelism, Rows};

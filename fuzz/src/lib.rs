@@ -122,6 +122,7 @@ impl<T: Element> Drop for Buffer<T> {
 }
 
 /// A slice as what `_uninit` methods take.
+#[expect(unsafe_code, reason = "std has no such cast")]
 pub fn uninit(x: &mut [f32]) -> &mut [MaybeUninit<f32>] {
     // SAFETY: the two types have one layout, and the operations write nothing but initialised elements.
     unsafe { &mut *(std::ptr::from_mut(x) as *mut [MaybeUninit<f32>]) }
@@ -239,6 +240,10 @@ pub fn assert_within(kind: Bound, got: f64, expected: f64, bound: f64, what: Arg
 const STEPS: usize = 64;
 
 /// libFuzzer counts what is in this section as coverage.
+#[cfg_attr(
+    target_os = "linux",
+    expect(unsafe_code, reason = "a section is what a linker makes of it")
+)]
 #[cfg_attr(target_os = "linux", unsafe(link_section = "__libfuzzer_extra_counters"))]
 static NEARNESS: [AtomicU8; STEPS * 5] = [const { AtomicU8::new(0) }; STEPS * 5];
 

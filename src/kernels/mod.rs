@@ -4,6 +4,7 @@
 //! closure in it is `#[inline(always)]`, because it must be compiled inside the target-feature entry
 //! of each backend; what a backend may choose is how many rows it takes at a time, never the order of
 //! operations of one row.
+#![forbid(unsafe_code)]
 
 pub(crate) mod batch;
 pub(crate) mod columns;

@@ -2,6 +2,7 @@
 //!
 //! A list is written once and becomes both the detection and the `#[target_feature]` entry, so the
 //! two cannot disagree.
+#![forbid(unsafe_code)]
 
 /// Gives a token type its `detect` and its body of `vectorize`.
 macro_rules! backend_features {

@@ -235,23 +235,6 @@ pub(crate) trait Keep: Copy {
     fn or_zero(self, value: Self::Values) -> Self::Values;
 }
 
-/// The same, to be written.
-#[inline(always)]
-fn prefetch_write(address: *const f32) {
-    // Not the intrinsic: it becomes a prefetch to be read unless PRFCHW is enabled, which has no name in Rust.
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults and changes nothing; a CPU without it has a no-op there.
-    unsafe {
-        core::arch::asm!(
-            "prefetchw [{}]",
-            in(reg) address,
-            options(nostack, readonly, preserves_flags)
-        );
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
 /// Sixteen elements that fill a cache line.
 #[repr(align(64))]
 pub(crate) struct Line([MaybeUninit<f32>; LANES]);
@@ -274,6 +257,23 @@ fn prefetch(address: *const f32) {
     unsafe {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// The same, to be written.
+#[inline(always)]
+fn prefetch_write(address: *const f32) {
+    // Not the intrinsic: it becomes a prefetch to be read unless PRFCHW is enabled, which has no name in Rust.
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults and changes nothing; a CPU without it has a no-op there.
+    unsafe {
+        core::arch::asm!(
+            "prefetchw [{}]",
+            in(reg) address,
+            options(nostack, readonly, preserves_flags)
+        );
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;

@@ -109,8 +109,8 @@ impl Float for F32 {
         use core::arch::x86_64::{_mm_loadu_ps, _mm_stream_ps};
         let (lanes, (quarters, _)) = (self.0.to_array(), y.0.as_chunks_mut::<4>());
         for (lanes, y) in lanes.as_chunks::<4>().0.iter().zip(quarters) {
-            // SAFETY: SSE is part of x86-64; `y` is 4 writable elements, aligned to 16 bytes. A span that
-            // streams fences when it is dropped (`simd/span.rs`).
+            // SAFETY: SSE is part of x86-64; `lanes` is 4 readable elements, `y` 4 writable ones, aligned to 16
+            // bytes. A span that streams fences when it is dropped (`simd/span.rs`).
             unsafe { _mm_stream_ps(y.as_mut_ptr().cast(), _mm_loadu_ps(lanes.as_ptr())) };
         }
     }

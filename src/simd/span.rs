@@ -250,7 +250,7 @@ impl<const R: usize> Group<'_, R> {
         if STREAM {
             let line = y.cast::<Line>();
             assert!(self.streams && line.is_aligned(), "a span that streams, and a line of it");
-            // SAFETY: as above, and aligned.
+            // SAFETY: as above, and aligned. y is not x, so that nothing reads the line before the fence.
             vector.stream(unsafe { &mut *line });
         } else {
             // SAFETY: as above.

@@ -1,4 +1,5 @@
 //! Columns: moments, BatchNorm and normalise-scale-shift, by the laws of the rows.
+#![forbid(unsafe_code)]
 
 use evenkeel::{
     BatchNorm, ColumnMoments, Error, Moments, NormalizeScaleShift, Parallelism, RunningStatistics,

@@ -1,4 +1,5 @@
 //! Lengths, data sets, tolerances and backends: the one place for each.
+#![forbid(unsafe_code)]
 
 use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};

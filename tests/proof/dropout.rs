@@ -1,4 +1,5 @@
 //! Dropout: the stream bit by bit, and the choice applied. `randomness.rs` tests that the mask is random.
+#![forbid(unsafe_code)]
 
 use evenkeel::{Dropout, Error, Mask, MaskMut, Parallelism, Stream, reference};
 use rand_core::{Rng, SeedableRng};

@@ -2,6 +2,7 @@
 //!
 //! **A change of bits is a line in CHANGELOG.md.** If one is meant, write that line and take the new table from
 //! `EVENKEEL_BLESS=1 cargo test --test proof golden_hashes_hold_on_every -- --nocapture`.
+#![forbid(unsafe_code)]
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
 //! Law: the error bounds of the docs. Data: every hard row at every length. Every backend.
+#![forbid(unsafe_code)]
 
 use evenkeel::{
     LayerNorm, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, reference,

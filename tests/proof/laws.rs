@@ -1,4 +1,5 @@
 //! Laws, on any values: proptest draws shapes, bit patterns and parameters.
+#![forbid(unsafe_code)]
 
 use evenkeel::{
     BatchNorm, LayerNorm, Moments, NormalizeScaleShift, RmsNorm, RowMoments, reference,

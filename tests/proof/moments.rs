@@ -1,4 +1,5 @@
 //! `Moments`: streams, merges and slices.
+#![forbid(unsafe_code)]
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use evenkeel::Moments;

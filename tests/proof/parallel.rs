@@ -1,4 +1,5 @@
 //! Law: any number of threads and tasks gives the bits of one.
+#![forbid(unsafe_code)]
 
 use evenkeel::{LayerNorm, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments};
 

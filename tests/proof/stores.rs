@@ -1,5 +1,6 @@
 //! Law: an output has the same bits whether it is written through the caches or around them, and nothing beside
 //! it is written.
+#![forbid(unsafe_code)]
 
 use evenkeel::{
     Backend, BatchNorm, Dropout, LayerNorm, NormalizeScaleShift, Parallelism, RmsNorm, Stores,

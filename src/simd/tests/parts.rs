@@ -1,4 +1,5 @@
 //! Spans without vectors, and parts of a group: columns, lines, those before a line's boundary.
+#![forbid(unsafe_code)]
 
 use super::{SENTINEL, Scalar, Vector, from_f32, minus, numbers, panics, same_memory};
 use crate::simd::{Float, LANES, Simd, Span};

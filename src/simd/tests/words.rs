@@ -1,4 +1,5 @@
 //! The operations of `Word` and `Keep`, by which dropout draws and chooses.
+#![forbid(unsafe_code)]
 
 use core::array::from_fn;
 use core::hint::black_box;

@@ -15,12 +15,13 @@ pub(crate) struct Avx512(());
 
 avx512_features!(Avx512);
 
-/// Evaluates intrinsics that take and give values.
+/// Evaluates what needs the features of this backend and nothing else: intrinsics that take and give values, and
+/// the entry.
 macro_rules! with_token {
     ($token:expr, $intrinsics:expr) => {{
         let _: Avx512 = $token;
-        // SAFETY: an `Avx512` exists only where `detect` saw every feature of the backend, and no
-        // intrinsic passed here needs more or takes a pointer.
+        // SAFETY: an `Avx512` exists only where `detect` saw every feature of the backend, and nothing
+        // passed here needs more or takes a pointer.
         unsafe { $intrinsics }
     }};
 }
