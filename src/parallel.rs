@@ -103,3 +103,95 @@ fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
         b();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::ops::Range;
+    use std::sync::Mutex;
+
+    use super::{CUT_ROWS, Parallelism, Split, TASK_ELEMENTS};
+
+    /// Rows that know which they are.
+    struct Work(Range<usize>);
+
+    impl Split for Work {
+        fn rows(&self) -> usize {
+            self.0.len()
+        }
+        fn split_at(self, at: usize) -> (Self, Self) {
+            let cut = self.0.start + at;
+            (Self(self.0.start..cut), Self(cut..self.0.end))
+        }
+    }
+
+    /// The rows of each task in a pool of so many threads, in order.
+    fn tasks(parallelism: Parallelism, threads: usize, rows: usize, elements: usize) -> Vec<Work> {
+        let tasks = Mutex::new(Vec::new());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| {
+            parallelism.run(Work(0..rows), elements, |part: Work| {
+                tasks.lock().expect("no task panics").push(part);
+            });
+        });
+        let mut tasks = tasks.into_inner().expect("no task panics");
+        tasks.sort_by_key(|task| task.0.start);
+        tasks
+    }
+
+    #[test]
+    fn as_many_tasks_as_are_worth_it_and_allowed() {
+        for threads in [1, 2, 3, 7] {
+            for (elements, worth) in [
+                (0, 1),
+                (TASK_ELEMENTS, 1),
+                (2 * TASK_ELEMENTS - 1, 1),
+                (2 * TASK_ELEMENTS, 2),
+                (5 * TASK_ELEMENTS, 5),
+                (100 * TASK_ELEMENTS, 100),
+            ] {
+                for rows in [0, 1, 2, 4, 5, 100] {
+                    for (parallelism, most) in [
+                        (Parallelism::Serial, 1),
+                        (Parallelism::Auto, usize::MAX),
+                        (Parallelism::AtMost(0), 1),
+                        (Parallelism::AtMost(1), 1),
+                        (Parallelism::AtMost(3), 3),
+                    ] {
+                        let threads = if cfg!(feature = "rayon") { threads } else { 1 };
+                        let expected = worth.min(most).min(rows).min(threads).max(1);
+                        let got = tasks(parallelism, threads, rows, elements).len();
+                        let what = (parallelism, threads, rows, elements);
+                        assert_eq!(got, expected, "{what:?}");
+                        let may = cfg!(feature = "rayon") && worth.min(most) > 1;
+                        assert_eq!(parallelism.may_fork(elements), may, "{what:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every row is in one task; tasks are about as long as each other, and begin where a group does if they can.
+    #[test]
+    fn tasks_cover_the_rows_evenly() {
+        for threads in [2, 3, 5, 7, 16] {
+            for rows in [1, 7, 16, 23, 39, 40, 41, 100, 127, 128, 129, 1000, 4099] {
+                let tasks = tasks(Parallelism::Auto, threads, rows, usize::MAX);
+                let (count, mut end) = (tasks.len(), 0);
+                let (fewest, grouped) = (rows / count, rows >= CUT_ROWS * count);
+                for Work(task) in tasks {
+                    assert_eq!(task.start, end, "{rows} rows in {count} tasks");
+                    end = task.end;
+                    let (least, most) = if grouped {
+                        assert!(task.start.is_multiple_of(CUT_ROWS), "{rows}, {count}: {task:?}");
+                        (fewest.saturating_sub(CUT_ROWS), fewest + 2 * CUT_ROWS)
+                    } else {
+                        (fewest, fewest + 1)
+                    };
+                    let len = task.len();
+                    assert!((least..=most).contains(&len), "{rows}, {count}: {task:?}");
+                }
+                assert_eq!(end, rows, "{rows} rows in {count} tasks");
+            }
+        }
+    }
+}

@@ -47,3 +47,38 @@ impl Stores {
         if around { io.streaming() } else { io }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Stores;
+    use crate::simd::Span;
+
+    #[test]
+    fn auto_goes_around_the_caches_from_32_mib_where_rows_have_whole_lines() {
+        const LEN: usize = (32 << 20) / size_of::<f32>();
+        // Zeros that nobody touches take no memory.
+        let (x, mut y) = (vec![0.0; LEN], vec![0.0; LEN]);
+        for (len, cols, around) in [
+            (LEN, LEN, true),
+            (LEN, 257, true),
+            (LEN, 256, true),
+            (LEN, 255, false),
+            (LEN, 240, true),
+            (LEN, 17, false),
+            (LEN, 16, true),
+            (LEN - 1, LEN - 1, false),
+            (LEN - 1, 16, false),
+        ] {
+            for (stores, expected) in
+                [(Stores::Auto, around), (Stores::Cached, false), (Stores::NonTemporal, true)]
+            {
+                let what = format!("{stores:?}, {len} elements, rows of {cols}");
+                let span = stores.apply(Span::new(&x[..len], &mut y[..len]), cols);
+                assert_eq!(span.streams(), expected, "{what}");
+                drop(span);
+                let in_place = stores.apply(Span::in_place(&mut y[..len]), cols);
+                assert!(!in_place.streams(), "{what}, in place");
+            }
+        }
+    }
+}

@@ -611,6 +611,13 @@ fn a_running_variance_that_is_negative() {
                 }
             }
         }
+        // However many are, the least is named.
+        for negative in [2, 3] {
+            let mut arguments = Arguments::right(method, (2, 3));
+            let least_second = &[-1.5, -2.5, -0.5][..negative];
+            arguments.running_var.get_mut()[..negative].copy_from_slice(least_second);
+            method.refuses(&mut arguments, &Error::Parameter { arg, expected, got: -2.5 });
+        }
         let mut arguments = Arguments::right(method, (2, 3));
         arguments.running_var.get_mut().copy_from_slice(&[0.0, -0.0, f32::MAX]);
         assert_eq!((method.call)(&mut arguments), Ok(()), "{}", method.name);
