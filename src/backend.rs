@@ -147,3 +147,30 @@ impl fmt::Debug for Backend {
         write!(f, "Backend({})", self.name())
     }
 }
+
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod tests {
+    use super::Backend;
+
+    /// The features are said a second time on purpose: a backend that is never found is tested by nothing else.
+    #[test]
+    fn the_backends_of_a_cpu_are_those_whose_features_it_has() {
+        macro_rules! has {
+            ($($feature:tt),+) => { true $(&& std::arch::is_x86_feature_detected!($feature))+ };
+        }
+        let (avx2, avx512) = (Backend::avx2(), Backend::avx512());
+        assert_eq!(avx2.is_some(), has!("avx2", "fma"));
+        let features_512 = has!("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma");
+        assert_eq!(avx512.is_some(), features_512);
+        let fastest = avx512.or(avx2).unwrap_or(Backend::portable());
+        assert_eq!(Backend::detect(), fastest);
+        for backend in Backend::available() {
+            let portable = backend == Backend::portable();
+            let built_fused = cfg!(all(target_feature = "avx", target_feature = "fma"));
+            assert_eq!(backend.is_fused(), built_fused || !portable, "{backend}");
+            let name = backend.name();
+            assert_eq!(format!("{backend} {backend:?}"), format!("{name} Backend({name})"));
+        }
+    }
+}

@@ -4,7 +4,7 @@
 use crate::execution::{Execution, execution_setters};
 use crate::kernels::moments as kernel;
 use crate::shape::check_length;
-use crate::{Error, Moments, Parallelism, Rows};
+use crate::{Error, Moments, Rows};
 
 /// Mean and variance of every row of a matrix `[rows, cols]`, in one pass.
 ///
@@ -81,8 +81,7 @@ impl Moments {
         }
         let mut moments = [Self::new()];
         let work = kernel::RowMoments { x, cols: x.len(), moments: &mut moments };
-        let execution = Execution { parallelism: Parallelism::Serial, ..Execution::DEFAULT };
-        execution.run(work, x.len());
+        Execution::DEFAULT.run_here(work);
         self.merge(&moments[0]);
     }
 }
