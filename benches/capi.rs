@@ -1,6 +1,7 @@
 //! What the border of the C ABI costs: one row of 768, from Rust and from C, the same kernel.
 //!
 //! `cargo bench --features capi --bench capi`
+#![expect(unsafe_code, reason = "the entries are C's")]
 
 use std::hint::black_box;
 use std::ptr::{null, null_mut};

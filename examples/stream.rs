@@ -6,6 +6,7 @@
 //!
 //! `raw` is the words of the generators, `mask` the packed mask at p = 0.5, one bit an element. Both begin at block
 //! 0 and end when the reader closes the pipe, or after `--bytes`. docs/randomness.md has the results.
+#![forbid(unsafe_code)]
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;

@@ -6,7 +6,7 @@
 //!
 //! Ignored unless asked for, since each call goes over 17 GB of addresses:
 //! `cargo test --test large -- --ignored`.
-
+#![expect(unsafe_code, reason = "memory is mapped by the operating system")]
 #![expect(unreachable_pub, reason = "the modules of a test have no outside")]
 
 #[expect(dead_code, reason = "what these tests do not need of what all share")]
@@ -350,7 +350,7 @@ mod tests {
         compare(&format!("NormalizeScaleShift, {what}"), &mut y);
         drop((mean, rstd));
 
-        let own = Moments { count: 1, mean: 0.0, m2: 0.0 };
+        let own = Moments { count: 1, ..Moments::new() };
         let mut moments = Vast::new(count, &by_row, |_| Moments::new(), |_| own);
         RowMoments::new().with_parallelism(parallelism).compute(&x, shape, &mut moments).unwrap();
         for part in whole_rows(&y, cols) {

@@ -250,7 +250,7 @@ mod tests {
 
     fn message() -> String {
         // SAFETY: a C string that lives until the next fault of this thread.
-        unsafe { CStr::from_ptr(evenkeel_last_error_message()) }.to_str().unwrap().to_owned()
+        unsafe { CStr::from_ptr(evenkeel_last_error_message()) }.to_str().expect("UTF-8").to_owned()
     }
 
     #[test]
@@ -265,7 +265,7 @@ mod tests {
     #[cfg(feature = "rayon")]
     #[test]
     fn a_panic_in_a_worker_thread_becomes_a_status() {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a pool");
         let status = enter(|| {
             pool.install(|| rayon::join(|| (), || panic!("in a worker")));
             Ok(())

@@ -1,5 +1,7 @@
 //! Moments: of rows, of columns, of streams, merged.
 
+use core::mem::offset_of;
+
 use super::border::{Buffer, check, enter, temporary};
 use super::{evenkeel_execution, evenkeel_status, execution, shape};
 use crate::{ColumnMoments, Moments, RowMoments};
@@ -20,19 +22,15 @@ pub struct evenkeel_moments {
 }
 
 // What `cast` below rests on.
-const _: () = {
-    assert!(size_of::<evenkeel_moments>() == size_of::<Moments>());
-    assert!(align_of::<evenkeel_moments>() == align_of::<Moments>());
-    assert!(
-        core::mem::offset_of!(evenkeel_moments, count) == core::mem::offset_of!(Moments, count)
-    );
-    assert!(core::mem::offset_of!(evenkeel_moments, mean) == core::mem::offset_of!(Moments, mean));
-    assert!(
-        core::mem::offset_of!(evenkeel_moments, mean_low)
-            == core::mem::offset_of!(Moments, mean_low)
-    );
-    assert!(core::mem::offset_of!(evenkeel_moments, m2) == core::mem::offset_of!(Moments, m2));
-};
+const _: () = assert!(
+    size_of::<evenkeel_moments>() == size_of::<Moments>()
+        && align_of::<evenkeel_moments>() == align_of::<Moments>()
+        && offset_of!(evenkeel_moments, count) == offset_of!(Moments, count)
+        && offset_of!(evenkeel_moments, mean) == offset_of!(Moments, mean)
+        && offset_of!(evenkeel_moments, mean_low) == offset_of!(Moments, mean_low)
+        && offset_of!(evenkeel_moments, m2) == offset_of!(Moments, m2),
+    "C has another layout"
+);
 
 /// Adds the values of `other` to `into`: the merge of Chan, Golub and LeVeque. `other` may be `into`.
 ///

@@ -1,6 +1,7 @@
 //! The C ABI, called from Rust: the bits of the Rust operations, a status for everything that C can get wrong, and nothing
 //! written then. `tests/c/` calls it from C.
 #![expect(
+    unsafe_code,
     clippy::undocumented_unsafe_blocks,
     reason = "the one duty is C's: each buffer has as many elements as its length says"
 )]

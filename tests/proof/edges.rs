@@ -1,5 +1,6 @@
 //! Input that has broken kernels and is no error: what comes out is what the docs promise. What is an error is in
 //! `tests/errors.rs`, which lists both.
+#![expect(unsafe_code, reason = "a limit of the operating system is set")]
 
 use evenkeel::{
     BatchNorm, ColumnMoments, Dropout, LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift,

@@ -3,6 +3,7 @@
 //!
 //! Rust itself promises nothing where the environment is not the default one. The tests set it by assembly, call, and
 //! set it back.
+#![expect(unsafe_code, reason = "the control word is read and set")]
 
 use std::hint::black_box;
 

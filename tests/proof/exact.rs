@@ -1,5 +1,6 @@
 //! Law: on exact data the statistics are exact, tolerance 0, and outputs are within 5e-7. Every operation that takes
 //! statistics, every backend, every length, as rows and as columns.
+#![forbid(unsafe_code)]
 
 use evenkeel::{
     BatchNorm, ColumnMoments, LayerNorm, Moments, RmsNorm, RowMoments, RunningStatistics, reference,

@@ -4,6 +4,7 @@
 //! pages begin, ends where they end, or lies any number of elements off. What is only read is in pages that
 //! cannot be written to; what is written has painted bytes around it, which are looked at after each
 //! call. A touch beyond the pages ends the process, after a line on stderr that names the call.
+#![expect(unsafe_code, reason = "pages are mapped by the operating system")]
 
 use std::io::{self, Read};
 use std::marker::PhantomData;

@@ -3,7 +3,6 @@
 //! `common.rs` holds what all of it shares: lengths, data sets, tolerances, backends. A backend that
 //! this CPU lacks is named on stderr; with `EVENKEEL_REQUIRE_BACKENDS=avx2,avx512` (or `all`) in the
 //! environment it is a failure instead.
-#![forbid(unsafe_code)]
 #![expect(unreachable_pub, reason = "the modules of a test have no outside")]
 
 mod columns;

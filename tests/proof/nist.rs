@@ -8,6 +8,7 @@
 //! What is certified is the statistic of decimal numbers. Rounded to f64 or f32 they are other numbers, with another
 //! statistic: of `NumAcc4` in f32 all numbers are 10^7 and the deviation is 0. So results are compared with the exact
 //! statistic of the numbers that were given, for which integers of 128 bits are enough.
+#![forbid(unsafe_code)]
 
 use evenkeel::{ColumnMoments, Moments, RowMoments};
 

@@ -1,4 +1,5 @@
 //! Every method that takes buffers, called once: for the laws that are about all of them.
+#![expect(unsafe_code, reason = "as an engine hands out memory that it has not initialised")]
 
 use std::mem::MaybeUninit;
 

@@ -5,6 +5,7 @@
 //! p-values together are not uniform (by the test of Kolmogorov and Smirnov, where there are enough of them). Seeds
 //! are fixed, so the answer is always the same; [`ALARM`] bounds the probability that seeds of another choice would
 //! have failed a perfect generator. `docs/randomness.md` has the results, and those of other people's tests.
+#![forbid(unsafe_code)]
 
 use evenkeel::{Dropout, MaskMut, Stream};
 use statrs::distribution::{ChiSquared, ContinuousCDF, DiscreteCDF, Poisson};

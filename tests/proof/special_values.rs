@@ -1,4 +1,5 @@
 //! The table of special values in the docs of the crate, line by line, on every backend.
+#![forbid(unsafe_code)]
 
 use evenkeel::{
     Backend, BatchNorm, Dropout, LayerNorm, Mask, Moments, NormalizeScaleShift, RmsNorm,
