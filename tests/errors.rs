@@ -35,7 +35,7 @@
 //! | p next to 1 | finite | `edges::a_probability_next_to_1` |
 //! | a stream that ends; seeds and offsets next to 2^64 | error beyond the end; the bits of the definition | `a_range_that_ends_beyond_the_stream`, `edges::the_end_of_the_last_stream` |
 //! | in place | the bits of out of place | `hard_data`, `columns`, `dropout` |
-//! | null, misaligned or overlapping buffers, negative sizes, strides | the types rule it out | |
+//! | null, misaligned or overlapping buffers, negative sizes | the types rule it out; a status in C | `tests/capi/refused.rs` |
 //! | no tasks, a million, the most there are | the same bits | `edges::any_number_of_tasks` |
 //! | calls within a pool's tasks, from several threads at once | the same bits | `edges::calls_within_tasks_and_from_many_threads` |
 //! | a call after a fork | the same bits, serially | `edges::serial_calls_in_a_forked_process` |
@@ -936,7 +936,7 @@ proptest! {
         arguments.rows = told;
         for (index, len) in resized {
             let buffers: Vec<_> = method.buffers().collect();
-            arguments.buffer(index.get(&buffers)).resize(len);
+            arguments.buffer(buffers[index.index(buffers.len())]).resize(len);
         }
         (arguments.gamma.absent, arguments.beta.absent) = absent;
         if let Some(var) = arguments.running_var.get_mut().last_mut() {
