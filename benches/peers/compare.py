@@ -1,0 +1,376 @@
+#!/usr/bin/env python3
+"""evenkeel beside PyTorch and ONNX Runtime: the same buffers, one process, turn by turn.
+
+    python3 -m venv target/venv && target/venv/bin/pip install numpy onnx onnxruntime torch
+    cargo rustc --release --lib --features capi --crate-type cdylib
+    target/venv/bin/python benches/peers/compare.py [--library FILE] [--seconds S] [--shape ROWSxCOLS]... [--threads N]...
+
+First the outputs: every contender's error against a float64 reference, on data whose mean / std is 0, 1e3 and 1e6. The largest
+error of evenkeel is checked against its promise; a peer's is printed. Then the times: median of the samples, in microseconds.
+
+What is unfair: PyTorch allocates its output in every call. glibc is told to keep the memory (MALLOC_MMAP_THRESHOLD_ and
+MALLOC_TRIM_THRESHOLD_), so that this is not a page fault for each page. Both peers go through their dispatcher, and PyTorch
+through Python; evenkeel goes through ctypes, which costs about 2 us a call. All that counts at small shapes.
+"""
+
+import argparse
+import ctypes
+import os
+import statistics
+import sys
+import time
+
+KEEP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
+if any(os.environ.get(name) != value for name, value in KEEP.items()):
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP})
+
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import onnxruntime  # noqa: E402
+import torch  # noqa: E402
+from onnx import TensorProto, helper  # noqa: E402
+
+EPS = 1e-5
+P = 0.1
+MEANS = [0.0, 1e3, 1e6]
+# Of an output, as a part of |gamma| * max(1, |x_hat|) + |beta|; of a variance, relative.
+PROMISE = 1e-6
+DISCARDED = 3
+SAMPLE_SECONDS = 2e-3
+
+
+class Execution(ctypes.Structure):
+    _fields_ = [("backend", ctypes.c_uint32), ("stores", ctypes.c_uint32), ("tasks", ctypes.c_size_t)]
+
+
+class Running(ctypes.Structure):
+    _fields_ = [
+        ("mean", ctypes.c_void_p),
+        ("mean_len", ctypes.c_size_t),
+        ("var", ctypes.c_void_p),
+        ("var_len", ctypes.c_size_t),
+        ("rule", ctypes.c_uint32),
+        ("unbiased_var", ctypes.c_uint32),
+        ("momentum", ctypes.c_double),
+        ("batches", ctypes.c_uint64),
+    ]
+
+
+MOMENTS = np.dtype([("count", "u8"), ("mean", "f8"), ("mean_low", "f8"), ("m2", "f8")])
+F32, PYTORCH, PACKED = 1, 1, 0
+
+
+def aligned(count, dtype):
+    """Memory that begins at a cache line."""
+    bytes_ = count * np.dtype(dtype).itemsize
+    raw = np.zeros(bytes_ + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + bytes_].view(dtype)
+
+
+class Library:
+    """libevenkeel: each call raises what the library complains of."""
+
+    def __init__(self, path):
+        self.dll = ctypes.CDLL(path)
+        self.dll.evenkeel_last_error_message.restype = ctypes.c_char_p
+        self.dll.evenkeel_backend_name.restype = ctypes.c_char_p
+        self.backend = self.dll.evenkeel_backend_name(self.dll.evenkeel_backend_detect()).decode()
+
+    def prepare(self, name, *arguments):
+        """The call, with arguments converted once: a buffer becomes its address and its length."""
+        converted = []
+        for argument in arguments:
+            if argument is None:
+                converted += [ctypes.c_void_p(), ctypes.c_size_t(0)]
+            elif isinstance(argument, np.ndarray):
+                converted += [ctypes.c_void_p(argument.ctypes.data), ctypes.c_size_t(argument.size)]
+            elif isinstance(argument, float):
+                converted.append(ctypes.c_double(argument))
+            elif isinstance(argument, int):
+                converted.append(ctypes.c_size_t(argument))
+            else:
+                converted.append(argument)
+        function = getattr(self.dll, f"evenkeel_{name}")
+
+        def call():
+            if function(*converted) != 0:
+                raise RuntimeError(self.dll.evenkeel_last_error_message().decode())
+
+        # Addresses do not keep what they point to.
+        call.buffers = arguments
+        return call
+
+
+def onnx_session(nodes, names, x, y_name, initializers, threads):
+    """A session on one input, with its output bound to memory that exists."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info(y_name, TensorProto.FLOAT, x.shape)],
+        [onnx.numpy_helper.from_array(value, name) for name, value in zip(names, initializers)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    y = aligned(x.size, np.float32).reshape(x.shape)
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x))
+    binding.bind_output(y_name, "cpu", 0, np.float32, x.shape, y.ctypes.data)
+    return (lambda: session.run_with_iobinding(binding)), y
+
+
+class Data:
+    def __init__(self, rows, cols, mean=0.0):
+        random = np.random.default_rng(rows * 1_000_003 + cols)
+        self.rows, self.cols, self.shape = rows, cols, (rows, cols)
+        self.x = aligned(rows * cols, np.float32).reshape(self.shape)
+        self.x[:] = random.standard_normal(self.shape, np.float32) + np.float32(mean)
+        self.gamma = (1 + 0.1 * random.standard_normal(cols)).astype(np.float32)
+        self.beta = (0.1 * random.standard_normal(cols)).astype(np.float32)
+        self.y = aligned(rows * cols, np.float32).reshape(self.shape)
+
+    def output_error(self, y, axis, beta=True, mean_of_squares=False):
+        x, gamma = self.x.astype(np.float64), self.gamma.astype(np.float64)
+        mean = 0.0 if mean_of_squares else x.mean(axis, keepdims=True)
+        x_hat = (x - mean) / np.sqrt(((x - mean) ** 2).mean(axis, keepdims=True) + EPS)
+        shift = self.beta.astype(np.float64) if beta else 0.0
+        scale = np.abs(gamma) * np.maximum(1, np.abs(x_hat)) + np.abs(shift)
+        return float((np.abs(y - (x_hat * gamma + shift)) / scale).max())
+
+    def variance_error(self, var, axis):
+        return float(np.abs(var / self.x.astype(np.float64).var(axis) - 1).max())
+
+
+# Every operation: its contenders as {name: (run, error)}, where error() is that of the last run, or None.
+
+
+def layer_norm(library, data, execution, threads):
+    d, stats = data, None
+    ours = library.prepare(
+        "layer_norm_f32", d.x, d.gamma, d.beta, d.rows, d.cols, EPS, d.y, stats, stats, ctypes.c_uint32(F32), execution
+    )
+    x, w, b = map(torch.from_numpy, (d.x, d.gamma, d.beta))
+    out = {}
+
+    def peer():
+        out["y"] = torch.nn.functional.layer_norm(x, (d.cols,), w, b, EPS)
+
+    node = helper.make_node("LayerNormalization", ["x", "w", "b"], ["y"], axis=-1, epsilon=EPS)
+    ort, ort_y = onnx_session([node], ["w", "b"], d.x, "y", [d.gamma, d.beta], threads)
+    return {
+        "evenkeel": (ours, lambda: d.output_error(d.y, 1)),
+        "PyTorch": (peer, lambda: d.output_error(out["y"].numpy(), 1)),
+        "ONNX Runtime": (ort, lambda: d.output_error(ort_y, 1)),
+    }
+
+
+def rms_norm(library, data, execution, threads):
+    d = data
+    ours = library.prepare(
+        "rms_norm_f32", d.x, d.gamma, None, d.rows, d.cols, EPS, d.y, None, ctypes.c_uint32(F32), execution
+    )
+    x, w = map(torch.from_numpy, (d.x, d.gamma))
+    out = {}
+
+    def peer():
+        out["y"] = torch.nn.functional.rms_norm(x, (d.cols,), w, EPS)
+
+    node = helper.make_node("SimplifiedLayerNormalization", ["x", "w"], ["y"], axis=-1, epsilon=EPS)
+    ort, ort_y = onnx_session([node], ["w"], d.x, "y", [d.gamma], threads)
+    error = lambda y: d.output_error(y, 1, beta=False, mean_of_squares=True)  # noqa: E731
+    return {
+        "evenkeel": (ours, lambda: error(d.y)),
+        "PyTorch": (peer, lambda: error(out["y"].numpy())),
+        "ONNX Runtime": (ort, lambda: error(ort_y)),
+    }
+
+
+def batch_norm_training(library, data, execution, threads):
+    d = data
+    mean, rstd = np.zeros((2, d.cols), np.float32)
+    running_mean, running_var = np.zeros(d.cols, np.float32), np.ones(d.cols, np.float32)
+    running = Running(
+        running_mean.ctypes.data, d.cols, running_var.ctypes.data, d.cols, PYTORCH, 1, 0.1, 0
+    )
+    running.buffers = (running_mean, running_var)  # as above
+    scratch_len = ctypes.c_size_t()
+    library.prepare("column_scratch_len", d.rows, d.cols, execution, ctypes.byref(scratch_len))()
+    scratch = aligned(scratch_len.value, np.float64)
+    ours = library.prepare(
+        "batch_norm_training_f32", d.x, d.gamma, d.beta, d.rows, d.cols, EPS, d.y, mean, rstd, ctypes.c_uint32(F32),
+        ctypes.byref(running), scratch, execution,
+    )  # fmt: skip
+    x, w, b = map(torch.from_numpy, (d.x, d.gamma, d.beta))
+    their_mean, their_var, out = torch.zeros(d.cols), torch.ones(d.cols), {}
+
+    def peer():
+        out["y"] = torch.nn.functional.batch_norm(x, their_mean, their_var, w, b, True, 0.1, EPS)
+
+    return {
+        "evenkeel": (ours, lambda: d.output_error(d.y, 0)),
+        "PyTorch": (peer, lambda: d.output_error(out["y"].numpy(), 0)),
+    }
+
+
+def batch_norm_inference(library, data, execution, threads):
+    d = data
+    mean = d.x.astype(np.float64).mean(0).astype(np.float32)
+    var = d.x.astype(np.float64).var(0).astype(np.float32)
+    ours = library.prepare(
+        "batch_norm_inference_f32", d.x, mean, var, d.gamma, d.beta, d.rows, d.cols, EPS, d.y, execution
+    )
+    x, w, b, m, v = map(torch.from_numpy, (d.x, d.gamma, d.beta, mean, var))
+    out = {}
+
+    def peer():
+        out["y"] = torch.nn.functional.batch_norm(x, m, v, w, b, False, 0.1, EPS)
+
+    node = helper.make_node("BatchNormalization", ["x", "w", "b", "m", "v"], ["y"], epsilon=EPS)
+    ort, ort_y = onnx_session([node], ["w", "b", "m", "v"], d.x, "y", [d.gamma, d.beta, mean, var], threads)
+
+    def error(y):
+        x_hat = (d.x.astype(np.float64) - mean) / np.sqrt(var.astype(np.float64) + EPS)
+        scale = np.abs(d.gamma) * np.maximum(1, np.abs(x_hat)) + np.abs(d.beta)
+        return float((np.abs(y - (x_hat * d.gamma.astype(np.float64) + d.beta)) / scale).max())
+
+    return {
+        "evenkeel": (ours, lambda: error(d.y)),
+        "PyTorch": (peer, lambda: error(out["y"].numpy())),
+        "ONNX Runtime": (ort, lambda: error(ort_y)),
+    }
+
+
+def dropout(library, data, execution, threads):
+    d = data
+    mask = np.zeros((d.x.size + 7) // 8, np.uint8)
+    ours = library.prepare(
+        "dropout_f32", d.x, P, ctypes.c_uint64(7), ctypes.c_uint64(0), d.y, mask, ctypes.c_uint32(PACKED), execution
+    )
+    x, out = torch.from_numpy(d.x), {}
+
+    def peer():
+        out["y"], out["mask"] = torch.native_dropout(x, P, True)
+
+    def error(y):
+        """Of the share that is dropped, in standard deviations of it; what is kept must be x / (1 - p)."""
+        kept = y != 0
+        np.testing.assert_allclose(y[kept], d.x[kept] / (1 - P), rtol=1e-4)
+        deviations = abs(1 - kept.mean() - P) / np.sqrt(P * (1 - P) / y.size)
+        assert deviations < 5, f"{deviations} deviations off p"
+        return None
+
+    return {"evenkeel": (ours, lambda: error(d.y)), "PyTorch": (peer, lambda: error(out["y"].numpy()))}
+
+
+def var_mean(axis):
+    def operation(library, data, execution, threads):
+        d, out = data, {}
+        moments = np.zeros(d.rows if axis == 1 else d.cols, MOMENTS)
+        if axis == 1:
+            ours = library.prepare("row_moments_f32", d.x, d.rows, d.cols, moments, execution)
+        else:
+            scratch_len = ctypes.c_size_t()
+            library.prepare("column_scratch_len", d.rows, d.cols, execution, ctypes.byref(scratch_len))()
+            scratch = aligned(scratch_len.value, np.float64)
+            ours = library.prepare("column_moments_f32", d.x, d.rows, d.cols, moments, scratch, execution)
+        x = torch.from_numpy(d.x)
+
+        def peer():
+            out["var"], out["mean"] = torch.var_mean(x, axis, correction=0)
+
+        return {
+            "evenkeel": (ours, lambda: d.variance_error(moments["m2"] / moments["count"], axis)),
+            "PyTorch": (peer, lambda: d.variance_error(out["var"].numpy(), axis)),
+        }
+
+    return operation
+
+
+OPERATIONS = {
+    "LayerNorm": layer_norm,
+    "RmsNorm": rms_norm,
+    "BatchNorm training": batch_norm_training,
+    "BatchNorm inference": batch_norm_inference,
+    "dropout with mask": dropout,
+    "var_mean of rows": var_mean(1),
+    "var_mean of columns": var_mean(0),
+}
+
+
+def medians(contenders, seconds):
+    """Microseconds a run of each: they take turns, sample by sample."""
+    runs, samples = {}, {name: [] for name in contenders}
+    for name, run in contenders.items():
+        run()
+        start = time.perf_counter()
+        run()
+        runs[name] = max(DISCARDED + 1, int(SAMPLE_SECONDS / max(time.perf_counter() - start, 1e-7)))
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(samples[name]) < 3:
+        for name, run in contenders.items():
+            for _ in range(DISCARDED):
+                run()
+            start = time.perf_counter()
+            for _ in range(runs[name]):
+                run()
+            samples[name].append((time.perf_counter() - start) / runs[name] * 1e6)
+    return {name: statistics.median(times) for name, times in samples.items()}
+
+
+def main():
+    here = os.path.dirname(os.path.abspath(__file__))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--library", default=os.path.join(here, "../../target/release/libevenkeel.so"))
+    parser.add_argument("--seconds", type=float, default=120, help="for all measurements together")
+    parser.add_argument("--shape", action="append", help="ROWSxCOLS")
+    parser.add_argument("--threads", action="append", type=int)
+    arguments = parser.parse_args()
+    shapes = arguments.shape or ["128x768", "2048x1024", "4096x4096"]
+    shapes = [tuple(map(int, shape.split("x"))) for shape in shapes]
+    threads = arguments.threads or sorted({1, os.cpu_count()})
+
+    library = Library(arguments.library)
+    torch.set_grad_enabled(False)
+    print(f"evenkeel ({library.backend}), PyTorch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}\n")
+
+    print("Largest error, of outputs as a part of |gamma| * max(1, |x_hat|) + |beta|, of variances relative; 512x768.\n")
+    print("| operation | |", " | ".join(f"mean/std {mean:g}" for mean in MEANS), "|")
+    print("|---|---|", "---|" * len(MEANS), sep="")
+    serial = ctypes.byref(Execution(0, 0, 1))
+    torch.set_num_threads(1)
+    for name, operation in OPERATIONS.items():
+        errors = {}
+        for mean in MEANS:
+            for contender, (run, error) in operation(library, Data(512, 768, mean), serial, 1).items():
+                run()
+                errors.setdefault(contender, []).append(error())
+        for contender, values in errors.items():
+            if None in values:
+                continue
+            if contender == "evenkeel":
+                assert max(values) <= PROMISE, f"{name}: {values}"
+            print(f"| {name} | {contender} |", " | ".join(f"{value:.1e}" for value in values), "|")
+
+    cells = len(OPERATIONS) * len(shapes) * len(threads)
+    print("\nMicroseconds a call, in brackets how many times as long as evenkeel's.\n")
+    print("| operation | shape | threads | evenkeel | PyTorch | ONNX Runtime |\n|---|---|---|---|---|---|")
+    for name, operation in OPERATIONS.items():
+        for shape in shapes:
+            data = Data(*shape)
+            for count in threads:
+                torch.set_num_threads(count)
+                execution = ctypes.byref(Execution(0, 0, 1 if count == 1 else 0))
+                contenders = operation(library, data, execution, count)
+                times = medians({key: run for key, (run, _) in contenders.items()}, arguments.seconds / cells)
+                row = [f"{times['evenkeel']:.1f}"]
+                for peer in ["PyTorch", "ONNX Runtime"]:
+                    ratio = times.get(peer, 0) / times["evenkeel"]
+                    row.append(f"{times[peer]:.1f} ({ratio:.1f})" if peer in times else "")
+                print(f"| {name} | {shape[0]}x{shape[1]} | {count} |", " | ".join(row), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
