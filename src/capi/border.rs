@@ -1,6 +1,7 @@
 //! The border between C and Rust: what comes as a pointer is checked and becomes a slice; what goes wrong, a panic too,
 //! becomes a status.
 
+use core::any::Any;
 use core::cell::RefCell;
 use core::ffi::{CStr, c_char, c_void};
 use core::fmt;
@@ -96,23 +97,27 @@ thread_local! {
 }
 
 /// Runs the body of an entry: in the default floating-point environment, with panics caught.
+///
+/// What is passed on is a reference to the body: its captures, up to 20 arguments, would be copied at each step.
 #[inline(always)]
-pub(super) fn enter(body: impl FnOnce() -> Result<(), Fault>) -> evenkeel_status {
-    let caught = catch_unwind(AssertUnwindSafe(|| with_default_environment(body)));
-    match caught {
+pub(super) fn enter(body: impl Fn() -> Result<(), Fault>) -> evenkeel_status {
+    match with_default_environment(|| catch_unwind(AssertUnwindSafe(&body))) {
         Ok(Ok(())) => evenkeel_status::EVENKEEL_OK,
         Ok(Err(fault)) => refused(&fault),
-        Err(payload) => {
-            let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-                (Some(&text), _) => text.to_owned(),
-                (_, Some(text)) => text.clone(),
-                _ => "a panic without a message".to_owned(),
-            };
-            // What the payload's destructor does is not known, and it might panic.
-            core::mem::forget(payload);
-            refused(&Fault::Panic(message))
-        }
+        Err(payload) => panicked(payload),
     }
+}
+
+#[cold]
+fn panicked(payload: Box<dyn Any + Send>) -> evenkeel_status {
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(&text), _) => text.to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "a panic without a message".to_owned(),
+    };
+    // What the payload's destructor does is not known, and it might panic.
+    core::mem::forget(payload);
+    refused(&Fault::Panic(message))
 }
 
 #[cold]
@@ -433,62 +438,65 @@ impl Statistic {
         }
     }
 
-    /// A temporary for `expected` of them, and a refusal if there are more or fewer: before it is allocated.
-    #[inline(never)]
-    fn temporary(&self, expected: usize) -> Result<Vec<f64>, Fault> {
+    /// What floats are read or written by way of: a temporary of doubles for `expected` rows or columns. Refuses floats
+    /// that are more or fewer, before it allocates. Empty for doubles and where the statistic is absent.
+    #[inline(always)]
+    pub(super) fn temporary(&self, expected: usize) -> Result<Vec<f64>, Fault> {
+        if !self.single || self.is_absent() {
+            return Ok(Vec::new());
+        }
         check_length(self.buffer.arg, self.buffer.len, expected)?;
         temporary(expected)
     }
 
-    /// Calls `run` with the statistic of `expected` rows or columns.
+    /// The doubles that are read, in `wide` if C has floats.
     ///
     /// # Safety
     ///
     /// As for [`Buffer::slice`].
     #[inline(always)]
-    pub(super) unsafe fn read(
-        &self,
-        expected: usize,
-        run: impl FnOnce(&[f64]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub(super) unsafe fn read<'a>(&self, wide: &'a mut [f64]) -> &'a [f64] {
         if !self.single {
             // SAFETY: the caller's promise.
-            return run(unsafe { self.buffer.cast().slice() });
+            return unsafe { self.buffer.cast().slice() };
         }
-        let mut wide = self.temporary(expected)?;
         // SAFETY: the caller's promise.
         for (wide, &single) in wide.iter_mut().zip(unsafe { self.buffer.cast::<f32>().slice() }) {
             *wide = single.into();
         }
-        run(&wide)
+        wide
     }
 
-    /// Calls `run` with where the statistic of `expected` rows or columns is to be written to, if it is wanted.
+    /// Where doubles are written to, if the statistic is wanted: `wide` if C has floats.
     ///
     /// # Safety
     ///
     /// As for [`Buffer::slice_mut`].
     #[inline(always)]
-    pub(super) unsafe fn write(
-        &self,
-        expected: usize,
-        run: impl FnOnce(Option<&mut [f64]>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        if self.is_absent() {
-            return run(None);
-        }
-        if !self.single {
+    pub(super) unsafe fn write<'a>(&self, wide: &'a mut [f64]) -> Option<&'a mut [f64]> {
+        match (self.is_absent(), self.single) {
+            (true, _) => None,
+            (false, true) => Some(wide),
             // SAFETY: the caller's promise.
-            return run(Some(unsafe { self.buffer.cast().slice_mut() }));
+            (false, false) => Some(unsafe { self.buffer.cast().slice_mut() }),
         }
-        let mut wide = self.temporary(expected)?;
-        run(Some(&mut wide))?;
-        // SAFETY: the caller's promise.
+    }
+
+    /// Rounds what was written to `wide` to the floats of C, if it has floats.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Buffer::slice_mut`].
+    #[inline(always)]
+    pub(super) unsafe fn finish(&self, wide: &[f64]) {
+        if wide.is_empty() {
+            return;
+        }
+        // SAFETY: the caller's promise; there is a temporary for floats only.
         let single = unsafe { self.buffer.cast::<f32>().slice_mut() };
-        for (single, &wide) in single.iter_mut().zip(&wide) {
+        for (single, &wide) in single.iter_mut().zip(wide) {
             *single = wide as f32;
         }
-        Ok(())
     }
 }
 

@@ -64,7 +64,7 @@ pub unsafe extern "C" fn evenkeel_dropout_realised_p(
     p: f64,
     realised_p: *mut f64,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let out = Buffer::output("realised_p", realised_p, 1);
         out.check()?;
         let realised = Dropout::new().with_p(p).realised_p()?;
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn evenkeel_dropout_realised_p(
 /// `scale` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evenkeel_dropout_scale_f32(p: f64, scale: *mut f32) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let out = Buffer::output("scale", scale, 1);
         out.check()?;
         let factor = Dropout::new().with_p(p).scale()?;
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn evenkeel_dropout_mask(
     mask_kind: evenkeel_mask,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let mask = Buffer::output("mask", mask, mask_len);
         mask.check()?;
         // SAFETY: the caller's promise; checked.
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn evenkeel_dropout_f32(
     mask_kind: evenkeel_mask,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let mask = Buffer::output("mask", mask, mask_len);
         let io = Io::check(x, y, [y.extent(), mask.extent()], [x.extent()])?;
@@ -175,7 +175,7 @@ pub unsafe extern "C" fn evenkeel_dropout_apply_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let mask = Buffer::input("mask", mask, mask_len);
         // SAFETY: the caller's promise.
@@ -221,7 +221,7 @@ pub unsafe extern "C" fn evenkeel_dropout_backward_f32(
     dx_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (dy, dx) = (Buffer::input("dy", dy, dy_len), Buffer::output("dx", dx, dx_len));
         let io = Io::check(dy, dx, [dx.extent()], [dy.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
@@ -252,7 +252,7 @@ pub unsafe extern "C" fn evenkeel_dropout_backward_with_mask_f32(
     dx_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (dy, dx) = (Buffer::input("dy", dy, dy_len), Buffer::output("dx", dx, dx_len));
         let mask = Buffer::input("mask", mask, mask_len);
         // SAFETY: the caller's promise.
@@ -273,7 +273,7 @@ pub unsafe extern "C" fn evenkeel_dropout_inference_f32(
     y: *mut f32,
     y_len: usize,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let io = Io::check(x, y, [y.extent()], [x.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.

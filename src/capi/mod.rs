@@ -231,7 +231,7 @@ pub unsafe extern "C" fn evenkeel_backend_by_name(
     name: *const c_char,
     backend: *mut evenkeel_backend,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let out = border::Buffer::output("backend", backend, 1);
         out.check()?;
         // SAFETY: the caller's promise.

@@ -42,7 +42,7 @@ pub unsafe extern "C" fn evenkeel_moments_merge(
     into: *mut evenkeel_moments,
     other: *const evenkeel_moments,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let into = Buffer::output("into", into, 1).cast::<Moments>();
         let other = Buffer::input("other", other, 1).cast::<Moments>();
         into.check()?;
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn evenkeel_moments_extend_f32(
     x: *const f32,
     x_len: usize,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let into = Buffer::output("into", into, 1).cast::<Moments>();
         let x = Buffer::input("x", x, x_len);
         check(&[into.extent()], &[x.extent()])?;
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn evenkeel_row_moments_f32(
     moments_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let x = Buffer::input("x", x, x_len);
         let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
         check(&[moments.extent()], &[x.extent()])?;
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn evenkeel_column_scratch_len(
     execution: *const evenkeel_execution,
     scratch_len: *mut usize,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let out = Buffer::output("scratch_len", scratch_len, 1);
         out.check()?;
         // SAFETY: the caller's promise.
@@ -150,7 +150,7 @@ pub unsafe extern "C" fn evenkeel_column_moments_f32(
     scratch_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let x = Buffer::input("x", x, x_len);
         let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
         let scratch = Buffer::output("scratch", scratch, scratch_len);

@@ -37,7 +37,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm_f32(
     stats_dtype: evenkeel_dtype,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let gamma = Buffer::input("gamma", gamma, gamma_len);
         let beta = Buffer::input("beta", beta, beta_len);
@@ -45,8 +45,10 @@ pub unsafe extern "C" fn evenkeel_layer_norm_f32(
         let rstd = Statistic::output("rstd", rstd, rstd_len, stats_dtype)?;
         both_or_neither(&mean, &rstd, rows)?;
         let inputs = [x.extent(), gamma.extent(), beta.extent()];
-        let outputs = [y.extent(), mean.extent(), rstd.extent()];
-        let io = Io::check(x, y, outputs, inputs)?;
+        let io = match mean.is_absent() && rstd.is_absent() {
+            true => Io::check(x, y, [y.extent()], inputs)?,
+            false => Io::check(x, y, [y.extent(), mean.extent(), rstd.extent()], inputs)?,
+        };
         // SAFETY: the caller's promise.
         let operation =
             LayerNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
@@ -54,13 +56,13 @@ pub unsafe extern "C" fn evenkeel_layer_norm_f32(
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let (gamma, beta) = (gamma.optional(), beta.optional());
-            mean.write(rows.rows(), |mean| {
-                rstd.write(rows.rows(), |rstd| {
-                    io.with_span(rows.elements(), |io| {
-                        operation.run(io, gamma, beta, rows, mean.zip(rstd))
-                    })
-                })
-            })
+            let mut wide = [mean.temporary(rows.rows())?, rstd.temporary(rows.rows())?];
+            let [wide_mean, wide_rstd] = &mut wide;
+            let stats = mean.write(wide_mean).zip(rstd.write(wide_rstd));
+            io.with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, stats))?;
+            mean.finish(&wide[0]);
+            rstd.finish(&wide[1]);
+            Ok(())
         }
     })
 }
@@ -101,13 +103,16 @@ pub unsafe extern "C" fn evenkeel_rms_norm_f32(
     stats_dtype: evenkeel_dtype,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let gamma = Buffer::input("gamma", gamma, gamma_len);
         let beta = Buffer::input("beta", beta, beta_len);
         let rstd = Statistic::output("rstd", rstd, rstd_len, stats_dtype)?;
         let inputs = [x.extent(), gamma.extent(), beta.extent()];
-        let io = Io::check(x, y, [y.extent(), rstd.extent()], inputs)?;
+        let io = match rstd.is_absent() {
+            true => Io::check(x, y, [y.extent()], inputs)?,
+            false => Io::check(x, y, [y.extent(), rstd.extent()], inputs)?,
+        };
         // SAFETY: the caller's promise.
         let operation =
             RmsNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
@@ -115,9 +120,11 @@ pub unsafe extern "C" fn evenkeel_rms_norm_f32(
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let (gamma, beta) = (gamma.optional(), beta.optional());
-            rstd.write(rows.rows(), |rstd| {
-                io.with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, rstd))
-            })
+            let mut wide = rstd.temporary(rows.rows())?;
+            let out = rstd.write(&mut wide);
+            io.with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, out))?;
+            rstd.finish(&wide);
+            Ok(())
         }
     })
 }
@@ -151,7 +158,7 @@ pub unsafe extern "C" fn evenkeel_normalize_rows_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let given = Given {
             mean: Statistic::input("mean", mean, mean_len, stats_dtype)?,
@@ -191,7 +198,7 @@ pub unsafe extern "C" fn evenkeel_normalize_columns_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let given = Given {
             mean: Statistic::input("mean", mean, mean_len, stats_dtype)?,
@@ -233,13 +240,12 @@ unsafe fn normalize(
     // SAFETY: the caller's promise; checked and disjoint.
     unsafe {
         let (gamma, beta) = (gamma.optional(), beta.optional());
-        mean.read(each, |mean| {
-            rstd.read(each, |rstd| {
-                io.with_span(rows.elements(), |io| match by_rows {
-                    true => operation.run(io, mean, rstd, gamma, beta, rows),
-                    false => operation.run_columns(io, mean, rstd, gamma, beta, rows),
-                })
-            })
+        let mut wide = [mean.temporary(each)?, rstd.temporary(each)?];
+        let [wide_mean, wide_rstd] = &mut wide;
+        let (mean, rstd) = (mean.read(wide_mean), rstd.read(wide_rstd));
+        io.with_span(rows.elements(), |io| match by_rows {
+            true => operation.run(io, mean, rstd, gamma, beta, rows),
+            false => operation.run_columns(io, mean, rstd, gamma, beta, rows),
         })
     }
 }
@@ -310,7 +316,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training_f32(
     scratch_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let gamma = Buffer::input("gamma", gamma, gamma_len);
         let beta = Buffer::input("beta", beta, beta_len);
@@ -363,14 +369,16 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training_f32(
             } else {
                 scratch.slice_mut()
             };
-            mean.write(rows.cols(), |mean| {
-                rstd.write(rows.cols(), |rstd| {
-                    let (mean, rstd) = (mean.unwrap_or_default(), rstd.unwrap_or_default());
-                    io.with_span(rows.elements(), |io| {
-                        operation.train(io, gamma, beta, rows, mean, rstd, running, Some(scratch))
-                    })
-                })
-            })
+            let mut wide = [mean.temporary(rows.cols())?, rstd.temporary(rows.cols())?];
+            let [wide_mean, wide_rstd] = &mut wide;
+            let means = mean.write(wide_mean).unwrap_or_default();
+            let rstds = rstd.write(wide_rstd).unwrap_or_default();
+            io.with_span(rows.elements(), |io| {
+                operation.train(io, gamma, beta, rows, means, rstds, running, Some(scratch))
+            })?;
+            mean.finish(&wide[0]);
+            rstd.finish(&wide[1]);
+            Ok(())
         }
     })
 }
@@ -404,7 +412,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(|| {
+    enter(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let mean = Buffer::input("running_mean", running_mean, running_mean_len);
         let var = Buffer::input("running_var", running_var, running_var_len);
