@@ -6,6 +6,7 @@
 //! call. A touch beyond the pages ends the process, after a line on stderr that names the call.
 #![expect(unsafe_code, reason = "pages are mapped by the operating system")]
 
+use std::hint::black_box;
 use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
@@ -288,6 +289,9 @@ fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: u
     // The handler knows of one call at a time.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock();
+    if reads_what_is_masked_off() {
+        return skipped("guard pages", "this CPU reads what a masked load leaves out");
+    }
     install_handler();
     for (turn, (count, cols)) in shapes.enumerate() {
         let (shape, random) = (rows(count, cols), &mut Random::new(turn as u64));
@@ -349,6 +353,51 @@ fn call_every_method(
     }
 }
 
+/// Starts a process for a call that does nothing that may not be done after a fork.
+fn in_child(call: impl FnOnce()) -> libc::pid_t {
+    // SAFETY: the child does nothing but the call.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "{}", io::Error::last_os_error());
+    if child == 0 {
+        call();
+        // SAFETY: ends the child without the destructors of the parent.
+        unsafe { libc::_exit(0) };
+    }
+    child
+}
+
+/// Waits for a child, and gives the signal that has ended it.
+fn end_of(child: libc::pid_t) -> Option<i32> {
+    let mut status = 0;
+    // SAFETY: a child that nothing else waits for.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status))
+}
+
+/// Whether the CPU reads lanes that a masked load leaves out, as an emulator may that has AVX2.
+#[cfg(target_arch = "x86_64")]
+fn reads_what_is_masked_off() -> bool {
+    use std::arch::x86_64::{_mm256_maskload_ps, _mm256_setr_epi32};
+
+    #[target_feature(enable = "avx")]
+    fn load_first(x: &f32) {
+        // With a mask that it knows, the compiler loads the one lane instead.
+        let first = black_box(_mm256_setr_epi32(-1, 0, 0, 0, 0, 0, 0, 0));
+        // SAFETY: the mask selects one lane, which is readable.
+        black_box(unsafe { _mm256_maskload_ps(x, first) });
+    }
+    let mut buffer = Guarded::<f32>::new(1);
+    buffer.place(Place::BeforeEnd(0));
+    // SAFETY: the CPU has the feature.
+    let load = || unsafe { load_first(&buffer.get()[0]) };
+    is_x86_feature_detected!("avx2") && end_of(in_child(load)).is_some()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn reads_what_is_masked_off() -> bool {
+    false
+}
+
 /// Otherwise nothing would be proved: what touches a page beyond a buffer, or writes to what is read, ends the process,
 /// here a child, and the call is named.
 #[test]
@@ -366,9 +415,7 @@ fn a_touch_beyond_a_buffer_ends_the_process() {
         buffer.allow(libc::PROT_READ);
         let address = buffer.get_mut().as_mut_ptr().wrapping_offset(element);
         let (mut from_child, to_parent) = io::pipe().expect("a pipe");
-        // SAFETY: the child only calls what may be called after a fork.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
+        let child = in_child(|| {
             watch(method, "in a child", || {
                 // SAFETY: none: it is to end the child.
                 unsafe {
@@ -379,20 +426,15 @@ fn a_touch_beyond_a_buffer_ends_the_process() {
                         let _ = address.read_volatile();
                     }
                 }
-            });
-            // SAFETY: ends the child without the destructors of the parent.
-            unsafe { libc::_exit(0) };
-        }
+            })
+        });
         drop(to_parent);
-        let (mut said, mut status) = (String::new(), 0);
+        let mut said = String::new();
         from_child.read_to_string(&mut said).expect("what the child says");
-        // SAFETY: the child of this call.
-        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-        assert!(
-            libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV,
-            "{method}: {status}"
-        );
-        assert_eq!(said, format!("\nbeyond a buffer: {method}, in a child\n"));
+        assert_eq!(end_of(child), Some(libc::SIGSEGV), "{method}");
+        // An emulator may add a line.
+        let named = format!("\nbeyond a buffer: {method}, in a child\n");
+        assert!(said.starts_with(&named), "expected {named:?}, got {said:?}");
         buffer.allow(libc::PROT_READ | libc::PROT_WRITE);
     }
 }
