@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 /// Gives a token type its `detect` and its body of `vectorize`.
+#[cfg(target_arch = "x86_64")]
 macro_rules! backend_features {
     ($token:ident: $($feature:tt),+) => {
         impl $token {

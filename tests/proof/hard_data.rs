@@ -122,7 +122,8 @@ fn normalize_scale_shift_is_within_the_bound() {
     let statistics =
         [(0.0, 1.0), (1e6, 0.1), (-3.25, 1e-3), (1e30, 1e-30), (1e-25, 1e25), (2.0, 0.0)];
     let far = [(1e300, 1e-300), (1e-300, 1e30), (0.5, 1e-40), (0.5, -2.0)];
-    for Case { name, x } in cases().filter(|case| case.x.len() < 2 * BLOCK) {
+    let longest = if short() { 2 * INNER + 1 } else { 2 * BLOCK - 1 };
+    for Case { name, x } in cases().filter(|case| case.x.len() <= longest) {
         let shape = rows(1, x.len());
         let mut x_hat = vec![0.0; x.len()];
         let mut expected = vec![0.0; x.len()];
@@ -147,6 +148,39 @@ fn normalize_scale_shift_is_within_the_bound() {
                         .unwrap();
                     assert_same(&format!("{what}, in place"), &y, &again);
                 }
+            }
+        }
+    }
+}
+
+/// So is a row whose statistics are given, whatever those of the rows beside it: any sign, in and out of the
+/// range of f32, not a number.
+#[test]
+fn rows_of_given_statistics_do_not_touch_each_other() {
+    let random = &mut Random::new(6);
+    let rstds = [1.3, -1.3, 1e25, -1e25, -1e-25, 1e-40, -1e40, 0.0, -0.0, f64::NAN];
+    for (count, cols) in [(16, 1), (17, 5), (16, 40), (35, 64), (33, 100), (7, 129), (5, 1000)] {
+        let shape = rows(count, cols);
+        let x = random.normals(count * cols);
+        // So small that y is in the range of f32 where x_hat is.
+        let gamma: Vec<f32> = random.normals(cols).iter().map(|gamma| 1e-12 * gamma).collect();
+        let beta = random.normals(cols);
+        let (gamma, beta) = (Some(&gamma[..]), Some(&beta[..]).filter(|_| cols > 50));
+        for of_all in [None, Some(-1e23), Some(-3.0)] {
+            let rstd: Vec<f64> =
+                (0..count).map(|r| of_all.unwrap_or(rstds[r % rstds.len()])).collect();
+            let mean: Vec<f64> = (0..count).map(|r| 0.3 * r as f64 - 1.0).collect();
+            for backend in backends() {
+                let operation = NormalizeScaleShift::new().with_backend(backend);
+                let (mut y, mut alone) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+                operation.forward(&x, &mean, &rstd, gamma, beta, shape, &mut y).unwrap();
+                for r in 0..count {
+                    let (row, shape) = (r * cols..(r + 1) * cols, rows(1, cols));
+                    let (x, y, mean, rstd) =
+                        (&x[row.clone()], &mut alone[row], &mean[r..=r], &rstd[r..=r]);
+                    operation.forward(x, mean, rstd, gamma, beta, shape, y).unwrap();
+                }
+                assert_same(&format!("{backend}, {count}x{cols}, {of_all:?}"), &alone, &y);
             }
         }
     }

@@ -11,7 +11,7 @@ const SHAPES: [(usize, usize); 6] =
 
 #[test]
 fn parallel_gives_the_bits_of_serial() {
-    for (count, cols) in SHAPES {
+    for (count, cols) in SHAPES.into_iter().filter(|(n, cols)| !short() || n * cols < 300_000) {
         let (shape, random) = (rows(count, cols), &mut Random::new(cols as u64));
         let x: Vec<f32> = (0..count * cols).map(|_| random.mantissa() - 1.4).collect();
         let (gamma, beta) = (random.normals(cols), random.normals(cols));
