@@ -1,12 +1,9 @@
-//! `BatchNorm`: training, inference and running statistics; `NormalizeScaleShift` of columns.
+//! `BatchNorm`: training, inference and running statistics.
 #![forbid(unsafe_code)]
 #![no_main]
 
-use std::fmt::Arguments;
-
 use arbitrary::Arbitrary;
 use evenkeel::{Backend, BatchNorm, Error, Rows, RunningStatistics, reference};
-use evenkeel_fuzz::given::{self, Given};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +11,6 @@ use libfuzzer_sys::fuzz_target;
 enum Input {
     Training(Training),
     Inference(Inference),
-    NormalizeScaleShift(Given),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -28,6 +24,7 @@ struct Training {
     running: Option<Running>,
     thorough: Thorough,
     threads: Threads,
+    stores: StoresAre,
     shifts: [u8; 9],
     wrong: Wrong,
     more_scratch: u8,
@@ -42,6 +39,7 @@ struct Inference {
     running: Running,
     thorough: Thorough,
     threads: Threads,
+    stores: StoresAre,
     shifts: [u8; 6],
     wrong: Wrong,
 }
@@ -75,50 +73,8 @@ fuzz_target!(|input: Continued<Input>| {
     match input.0 {
         Input::Training(training) => training.check(),
         Input::Inference(inference) => inference.check(),
-        Input::NormalizeScaleShift(given) => given::check(&given, Lines::Columns),
     }
 });
-
-/// The rule of the running statistics.
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Momentum {
-    Keep(Parameter),
-    Take(Parameter),
-    Cumulative(u64),
-    CumulativeFew(u8),
-}
-
-impl Momentum {
-    fn set(self, operation: BatchNorm) -> BatchNorm {
-        match self {
-            Self::Keep(momentum) => operation.with_momentum(momentum.value(0.9)),
-            Self::Take(momentum) => operation.with_pytorch_momentum(momentum.value(0.1)),
-            Self::Cumulative(batches) => operation.with_cumulative_average(batches),
-            Self::CumulativeFew(batches) => operation.with_cumulative_average(batches.into()),
-        }
-    }
-
-    fn is_valid(self) -> bool {
-        match self {
-            Self::Keep(momentum) => (0.0..=1.0).contains(&momentum.value(0.9)),
-            Self::Take(momentum) => (0.0..=1.0).contains(&momentum.value(0.1)),
-            Self::Cumulative(_) | Self::CumulativeFew(_) => true,
-        }
-    }
-
-    /// What the running and the batch's statistic are multiplied by.
-    fn weights(self) -> (f64, f64) {
-        match self {
-            Self::Keep(momentum) => (momentum.value(0.9), 1.0 - momentum.value(0.9)),
-            Self::Take(momentum) => (1.0 - momentum.value(0.1), momentum.value(0.1)),
-            Self::Cumulative(batches) => {
-                let weight = 1.0 / (batches as f64 + 1.0);
-                (1.0 - weight, weight)
-            }
-            Self::CumulativeFew(batches) => Self::Cumulative(batches.into()).weights(),
-        }
-    }
-}
 
 /// Everything that a call may read or write.
 struct Buffers {
@@ -183,13 +139,15 @@ impl Training {
         let exact: Vec<Exact> =
             (0..cols).map(|c| Exact::of(&reference::column(&x, cols, c))).collect();
 
+        let rule = Rule { momentum: self.momentum, unbiased: self.unbiased, rows: count };
         let mut outputs = Expected::new();
         for backend in Backend::available() {
             let operation = BatchNorm::new()
                 .with_eps(eps)
                 .with_unbiased_running_var(self.unbiased)
                 .with_backend(backend)
-                .with_parallelism(self.threads.into());
+                .with_parallelism(self.threads.into())
+                .with_stores(self.stores.into());
             let operation = self.momentum.set(operation);
             let scratch = operation.scratch_len(rows);
             let right = [x.len(), x.len(), cols, cols, cols, cols, cols, cols, scratch];
@@ -255,31 +213,14 @@ impl Training {
                 outputs.check(backend, written, what, || {
                     for (c, exact) in exact.iter().enumerate() {
                         let what = format_args!("{what}, column {c}");
-                        exact.check_mean(mean[c], what);
-                        let exact_rstd = reference::rstd(exact.var, eps);
-                        check_rstd(rstd[c], exact_rstd, exact.finite, what);
-                        let columns = x.iter().zip(y).skip(c).step_by(cols);
-                        for (r, (&x, &y)) in columns.enumerate() {
-                            let what = format_args!("{what}, row {r}");
-                            if !exact.finite {
-                                assert!(y.is_nan(), "{what}: expected NaN, got {y:e}");
-                                continue;
-                            }
-                            let x_hat = (f64::from(x) - exact.mean) * exact_rstd;
-                            check_output(y, x_hat, affine.at(c), what);
-                            if exact.var == 0.0 {
-                                check_constant(y, affine.at(c), what);
-                            }
-                        }
+                        let column = |all: &[f32]| reference::column(all, cols, c);
+                        let (x, y) = (&column(&x), &column(y));
+                        let trained = Trained { x, y, mean: mean[c], rstd: rstd[c] };
+                        trained.check(exact, eps, affine.at(c), what);
                         if let (Some(before), Some(after)) = (&running, running_after) {
-                            let before = (before.0[c], before.1[c]);
-                            self.check_running(
-                                exact,
-                                count,
-                                before,
-                                (after.0[c], after.1[c]),
-                                what,
-                            );
+                            let (before, after) =
+                                ((before.0[c], before.1[c]), (after.0[c], after.1[c]));
+                            rule.check(exact, before, after, what);
                         }
                     }
                 });
@@ -289,40 +230,6 @@ impl Training {
                 }
             }
         }
-    }
-
-    fn check_running(
-        &self,
-        exact: &Exact,
-        count: usize,
-        (mean, var): (f32, f32),
-        (mean_after, var_after): (f32, f32),
-        what: Arguments<'_>,
-    ) {
-        if !exact.finite {
-            let both = mean_after.is_nan() && var_after.is_nan();
-            assert!(both, "{what}: running statistics: {mean_after:e}, {var_after:e}");
-            return;
-        }
-        let is_variance = var_after >= 0.0 || var_after.is_nan();
-        assert!(is_variance, "{what}: negative running variance {var_after:e}");
-        let n = count as f64;
-        let batch_var = if self.unbiased { exact.var * n / (n - 1.0) } else { exact.var };
-        let mean_error = VARIANCE * exact.var.sqrt() + MEAN_ROUNDING * exact.mean.abs();
-        let (keep, take) = self.momentum.weights();
-        let check = |before: f32, batch: f64, error: f64, after: f32| {
-            let before = f64::from(before);
-            let next = keep * before + take * batch;
-            let in_f64 = MEAN_ROUNDING * (before.abs() + batch.abs());
-            let rounding = 0.5 * f64::from(f32::EPSILON) * next.abs() + SUBNORMAL;
-            // 1.000_001, since what is rounded is not `next` itself.
-            let bound = take * error + in_f64 + 1.000_001 * rounding;
-            if next.abs() <= LARGEST {
-                assert_within(Bound::Running, after.into(), next, bound, what);
-            }
-        };
-        check(mean, exact.mean, mean_error, mean_after);
-        check(var, batch_var, VARIANCE * batch_var, var_after);
     }
 
     /// A column is what it is among copies of itself, whatever the others hold.
@@ -402,7 +309,8 @@ impl Inference {
             let operation = BatchNorm::new()
                 .with_eps(eps)
                 .with_backend(backend)
-                .with_parallelism(self.threads.into());
+                .with_parallelism(self.threads.into())
+                .with_stores(self.stores.into());
             let methods = if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] };
             for &io in methods {
                 let what =
@@ -471,23 +379,4 @@ fn check_inferred_alone(
     let together = reference::column(&all.y, rows.cols(), c);
     let what = format_args!("inference, {operation:?}, column {c} of {rows:?}, alone");
     Written::default().f32(&buffers.y).assert_same(&Written::default().f32(&together), what);
-}
-
-fn check_inferred(
-    x: f32,
-    y: f32,
-    (mean, var, eps): (f32, f32, f64),
-    affine: (Option<f32>, Option<f32>),
-    what: Arguments<'_>,
-) {
-    let what = format_args!("{what}, x {x:e}, mean {mean:e}, var {var:e}, affine {affine:?}");
-    if x.is_nan() || mean.is_nan() || var.is_nan() {
-        assert!(y.is_nan(), "{what}: expected NaN, got {y:e}");
-    } else if !x.is_finite() {
-        assert!(!y.is_finite(), "{what}: expected NaN or infinity, got {y:e}");
-    } else if mean.is_finite() && var.is_finite() {
-        let rstd = reference::rstd(var.into(), eps);
-        let x_hat = (f64::from(x) - f64::from(mean)) * rstd;
-        check_output(y, x_hat, affine, what);
-    }
 }

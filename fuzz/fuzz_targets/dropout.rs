@@ -5,7 +5,7 @@
 use std::fmt::Arguments;
 
 use arbitrary::Arbitrary;
-use evenkeel::{Backend, Dropout, Error, Mask, MaskMut, Stream, reference};
+use evenkeel::{Backend, Dropout, Error, Mask, MaskMut, Stream};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -18,6 +18,7 @@ struct Input {
     offset: Offset,
     thorough: Thorough,
     threads: Threads,
+    stores: StoresAre,
     shifts: [u8; 3],
     wrong: Wrong,
     packed: bool,
@@ -162,37 +163,6 @@ fn run(
     }
 }
 
-/// A mask as it is stored.
-fn store(kept: &[bool], packed: bool) -> Vec<u8> {
-    if !packed {
-        return kept.iter().map(|&kept| kept.into()).collect();
-    }
-    let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit));
-    kept.chunks(8).map(byte).collect()
-}
-
-/// Element i of a stored mask.
-fn is_kept(mask: &[u8], packed: bool, i: usize) -> bool {
-    if packed { mask[i / 8] >> (i % 8) & 1 == 1 } else { mask[i] != 0 }
-}
-
-/// Which elements the definition keeps.
-fn defined_mask(p: f64, stream: Stream, len: usize) -> Vec<bool> {
-    if p == 0.0 || p == 1.0 {
-        return vec![p == 0.0; len];
-    }
-    reference::dropout_mask(p, stream.seed, stream.offset, len)
-}
-
-/// What an element becomes.
-fn choose(x: f32, kept: bool, p: f64, scale: f32) -> f32 {
-    match (kept && p != 1.0, p == 0.0) {
-        (false, _) => 0.0,
-        (true, true) => x,
-        (true, false) => x * scale,
-    }
-}
-
 fuzz_target!(|input: Continued<Input>| {
     let input = input.0;
     let (len, p, packed) = (input.len.value(), input.p.value(0.5), input.packed);
@@ -204,19 +174,22 @@ fuzz_target!(|input: Continued<Input>| {
         if p_is_valid && stream_fits { defined_mask(p, stream, len) } else { vec![true; len] };
     let scale = check_scale(p, p_is_valid);
 
-    let bytes = if packed { len.div_ceil(8) } else { len };
+    let bytes = mask_len(len, packed);
     let right = [len, len, bytes];
     let lengths = lengths(right, input.wrong);
     // The mask to apply: anything, or the one that is drawn.
     let given: Vec<u8> = if input.any_mask.is_empty() {
-        store(&kept, packed)
+        store_mask(&kept, packed)
     } else {
         (0..bytes).map(|i| input.any_mask[i % input.any_mask.len()].wrapping_mul(i as u8)).collect()
     };
 
     for backend in Backend::available() {
-        let operation =
-            Dropout::new().with_p(p).with_backend(backend).with_parallelism(input.threads.into());
+        let operation = Dropout::new()
+            .with_p(p)
+            .with_backend(backend)
+            .with_parallelism(input.threads.into())
+            .with_stores(input.stores.into());
         let methods = if input.thorough.is(backend) { &METHODS[..] } else { &METHODS[..1] };
         for &method in methods {
             let what = format_args!("{method:?}, {backend}, p {p:e}, {stream:?}, {len} elements");
@@ -231,7 +204,7 @@ fuzz_target!(|input: Continued<Input>| {
             }
             // The length of x is what the others have to fit.
             let asked = if method == Method::Mask { len } else { lengths[0] };
-            let asked_bytes = if packed { asked.div_ceil(8) } else { asked };
+            let asked_bytes = mask_len(asked, packed);
             let y_fits = method == Method::Mask || method.in_place() || lengths[1] == asked;
             let mask_fits = !method.has_mask() || lengths[2] == asked_bytes;
             let range_fits = u128::from(stream.offset) + asked as u128 <= 1 << 64;
@@ -250,7 +223,7 @@ fuzz_target!(|input: Continued<Input>| {
                 continue;
             }
             if method.writes_mask() {
-                assert!(mask[..] == store(&kept, packed), "{what}: mask");
+                assert!(mask[..] == store_mask(&kept, packed), "{what}: mask");
             }
             if method == Method::Mask {
                 continue;
@@ -258,7 +231,7 @@ fuzz_target!(|input: Continued<Input>| {
             let y: &[f32] = if method.in_place() { x_after } else { y };
             for i in 0..len {
                 let keep = if method.draws() { kept[i] } else { is_kept(&given, packed, i) };
-                let expected = choose(x[i], keep, p, scale);
+                let expected = dropped_out(x[i], keep, p, scale);
                 let same = bits(expected) == bits(y[i]);
                 assert!(same, "{what}, element {i}: expected {expected:e}, got {:e}", y[i]);
             }
@@ -315,7 +288,7 @@ fn check_part(
     let mut mask = Buffer::new(len, 0);
     let part = Stream { offset, ..stream };
     operation.mask(part, len, MaskMut::Bytes(&mut mask)).expect("a part of what was accepted");
-    let expected = store(&kept[start..start + len], false);
+    let expected = store_mask(&kept[start..start + len], false);
     assert!(mask[..] == expected, "{what}, {part:?}, {len} elements: not a part of {stream:?}");
 }
 

@@ -1,15 +1,12 @@
-//! `LayerNorm` and `RmsNorm`; `NormalizeScaleShift` of rows.
+//! `LayerNorm` and `RmsNorm`.
 #![forbid(unsafe_code)]
 #![no_main]
-
-use std::fmt::Arguments;
 
 use arbitrary::Arbitrary;
 use evenkeel::{
     Backend, Error, LayerNorm, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments,
-    Rows, reference,
+    Rows, Stores, reference,
 };
-use evenkeel_fuzz::given::{self, Given};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -17,7 +14,6 @@ use libfuzzer_sys::fuzz_target;
 enum Input {
     LayerNorm(Norm),
     RmsNorm(Norm),
-    NormalizeScaleShift(Given),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -28,23 +24,17 @@ struct Norm {
     eps: Parameter,
     thorough: Thorough,
     threads: Threads,
+    stores: StoresAre,
     shifts: [u8; 6],
     wrong: Wrong,
 }
 
 fuzz_target!(|input: Continued<Input>| {
     match input.0 {
-        Input::LayerNorm(norm) => norm.check(Operation::LayerNorm),
-        Input::RmsNorm(norm) => norm.check(Operation::RmsNorm),
-        Input::NormalizeScaleShift(given) => given::check(&given, Lines::Rows),
+        Input::LayerNorm(norm) => norm.check(RowNorm::LayerNorm),
+        Input::RmsNorm(norm) => norm.check(RowNorm::RmsNorm),
     }
 });
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Operation {
-    LayerNorm,
-    RmsNorm,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Method {
@@ -55,9 +45,10 @@ struct Method {
 /// How an operation is to run.
 #[derive(Clone, Copy)]
 struct Call {
-    operation: Operation,
+    operation: RowNorm,
     backend: Backend,
     threads: Parallelism,
+    stores: Stores,
     eps: f64,
     rows: Rows,
 }
@@ -74,14 +65,17 @@ struct Buffers {
 
 impl Call {
     fn run(&self, method: Method, buffers: &mut Buffers) -> Result<(), Error> {
-        let Self { backend, threads, eps, rows, .. } = *self;
+        let Self { backend, threads, stores, eps, rows, .. } = *self;
         let Buffers { x, y, gamma, beta, mean, rstd } = buffers;
         let (gamma, beta) = (gamma.as_deref(), beta.as_deref());
         let Method { io, writes_statistics } = method;
         match self.operation {
-            Operation::LayerNorm => {
-                let operation =
-                    LayerNorm::new().with_eps(eps).with_backend(backend).with_parallelism(threads);
+            RowNorm::LayerNorm => {
+                let operation = LayerNorm::new()
+                    .with_eps(eps)
+                    .with_backend(backend)
+                    .with_parallelism(threads)
+                    .with_stores(stores);
                 match (io, writes_statistics) {
                     (Io::TwoBuffers, false) => operation.forward(x, gamma, beta, rows, y),
                     (Io::TwoBuffers, true) => {
@@ -99,9 +93,12 @@ impl Call {
                         .map(drop),
                 }
             }
-            Operation::RmsNorm => {
-                let operation =
-                    RmsNorm::new().with_eps(eps).with_backend(backend).with_parallelism(threads);
+            RowNorm::RmsNorm => {
+                let operation = RmsNorm::new()
+                    .with_eps(eps)
+                    .with_backend(backend)
+                    .with_parallelism(threads)
+                    .with_stores(stores);
                 match (io, writes_statistics) {
                     (Io::TwoBuffers, false) => operation.forward(x, gamma, beta, rows, y),
                     (Io::TwoBuffers, true) => {
@@ -123,33 +120,8 @@ impl Call {
     }
 }
 
-/// What the reference says of a row.
-struct ExactRow {
-    mean: f64,
-    rstd: f64,
-    moments: Option<Exact>,
-    finite: bool,
-}
-
-impl ExactRow {
-    fn of(operation: Operation, row: &[f32], eps: f64) -> Self {
-        match operation {
-            Operation::LayerNorm => {
-                let moments = Exact::of(row);
-                let rstd = reference::rstd(moments.var, eps);
-                let finite = moments.finite;
-                Self { mean: moments.mean, rstd, moments: Some(moments), finite }
-            }
-            Operation::RmsNorm => {
-                let rstd = reference::rstd(reference::mean_square(row), eps);
-                Self { mean: 0.0, rstd, moments: None, finite: is_finite(row) }
-            }
-        }
-    }
-}
-
 impl Norm {
-    fn check(&self, operation: Operation) {
+    fn check(&self, operation: RowNorm) {
         let (x, rows) = self.matrix.make(Lines::Rows);
         let (count, cols) = (rows.rows(), rows.cols());
         let eps = self.eps.value(1e-5);
@@ -175,7 +147,7 @@ impl Norm {
         };
         let valid = |Method { io, writes_statistics }: Method| {
             let fits = |i: usize| lengths[i] == right[i];
-            let mean_fits = operation == Operation::RmsNorm || fits(4);
+            let mean_fits = operation == RowNorm::RmsNorm || fits(4);
             fits(0)
                 && (io == Io::InPlace || fits(1))
                 && (affine.gamma().is_none() || fits(2))
@@ -186,8 +158,8 @@ impl Norm {
 
         let (mut outputs, mut statistics) = (Expected::new(), Expected::new());
         for backend in Backend::available() {
-            let threads = self.threads.into();
-            let call = Call { operation, backend, threads, eps, rows };
+            let (threads, stores) = (self.threads.into(), self.stores.into());
+            let call = Call { operation, backend, threads, stores, eps, rows };
             let mut alone = None;
             for (io, writes_statistics) in
                 Io::ALL.into_iter().flat_map(|io| [(io, true), (io, false)])
@@ -206,7 +178,7 @@ impl Norm {
 
                 let Buffers { x: x_after, y, mean, rstd, .. } = &buffers;
                 let refused = result.is_err();
-                let writes_mean = writes_statistics && operation == Operation::LayerNorm;
+                let writes_mean = writes_statistics && operation == RowNorm::LayerNorm;
                 assert!(mean.is_untouched() || !refused && writes_mean, "{what}: mean");
                 assert!(rstd.is_untouched() || !refused && writes_statistics, "{what}: rstd");
                 assert!(y.is_untouched() || !refused && io != Io::InPlace, "{what}: y");
@@ -219,50 +191,26 @@ impl Norm {
                 let y: &[f32] = if io == Io::InPlace { x_after } else { y };
                 outputs.check(backend, Written::default().f32(y), what, || {
                     for ((row, exact), y) in lines(&x, rows).zip(&exact).zip(lines(y, rows)) {
-                        check_row(row, y, exact, &affine, what);
+                        exact.check_output(row, y, &affine, what);
                     }
                 });
                 if writes_statistics {
                     let written = Written::default().f64(mean).f64(rstd);
                     statistics.check(backend, written, what, || {
-                        check_statistics(&exact, mean, rstd, what);
+                        for (r, exact) in exact.iter().enumerate() {
+                            let what = format_args!("{what}, row {r}");
+                            exact.check_statistics(mean[r], rstd[r], what);
+                        }
                     });
                 }
                 alone = Some(y.to_vec());
             }
             if let (Some(y), true) = (alone, self.thorough.is(backend)) {
                 call.check_rows_alone(&x, &affine, &y);
-                if operation == Operation::LayerNorm && cols > 0 {
+                if operation == RowNorm::LayerNorm && cols > 0 {
                     call.check_two_steps(&x, &affine, &y);
                 }
             }
-        }
-    }
-}
-
-fn check_row(x: &[f32], y: &[f32], exact: &ExactRow, affine: &Affine, what: Arguments<'_>) {
-    for i in 0..x.len() {
-        if !exact.finite {
-            assert!(y[i].is_nan(), "{what}, element {i}: expected NaN, got {:e}", y[i]);
-            continue;
-        }
-        let x_hat = (f64::from(x[i]) - exact.mean) * exact.rstd;
-        let what = format_args!("{what}, element {i}");
-        check_output(y[i], x_hat, affine.at(i), what);
-    }
-    if exact.moments.is_some_and(|moments| moments.finite && moments.var == 0.0) {
-        for (i, &y) in y.iter().enumerate() {
-            check_constant(y, affine.at(i), format_args!("{what}, element {i}"));
-        }
-    }
-}
-
-fn check_statistics(exact: &[ExactRow], mean: &[f64], rstd: &[f64], what: Arguments<'_>) {
-    for (r, exact) in exact.iter().enumerate() {
-        let what = format_args!("{what}, row {r}");
-        check_rstd(rstd[r], exact.rstd, exact.finite, what);
-        if let Some(moments) = exact.moments {
-            moments.check_mean(mean[r], what);
         }
     }
 }

@@ -2,8 +2,6 @@
 #![forbid(unsafe_code)]
 #![no_main]
 
-use std::fmt::Arguments;
-
 use arbitrary::Arbitrary;
 use evenkeel::{
     Backend, BatchNorm, ColumnMoments, Error, LayerNorm, Moments, Parallelism, RmsNorm, RowMoments,
@@ -181,19 +179,6 @@ impl Lined {
             }
         }
     }
-}
-
-fn check_moments(moments: &Moments, exact: &Exact, len: usize, what: Arguments<'_>) {
-    assert_eq!(moments.count, len as u64, "{what}");
-    exact.check_mean(moments.mean, what);
-    exact.check_variance(moments.population_variance().expect("not empty"), what);
-    if exact.finite && exact.var == 0.0 {
-        assert_eq!((moments.mean, moments.m2), (exact.mean, 0.0), "{what}: constant");
-    }
-    let sample = moments.sample_variance().map(|var| var * (len as f64 - 1.0));
-    assert_eq!(sample.is_some(), len > 1, "{what}");
-    let agrees = |m2: f64| !m2.is_finite() || (m2 - moments.m2).abs() <= 1e-15 * m2;
-    assert!(sample.is_none_or(agrees), "{what}: sample variance");
 }
 
 impl Call {

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use arbitrary::{Arbitrary, Unstructured};
-use evenkeel::{Backend, Parallelism, Rows};
+use evenkeel::{Backend, BatchNorm, Parallelism, Rows, Stores};
 
 /// Most elements of a matrix.
 const ELEMENTS: usize = 5200;
@@ -228,7 +228,8 @@ pub enum Shape {
 }
 
 impl Shape {
-    fn resolve(self) -> (usize, usize) {
+    /// How many lines of how many elements.
+    pub fn resolve(self) -> (usize, usize) {
         /// Where the algorithms change, in elements, rows or columns.
         const EDGES: [usize; 12] = [8, 16, 64, 128, 192, 256, 768, 1024, 2048, 3072, 4096, 5120];
         let around = |edge: u8, delta: i8| {
@@ -265,7 +266,7 @@ pub struct Matrix {
 }
 
 /// What a line is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
 pub enum Lines {
     Rows,
     Columns,
@@ -317,6 +318,10 @@ impl Affine {
         let values =
             |source: &Option<Source>, seed| source.as_ref().map(|source| source.values(cols, seed));
         Self { gamma: values(gamma, 1), beta: values(beta, 2) }
+    }
+
+    pub fn of(gamma: Option<&[f32]>, beta: Option<&[f32]>) -> Self {
+        Self { gamma: gamma.map(<[f32]>::to_vec), beta: beta.map(<[f32]>::to_vec) }
     }
 
     pub fn gamma(&self) -> Option<&[f32]> {
@@ -371,6 +376,81 @@ impl From<Threads> for Parallelism {
             Threads::Serial => Self::Serial,
             Threads::AtMost(tasks) => Self::AtMost(tasks),
         }
+    }
+}
+
+/// How outputs are written.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub enum StoresAre {
+    Auto,
+    Cached,
+    NonTemporal,
+}
+
+impl From<StoresAre> for Stores {
+    fn from(stores: StoresAre) -> Self {
+        match stores {
+            StoresAre::Auto => Self::Auto,
+            StoresAre::Cached => Self::Cached,
+            StoresAre::NonTemporal => Self::NonTemporal,
+        }
+    }
+}
+
+/// How much of the running statistics stays, and how much of a batch's is taken.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub enum Momentum {
+    Keep(Parameter),
+    Take(Parameter),
+    Cumulative(u64),
+    CumulativeFew(u8),
+}
+
+impl Momentum {
+    /// The operation with this rule.
+    pub fn set(self, operation: BatchNorm) -> BatchNorm {
+        match self {
+            Self::Keep(momentum) => operation.with_momentum(momentum.value(0.9)),
+            Self::Take(momentum) => operation.with_pytorch_momentum(momentum.value(0.1)),
+            Self::Cumulative(batches) => operation.with_cumulative_average(batches),
+            Self::CumulativeFew(batches) => operation.with_cumulative_average(batches.into()),
+        }
+    }
+
+    /// Whether the operation accepts it.
+    pub fn is_valid(self) -> bool {
+        match self {
+            Self::Keep(momentum) => (0.0..=1.0).contains(&momentum.value(0.9)),
+            Self::Take(momentum) => (0.0..=1.0).contains(&momentum.value(0.1)),
+            Self::Cumulative(_) | Self::CumulativeFew(_) => true,
+        }
+    }
+
+    /// What the running and the batch's statistic are multiplied by.
+    pub fn weights(self) -> (f64, f64) {
+        match self {
+            Self::Keep(momentum) => (momentum.value(0.9), 1.0 - momentum.value(0.9)),
+            Self::Take(momentum) => (1.0 - momentum.value(0.1), momentum.value(0.1)),
+            Self::Cumulative(batches) => {
+                let weight = 1.0 / (batches as f64 + 1.0);
+                (1.0 - weight, weight)
+            }
+            Self::CumulativeFew(batches) => Self::Cumulative(batches.into()).weights(),
+        }
+    }
+
+    /// Moves a running statistic towards that of a batch, as the docs of `BatchNorm` have it.
+    pub fn apply(self, running: &mut f32, batch: f64) {
+        let (keep, take) = self.weights();
+        let before = f64::from(*running);
+        let next = match self {
+            Self::Keep(_) | Self::Take(_) => keep * before + take * batch,
+            Self::Cumulative(batches) => before + (batch - before) / (batches as f64 + 1.0),
+            Self::CumulativeFew(batches) => {
+                return Self::Cumulative(batches.into()).apply(running, batch);
+            }
+        };
+        *running = next as f32;
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the fuzz targets share: shapes, values, buffers that notice a stray write, and the bounds.
 //!
-//! `cargo +nightly fuzz run layer_norm` (or `batch_norm`, `moments`, `dropout`) in the root of the
-//! repository, with cargo-fuzz.
+//! `README.md` beside this says how to run them.
 //!
 //! # Where a promised bound applies
 //!
@@ -25,16 +24,17 @@
 //! * **`Moments` of streams** (`push`, `merge`): what n roundings of f64 can do to the sums. Counts stay below
 //!   2^62.
 
-pub mod given;
+mod checks;
 mod inputs;
 
+pub use checks::*;
 pub use inputs::*;
 
 use std::fmt::Arguments;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use evenkeel::{Backend, reference};
+use evenkeel::{Backend, Moments, reference};
 
 /// The error of a variance, relative.
 pub const VARIANCE: f64 = 1e-6;
@@ -64,7 +64,7 @@ impl Element for u8 {
     const BEFORE: Self = 0xa5;
 }
 
-impl Element for evenkeel::Moments {
+impl Element for Moments {
     const BEFORE: Self =
         Self { count: u64::MAX, mean: f64::BEFORE, mean_low: f64::BEFORE, m2: -1.0 };
 }
@@ -141,6 +141,15 @@ pub fn bits64(x: f64) -> u64 {
 /// The exact bits, of NaN too: whether an input is what it was.
 pub fn raw_bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Whether both hold the same bytes: faster than to look at each element.
+#[expect(unsafe_code, reason = "std has no such cast")]
+pub fn same_bytes(a: &[f32], b: &[f32]) -> bool {
+    // SAFETY: an f32 is four initialised bytes.
+    let bytes =
+        |x: &[f32]| unsafe { std::slice::from_raw_parts(x.as_ptr().cast::<u8>(), size_of_val(x)) };
+    bytes(a) == bytes(b)
 }
 
 /// Everything that a call wrote, for comparison.
