@@ -10,7 +10,7 @@ error of evenkeel is checked against its promise; a peer's is printed. Then the 
 
 What is unfair: PyTorch allocates its output in every call. glibc is told to keep the memory (MALLOC_MMAP_THRESHOLD_ and
 MALLOC_TRIM_THRESHOLD_), so that this is not a page fault for each page. Both peers go through their dispatcher, and PyTorch
-through Python; evenkeel goes through ctypes, which costs about 2 us a call. All that counts at small shapes.
+through Python; evenkeel goes through ctypes. All that counts at small shapes.
 """
 
 import argparse
