@@ -158,6 +158,15 @@ pub(crate) trait Float:
     /// The square root, rounded once.
     fn sqrt(self) -> Self;
 
+    /// Each lane without its sign; of a NaN, a NaN.
+    fn abs(self) -> Self;
+
+    /// The lesser of both in each lane; that of `other` where they are equal or either is NaN.
+    fn min(self, other: Self) -> Self;
+
+    /// The greater of both in each lane; that of `other` where they are equal or either is NaN.
+    fn max(self, other: Self) -> Self;
+
     /// The sum of the lanes by halving: lane `i` plus lane `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
     fn sum(self) -> Self::Elem;
 

@@ -138,6 +138,23 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        Self(self.0.abs())
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        let (a, b) = (self.0.to_array(), other.0.to_array());
+        Self(wide::f32x16::new(choose(a, b, |a, b| a < b)))
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        let (a, b) = (self.0.to_array(), other.0.to_array());
+        Self(wide::f32x16::new(choose(a, b, |a, b| a > b)))
+    }
+
+    #[inline(always)]
     fn sum(self) -> f32 {
         halve(self.0.to_array())
     }
@@ -152,6 +169,17 @@ impl Float for F32 {
         let (a, b) = (self.0.to_array(), other.0.to_array());
         bits(|i| a[i] == b[i])
     }
+}
+
+/// The lane of `a` where the predicate holds, else that of `b`; compiles to vector minima and maxima.
+#[inline(always)]
+fn choose<T: Copy>(mut a: [T; LANES], b: [T; LANES], first: impl Fn(T, T) -> bool) -> [T; LANES] {
+    for (a, b) in a.iter_mut().zip(b) {
+        if !first(*a, b) {
+            *a = b;
+        }
+    }
+    a
 }
 
 /// A bit for each lane of which the predicate holds.
@@ -226,6 +254,21 @@ impl Float for F64 {
     #[inline(always)]
     fn sqrt(self) -> Self {
         Self(self.0.map(wide::f64x8::sqrt))
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Self(self.0.map(wide::f64x8::abs))
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self::new(choose(self.to_array(), other.to_array(), |a, b| a < b))
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self::new(choose(self.to_array(), other.to_array(), |a, b| a > b))
     }
 
     #[inline(always)]

@@ -117,6 +117,8 @@ trait Scalar:
     fn fused(self, factor: Self, addend: Self) -> Self;
     /// The square root.
     fn root(self) -> Self;
+    /// Without the sign.
+    fn magnitude(self) -> Self;
 
     fn vector<S: Simd>(token: S, lanes: [Self; LANES]) -> Self::Vector<S>;
     fn lanes<S: Simd>(vector: Self::Vector<S>) -> [Self; LANES];
@@ -143,6 +145,9 @@ impl Scalar for f32 {
     }
     fn root(self) -> Self {
         self.sqrt()
+    }
+    fn magnitude(self) -> Self {
+        self.abs()
     }
     #[inline(always)]
     fn vector<S: Simd>(token: S, lanes: [Self; LANES]) -> S::F32 {
@@ -174,6 +179,9 @@ impl Scalar for f64 {
     }
     fn root(self) -> Self {
         self.sqrt()
+    }
+    fn magnitude(self) -> Self {
+        self.abs()
     }
     #[inline(always)]
     fn vector<S: Simd>(token: S, lanes: [Self; LANES]) -> S::F64 {
@@ -362,6 +370,11 @@ fn arithmetic<E: Scalar, S: Simd>(token: S) {
         assert_lanes(token, x * y, from_fn(|i| a[i] * b[i]), format_args!("{a:?} * {b:?}"));
         assert_lanes(token, x / y, from_fn(|i| a[i] / b[i]), format_args!("{a:?} / {b:?}"));
         assert_lanes(token, x.sqrt(), a.map(E::root), format_args!("roots of {a:?}"));
+        assert_lanes(token, x.abs(), a.map(E::magnitude), format_args!("{a:?} without signs"));
+        let lesser = from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] });
+        assert_lanes(token, x.min(y), lesser, format_args!("the lesser of {a:?} and {b:?}"));
+        let greater = from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] });
+        assert_lanes(token, x.max(y), greater, format_args!("the greater of {a:?} and {b:?}"));
     }
 }
 

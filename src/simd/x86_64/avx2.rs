@@ -249,6 +249,27 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        let [low, high] = self.0;
+        let sign = with_token!(self.1, _mm256_set1_ps(-0.0));
+        let lanes =
+            with_token!(self.1, [_mm256_andnot_ps(sign, low), _mm256_andnot_ps(sign, high)]);
+        Self(lanes, self.1)
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        let (a, b) = (self.0, other.0);
+        Self(with_token!(self.1, [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])]), self.1)
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        let (a, b) = (self.0, other.0);
+        Self(with_token!(self.1, [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])]), self.1)
+    }
+
+    #[inline(always)]
     fn sum(self) -> f32 {
         with_token!(self.1, {
             let v = _mm256_add_ps(self.0[0], self.0[1]);
@@ -338,6 +359,31 @@ impl Float for F64 {
     fn sqrt(mut self) -> Self {
         for i in 0..4 {
             self.0[i] = with_token!(self.1, _mm256_sqrt_pd(self.0[i]));
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn abs(mut self) -> Self {
+        let sign = with_token!(self.1, _mm256_set1_pd(-0.0));
+        for i in 0..4 {
+            self.0[i] = with_token!(self.1, _mm256_andnot_pd(sign, self.0[i]));
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn min(mut self, other: Self) -> Self {
+        for i in 0..4 {
+            self.0[i] = with_token!(self.1, _mm256_min_pd(self.0[i], other.0[i]));
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn max(mut self, other: Self) -> Self {
+        for i in 0..4 {
+            self.0[i] = with_token!(self.1, _mm256_max_pd(self.0[i], other.0[i]));
         }
         self
     }

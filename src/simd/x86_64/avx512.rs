@@ -222,6 +222,21 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        Self(with_token!(self.1, _mm512_abs_ps(self.0)), self.1)
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(with_token!(self.1, _mm512_min_ps(self.0, other.0)), self.1)
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(with_token!(self.1, _mm512_max_ps(self.0, other.0)), self.1)
+    }
+
+    #[inline(always)]
     fn sum(self) -> f32 {
         with_token!(self.1, {
             let v = self.0;
@@ -300,6 +315,24 @@ impl Float for F64 {
     fn sqrt(self) -> Self {
         let low = with_token!(self.2, _mm512_sqrt_pd(self.0));
         Self(low, with_token!(self.2, _mm512_sqrt_pd(self.1)), self.2)
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        let low = with_token!(self.2, _mm512_abs_pd(self.0));
+        Self(low, with_token!(self.2, _mm512_abs_pd(self.1)), self.2)
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        let low = with_token!(self.2, _mm512_min_pd(self.0, other.0));
+        Self(low, with_token!(self.2, _mm512_min_pd(self.1, other.1)), self.2)
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        let low = with_token!(self.2, _mm512_max_pd(self.0, other.0));
+        Self(low, with_token!(self.2, _mm512_max_pd(self.1, other.1)), self.2)
     }
 
     #[inline(always)]
