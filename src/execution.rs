@@ -28,15 +28,24 @@ impl Execution {
 
     /// Dispatches once, then enters the backend once in every task.
     pub(crate) fn run<W: Split + Kernel<Output = ()>>(self, work: W, elements: usize) {
+        self.reduce(work, elements, |(), ()| ());
+    }
+
+    /// The same with a kernel that has a result: those of tasks are merged ([`Parallelism::reduce`]).
+    pub(crate) fn reduce<W: Split + Kernel<Output: Send>>(
+        self,
+        work: W,
+        elements: usize,
+        merge: impl Fn(W::Output, W::Output) -> W::Output + Sync,
+    ) -> W::Output {
         let backend = self.backend.unwrap_or_else(Backend::detect);
         // The calling thread is in the default environment already (`capi/border.rs`).
         #[cfg(feature = "capi")]
         if self.from_c && self.parallelism.may_fork(elements) {
-            return self.parallelism.run(work, elements, |part| {
-                crate::simd::with_default_environment(|| backend.run(part));
-            });
+            let task = |part| crate::simd::with_default_environment(|| backend.run(part));
+            return self.parallelism.reduce(work, elements, task, merge);
         }
-        self.parallelism.run(work, elements, |part| backend.run(part));
+        self.parallelism.reduce(work, elements, |part| backend.run(part), merge)
     }
 
     /// Runs a kernel on the calling thread.

@@ -29,6 +29,7 @@
 //! | [`Dropout`] | inverted dropout, its mask drawn, stored, applied or drawn again |
 //! | [`NormalizeScaleShift`] | rows or columns whose statistics the caller has |
 //! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | mean and variance: of rows, of columns, of streams, merged |
+//! | [`Regularizer`] | L1 and L2 penalties of parameters, their gradient, weight decay, the proximal step |
 //! | [`mod@reference`] | the scalar definition of all of them |
 //!
 //! # Words
@@ -116,6 +117,7 @@ mod moments;
 mod normalize_scale_shift;
 mod parallel;
 pub mod reference;
+mod regularizer;
 mod rms_norm;
 mod rng;
 mod shape;
@@ -138,6 +140,7 @@ pub use layer_norm::LayerNorm;
 pub use moments::RowMoments;
 pub use normalize_scale_shift::NormalizeScaleShift;
 pub use parallel::Parallelism;
+pub use regularizer::Regularizer;
 pub use rms_norm::RmsNorm;
 pub use shape::Rows;
 pub use stores::Stores;

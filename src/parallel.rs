@@ -49,17 +49,30 @@ impl Parallelism {
         cfg!(feature = "rayon") && self.tasks(elements) > 1
     }
 
-    /// Runs `task` on the rows of `work`, in as many contiguous ranges as `elements` are worth.
-    pub(crate) fn run<W: Split>(self, work: W, elements: usize, task: impl Fn(W) + Sync) {
+    /// Runs `task` on the rows of `work`, in as many contiguous ranges as `elements` are worth, and merges the results of
+    /// neighbouring ranges, that of the lower one first. How many ranges there are, and in which pairs they are merged,
+    /// depends on the threads, so that `merge` must be associative to the bit.
+    pub(crate) fn reduce<W: Split, T: Send>(
+        self,
+        work: W,
+        elements: usize,
+        task: impl Fn(W) -> T + Sync,
+        merge: impl Fn(T, T) -> T + Sync,
+    ) -> T {
         let worth = self.tasks(elements).min(work.rows());
         if worth <= 1 {
             return task(work);
         }
-        fork(work, worth.min(threads()), &task);
+        fork(work, worth.min(threads()), &task, &merge)
     }
 }
 
-fn fork<W: Split>(work: W, tasks: usize, task: &(impl Fn(W) + Sync)) {
+fn fork<W: Split, T: Send>(
+    work: W,
+    tasks: usize,
+    task: &(impl Fn(W) -> T + Sync),
+    merge: &(impl Fn(T, T) -> T + Sync),
+) -> T {
     if tasks <= 1 {
         return task(work);
     }
@@ -68,7 +81,9 @@ fn fork<W: Split>(work: W, tasks: usize, task: &(impl Fn(W) + Sync)) {
     let cut = rows / tasks * left + rows % tasks * left / tasks;
     let cut = if rows >= CUT_ROWS * tasks { cut - cut % CUT_ROWS } else { cut };
     let (low, high) = work.split_at(cut);
-    join(|| fork(low, left, task), || fork(high, tasks - left, task));
+    let (low, high) =
+        join(|| fork(low, left, task, merge), || fork(high, tasks - left, task, merge));
+    merge(low, high)
 }
 
 /// Threads of the current pool; 1 if the global pool cannot be started, as where a container allows no more threads.
@@ -94,14 +109,11 @@ fn global_pool_runs() -> bool {
 }
 
 /// Runs both, perhaps at the same time.
-fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+fn join<T: Send>(a: impl FnOnce() -> T + Send, b: impl FnOnce() -> T + Send) -> (T, T) {
     #[cfg(feature = "rayon")]
-    rayon::join(a, b);
+    return rayon::join(a, b);
     #[cfg(not(feature = "rayon"))]
-    {
-        a();
-        b();
-    }
+    (a(), b())
 }
 
 #[cfg(test)]
@@ -129,9 +141,8 @@ mod tests {
         let tasks = Mutex::new(Vec::new());
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         pool.install(|| {
-            parallelism.run(Work(0..rows), elements, |part: Work| {
-                tasks.lock().expect("no task panics").push(part);
-            });
+            let task = |part| tasks.lock().expect("no task panics").push(part);
+            parallelism.reduce(Work(0..rows), elements, task, |(), ()| ());
         });
         let mut tasks = tasks.into_inner().expect("no task panics");
         tasks.sort_by_key(|task| task.0.start);
@@ -166,6 +177,26 @@ mod tests {
                         assert_eq!(parallelism.may_fork(elements), may, "{what:?}");
                     }
                 }
+            }
+        }
+    }
+
+    /// Results of tasks are merged in the order of the rows, however many there are.
+    #[test]
+    fn results_are_merged_in_order() {
+        for threads in [1, 2, 3, 7] {
+            let pool =
+                rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            for rows in [0, 1, 2, 23, 4099] {
+                let all = pool.install(|| {
+                    Parallelism::Auto.reduce(
+                        Work(0..rows),
+                        usize::MAX,
+                        |part: Work| part.0.collect::<Vec<_>>(),
+                        |low, high| [low, high].concat(),
+                    )
+                });
+                assert!(all.into_iter().eq(0..rows), "{rows} rows, {threads} threads");
             }
         }
     }

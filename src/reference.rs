@@ -142,6 +142,40 @@ pub fn batch_statistics(x: &[f32], cols: usize, eps: f64) -> (Vec<f64>, Vec<f64>
     (0..cols).map(of_column).map(|(mean, var)| (mean, rstd(var, eps))).unzip()
 }
 
+/// The penalty of a [`Regularizer`](crate::Regularizer): `l1 * (sum of |w|) + l2 / 2 * (sum of w^2)`.
+#[must_use]
+pub fn penalty(w: &[f32], l1: f64, l2: f64) -> f64 {
+    let w = || w.iter().map(|&w| f64::from(w));
+    l1 * sum(w().map(f64::abs)) + l2 / 2.0 * sum(w().map(|w| w * w))
+}
+
+/// The gradient of the penalty of one parameter: `l1 * sign(w) + l2 * w`, where sign(0) = 0.
+#[must_use]
+pub fn penalty_gradient(w: f32, l1: f64, l2: f64) -> f64 {
+    let sign = if w == 0.0 { 0.0 } else { f64::from(w.signum()) };
+    l1 * sign + l2 * f64::from(w)
+}
+
+/// One parameter after decoupled weight decay.
+#[must_use]
+pub fn decay(w: f32, l2: f64, learning_rate: f64) -> f64 {
+    f64::from(w) * (1.0 - learning_rate * l2)
+}
+
+/// One parameter after the proximal step of a penalty: the y for which `(y - w)^2 / 2 + step * (l1 * |y| + l2 / 2 * y^2)` is
+/// least.
+#[must_use]
+pub fn proximal(w: f32, l1: f64, l2: f64, step: f64) -> f64 {
+    let (w, threshold) = (f64::from(w), step * l1);
+    let soft = match w {
+        w if w > threshold => w - threshold,
+        w if w < -threshold => w + threshold,
+        w if w.is_nan() => w,
+        _ => 0.0,
+    };
+    soft / (1.0 + step * l2)
+}
+
 /// The mask of [`Dropout`](crate::Dropout): whether each of `len` elements from index `offset` on is kept. The
 /// probability is between 0 and 1, and neither.
 #[must_use]

@@ -93,8 +93,13 @@ pub(crate) fn check_optional<T>(
 
 /// Refuses an epsilon that is negative, infinite or NaN.
 pub(crate) fn check_eps(eps: f64) -> Result<(), Error> {
-    if eps >= 0.0 && eps.is_finite() {
+    check_not_negative("eps", eps)
+}
+
+/// Refuses a parameter that is negative, infinite or NaN.
+pub(crate) fn check_not_negative(arg: &'static str, got: f64) -> Result<(), Error> {
+    if got >= 0.0 && got.is_finite() {
         return Ok(());
     }
-    Err(Error::Parameter { arg: "eps", expected: "a finite number of at least 0", got: eps })
+    Err(Error::Parameter { arg, expected: "a finite number of at least 0", got })
 }

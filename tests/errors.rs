@@ -30,6 +30,7 @@
 //! | rows of -0.0 | beta | `hard_data::constant_rows_equal_beta`, `edges::no_variance_...` |
 //! | one row whose running variance is to be unbiased | error | `a_batch_of_one_row_whose_variance_is_to_be_unbiased` |
 //! | momentum below 0, above 1, NaN | error | `a_momentum_that_is_not_from_0_to_1` |
+//! | a factor of a penalty, a rate or a step below 0, NaN, infinite | error | `a_factor_or_a_rate_that_is_negative_or_not_finite` |
 //! | p below 0, above 1, NaN | error | `a_probability_that_is_not_from_0_to_1` |
 //! | p of 0 and 1, whatever x is | a copy; +0.0 | `dropout::the_ends_of_p` |
 //! | p next to 1 | finite | `edges::a_probability_next_to_1` |
@@ -47,7 +48,8 @@ use std::mem::MaybeUninit;
 
 use evenkeel::{
     Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
-    NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stream,
+    NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
+    Stream,
 };
 use proptest::prelude::*;
 
@@ -66,14 +68,14 @@ struct Method {
 /// `"name": what it reads => what it writes; a call`, for which each buffer is there by its name and all
 /// other arguments are fields of the closure's.
 macro_rules! methods {
-    ($($name:literal: $($read:ident)* => $($write:ident)+; |$a:ident| $call:expr;)+) => {
+    ($($name:literal: $($read:ident)* => $($write:ident)*; |$a:ident| $call:expr;)+) => {
         &[$(Method {
             name: $name,
             reads: &[$(stringify!($read)),*],
-            writes: &[$(stringify!($write)),+],
+            writes: &[$(stringify!($write)),*],
             call: |$a| {
                 $(let $read = $a.$read.get();)*
-                $(let $write = $a.$write.get_mut();)+
+                $(let $write = $a.$write.get_mut();)*
                 $call.map(|_| ())
             },
         }),+]
@@ -203,6 +205,25 @@ const METHODS: &[Method] = methods! {
         |a| a.dropout.backward_with_mask(dy, Mask::Packed(packed), dx);
     "Dropout::backward_with_mask, bytes": dy bytes => dx;
         |a| a.dropout.backward_with_mask(dy, Mask::Bytes(bytes), dx);
+
+    "Regularizer::penalty": w => ;
+        |a| a.regularizer.penalty(w);
+    "Regularizer::add_gradient": w => gradient;
+        |a| a.regularizer.add_gradient(w, gradient);
+    "Regularizer::penalty_and_add_gradient": w => gradient;
+        |a| a.regularizer.penalty_and_add_gradient(w, gradient);
+    "Regularizer::decay": w => y;
+        |a| a.regularizer.decay(w, a.rate, y);
+    "Regularizer::decay_in_place": => w;
+        |a| a.regularizer.decay_in_place(w, a.rate);
+    "Regularizer::decay_uninit": w => y;
+        |a| a.regularizer.decay_uninit(w, a.rate, uninit(y));
+    "Regularizer::proximal": w => y;
+        |a| a.regularizer.proximal(w, a.rate, y);
+    "Regularizer::proximal_in_place": => w;
+        |a| a.regularizer.proximal_in_place(w, a.rate);
+    "Regularizer::proximal_uninit": w => y;
+        |a| a.regularizer.proximal_uninit(w, a.rate, uninit(y));
 };
 
 impl Method {
@@ -226,9 +247,19 @@ impl Method {
         self.takes_p() && !given.iter().any(|name| self.name.contains(name))
     }
 
-    /// Whether a buffer sets the number of elements itself: dropout knows no shape.
+    fn regularizes(&self) -> bool {
+        self.name.starts_with("Regularizer::")
+    }
+    /// The name of the rate that a regularizer takes.
+    fn rate(&self) -> Option<&'static str> {
+        let rates = [("decay", "learning_rate"), ("proximal", "step")];
+        let rate = rates.into_iter().find(|(method, _)| self.name.contains(method));
+        rate.map(|(_, rate)| rate).filter(|_| self.regularizes())
+    }
+
+    /// Whether a buffer sets the number of elements itself: dropout and regularizers know no shape.
     fn is_measure(&self, buffer: &str) -> bool {
-        self.drops() && ["x", "dy"].contains(&buffer)
+        self.drops() && ["x", "dy"].contains(&buffer) || self.regularizes() && buffer == "w"
     }
 
     /// The name that a buffer has in the method's signature.
@@ -244,7 +275,7 @@ impl Method {
     /// The length that a buffer must have.
     fn length(&self, buffer: &str, shape: Rows) -> usize {
         match buffer {
-            "x" | "y" | "dx" | "dy" | "bytes" => shape.elements(),
+            "x" | "y" | "dx" | "dy" | "w" | "gradient" | "bytes" => shape.elements(),
             "packed" => shape.elements().div_ceil(8),
             "gamma" | "beta" | "running_mean" | "running_var" => shape.cols(),
             "mean" | "rstd" | "moments" if self.is_of_columns() => shape.cols(),
@@ -391,7 +422,7 @@ impl<T: Element> AnyBuffer for Buffer<T> {
     }
 }
 
-const BUFFERS: usize = 14;
+const BUFFERS: usize = 16;
 
 /// The arguments of any method: those of one call, and some that it does not take.
 struct Arguments {
@@ -400,12 +431,16 @@ struct Arguments {
     batch_norm: BatchNorm,
     dropout: Dropout,
     stream: Stream,
+    regularizer: Regularizer,
+    rate: f64,
     x: Buffer<f32>,
     dy: Buffer<f32>,
     gamma: Optional,
     beta: Optional,
     y: Buffer<f32>,
     dx: Buffer<f32>,
+    w: Buffer<f32>,
+    gradient: Buffer<f32>,
     packed: Buffer<u8>,
     bytes: Buffer<u8>,
     mean: Buffer<f64>,
@@ -432,12 +467,16 @@ impl Arguments {
             batch_norm: BatchNorm::new(),
             dropout: Dropout::new(),
             stream: Stream { seed: 1, offset: 3 },
+            regularizer: Regularizer::new().with_l1(0.1).with_l2(0.2),
+            rate: 0.3,
             x: new(method, "x", rows),
             dy: new(method, "dy", rows),
             gamma: Optional { buffer: new(method, "gamma", rows), absent: false },
             beta: Optional { buffer: new(method, "beta", rows), absent: false },
             y: new(method, "y", rows),
             dx: new(method, "dx", rows),
+            w: new(method, "w", rows),
+            gradient: new(method, "gradient", rows),
             packed: new(method, "packed", rows),
             bytes: new(method, "bytes", rows),
             mean: new(method, "mean", rows),
@@ -457,6 +496,8 @@ impl Arguments {
             ("beta", &mut self.beta.buffer),
             ("y", &mut self.y),
             ("dx", &mut self.dx),
+            ("w", &mut self.w),
+            ("gradient", &mut self.gradient),
             ("packed", &mut self.packed),
             ("bytes", &mut self.bytes),
             ("mean", &mut self.mean),
@@ -650,6 +691,32 @@ fn a_probability_that_is_not_from_0_to_1() {
     }
 }
 
+#[test]
+fn a_factor_or_a_rate_that_is_negative_or_not_finite() {
+    let expected = "a finite number of at least 0";
+    let set = |arguments: &mut Arguments, arg: &str, to: f64| match arg {
+        "l1" => arguments.regularizer = arguments.regularizer.with_l1(to),
+        "l2" => arguments.regularizer = arguments.regularizer.with_l2(to),
+        _ => arguments.rate = to,
+    };
+    for method in METHODS.iter().filter(|method| method.regularizes()) {
+        for arg in ["l1", "l2"].into_iter().chain(method.rate()) {
+            for got in [-1e-9, -1e300, f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                for shape in SHAPES.into_iter().chain([(0, 0)]) {
+                    let mut arguments = Arguments::right(method, shape);
+                    set(&mut arguments, arg, got);
+                    method.refuses(&mut arguments, &Error::Parameter { arg, expected, got });
+                }
+            }
+            for right in [0.0, -0.0, f64::from_bits(1), 1e-5, 1.0, f64::MAX] {
+                let mut arguments = Arguments::right(method, (2, 3));
+                set(&mut arguments, arg, right);
+                assert_eq!((method.call)(&mut arguments), Ok(()), "{}: {right:e}", method.name);
+            }
+        }
+    }
+}
+
 /// The stream has 2^64 elements. Whether p asks for any of them makes no difference.
 #[test]
 fn a_range_that_ends_beyond_the_stream() {
@@ -822,21 +889,34 @@ struct Parameters {
     unbiased: bool,
     p: f64,
     offset: u64,
+    l1: f64,
+    l2: f64,
+    rate: f64,
 }
 
 fn parameters() -> impl Strategy<Value = Parameters> {
     let numbers = vec![0.0, -0.0, 1.0, -1e-300, 1.0 + f64::EPSILON, f64::INFINITY, f64::NAN];
     let offset = prop_oneof![8 => Just(3), 1 => u64::MAX - 300..=u64::MAX, 1 => any::<u64>()];
-    let [eps, momentum, p] = [1e-5, 0.9, 0.5].map(|right| mostly(right, numbers.clone()));
-    (eps, momentum, any::<bool>(), p, offset).prop_map(|(eps, momentum, unbiased, p, offset)| {
-        Parameters { eps, momentum, unbiased, p, offset }
-    })
+    let [eps, momentum, p, l1, l2, rate] =
+        [1e-5, 0.9, 0.5, 0.1, 0.2, 0.3].map(|right| mostly(right, numbers.clone()));
+    (eps, momentum, any::<bool>(), p, offset, (l1, l2, rate)).prop_map(
+        |(eps, momentum, unbiased, p, offset, (l1, l2, rate))| Parameters {
+            eps,
+            momentum,
+            unbiased,
+            p,
+            offset,
+            l1,
+            l2,
+            rate,
+        },
+    )
 }
 
 impl Method {
     /// All that is wrong with a call, by the docs. A call may say any of it.
     fn faults(&self, arguments: &mut Arguments, parameters: Parameters) -> Vec<Error> {
-        let Parameters { eps, momentum, unbiased, p, offset } = parameters;
+        let Parameters { eps, momentum, unbiased, p, offset, l1, l2, rate } = parameters;
         let mut faults = Vec::new();
         // Dropout has the shape of its input.
         let measure = self.buffers().find(|buffer| self.is_measure(buffer));
@@ -878,6 +958,13 @@ impl Method {
         }
         if self.takes_p() {
             demand(unit(p), "p", "a probability, from 0 to 1", p);
+        }
+        if self.regularizes() {
+            let rates = self.rate().map(|arg| (arg, rate));
+            for (arg, number) in [("l1", l1), ("l2", l2)].into_iter().chain(rates) {
+                let right = (0.0..f64::INFINITY).contains(&number);
+                demand(right, arg, "a finite number of at least 0", number);
+            }
         }
         if self.takes_stream() && (1 << 64) - u128::from(offset) < shape.elements() as u128 {
             faults.push(Error::StreamOverflow { offset, len: shape.elements() });
@@ -942,12 +1029,14 @@ proptest! {
         if let Some(var) = arguments.running_var.get_mut().last_mut() {
             *var = running_var as f32;
         }
-        let Parameters { eps, momentum, unbiased, p, offset } = parameters;
+        let Parameters { eps, momentum, unbiased, p, offset, l1, l2, rate } = parameters;
         arguments.eps = eps;
         arguments.batch_norm =
             BatchNorm::new().with_momentum(momentum).with_unbiased_running_var(unbiased);
         arguments.dropout = Dropout::new().with_p(p);
         arguments.stream.offset = offset;
+        (arguments.regularizer, arguments.rate) =
+            (Regularizer::new().with_l1(l1).with_l2(l2), rate);
 
         let faults = method.faults(&mut arguments, parameters);
         let before = arguments.bits();

@@ -7,7 +7,8 @@ use std::mem::MaybeUninit;
 
 use evenkeel::{
     Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
-    NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stream,
+    NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
+    Stream,
 };
 
 /// The system's allocator, which counts what each thread asks of it: the harness runs other tests
@@ -228,6 +229,18 @@ fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads:
                 xy, gamma, beta, rows, of_cols, and_cols, running(rm, rv));
             column_moments.compute(x, rows, moments_of_cols);
         }
+        let regularizer = operation!(Regularizer).with_l1(0.01).with_l2(0.1);
+        assert_allocations! { (rows, scale, backend, threads), 0;
+            regularizer.penalty(x);
+            regularizer.add_gradient(x, xy);
+            regularizer.penalty_and_add_gradient(x, xy);
+            regularizer.decay(x, 0.1, y);
+            regularizer.decay_in_place(xy, 0.1);
+            regularizer.decay_uninit(x, 0.1, new);
+            regularizer.proximal(x, 0.1, y);
+            regularizer.proximal_in_place(xy, 0.1);
+            regularizer.proximal_uninit(x, 0.1, new);
+        }
         for p in [0.0, 0.001, 0.5, 1.0] {
             let (dropout, stream) = (operation!(Dropout).with_p(p), Stream { seed: 1, offset: 3 });
             let bits = &mut *vec![0; x.len().div_ceil(8)];
@@ -435,6 +448,29 @@ fn dropout_fills_a_new_buffer() {
                 &what,
                 |y| dropout.apply(x, Mask::Bytes(&bits), y),
                 |new| dropout.apply_uninit(x, Mask::Bytes(&bits), new),
+            );
+        }
+    }
+}
+
+#[test]
+fn regularizer_fills_a_new_buffer() {
+    for len in (0..=300).chain(1020..=1030).chain([2048, 5000]) {
+        let (x, mut outputs) = (numbers(len, 1.0), Outputs::new(len));
+        for (backend, l2) in
+            Backend::available().flat_map(|backend| [0.1, 1e300].map(|l2| (backend, l2)))
+        {
+            let (what, x) = (format!("{backend}, {len} elements, l2 = {l2}"), &*x);
+            let regularizer = Regularizer::new().with_l1(0.1).with_l2(l2).with_backend(backend);
+            outputs.are_one_and_whole(
+                &what,
+                |y| regularizer.decay(x, 0.1, y),
+                |new| regularizer.decay_uninit(x, 0.1, new),
+            );
+            outputs.are_one_and_whole(
+                &what,
+                |y| regularizer.proximal(x, 0.1, y),
+                |new| regularizer.proximal_uninit(x, 0.1, new),
             );
         }
     }

@@ -170,7 +170,7 @@ pub(crate) fn pilot_sum<V: Float>(token: V::Token, x: &[f32]) -> V::Elem {
 
 /// Whether f32 held the squares.
 #[inline(always)]
-fn squares_fit(q: f64, n: f64) -> bool {
+pub(crate) fn squares_fit(q: f64, n: f64) -> bool {
     (SMALLEST_MEAN_SQUARE * n..f64::INFINITY).contains(&q)
 }
 

@@ -211,7 +211,7 @@ const OPERATIONS: [&str; 7] = [
 ];
 
 /// FNV-1a over 64-bit words, every NaN one.
-fn hash(words: impl Iterator<Item = u64>) -> u64 {
+pub fn hash(words: impl Iterator<Item = u64>) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let byte = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
     words.fold(0xcbf2_9ce4_8422_2325, |hash, word| {
@@ -225,7 +225,7 @@ fn hash(words: impl Iterator<Item = u64>) -> u64 {
     })
 }
 
-fn words(x: &[f32]) -> impl Iterator<Item = u64> {
+pub fn words(x: &[f32]) -> impl Iterator<Item = u64> {
     x.iter().map(|&x| u64::from(bits(x)))
 }
 

@@ -22,6 +22,7 @@ mod nist;
 mod operations;
 mod parallel;
 mod randomness;
+mod regularizer;
 mod special_values;
 mod stores;
 

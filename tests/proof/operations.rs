@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 
 use evenkeel::{
     Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
-    NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stores, Stream,
+    NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
+    Stores, Stream,
 };
 
 use crate::common::Random;
@@ -144,6 +145,7 @@ impl Call {
         let normalize = configured!(NormalizeScaleShift::new());
         let batch_norm = configured!(BatchNorm::new().with_eps(self.eps));
         let dropout = configured!(Dropout::new().with_p(self.p));
+        let regularizer = configured!(Regularizer::new().with_l1(0.01).with_l2(self.p));
         let row_moments =
             RowMoments::new().with_backend(self.backend).with_parallelism(self.parallelism);
         let column_moments =
@@ -231,6 +233,15 @@ impl Call {
             dropout.backward(x, stream, y);
             dropout.backward_with_mask(x, Mask::Packed(bits), y);
             dropout.backward_with_mask(x, Mask::Bytes(bytes), y);
+            regularizer.penalty(x);
+            regularizer.add_gradient(x, xy!());
+            regularizer.penalty_and_add_gradient(x, xy!());
+            regularizer.decay(x, 0.1, y);
+            regularizer.decay_in_place(xy!(), 0.1);
+            regularizer.decay_uninit(x, 0.1, uninit(y));
+            regularizer.proximal(x, 0.1, y);
+            regularizer.proximal_in_place(xy!(), 0.1);
+            regularizer.proximal_uninit(x, 0.1, uninit(y));
             row_moments.compute(x, rows, outputs.row_moments);
             column_moments.compute(x, rows, outputs.col_moments);
             column_moments.compute_with_scratch(x, rows, outputs.col_moments, scratch);
