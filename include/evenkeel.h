@@ -695,6 +695,62 @@ enum evenkeel_status evenkeel_batch_norm_inference_f32(const float *x,
                                                        size_t y_len,
                                                        const struct evenkeel_execution *execution);
 
+/**
+ * Writes `l1 * (sum of |w|) + l2 / 2 * (sum of w^2)` to `penalty` and adds `l1 * sign(w) + l2 * w` to `gradient`, in one
+ * pass; the sign of 0 is 0.
+ *
+ * `gradient_len` is `w_len`. What is not wanted is NULL: `penalty`, or `gradient` with length 0.
+ *
+ * # Safety
+ *
+ * `w` has `w_len` readable elements, `gradient` as many as its length says, readable and writable. `penalty` is NULL or
+ * writable, `execution` NULL or readable.
+ */
+enum evenkeel_status evenkeel_penalty_f32(const float *w,
+                                          size_t w_len,
+                                          double l1,
+                                          double l2,
+                                          double *penalty,
+                                          float *gradient,
+                                          size_t gradient_len,
+                                          const struct evenkeel_execution *execution);
+
+/**
+ * Decoupled weight decay: `y = w * (1 - learning_rate * l2)`.
+ *
+ * `y_len` is `w_len`; `y` may be `w`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `w` readable, `y` writable. `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_weight_decay_f32(const float *w,
+                                               size_t w_len,
+                                               double l2,
+                                               double learning_rate,
+                                               float *y,
+                                               size_t y_len,
+                                               const struct evenkeel_execution *execution);
+
+/**
+ * The proximal operator of `step * penalty`: `y = soft(w, step * l1) / (1 + step * l2)`, where `soft(w, t)` is w - t above
+ * t, w + t below -t and 0 between.
+ *
+ * `y_len` is `w_len`; `y` may be `w`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `w` readable, `y` writable. `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_proximal_f32(const float *w,
+                                           size_t w_len,
+                                           double l1,
+                                           double l2,
+                                           double step,
+                                           float *y,
+                                           size_t y_len,
+                                           const struct evenkeel_execution *execution);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -48,6 +48,7 @@ fn entries() -> Vec<Entry> {
     let data = Data::new((R, C));
     let x = || Arg::new("x", false, &data.x);
     let y = || Arg::new("y", true, &data.y());
+    let w = || Arg::new("w", false, &data.x);
     let dy = || Arg::new("dy", false, &data.x);
     let dx = || Arg::new("dx", true, &data.y());
     let gamma = || Arg::new("gamma", false, &data.gamma);
@@ -187,6 +188,32 @@ fn entries() -> Vec<Entry> {
                 a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1,
             )
         },
+        entry! {
+            evenkeel_penalty_f32,
+            [w(), Arg::new("gradient", true, &data.y())],
+            |a| {
+                let mut penalty = f64::from(BEFORE);
+                let status = evenkeel_penalty_f32(
+                    a[0].0.cast(), a[0].1, 0.1, 0.2, &raw mut penalty, a[1].0.cast(), a[1].1, null(),
+                );
+                assert_eq!(penalty == f64::from(BEFORE), status != EVENKEEL_OK);
+                status
+            }
+        },
+        entry! {
+            evenkeel_weight_decay_f32,
+            [w(), y()],
+            |a| evenkeel_weight_decay_f32(
+                a[0].0.cast(), a[0].1, 0.1, 0.2, a[1].0.cast(), a[1].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_proximal_f32,
+            [w(), y()],
+            |a| evenkeel_proximal_f32(
+                a[0].0.cast(), a[0].1, 0.1, 0.2, 0.3, a[1].0.cast(), a[1].1, null(),
+            )
+        },
     ]
 }
 
@@ -234,8 +261,9 @@ fn bad_buffers_are_refused_by_name_and_nothing_is_written() {
             entry.refused("more bytes than addresses", i, EVENKEEL_SHAPE_OVERFLOW, |given| {
                 given[i].1 = usize::MAX;
             });
-            // The length of dropout's input is the shape: the others have the wrong one then.
-            if entry.name.contains("dropout") && i == 0 && entry.args.len() > 1 {
+            // The length of dropout's input is the shape, and that of parameters: the others have the wrong one then.
+            let is_measure = entry.name.contains("dropout") || entry.args[i].name == "w";
+            if is_measure && i == 0 && entry.args.len() > 1 {
                 continue;
             }
             let text =
@@ -259,7 +287,7 @@ fn outputs_that_overlap_are_refused_and_nothing_is_written() {
             }
             for j in (0..entry.args.len()).filter(|&j| j != i) {
                 let (a, b) = (entry.args[i].name, entry.args[j].name);
-                let in_place = matches!((a, b), ("y", "x") | ("dx", "dy"));
+                let in_place = matches!((a, b), ("y", "x" | "w") | ("dx", "dy"));
                 for shift in [0, 8] {
                     if shift == 0 && in_place {
                         continue;
@@ -363,6 +391,14 @@ fn parameters_and_shapes_outside_of_their_domain_have_the_status_of_their_error(
         assert_eq!((status, message().contains("`offset`")), (EVENKEEL_STREAM_OVERFLOW, true));
         let status = evenkeel_dropout_mask(0.5, 0, 0, 1, mask.as_mut_ptr(), 1, 2, null());
         assert_eq!((status, message().contains("`mask_kind`")), (EVENKEEL_UNKNOWN_OPTION, true));
+        let status = evenkeel_penalty_f32(null(), 0, -1.0, 0.0, null_mut(), null_mut(), 0, null());
+        assert_eq!((status, message().contains("`l1`")), (EVENKEEL_PARAMETER, true));
+        let status =
+            evenkeel_weight_decay_f32([0.0].as_ptr(), 1, 0.0, f64::NAN, y.as_mut_ptr(), 1, null());
+        assert_eq!((status, message().contains("`learning_rate`")), (EVENKEEL_PARAMETER, true));
+        let status =
+            evenkeel_proximal_f32([0.0].as_ptr(), 1, 0.0, 0.0, -1.0, y.as_mut_ptr(), 1, null());
+        assert_eq!((status, message().contains("`step`")), (EVENKEEL_PARAMETER, true));
         let (mut mean, mut rstd, mut running) = ([0.0_f64], [0.0_f64], [0.0; 2]);
         let at = running.as_mut_ptr();
         let running = evenkeel_running {

@@ -6,7 +6,7 @@ use evenkeel::capi::evenkeel_status::*;
 use evenkeel::capi::*;
 use evenkeel::{
     BatchNorm, ColumnMoments, Dropout, LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift,
-    RmsNorm, RowMoments, RunningStatistics,
+    Regularizer, RmsNorm, RowMoments, RunningStatistics,
 };
 
 use crate::*;
@@ -482,6 +482,44 @@ fn dropout_gives_the_bits_and_the_masks_of_rust() {
         assert_eq!(evenkeel_dropout_scale_f32(P, &raw mut scale), EVENKEEL_OK);
     }
     assert_eq!((realised, scale), (dropout.realised_p().unwrap(), dropout.scale().unwrap()));
+}
+
+#[test]
+fn regularizers_give_the_bits_of_rust() {
+    let (l1, l2, rate) = (0.1, 0.2, 0.3);
+    let regularizer = Regularizer::new().with_l1(l1).with_l2(l2);
+    for shape in SHAPES {
+        let data = Data::new(shape);
+        let (w, len) = (data.x.as_ptr(), data.x.len());
+        let mut expected = data.y();
+        let penalty = regularizer.penalty_and_add_gradient(&data.x, &mut expected).unwrap();
+        // Both, and either alone.
+        for (wants_penalty, wants_gradient) in [(true, true), (true, false), (false, true)] {
+            let (mut gradient, mut sum) = (data.y(), f64::from(BEFORE));
+            let out = if wants_penalty { &raw mut sum } else { null_mut() };
+            let (to, to_len) =
+                if wants_gradient { (gradient.as_mut_ptr(), len) } else { (null_mut(), 0) };
+            let status = unsafe { evenkeel_penalty_f32(w, len, l1, l2, out, to, to_len, null()) };
+            assert_eq!(status, EVENKEEL_OK, "{}", message());
+            let after = if wants_gradient { expected.clone() } else { data.y() };
+            assert_eq!(bits(&gradient), bits(&after));
+            assert_eq!(sum, if wants_penalty { penalty } else { f64::from(BEFORE) });
+        }
+        assert_same_as_rust(
+            &data,
+            |w, y| regularizer.decay(w, rate, y).unwrap(),
+            |w, w_len, y, y_len| unsafe {
+                evenkeel_weight_decay_f32(w, w_len, l2, rate, y, y_len, null())
+            },
+        );
+        assert_same_as_rust(
+            &data,
+            |w, y| regularizer.proximal(w, rate, y).unwrap(),
+            |w, w_len, y, y_len| unsafe {
+                evenkeel_proximal_f32(w, w_len, l1, l2, rate, y, y_len, null())
+            },
+        );
+    }
 }
 
 #[test]
