@@ -6,11 +6,13 @@ use core::mem::MaybeUninit;
 use crate::column_moments::{column_statistics, scratch_len};
 use crate::execution::{Execution, output_setters};
 use crate::kernels::batch::{self, Statistics, Update};
-use crate::kernels::normalize_columns::{Given, Running};
+use crate::kernels::normalize_columns::{ColumnSource, Given, Running};
+use crate::kernels::valid_rows::{Kept, ZeroPadding};
 use crate::normalize_scale_shift::normalize_columns;
 use crate::shape::{check_at_least, check_eps, check_length, check_optional};
 use crate::simd::{Span, write_whole};
-use crate::{Error, Rows};
+use crate::valid_rows::kept_rows;
+use crate::{Error, Rows, ValidRows};
 
 /// Batch normalisation of a matrix `[rows, channels]` (Ioffe and Szegedy, 2015, arXiv 1502.03167).
 ///
@@ -49,6 +51,9 @@ use crate::{Error, Rows};
 /// * **Special values**: a constant channel gives beta (`==`). Where var + eps = 0, rstd is taken as 0. A NaN or infinity
 ///   makes its own channel NaN in training (and its running statistics with it, for good), its own element in inference.
 ///   There, a running mean or variance of NaN makes its channel NaN, and an infinite running variance gives beta.
+///
+/// * **Padding**: the `_masked` methods take the statistics of the valid rows alone, with the bits of a batch without the
+///   others, and write `+0.0` to padding.
 ///
 /// # Example
 ///
@@ -172,7 +177,7 @@ impl BatchNorm {
         running: Option<RunningStatistics<'_>>,
     ) -> Result<(), Error> {
         rows.check_io(x.len(), y.len())?;
-        self.train(Span::new(x, y), gamma, beta, rows, mean, rstd, running, None)
+        self.train(Span::new(x, y), None, gamma, beta, rows, mean, rstd, running, None)
     }
 
     /// As [`forward_training`](Self::forward_training), with scratch of at least
@@ -195,7 +200,7 @@ impl BatchNorm {
         scratch: &mut [f64],
     ) -> Result<(), Error> {
         rows.check_io(x.len(), y.len())?;
-        self.train(Span::new(x, y), gamma, beta, rows, mean, rstd, running, Some(scratch))
+        self.train(Span::new(x, y), None, gamma, beta, rows, mean, rstd, running, Some(scratch))
     }
 
     /// As [`forward_training`](Self::forward_training); reads and writes `x`.
@@ -215,7 +220,7 @@ impl BatchNorm {
         running: Option<RunningStatistics<'_>>,
     ) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
-        self.train(Span::in_place(x), gamma, beta, rows, mean, rstd, running, None)
+        self.train(Span::in_place(x), None, gamma, beta, rows, mean, rstd, running, None)
     }
 
     /// As [`forward_training_in_place`](Self::forward_training_in_place), with scratch of at least
@@ -237,7 +242,7 @@ impl BatchNorm {
         scratch: &mut [f64],
     ) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
-        self.train(Span::in_place(x), gamma, beta, rows, mean, rstd, running, Some(scratch))
+        self.train(Span::in_place(x), None, gamma, beta, rows, mean, rstd, running, Some(scratch))
     }
 
     /// As [`forward_training_with_scratch`](Self::forward_training_with_scratch); initialises `y` and
@@ -261,7 +266,7 @@ impl BatchNorm {
     ) -> Result<&'y mut [f32], Error> {
         rows.check_io(x.len(), y.len())?;
         write_whole(x, y, |io| {
-            self.train(io, gamma, beta, rows, mean, rstd, running, Some(scratch))
+            self.train(io, None, gamma, beta, rows, mean, rstd, running, Some(scratch))
         })
     }
 
@@ -284,7 +289,7 @@ impl BatchNorm {
         y: &mut [f32],
     ) -> Result<(), Error> {
         rows.check_io(x.len(), y.len())?;
-        self.infer(Span::new(x, y), running_mean, running_var, gamma, beta, rows)
+        self.infer(Span::new(x, y), None, running_mean, running_var, gamma, beta, rows)
     }
 
     /// As [`forward_inference`](Self::forward_inference); reads and writes `x`.
@@ -302,7 +307,7 @@ impl BatchNorm {
         rows: Rows,
     ) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
-        self.infer(Span::in_place(x), running_mean, running_var, gamma, beta, rows)
+        self.infer(Span::in_place(x), None, running_mean, running_var, gamma, beta, rows)
     }
 
     /// As [`forward_inference`](Self::forward_inference); initialises `y` and returns it.
@@ -322,13 +327,226 @@ impl BatchNorm {
         y: &'y mut [MaybeUninit<f32>],
     ) -> Result<&'y mut [f32], Error> {
         rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.infer(io, running_mean, running_var, gamma, beta, rows))
+        write_whole(x, y, |io| self.infer(io, None, running_mean, running_var, gamma, beta, rows))
+    }
+
+    /// As [`forward_training`](Self::forward_training) of the batch without its padding: the statistics and the valid rows of
+    /// `y` have the bits of a batch that has only these rows, and the padding of `y` is `+0.0`, whatever `x` holds there, NaN too.
+    ///
+    /// `+0.0`, since what comes after, a convolution, a sum over time, then takes padding for nothing, and nothing that was
+    /// in it can come through. A batch without a valid row has its `y` zeroed and changes nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_training`](Self::forward_training), where rows are valid ones; [`Error::Length`] if the mask is not as long as `rows.rows()`
+    /// asks for, or there are not as many lengths as samples; [`Error::Parameter`] if the steps do not divide `rows.rows()`;
+    /// [`Error::SampleLength`] if a length is above the steps.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use evenkeel::{BatchNorm, Mask, Rows, ValidRows};
+    ///
+    /// // Three rows of one channel, of which the second is padding.
+    /// let (x, mask) = ([1.0, f32::NAN, 3.0], [1, 0, 1]);
+    /// let (mut y, mut mean, mut rstd) = ([7.0; 3], [0.0], [0.0]);
+    /// let valid = ValidRows::Mask(Mask::Bytes(&mask));
+    /// BatchNorm::new().with_eps(0.0).forward_training_masked(
+    ///     &x, valid, None, None, Rows::new(3, 1)?, &mut y, &mut mean, &mut rstd, None,
+    /// )?;
+    /// assert_eq!((y, mean, rstd), ([-1.0, 0.0, 1.0], [2.0], [1.0]));
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_training_masked(
+        &self,
+        x: &[f32],
+        valid: ValidRows<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+    ) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        let (io, valid) = (Span::new(x, y), Some(valid));
+        self.train(io, valid, gamma, beta, rows, mean, rstd, running, None)
+    }
+
+    /// As [`forward_training_masked`](Self::forward_training_masked), with scratch of at least
+    /// [`scratch_len`](Self::scratch_len) numbers. Allocates nothing on a single thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_training_masked`](Self::forward_training_masked); [`Error::Length`] if `scratch` is too short.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_training_masked_with_scratch(
+        &self,
+        x: &[f32],
+        valid: ValidRows<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+        scratch: &mut [f64],
+    ) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        let (io, valid) = (Span::new(x, y), Some(valid));
+        self.train(io, valid, gamma, beta, rows, mean, rstd, running, Some(scratch))
+    }
+
+    /// As [`forward_training_masked`](Self::forward_training_masked); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_training_masked`](Self::forward_training_masked).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_training_masked_in_place(
+        &self,
+        x: &mut [f32],
+        valid: ValidRows<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        let (io, valid) = (Span::in_place(x), Some(valid));
+        self.train(io, valid, gamma, beta, rows, mean, rstd, running, None)
+    }
+
+    /// As [`forward_training_masked_in_place`](Self::forward_training_masked_in_place), with scratch of at least
+    /// [`scratch_len`](Self::scratch_len) numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_training_masked_with_scratch`](Self::forward_training_masked_with_scratch).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_training_masked_in_place_with_scratch(
+        &self,
+        x: &mut [f32],
+        valid: ValidRows<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+        scratch: &mut [f64],
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        let (io, valid) = (Span::in_place(x), Some(valid));
+        self.train(io, valid, gamma, beta, rows, mean, rstd, running, Some(scratch))
+    }
+
+    /// As [`forward_training_masked_with_scratch`](Self::forward_training_masked_with_scratch); initialises `y` and
+    /// returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_training_masked_with_scratch`](Self::forward_training_masked_with_scratch).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_training_masked_uninit<'y>(
+        &self,
+        x: &[f32],
+        valid: ValidRows<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        running: Option<RunningStatistics<'_>>,
+        scratch: &mut [f64],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| {
+            let (valid, scratch) = (Some(valid), Some(scratch));
+            self.train(io, valid, gamma, beta, rows, mean, rstd, running, scratch)
+        })
+    }
+
+    /// Normalises the valid rows of `x` by running statistics, with the bits of
+    /// [`forward_inference`](Self::forward_inference), and writes `+0.0` to the padding of `y`, whatever `x` holds there.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_inference`](Self::forward_inference); [`Error::Length`] if the mask is not as long as `rows.rows()`
+    /// asks for, or there are not as many lengths as samples; [`Error::Parameter`] if the steps do not divide `rows.rows()`;
+    /// [`Error::SampleLength`] if a length is above the steps.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_inference_masked(
+        &self,
+        x: &[f32],
+        valid: ValidRows<'_>,
+        running_mean: &[f32],
+        running_var: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+    ) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        let (io, valid) = (Span::new(x, y), Some(valid));
+        self.infer(io, valid, running_mean, running_var, gamma, beta, rows)
+    }
+
+    /// As [`forward_inference_masked`](Self::forward_inference_masked); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_inference_masked`](Self::forward_inference_masked).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_inference_masked_in_place(
+        &self,
+        x: &mut [f32],
+        valid: ValidRows<'_>,
+        running_mean: &[f32],
+        running_var: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        let (io, valid) = (Span::in_place(x), Some(valid));
+        self.infer(io, valid, running_mean, running_var, gamma, beta, rows)
+    }
+
+    /// As [`forward_inference_masked`](Self::forward_inference_masked); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_inference_masked`](Self::forward_inference_masked).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_inference_masked_uninit<'y>(
+        &self,
+        x: &[f32],
+        valid: ValidRows<'_>,
+        running_mean: &[f32],
+        running_var: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| {
+            self.infer(io, Some(valid), running_mean, running_var, gamma, beta, rows)
+        })
     }
 
     #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
     pub(crate) fn train(
         &self,
         io: Span<'_>,
+        valid: Option<ValidRows<'_>>,
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
         rows: Rows,
@@ -346,10 +564,11 @@ impl BatchNorm {
         check_length("rstd", rstd.len(), channels)?;
         if let Some(running) = &running {
             check_running(running.mean, running.var, channels)?;
-            if self.unbiased && rows.rows() == 1 {
-                let arg = "unbiased variance";
-                return Err(Error::TooFewRows { arg, expected: 2, got: 1 });
-            }
+        }
+        let (kept, n) = kept_rows(valid, rows.rows())?;
+        if running.is_some() && self.unbiased && n == 1 {
+            let arg = "unbiased variance";
+            return Err(Error::TooFewRows { arg, expected: 2, got: 1 });
         }
         let needed = self.scratch_len(rows);
         if let Some(scratch) = &scratch {
@@ -358,29 +577,34 @@ impl BatchNorm {
         if rows.elements() == 0 {
             return Ok(());
         }
+        if n == 0 {
+            io.zero();
+            return Ok(());
+        }
 
         let mut allocated = Vec::new();
         let scratch = scratch.unwrap_or_else(|| {
             allocated.resize(needed, 0.0);
             &mut allocated
         });
-        let (means, m2s) = column_statistics(self.execution, io.src(), rows, scratch);
+        let (means, m2s) = column_statistics(self.execution, io.src(), rows, (kept, n), scratch);
         let running = running.map(|RunningStatistics { mean, var }| batch::Running {
             update: self.update,
             unbiased: self.unbiased,
             mean,
             var,
         });
-        let n = rows.rows();
         let statistics = Statistics { rows: n, eps: self.eps, means, m2s, mean, rstd, running };
         self.execution.run_here(statistics);
-        normalize_columns(self.execution, io, Given { mean, rstd }, gamma, beta, rows);
+        self.normalize(io, (kept, n), Given { mean, rstd }, gamma, beta, rows);
         Ok(())
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
     pub(crate) fn infer(
         &self,
         io: Span<'_>,
+        valid: Option<ValidRows<'_>>,
         running_mean: &[f32],
         running_var: &[f32],
         gamma: Option<&[f32]>,
@@ -391,9 +615,27 @@ impl BatchNorm {
         check_optional("gamma", gamma, rows.cols())?;
         check_optional("beta", beta, rows.cols())?;
         check_running(running_mean, running_var, rows.cols())?;
+        let kept = kept_rows(valid, rows.rows())?;
         let source = Running { mean: running_mean, var: running_var, eps: self.eps };
-        normalize_columns(self.execution, io, source, gamma, beta, rows);
+        self.normalize(io, kept, source, gamma, beta, rows);
         Ok(())
+    }
+
+    /// Normalises all rows, then zeroes padding.
+    fn normalize<T: ColumnSource>(
+        &self,
+        mut io: Span<'_>,
+        (kept, count): (Kept<'_>, usize),
+        source: T,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+    ) {
+        normalize_columns(self.execution, io.reborrow(), source, gamma, beta, rows);
+        if rows.elements() > 0 && count < rows.rows() {
+            let work = ZeroPadding { io, cols: rows.cols(), kept, first: 0 };
+            self.execution.run(work, (rows.rows() - count) * rows.cols());
+        }
     }
 
     fn check_momentum(&self) -> Result<(), Error> {

@@ -4,9 +4,11 @@
 use crate::execution::{Execution, execution_setters};
 use crate::kernels::batch;
 use crate::kernels::columns::{Chunks, ColumnChunks, Lanes64, MergeChunks};
+use crate::kernels::valid_rows::Kept;
 use crate::shape::{check_at_least, check_length};
 use crate::simd::LANES;
-use crate::{Error, Moments, Rows};
+use crate::valid_rows::kept_rows;
+use crate::{Error, Moments, Rows, ValidRows};
 
 /// Mean and variance of every column of a matrix `[rows, cols]`, in one pass.
 ///
@@ -25,6 +27,8 @@ use crate::{Error, Moments, Rows};
 ///   there are may: blocks of narrow matrices are of more rows.
 /// * **Special values**: a constant column has exactly its value as mean and the variance 0. A NaN or infinity
 ///   makes the moments of its own column NaN and touches no other column.
+/// * **Padding**: [`compute_masked`](Self::compute_masked) takes the moments of the valid rows alone, with the bits of the matrix
+///   without the others.
 ///
 /// # Example
 ///
@@ -76,6 +80,60 @@ impl ColumnMoments {
         self.compute_with_scratch(x, rows, moments, &mut vec![0.0; self.scratch_len(rows)])
     }
 
+    /// As [`compute`](Self::compute) of the matrix without its padding, bit for bit. What is in the padding, NaN too, does
+    /// not matter.
+    ///
+    /// Padding costs what it takes to skip it: rows are not copied, but for those of fewer than 256 columns that lie
+    /// between padding.
+    ///
+    /// # Errors
+    ///
+    /// As [`compute`](Self::compute), [`Error::EmptyAxis`] also if no row is valid. [`Error::Length`] if the mask is not as long
+    /// as `rows.rows()` asks for, or there are not as many lengths as samples; [`Error::Parameter`] if the steps do not divide
+    /// `rows.rows()`; [`Error::SampleLength`] if a length is above the steps. Nothing is written then.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use evenkeel::{ColumnMoments, Moments, Rows, ValidRows};
+    ///
+    /// // Two samples of up to two steps; of the second only the first is valid.
+    /// let (x, lengths) = ([1.0, 3.0, 5.0, f32::NAN], [2, 1]);
+    /// let valid = ValidRows::Lengths { lengths: &lengths, steps: 2 };
+    /// let mut moments = [Moments::new()];
+    /// ColumnMoments::new().compute_masked(&x, valid, Rows::new(4, 1)?, &mut moments)?;
+    /// assert_eq!(moments[0], Moments { count: 3, mean: 3.0, m2: 8.0, ..Moments::new() });
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    pub fn compute_masked(
+        &self,
+        x: &[f32],
+        valid: ValidRows<'_>,
+        rows: Rows,
+        moments: &mut [Moments],
+    ) -> Result<(), Error> {
+        self.check(x, rows, moments)?;
+        let scratch = &mut vec![0.0; self.scratch_len(rows)];
+        self.compute_masked_with_scratch(x, valid, rows, moments, scratch)
+    }
+
+    /// As [`compute_masked`](Self::compute_masked), with scratch of at least [`scratch_len`](Self::scratch_len) numbers.
+    /// Allocates nothing on a single thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`compute_masked`](Self::compute_masked); [`Error::Length`] if `scratch` is too short.
+    pub fn compute_masked_with_scratch(
+        &self,
+        x: &[f32],
+        valid: ValidRows<'_>,
+        rows: Rows,
+        moments: &mut [Moments],
+        scratch: &mut [f64],
+    ) -> Result<(), Error> {
+        self.run(x, Some(valid), rows, moments, scratch)
+    }
+
     /// As [`compute`](Self::compute), with scratch of at least [`scratch_len`](Self::scratch_len)
     /// numbers. Allocates nothing on a single thread.
     ///
@@ -89,12 +147,28 @@ impl ColumnMoments {
         moments: &mut [Moments],
         scratch: &mut [f64],
     ) -> Result<(), Error> {
+        self.run(x, None, rows, moments, scratch)
+    }
+
+    fn run(
+        &self,
+        x: &[f32],
+        valid: Option<ValidRows<'_>>,
+        rows: Rows,
+        moments: &mut [Moments],
+        scratch: &mut [f64],
+    ) -> Result<(), Error> {
         self.check(x, rows, moments)?;
         check_at_least("scratch", scratch.len(), self.scratch_len(rows))?;
-        if rows.cols() > 0 {
-            let (means, m2s) = column_statistics(self.execution, x, rows, scratch);
-            batch::collect(rows.rows(), means, m2s, moments);
+        let (kept, count) = kept_rows(valid, rows.rows())?;
+        if rows.cols() == 0 {
+            return Ok(());
         }
+        if count == 0 {
+            return Err(Error::EmptyAxis { arg: "rows" });
+        }
+        let (means, m2s) = column_statistics(self.execution, x, rows, (kept, count), scratch);
+        batch::collect(count, means, m2s, moments);
         Ok(())
     }
 
@@ -118,18 +192,20 @@ fn chunks(execution: Execution, rows: Rows) -> Chunks {
     Chunks::new(rows.rows(), rows.cols(), shared)
 }
 
-/// Vectors of the mean and of M2 of every column, at the beginning of `scratch`, which is long enough.
-/// There is at least one row and one column.
+/// Vectors of the mean and of M2 of every column, at the beginning of `scratch`, which is long enough; of the rows that
+/// are kept, and their number. There is at least one such row and one column.
 pub(crate) fn column_statistics<'s>(
     execution: Execution,
     x: &[f32],
     rows: Rows,
+    (kept, count): (Kept<'_>, usize),
     scratch: &'s mut [f64],
 ) -> (&'s [Lanes64], &'s [Lanes64]) {
-    let (cols, chunks) = (rows.cols(), chunks(execution, rows));
+    let (cols, chunks) = (rows.cols(), chunks(execution, rows).of_rows(count));
     let scratch = &mut scratch.as_chunks_mut().0[..chunks.total_scratch()];
-    execution.run(ColumnChunks { x, cols, chunks, scratch }, rows.elements());
-    execution.run_here(MergeChunks { rows: rows.rows(), cols, chunks, scratch });
+    execution
+        .run(ColumnChunks { x, cols, kept, first: 0, count, chunks, scratch }, rows.elements());
+    execution.run_here(MergeChunks { rows: count, cols, chunks, scratch });
     let vectors = cols.div_ceil(LANES);
     scratch[..2 * vectors].split_at(vectors)
 }

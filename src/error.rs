@@ -48,6 +48,15 @@ pub enum Error {
         /// The number of rows that came.
         got: usize,
     },
+    /// A sample has more valid elements or steps than there are.
+    SampleLength {
+        /// Which sample.
+        sample: usize,
+        /// How many there are.
+        most: usize,
+        /// Its length that came.
+        got: usize,
+    },
     /// A range of a random stream ends beyond its 2^64 elements.
     StreamOverflow {
         /// The index of the first element.
@@ -85,6 +94,9 @@ impl fmt::Display for Error {
             }
             Self::TooFewRows { arg, expected, got } => {
                 write!(f, "`rows`: expected at least {expected} rows for the {arg}, got {got}")
+            }
+            Self::SampleLength { sample, most, got } => {
+                write!(f, "`lengths`: expected at most {most} for sample {sample}, got {got}")
             }
             Self::StreamOverflow { offset, len } => {
                 write!(

@@ -32,6 +32,8 @@
 //! | [`Regularizer`] | L1 and L2 penalties of parameters, their gradient, weight decay, the proximal step |
 //! | [`mod@reference`] | the scalar definition of all of them |
 //!
+//! Where some rows are padding, [`ValidRows`] says which are not: [`BatchNorm`] and the moments leave the others out.
+//!
 //! # Words
 //!
 //! | here | PyTorch | ONNX | oneDNN |
@@ -124,6 +126,7 @@ mod shape;
 #[expect(unsafe_code, reason = "intrinsics and the pointers of in-place buffers; see simd/mod.rs")]
 mod simd;
 mod stores;
+mod valid_rows;
 
 // The example of the README compiles and runs.
 #[cfg(doctest)]
@@ -144,3 +147,4 @@ pub use regularizer::Regularizer;
 pub use rms_norm::RmsNorm;
 pub use shape::Rows;
 pub use stores::Stores;
+pub use valid_rows::ValidRows;

@@ -4,6 +4,7 @@
 use crate::execution::{Execution, execution_setters};
 use crate::kernels::moments as kernel;
 use crate::shape::check_length;
+use crate::valid_rows::check_lengths;
 use crate::{Error, Moments, Rows};
 
 /// Mean and variance of every row of a matrix `[rows, cols]`, in one pass.
@@ -67,6 +68,47 @@ impl RowMoments {
             let work = kernel::RowMoments { x, cols: rows.cols(), moments };
             self.execution.run(work, rows.elements());
         }
+        Ok(())
+    }
+}
+
+impl RowMoments {
+    /// The moments of the first `lengths[r]` elements of every row r of `x`: of sequences that are padded to the longest.
+    ///
+    /// They have the bits of [`compute`](Self::compute) on that part. What is in the padding, NaN too, does not matter. The
+    /// moments of a row without elements are those of the empty set, [`Moments::new`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `x` is not `rows.elements()` long or `lengths` or `moments` not `rows.rows()`;
+    /// [`Error::SampleLength`] if a length is above `rows.cols()`; [`Error::EmptyAxis`] if there are rows and all are empty,
+    /// padding too. Nothing is written then.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use evenkeel::{Moments, RowMoments, Rows};
+    ///
+    /// let (x, mut moments) = ([1.0, 3.0, f32::NAN, 4.0, f32::NAN, 0.0], [Moments::new(); 2]);
+    /// RowMoments::new().compute_prefixes(&x, &[2, 1], Rows::new(2, 3)?, &mut moments)?;
+    /// assert_eq!(moments[0], Moments { count: 2, mean: 2.0, m2: 2.0, ..Moments::new() });
+    /// assert_eq!(moments[1], Moments { count: 1, mean: 4.0, ..Moments::new() });
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    pub fn compute_prefixes(
+        &self,
+        x: &[f32],
+        lengths: &[usize],
+        rows: Rows,
+        moments: &mut [Moments],
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        check_length("lengths", lengths.len(), rows.rows())?;
+        check_length("moments", moments.len(), rows.rows())?;
+        rows.check_statistic()?;
+        check_lengths(lengths, rows.cols())?;
+        let work = kernel::PrefixMoments { x, cols: rows.cols(), lengths, moments };
+        self.execution.run(work, rows.elements());
         Ok(())
     }
 }

@@ -31,6 +31,9 @@
 //! | one row whose running variance is to be unbiased | error | `a_batch_of_one_row_whose_variance_is_to_be_unbiased` |
 //! | momentum below 0, above 1, NaN | error | `a_momentum_that_is_not_from_0_to_1` |
 //! | a factor of a penalty, a rate or a step below 0, NaN, infinite | error | `a_factor_or_a_rate_that_is_negative_or_not_finite` |
+//! | a mask or lengths that are not those of the rows; a length above what there is | error | `a_length_that_is_not_the_shapes`, `a_length_of_a_sample_...`, `samples_and_steps_...` |
+//! | no valid row | padding is zeroed, statistics stay | `padding::a_batch_without_a_valid_row_...` |
+//! | NaN in padding | not read | `padding` |
 //! | p below 0, above 1, NaN | error | `a_probability_that_is_not_from_0_to_1` |
 //! | p of 0 and 1, whatever x is | a copy; +0.0 | `dropout::the_ends_of_p` |
 //! | p next to 1 | finite | `edges::a_probability_next_to_1` |
@@ -49,7 +52,7 @@ use std::mem::MaybeUninit;
 use evenkeel::{
     Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
     NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
-    Stream,
+    Stream, ValidRows,
 };
 use proptest::prelude::*;
 
@@ -156,8 +159,54 @@ const METHODS: &[Method] = methods! {
         |a| a.batch_norm.with_eps(a.eps)
             .forward_inference_uninit(x, running_mean, running_var, gamma, beta, a.rows, uninit(y));
 
+    "BatchNorm::forward_training_masked":
+        x row_bits gamma beta => y mean rstd running_mean running_var;
+        |a| a.batch_norm.with_eps(a.eps).forward_training_masked(
+            x, packed_rows(row_bits), gamma, beta, a.rows, y, mean, rstd,
+            running(running_mean, running_var));
+    "BatchNorm::forward_training_masked_with_scratch":
+        x row_bytes gamma beta => y mean rstd running_mean running_var scratch;
+        |a| a.batch_norm.with_eps(a.eps).forward_training_masked_with_scratch(
+            x, ValidRows::Mask(Mask::Bytes(row_bytes)), gamma, beta, a.rows, y, mean, rstd,
+            running(running_mean, running_var), scratch);
+    "BatchNorm::forward_training_masked_in_place":
+        lengths gamma beta => x mean rstd running_mean running_var;
+        |a| a.batch_norm.with_eps(a.eps).forward_training_masked_in_place(
+            x, ValidRows::Lengths { lengths, steps: 1 }, gamma, beta, a.rows, mean, rstd,
+            running(running_mean, running_var));
+    "BatchNorm::forward_training_masked_in_place_with_scratch":
+        row_bits gamma beta => x mean rstd running_mean running_var scratch;
+        |a| a.batch_norm.with_eps(a.eps).forward_training_masked_in_place_with_scratch(
+            x, packed_rows(row_bits), gamma, beta, a.rows, mean, rstd,
+            running(running_mean, running_var), scratch);
+    "BatchNorm::forward_training_masked_uninit":
+        x lengths gamma beta => y mean rstd running_mean running_var scratch;
+        |a| a.batch_norm.with_eps(a.eps).forward_training_masked_uninit(
+            x, ValidRows::Lengths { lengths, steps: 1 }, gamma, beta, a.rows, uninit(y), mean, rstd,
+            running(running_mean, running_var), scratch);
+    "BatchNorm::forward_inference_masked": x row_bits running_mean running_var gamma beta => y;
+        |a| a.batch_norm.with_eps(a.eps).forward_inference_masked(
+            x, packed_rows(row_bits), running_mean, running_var, gamma, beta, a.rows, y);
+    "BatchNorm::forward_inference_masked_in_place":
+        row_bytes running_mean running_var gamma beta => x;
+        |a| a.batch_norm.with_eps(a.eps).forward_inference_masked_in_place(
+            x, ValidRows::Mask(Mask::Bytes(row_bytes)), running_mean, running_var, gamma, beta,
+            a.rows);
+    "BatchNorm::forward_inference_masked_uninit":
+        x lengths running_mean running_var gamma beta => y;
+        |a| a.batch_norm.with_eps(a.eps).forward_inference_masked_uninit(
+            x, ValidRows::Lengths { lengths, steps: 1 }, running_mean, running_var, gamma, beta,
+            a.rows, uninit(y));
+
     "RowMoments::compute": x => moments;
         |a| RowMoments::new().compute(x, a.rows, moments);
+    "RowMoments::compute_prefixes": x lengths => moments;
+        |a| RowMoments::new().compute_prefixes(x, lengths, a.rows, moments);
+    "ColumnMoments::compute_masked": x row_bits => moments;
+        |a| ColumnMoments::new().compute_masked(x, packed_rows(row_bits), a.rows, moments);
+    "ColumnMoments::compute_masked_with_scratch": x lengths => moments scratch;
+        |a| ColumnMoments::new().compute_masked_with_scratch(
+            x, ValidRows::Lengths { lengths, steps: 1 }, a.rows, moments, scratch);
     "ColumnMoments::compute": x => moments;
         |a| ColumnMoments::new().compute(x, a.rows, moments);
     "ColumnMoments::compute_with_scratch": x => moments scratch;
@@ -264,7 +313,8 @@ impl Method {
 
     /// The name that a buffer has in the method's signature.
     fn arg(&self, buffer: &'static str) -> &'static str {
-        if ["packed", "bytes"].contains(&buffer) { "mask" } else { buffer }
+        let masks = ["packed", "bytes", "row_bits", "row_bytes"];
+        if masks.contains(&buffer) { "mask" } else { buffer }
     }
 
     /// Whether statistics are one a column, not one a row.
@@ -277,6 +327,8 @@ impl Method {
         match buffer {
             "x" | "y" | "dx" | "dy" | "w" | "gradient" | "bytes" => shape.elements(),
             "packed" => shape.elements().div_ceil(8),
+            "row_bits" => shape.rows().div_ceil(8),
+            "row_bytes" | "lengths" => shape.rows(),
             "gamma" | "beta" | "running_mean" | "running_var" => shape.cols(),
             "mean" | "rstd" | "moments" if self.is_of_columns() => shape.cols(),
             "mean" | "rstd" | "moments" => shape.rows(),
@@ -311,6 +363,11 @@ impl Method {
         assert_eq!((self.call)(arguments), Ok(()), "{} {:?}", self.name, arguments.rows);
         assert!(arguments.bits() == before, "{} {:?}", self.name, arguments.rows);
     }
+}
+
+/// A mask of rows, one bit each.
+const fn packed_rows(bits: &[u8]) -> ValidRows<'_> {
+    ValidRows::Mask(Mask::Packed(bits))
 }
 
 const fn running<'a>(mean: &'a mut [f32], var: &'a mut [f32]) -> Option<RunningStatistics<'a>> {
@@ -357,6 +414,14 @@ impl Element for u8 {
     const NUMBERS: [Self; 5] = [0, 1, 0x35, 0xff, 2];
     fn bits(self) -> [u64; 4] {
         [self.into(), 0, 0, 0]
+    }
+}
+
+impl Element for usize {
+    const PAINT: Self = 0x5a5a;
+    const NUMBERS: [Self; 5] = [1, 0, 1, 1, 0];
+    fn bits(self) -> [u64; 4] {
+        [self as u64, 0, 0, 0]
     }
 }
 
@@ -422,7 +487,7 @@ impl<T: Element> AnyBuffer for Buffer<T> {
     }
 }
 
-const BUFFERS: usize = 16;
+const BUFFERS: usize = 19;
 
 /// The arguments of any method: those of one call, and some that it does not take.
 struct Arguments {
@@ -443,6 +508,9 @@ struct Arguments {
     gradient: Buffer<f32>,
     packed: Buffer<u8>,
     bytes: Buffer<u8>,
+    row_bits: Buffer<u8>,
+    row_bytes: Buffer<u8>,
+    lengths: Buffer<usize>,
     mean: Buffer<f64>,
     rstd: Buffer<f64>,
     moments: Buffer<Moments>,
@@ -479,6 +547,10 @@ impl Arguments {
             gradient: new(method, "gradient", rows),
             packed: new(method, "packed", rows),
             bytes: new(method, "bytes", rows),
+            // All rows are valid, and one element of each.
+            row_bits: Buffer::new(method.length("row_bits", rows), |_| u8::MAX),
+            row_bytes: Buffer::new(method.length("row_bytes", rows), |i| 1 + i as u8 % 9),
+            lengths: Buffer::new(method.length("lengths", rows), |_| 1),
             mean: new(method, "mean", rows),
             rstd: new(method, "rstd", rows),
             moments: new(method, "moments", rows),
@@ -500,6 +572,9 @@ impl Arguments {
             ("gradient", &mut self.gradient),
             ("packed", &mut self.packed),
             ("bytes", &mut self.bytes),
+            ("row_bits", &mut self.row_bits),
+            ("row_bytes", &mut self.row_bytes),
+            ("lengths", &mut self.lengths),
             ("mean", &mut self.mean),
             ("rstd", &mut self.rstd),
             ("moments", &mut self.moments),
@@ -761,6 +836,67 @@ fn a_batch_of_one_row_whose_variance_is_to_be_unbiased() {
 }
 
 #[test]
+fn a_length_of_a_sample_that_is_more_than_there_is() {
+    for method in METHODS.iter().filter(|method| method.reads.contains(&"lengths")) {
+        for (shape, sample) in [((1, 1), 0), ((5, 17), 0), ((5, 17), 4), ((70, 5), 33)] {
+            let most = if method.is_of_columns() { 1 } else { shape.1 };
+            for got in [most + 1, usize::MAX] {
+                let mut arguments = Arguments::right(method, shape);
+                arguments.lengths.get_mut()[sample] = got;
+                // The first of several is named.
+                arguments.lengths.get_mut()[shape.0 - 1] = got;
+                method.refuses(&mut arguments, &Error::SampleLength { sample, most, got });
+            }
+        }
+    }
+}
+
+/// Samples of steps are the rows of the matrix.
+#[test]
+fn samples_and_steps_that_are_not_the_rows() {
+    let (x, moments) = ([1.0; 12], &mut [Moments::PAINT; 2]);
+    let expected = "a divisor of the number of rows";
+    let rows = Rows::new(6, 2).expect("a small shape");
+    let mut refuse = |lengths: &[usize], steps, expected| {
+        let valid = ValidRows::Lengths { lengths, steps };
+        let result = ColumnMoments::new().compute_masked(&x, valid, rows, moments);
+        assert_eq!(result, Err(expected), "{lengths:?}, {steps}");
+        assert_eq!(moments.map(|moments| moments.count), [Moments::PAINT.count; 2]);
+    };
+    for steps in [0, 4, 5, 7, 12, usize::MAX] {
+        let got = steps as f64;
+        refuse(&[1], steps, Error::Parameter { arg: "steps", expected, got });
+    }
+    for (steps, lengths) in [(1, 6), (2, 3), (3, 2), (6, 1)] {
+        for got in [0, lengths - 1, lengths + 1].into_iter().filter(|&got| got != lengths) {
+            let error = Error::Length { arg: "lengths", expected: lengths, got };
+            refuse(&[1; 7][..got], steps, error);
+        }
+    }
+    // Right ones; and any number of samples without steps, of which none has a step.
+    let (of_two, none) = (ValidRows::Lengths { lengths: &[2, 0, 1], steps: 2 }, [0; 3]);
+    assert_eq!(ColumnMoments::new().compute_masked(&x, of_two, rows, moments), Ok(()));
+    assert_eq!(moments.map(|moments| moments.count), [3; 2]);
+    let (mean, rstd, empty) = (&mut [7.0; 2], &mut [7.0; 2], Rows::new(0, 2).expect("empty"));
+    let mut train = |lengths| {
+        let valid = ValidRows::Lengths { lengths, steps: 0 };
+        BatchNorm::new().forward_training_masked(
+            &[],
+            valid,
+            None,
+            None,
+            empty,
+            &mut [],
+            mean,
+            rstd,
+            None,
+        )
+    };
+    assert_eq!(train(&none), Ok(()));
+    assert_eq!(train(&[0, 1]), Err(Error::SampleLength { sample: 1, most: 0, got: 1 }));
+}
+
+#[test]
 fn empty_shapes_are_no_work_and_have_no_statistic() {
     for method in METHODS {
         for shape in [(0, 0), (0, 1), (0, 5), (0, 67), (1, 0), (2, 0), (9, 0)] {
@@ -783,9 +919,11 @@ fn the_largest_empty_shapes() {
             (arguments.gamma.absent, arguments.beta.absent) = (true, true);
             arguments.rows = Rows::new(rows, cols).expect("no elements");
             let statistics = method.buffers().filter(|name| !["gamma", "beta"].contains(name));
-            match { statistics }.find(|arg| method.length(arg, arguments.rows) == MOST) {
-                Some(arg) => {
-                    let expected = Error::Length { arg, expected: MOST, got: 0 };
+            match { statistics }.find(|arg| method.length(arg, arguments.rows) > 0) {
+                Some(buffer) => {
+                    let (arg, expected) =
+                        (method.arg(buffer), method.length(buffer, arguments.rows));
+                    let expected = Error::Length { arg, expected, got: 0 };
                     method.refuses(&mut arguments, &expected);
                 }
                 None => method.does_nothing(&mut arguments),
@@ -848,6 +986,8 @@ fn what_an_error_says() {
             => "`cols`: expected at least 1 where a statistic is asked for, got 0";
         Error::TooFewRows { arg: "unbiased variance", expected: 2, got: 1 }
             => "`rows`: expected at least 2 rows for the unbiased variance, got 1";
+        Error::SampleLength { sample: 2, most: 10, got: 11 }
+            => "`lengths`: expected at most 10 for sample 2, got 11";
         Error::StreamOverflow { offset: 1 << 63, len: 70 }
             => "`offset`: expected at most 2^64 - 70 for 70 elements, got 9223372036854775808";
         Error::UnknownBackend { got: "sse9".to_owned() }
@@ -969,11 +1109,37 @@ impl Method {
         if self.takes_stream() && (1 << 64) - u128::from(offset) < shape.elements() as u128 {
             faults.push(Error::StreamOverflow { offset, len: shape.elements() });
         }
-        if self.writes.contains(&"running_var") && unbiased && shape.rows() == 1 {
+        let valid = self.valid_rows(arguments, shape);
+        if self.writes.contains(&"running_var") && unbiased && valid == 1 {
             faults.push(Error::TooFewRows { arg: "unbiased variance", expected: 2, got: 1 });
         }
         faults.extend(self.empty_axis(shape).map(|arg| Error::EmptyAxis { arg }));
+        if valid == 0 && self.name.starts_with("ColumnMoments") && shape.cols() > 0 {
+            faults.push(Error::EmptyAxis { arg: "rows" });
+        }
+        let most = if self.is_of_columns() { 1 } else { shape.cols() };
+        let lengths = arguments.lengths.get();
+        if let Some(sample) = lengths.iter().position(|&length| length > most)
+            && self.reads.contains(&"lengths")
+        {
+            faults.push(Error::SampleLength { sample, most, got: lengths[sample] });
+        }
         faults
+    }
+
+    /// The number of valid rows, as far as buffers of this length say.
+    fn valid_rows(&self, arguments: &Arguments, shape: Rows) -> usize {
+        let (bits, bytes) = (arguments.row_bits.get(), arguments.row_bytes.get());
+        let lengths = arguments.lengths.get();
+        let right = |buffer, len| self.reads.contains(&buffer) && len == self.length(buffer, shape);
+        match shape.rows() {
+            n if right("row_bits", bits.len()) => {
+                (0..n).filter(|&r| bits[r / 8] >> (r % 8) & 1 == 1).count()
+            }
+            n if right("row_bytes", bytes.len()) => (0..n).filter(|&r| bytes[r] != 0).count(),
+            _ if right("lengths", lengths.len()) => lengths.iter().filter(|&&n| n > 0).count(),
+            n => n,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use evenkeel::{
     Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
     NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
-    Stream,
+    Stream, ValidRows,
 };
 
 /// The system's allocator, which counts what each thread asks of it: the harness runs other tests
@@ -188,6 +188,14 @@ fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads:
         let scratch = &mut *vec![0.0; batch_norm.scratch_len(rows)];
         let column_scratch = &mut *vec![0.0; column_moments.scratch_len(rows)];
         let moments_of_cols = &mut *vec![Moments::new(); cols];
+        let lengths = &*(0..n).map(|r| (r * 7 + 1) % (cols + 1)).collect::<Vec<_>>();
+        let of_steps = &*(0..n).map(|r| usize::from(r % 3 != 1)).collect::<Vec<_>>();
+        let (bytes, bits) = (&*vec![1; n], &*vec![0xbd; n.div_ceil(8)]);
+        let valid = [
+            ValidRows::Mask(Mask::Packed(bits)),
+            ValidRows::Mask(Mask::Bytes(bytes)),
+            ValidRows::Lengths { lengths: of_steps, steps: 1 },
+        ];
 
         assert_allocations! { (rows, scale, backend, threads), 0;
             layer_norm.forward(x, gamma, beta, rows, y);
@@ -218,6 +226,18 @@ fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads:
             batch_norm.forward_inference_in_place(xy, m, v, gamma, beta, rows);
             batch_norm.forward_inference_uninit(x, m, v, gamma, beta, rows, new);
             row_moments.compute(x, rows, moments);
+            row_moments.compute_prefixes(x, lengths, rows, moments);
+            batch_norm.forward_training_masked_with_scratch(
+                x, valid[0], gamma, beta, rows, y, of_cols, and_cols, running(rm, rv), scratch);
+            batch_norm.forward_training_masked_in_place_with_scratch(
+                xy, valid[1], gamma, beta, rows, of_cols, and_cols, running(rm, rv), scratch);
+            batch_norm.forward_training_masked_uninit(
+                x, valid[2], gamma, beta, rows, new, of_cols, and_cols, running(rm, rv), scratch);
+            batch_norm.forward_inference_masked(x, valid[0], m, v, gamma, beta, rows, y);
+            batch_norm.forward_inference_masked_in_place(xy, valid[1], m, v, gamma, beta, rows);
+            batch_norm.forward_inference_masked_uninit(x, valid[2], m, v, gamma, beta, rows, new);
+            column_moments.compute_masked_with_scratch(
+                x, valid[1], rows, moments_of_cols, column_scratch);
             column_moments.compute_with_scratch(x, rows, moments_of_cols, column_scratch);
         }
         assert_eq!(allocations(|| Moments::new().extend_from_slice(black_box(x))), 0);
@@ -227,7 +247,12 @@ fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads:
                 x, gamma, beta, rows, y, of_cols, and_cols, running(rm, rv));
             batch_norm.forward_training_in_place(
                 xy, gamma, beta, rows, of_cols, and_cols, running(rm, rv));
+            batch_norm.forward_training_masked(
+                x, valid[0], gamma, beta, rows, y, of_cols, and_cols, running(rm, rv));
+            batch_norm.forward_training_masked_in_place(
+                xy, valid[0], gamma, beta, rows, of_cols, and_cols, running(rm, rv));
             column_moments.compute(x, rows, moments_of_cols);
+            column_moments.compute_masked(x, valid[0], rows, moments_of_cols);
         }
         let regularizer = operation!(Regularizer).with_l1(0.01).with_l2(0.1);
         assert_allocations! { (rows, scale, backend, threads), 0;
@@ -403,6 +428,35 @@ fn batch_norm_fills_a_new_buffer() {
         let (mut mean, mut rstd) = (vec![7.0; rows.cols()], vec![7.0; rows.cols()]);
         let (mut new_mean, mut new_rstd) = (mean.clone(), rstd.clone());
         let (mut new_m, mut new_v) = (m.clone(), v.clone());
+        // Rows of which some are padding, or all.
+        for bits in [[0b101_0110, 1], [0, 0]] {
+            let valid = ValidRows::Mask(Mask::Packed(&bits[..rows.rows().div_ceil(8)]));
+            outputs.are_one_and_whole(
+                &format!("{what}, masked"),
+                |y| batch_norm.forward_inference_masked(x, valid, &m, &v, gamma, beta, rows, y),
+                |new| {
+                    batch_norm
+                        .forward_inference_masked_uninit(x, valid, &m, &v, gamma, beta, rows, new)
+                },
+            );
+            let stats = [(); 4].map(|()| vec![7.0; rows.cols()]);
+            let [mut mean, mut rstd, mut new_mean, mut new_rstd] = stats;
+            let (to, scratch) =
+                ((&mut mean, &mut rstd), &mut *vec![f64::NAN; batch_norm.scratch_len(rows)]);
+            outputs.are_one_and_whole(
+                &format!("{what}, masked"),
+                |y| {
+                    batch_norm
+                        .forward_training_masked(x, valid, gamma, beta, rows, y, to.0, to.1, None)
+                },
+                |new| {
+                    let (mean, rstd) = (&mut new_mean, &mut new_rstd);
+                    batch_norm.forward_training_masked_uninit(
+                        x, valid, gamma, beta, rows, new, mean, rstd, None, scratch,
+                    )
+                },
+            );
+        }
         let running = RunningStatistics { mean: &mut m, var: &mut v };
         let new_running = RunningStatistics { mean: &mut new_m, var: &mut new_v };
         let scratch = &mut *vec![f64::NAN; batch_norm.scratch_len(rows)];

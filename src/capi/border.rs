@@ -55,7 +55,9 @@ impl Fault {
             Self::Operation(error) => match error {
                 Error::Length { .. } => evenkeel_status::EVENKEEL_LENGTH,
                 Error::ShapeOverflow { .. } => evenkeel_status::EVENKEEL_SHAPE_OVERFLOW,
-                Error::Parameter { .. } => evenkeel_status::EVENKEEL_PARAMETER,
+                Error::Parameter { .. } | Error::SampleLength { .. } => {
+                    evenkeel_status::EVENKEEL_PARAMETER
+                }
                 Error::EmptyAxis { .. } => evenkeel_status::EVENKEEL_EMPTY_AXIS,
                 Error::TooFewRows { .. } => evenkeel_status::EVENKEEL_TOO_FEW_ROWS,
                 Error::StreamOverflow { .. } => evenkeel_status::EVENKEEL_STREAM_OVERFLOW,

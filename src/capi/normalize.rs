@@ -374,7 +374,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training_f32(
             let means = mean.write(wide_mean).unwrap_or_default();
             let rstds = rstd.write(wide_rstd).unwrap_or_default();
             io.with_span(rows.elements(), |io| {
-                operation.train(io, gamma, beta, rows, means, rstds, running, Some(scratch))
+                operation.train(io, None, gamma, beta, rows, means, rstds, running, Some(scratch))
             })?;
             mean.finish(&wide[0]);
             rstd.finish(&wide[1]);
@@ -428,7 +428,9 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_f32(
         unsafe {
             let (mean, var) = (mean.slice(), var.slice());
             let (gamma, beta) = (gamma.optional(), beta.optional());
-            io.with_span(rows.elements(), |io| operation.infer(io, mean, var, gamma, beta, rows))
+            io.with_span(rows.elements(), |io| {
+                operation.infer(io, None, mean, var, gamma, beta, rows)
+            })
         }
     })
 }

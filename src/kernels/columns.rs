@@ -28,6 +28,7 @@
 use core::ops::Range;
 
 use super::moments::{BLOCK, LARGEST_SHIFT, MomentsInF64, SMALLEST_MEAN_SQUARE};
+use super::valid_rows::Kept;
 use super::welford::{Merge, Moments};
 use super::{Split, fold};
 use crate::simd::{Double, Float, Kernel, LANES, Simd};
@@ -84,6 +85,11 @@ impl Chunks {
         Self { rows, scratch, count: blocks.div_ceil(blocks_each) }
     }
 
+    /// The same cut of fewer rows, some of the matrix's: it needs no more scratch, and the bits do not depend on the cut.
+    pub(crate) fn of_rows(self, rows: usize) -> Self {
+        Self { count: rows.div_ceil(self.rows).max(1), ..self }
+    }
+
     /// Vectors of f64 of all chunks.
     pub(crate) fn total_scratch(self) -> usize {
         self.scratch.saturating_mul(self.count)
@@ -96,6 +102,126 @@ struct Sums {
     k: [[f32; LANES]; PANEL_VECTORS],
     s: [[f32; LANES]; PANEL_VECTORS],
     q: [[f32; LANES]; PANEL_VECTORS],
+}
+
+/// The rows of a block, at most [`BLOCK_ROWS`] wide ones of `factor` each (`kernels/fold.rs`): together in memory, or not.
+#[derive(Clone, Copy)]
+struct BlockRows<'a> {
+    /// Together: the rows of the block. Else the matrix.
+    x: &'a [f32],
+    cols: usize,
+    factor: usize,
+    /// Rows that are not wide.
+    count: usize,
+    scattered: Option<&'a Scattered<'a>>,
+}
+
+/// Rows of a block that are kept, with padding between them.
+struct Scattered<'a> {
+    kept: Kept<'a>,
+    /// Of each wide row, the first row of the matrix, and the one after the last.
+    starts: [usize; BLOCK_ROWS],
+    ends: [usize; BLOCK_ROWS],
+}
+
+/// Narrow rows that are made wide ones, where their rows are not together.
+type Gathered = [[f32; fold::WIDEST]; STEP];
+
+impl<'a> Scattered<'a> {
+    #[inline(always)]
+    fn new(kept: Kept<'a>) -> Self {
+        Self { kept, starts: [0; BLOCK_ROWS], ends: [0; BLOCK_ROWS] }
+    }
+
+    /// Finds the next `count` wide rows of `factor` from row `from` on.
+    #[inline(always)]
+    fn find(&mut self, from: usize, count: usize, factor: usize) {
+        let mut row = from;
+        for (start, end) in self.starts.iter_mut().zip(&mut self.ends).take(count) {
+            let mut run = self.kept.next_run(row, factor);
+            (*start, row) = (run.start, run.end);
+            let mut left = factor - run.len();
+            while left > 0 {
+                run = self.kept.next_run(row, left);
+                (row, left) = (run.end, left - run.len());
+            }
+            *end = row;
+        }
+    }
+}
+
+impl<'a> BlockRows<'a> {
+    /// The next `count` rows from row `from` on of those that are kept, and the row after them.
+    #[inline(always)]
+    fn next<'k: 'a>(
+        x: &'a [f32],
+        cols: usize,
+        (count, factor): (usize, usize),
+        kept: Kept<'k>,
+        from: usize,
+        scattered: &'a mut Option<Scattered<'k>>,
+    ) -> (Self, usize) {
+        let run = kept.next_run(from, count);
+        if run.len() == count {
+            let x = &x[run.start * cols..run.end * cols];
+            return (Self { x, cols, factor, count, scattered: None }, run.end);
+        }
+        let scattered = scattered.get_or_insert_with(|| Scattered::new(kept));
+        let wide = count / factor;
+        scattered.find(from, wide, factor);
+        let end = scattered.ends[wide - 1];
+        (Self { x, cols, factor, count, scattered: Some(scattered) }, end)
+    }
+
+    /// Wide rows.
+    #[inline(always)]
+    fn wide(&self) -> usize {
+        self.count / self.factor
+    }
+
+    /// Wide row `i`, if its rows are together.
+    #[inline(always)]
+    fn together(&self, i: usize) -> Option<&'a [f32]> {
+        let width = self.cols * self.factor;
+        match self.scattered {
+            None => Some(&self.x[i * width..][..width]),
+            Some(rows) if rows.ends[i] - rows.starts[i] == self.factor => {
+                Some(&self.x[rows.starts[i] * self.cols..][..width])
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Copies the rows of wide row `i` side by side.
+    #[inline(always)]
+    fn gather(&self, i: usize, wide: &mut [f32; fold::WIDEST]) {
+        let Some(rows) = self.scattered else { return };
+        let (mut row, mut done) = (rows.starts[i], 0);
+        let mut left = self.factor;
+        while left > 0 {
+            let run = rows.kept.next_run(row, left);
+            left -= run.len();
+            let x = &self.x[run.start * self.cols..run.end * self.cols];
+            wide[done..done + x.len()].copy_from_slice(x);
+            (row, done) = (run.end, done + x.len());
+        }
+    }
+
+    /// Calls `visit` with every row.
+    #[inline(always)]
+    fn for_each(&self, mut visit: impl FnMut(&[f32])) {
+        let Some(rows) = self.scattered else {
+            return self.x.chunks_exact(self.cols).for_each(visit);
+        };
+        let (mut row, mut left) = (rows.starts[0], self.count);
+        while left > 0 {
+            let run = rows.kept.next_run(row, left);
+            (row, left) = (run.end, left - run.len());
+            self.x[run.start * self.cols..run.end * self.cols]
+                .chunks_exact(self.cols)
+                .for_each(&mut visit);
+        }
+    }
 }
 
 /// The vectors of a panel, from `first` up to `end`, of rows of `cols` elements, in which every column occurs `factor`
@@ -151,21 +277,39 @@ fn tree<V: Float>(x: [V; STEP]) -> V {
 }
 
 /// Calls `visit` with the place in the panel and eight vectors, and how many of them are rows, of every vector
-/// of columns of the rows `first`, `first + stride` ... of a block: where there are fewer than eight, the
+/// of columns of the wide rows `first`, `first + stride` ... of a block: where there are fewer than eight, the
 /// others are zeros.
 #[inline(always)]
 fn for_each_vector<S: Simd>(
     token: S,
-    x: &[f32],
+    block: &BlockRows<'_>,
+    gathered: &mut Option<Gathered>,
     panel: Panel,
     (first, stride): (usize, usize),
     mut visit: impl FnMut(usize, [S::F32; STEP], usize),
 ) {
     let zero = S::F32::splat(token, 0.0);
     let mut rows: [&[f32]; STEP] = [&[]; STEP];
-    let count = (x.len() / panel.cols - first).div_ceil(stride).min(STEP);
+    let count = (block.wide() - first).div_ceil(stride).min(STEP);
+    let mut all_together = true;
     for r in 0..count {
-        rows[r] = &x[(first + r * stride) * panel.cols..][..panel.cols];
+        match block.together(first + r * stride) {
+            Some(row) => rows[r] = row,
+            None => all_together = false,
+        }
+    }
+    if !all_together {
+        let gathered = gathered.get_or_insert([[0.0; fold::WIDEST]; STEP]);
+        for r in 0..count {
+            if rows[r].is_empty() {
+                block.gather(first + r * stride, &mut gathered[r]);
+            }
+        }
+        for r in 0..count {
+            if rows[r].is_empty() {
+                rows[r] = &gathered[r][..panel.cols];
+            }
+        }
     }
     let mut done = 0;
     if count == STEP {
@@ -195,8 +339,14 @@ fn for_each_vector<S: Simd>(
 /// Makes K of a block: the mean of those rows of every eight that are among the first [`PILOT_OF_STEP`], or of all
 /// rows of a block that is not full: of 8 rows, the mean of 4 would fail the test in one column of ten.
 #[inline(always)]
-fn pilot<S: Simd>(token: S, x: &[f32], panel: Panel, sums: &mut Sums) {
-    let rows = x.len() / panel.cols;
+fn pilot<S: Simd>(
+    token: S,
+    block: &BlockRows<'_>,
+    gathered: &mut Option<Gathered>,
+    panel: Panel,
+    sums: &mut Sums,
+) {
+    let rows = block.wide();
     let width = panel.end - panel.first;
     let (k, s) = (&mut sums.k[..width], &mut sums.s[..width]);
     // Pairs of trees of eight rows: a tree over all, so that the K of a constant column is the constant.
@@ -206,7 +356,8 @@ fn pilot<S: Simd>(token: S, x: &[f32], panel: Panel, sums: &mut Sums) {
         let of_tree = if full { (first, STEP) } else { (first * STEP, 1) };
         for_each_vector(
             token,
-            x,
+            block,
+            gathered,
             panel,
             of_tree,
             #[inline(always)]
@@ -249,7 +400,8 @@ fn pilot<S: Simd>(token: S, x: &[f32], panel: Panel, sums: &mut Sums) {
 #[inline(always)]
 fn add_step<S: Simd, const FIRST: bool>(
     token: S,
-    x: &[f32],
+    block: &BlockRows<'_>,
+    gathered: &mut Option<Gathered>,
     panel: Panel,
     first: usize,
     sums: &mut Sums,
@@ -258,7 +410,8 @@ fn add_step<S: Simd, const FIRST: bool>(
     let (k, s, q) = (&sums.k[..width], &mut sums.s[..width], &mut sums.q[..width]);
     for_each_vector(
         token,
-        x,
+        block,
+        gathered,
         panel,
         (first, 1),
         #[inline(always)]
@@ -280,21 +433,21 @@ fn add_step<S: Simd, const FIRST: bool>(
     );
 }
 
-/// The moments of the columns of one block of at most [`BLOCK_ROWS`] rows.
+/// The moments of the columns of one block of at most [`BLOCK_ROWS`] wide rows.
 #[inline(always)]
-fn block<S: Simd>(
+fn block_moments<S: Simd>(
     token: S,
-    x: &[f32],
+    block: &BlockRows<'_>,
+    gathered: &mut Option<Gathered>,
     panel: Panel,
     sums: &mut Sums,
     mean: &mut [Lanes64],
     m2: &mut [Lanes64],
 ) {
-    let rows = x.len() / panel.cols;
-    pilot(token, x, panel, sums);
-    add_step::<S, true>(token, x, panel, 0, sums);
-    for first in (STEP..rows).step_by(STEP) {
-        add_step::<S, false>(token, x, panel, first, sums);
+    pilot(token, block, gathered, panel, sums);
+    add_step::<S, true>(token, block, gathered, panel, 0, sums);
+    for first in (STEP..block.wide()).step_by(STEP) {
+        add_step::<S, false>(token, block, gathered, panel, first, sums);
     }
 
     let mut parts = None;
@@ -309,7 +462,7 @@ fn block<S: Simd>(
     }
     finish(
         token,
-        x,
+        block,
         panel,
         mean,
         m2,
@@ -328,14 +481,13 @@ fn block<S: Simd>(
 #[inline(always)]
 fn finish<S: Simd>(
     token: S,
-    x: &[f32],
+    block: &BlockRows<'_>,
     panel: Panel,
     mean: &mut [Lanes64],
     m2: &mut [Lanes64],
     sums: impl Fn(usize) -> (S::F32, S::F64, S::F64),
 ) {
-    let cols = panel.cols / panel.factor;
-    let rows = x.len() / cols;
+    let (cols, rows) = (block.cols, block.count);
     let n = S::F64::splat(token, rows as f64);
     let inverse = S::F64::splat(token, 1.0 / rows as f64);
     let least = S::F64::splat(token, SMALLEST_MEAN_SQUARE * rows as f64);
@@ -353,7 +505,7 @@ fn finish<S: Simd>(
         let bad = !good & lanes_below(cols - first);
         if bad != 0 {
             let (mean, m2) = (&mut mean[i], &mut m2[i]);
-            token.outline(ColumnsInF64 { x, cols, first, bad, mean, m2 });
+            token.outline(ColumnsInF64 { block, first, bad, mean, m2 });
         }
     }
 }
@@ -366,8 +518,7 @@ pub(crate) fn lanes_below(columns: usize) -> u16 {
 
 /// The moments of columns of a block that f32 cannot do.
 struct ColumnsInF64<'a> {
-    x: &'a [f32],
-    cols: usize,
+    block: &'a BlockRows<'a>,
     /// The column of lane 0.
     first: usize,
     /// A bit for each lane whose column it is.
@@ -381,28 +532,41 @@ impl Kernel for ColumnsInF64<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let Self { x, cols, first, bad, mean, m2 } = self;
+        let Self { block, first, bad, mean, m2 } = self;
         // Columns of zeros are common, and should not cost a pass in f64.
         let vector = first / LANES;
-        let top: S::F32 = load_columns(token, &x[..cols], vector, 0.0);
-        let mut constant = bad;
-        for row in x.chunks_exact(cols) {
-            constant &= load_columns::<S::F32>(token, row, vector, 0.0).equal(top);
-        }
+        let (mut top, mut constant) = (None, bad);
+        let mut head = [0.0; LANES];
+        block.for_each(
+            #[inline(always)]
+            |row| {
+                let x: S::F32 = load_columns(token, row, vector, 0.0);
+                let top = *top.get_or_insert_with(|| {
+                    x.store_init(&mut head);
+                    x
+                });
+                constant &= x.equal(top);
+            },
+        );
         let mut column = [0.0; BLOCK];
         for lane in (0..LANES).filter(|lane| bad >> lane & 1 == 1) {
-            let head = x[first + lane];
-            if constant >> lane & 1 == 1 && head.is_finite() {
-                (mean[lane], m2[lane]) = (f64::from(head), 0.0);
+            if constant >> lane & 1 == 1 && head[lane].is_finite() {
+                (mean[lane], m2[lane]) = (f64::from(head[lane]), 0.0);
                 continue;
             }
-            let mut moments = Moments::new();
-            for x in x.chunks(cols.saturating_mul(BLOCK)) {
-                let rows = x.chunks_exact(cols);
-                let count = rows.len();
-                for (element, row) in column.iter_mut().zip(rows) {
-                    *element = row[first + lane];
-                }
+            let (mut moments, mut count) = (Moments::new(), 0);
+            block.for_each(
+                #[inline(always)]
+                |row| {
+                    column[count] = row[first + lane];
+                    count += 1;
+                    if count == BLOCK {
+                        moments = moments.merged(MomentsInF64 { x: &column }.run(token));
+                        count = 0;
+                    }
+                },
+            );
+            if count > 0 {
                 moments = moments.merged(MomentsInF64 { x: &column[..count] }.run(token));
             }
             (mean[lane], m2[lane]) = (moments.mean, moments.m2);
@@ -436,41 +600,62 @@ fn merge<S: Simd>(
 struct Chunk<'a> {
     x: &'a [f32],
     cols: usize,
+    kept: Kept<'a>,
+    /// The row from which on its rows are, and their number.
+    first: usize,
+    count: usize,
     scratch: &'a mut [Lanes64],
 }
 
 impl Chunk<'_> {
+    /// Gives the row after the chunk.
     #[inline(always)]
-    fn run<S: Simd>(&mut self, token: S) {
+    fn run<S: Simd>(&mut self, token: S) -> usize {
         let (cols, vectors) = (self.cols, self.cols.div_ceil(LANES));
         let factor = fold::factor(cols);
         let zeros = [[0.0; LANES]; PANEL_VECTORS];
         let mut sums = Sums { k: zeros, s: zeros, q: zeros };
-        let mut first = 0;
+        let mut gathered = None;
+        let (mut first, mut row) = (0, self.first);
         while first < vectors {
             let end = vectors.min(first + PANEL_VECTORS);
             let mut counts = [0; usize::BITS as usize];
-            let mut blocks = 0_usize;
-            // Where usize has 32 bits, 64 rows may be more elements than it can count.
-            let block_rows = BLOCK_ROWS * factor;
-            for x in self.x.chunks(cols.saturating_mul(block_rows)) {
+            let (mut blocks, mut left) = (0_usize, self.count);
+            row = self.first;
+            while left > 0 {
                 let mut depth = blocks.count_ones() as usize;
-                let (wide, rest) = x.split_at(x.len() - x.len() % (factor * cols));
-                let parts = rest.chunks(cols.saturating_mul(BLOCK_ROWS)).map(|x| (x, 1));
-                let wide = (!wide.is_empty()).then_some((wide, factor));
-                for (i, (x, factor)) in wide.into_iter().chain(parts).enumerate() {
-                    let level = depth + usize::from(i > 0);
-                    counts[level] = x.len() / cols;
+                let mut of_block = left.min(BLOCK_ROWS * factor);
+                left -= of_block;
+                let mut part = 0;
+                while of_block > 0 {
+                    // What does not fill a wide row is done by itself.
+                    let factor = if of_block >= factor { factor } else { 1 };
+                    let count = (of_block - of_block % factor).min(BLOCK_ROWS * factor);
+                    of_block -= count;
+                    let mut scattered = None;
+                    let rows;
+                    (rows, row) = BlockRows::next(
+                        self.x,
+                        cols,
+                        (count, factor),
+                        self.kept,
+                        row,
+                        &mut scattered,
+                    );
+                    let level = depth + usize::from(part > 0);
+                    counts[level] = count;
                     let (mean, m2) = self.scratch[2 * vectors * level..].split_at_mut(vectors);
                     let mut panel = Panel { cols, first, end, factor };
                     if factor > 1 {
                         panel.cols *= factor;
                         panel.end = panel.cols.div_ceil(LANES);
                     }
-                    block(token, x, panel, &mut sums, &mut mean[first..end], &mut m2[first..end]);
-                    if i > 0 {
+                    let (mean, m2) = (&mut mean[first..end], &mut m2[first..end]);
+                    block_moments(token, &rows, &mut gathered, panel, &mut sums, mean, m2);
+                    if part > 0 {
                         self.merge_level(token, first..end, vectors, &mut counts, depth);
                     }
+                    part += 1;
                 }
                 for _ in 0..blocks.trailing_ones() {
                     depth -= 1;
@@ -483,6 +668,7 @@ impl Chunk<'_> {
             }
             first = end;
         }
+        row
     }
 
     /// Merges level `depth + 1` into level `depth`.
@@ -508,8 +694,13 @@ impl Chunk<'_> {
 
 /// The moments of the columns of every chunk. Rows of the work are chunks, columns are at least one.
 pub(crate) struct ColumnChunks<'a> {
+    /// The matrix.
     pub(crate) x: &'a [f32],
     pub(crate) cols: usize,
+    pub(crate) kept: Kept<'a>,
+    /// The row from which on the rows of these chunks are, and their number.
+    pub(crate) first: usize,
+    pub(crate) count: usize,
     pub(crate) chunks: Chunks,
     pub(crate) scratch: &'a mut [Lanes64],
 }
@@ -520,12 +711,13 @@ impl Split for ColumnChunks<'_> {
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let Self { x, cols, chunks, scratch } = self;
-        let (low_x, high_x) = x.split_at(at * chunks.rows * cols);
+        let Self { x, cols, kept, first, count, chunks, scratch } = self;
         let (low, high) = scratch.split_at_mut(at * chunks.scratch);
+        let cut = at * chunks.rows;
+        let second = kept.skip(first, cut);
         (
-            Self { x: low_x, cols, chunks, scratch: low },
-            Self { x: high_x, cols, chunks, scratch: high },
+            Self { x, cols, kept, first, count: cut, chunks, scratch: low },
+            Self { x, cols, kept, first: second, count: count - cut, chunks, scratch: high },
         )
     }
 }
@@ -535,10 +727,12 @@ impl Kernel for ColumnChunks<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let Self { x, cols, chunks, scratch } = self;
-        let rows = x.chunks(chunks.rows.saturating_mul(cols));
-        for (x, scratch) in rows.zip(scratch.chunks_exact_mut(chunks.scratch)) {
-            Chunk { x, cols, scratch }.run(token);
+        let Self { x, cols, kept, first, count, chunks, scratch } = self;
+        let (mut first, mut left) = (first, count);
+        for scratch in scratch.chunks_exact_mut(chunks.scratch) {
+            let count = left.min(chunks.rows);
+            first = Chunk { x, cols, kept, first, count, scratch }.run(token);
+            left -= count;
         }
     }
 }

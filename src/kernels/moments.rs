@@ -430,6 +430,61 @@ impl RowMoments<'_> {
     }
 }
 
+/// The moments of the first elements of every row of x.
+pub(crate) struct PrefixMoments<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) cols: usize,
+    /// One a row, at most `cols`.
+    pub(crate) lengths: &'a [usize],
+    pub(crate) moments: &'a mut [Moments],
+}
+
+impl Split for PrefixMoments<'_> {
+    fn rows(&self) -> usize {
+        self.moments.len()
+    }
+
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let Self { x, cols, lengths, moments } = self;
+        let (low_x, high_x) = x.split_at(at * cols);
+        let (low_lengths, high_lengths) = lengths.split_at(at);
+        let (low, high) = moments.split_at_mut(at);
+        (
+            Self { x: low_x, cols, lengths: low_lengths, moments: low },
+            Self { x: high_x, cols, lengths: high_lengths, moments: high },
+        )
+    }
+}
+
+impl Kernel for PrefixMoments<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        match S::ROWS {
+            4.. => self.one_by_one::<S, 4>(token),
+            2.. => self.one_by_one::<S, 2>(token),
+            _ => self.one_by_one::<S, 1>(token),
+        }
+    }
+}
+
+impl PrefixMoments<'_> {
+    /// Rows are of any lengths, so that they are not worked on in groups: a row has the same bits by itself.
+    #[inline(always)]
+    fn one_by_one<S: Simd, const R: usize>(self, token: S) {
+        let Self { mut x, cols, lengths, moments } = self;
+        let mut cascades: Cascades<Moments, R> = None;
+        for (moments, &len) in moments.iter_mut().zip(lengths) {
+            let [first] = split_rows(&mut x, cols);
+            *moments = match len {
+                0 => Moments::new(),
+                _ => row(token, &first[..len], &mut cascades),
+            };
+        }
+    }
+}
+
 /// Takes the first `R` rows of x.
 #[inline(always)]
 fn split_rows<'a, const R: usize>(x: &mut &'a [f32], cols: usize) -> [&'a [f32]; R] {

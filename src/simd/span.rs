@@ -93,6 +93,11 @@ impl<'a> Span<'a> {
         (Self { len: at, ..self }, high)
     }
 
+    /// The same span again. Until the result is dropped, and what it streamed is fenced, this one cannot be used.
+    pub(crate) fn reborrow(&mut self) -> Span<'_> {
+        Span { lifetime: PhantomData, ..*self }
+    }
+
     /// Writes every element of x to y.
     pub(crate) fn copy(self) {
         // SAFETY: both ranges are valid; `copy` allows them to be one.

@@ -191,6 +191,10 @@ pages! { |shape|
         col_rstd: f64, shape.cols();
         bits: u8, shape.elements().div_ceil(8);
         bytes: u8, shape.elements();
+        row_bits: u8, shape.rows().div_ceil(8);
+        row_bytes: u8, shape.rows();
+        row_lengths: usize, shape.rows();
+        lengths: usize, shape.rows();
     }
     writes {
         y: f32, shape.elements();

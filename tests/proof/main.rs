@@ -20,6 +20,7 @@ mod laws;
 mod moments;
 mod nist;
 mod operations;
+mod padding;
 mod parallel;
 mod randomness;
 mod regularizer;

@@ -6,10 +6,11 @@ use std::mem::MaybeUninit;
 use evenkeel::{
     Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
     NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
-    Stores, Stream,
+    Stores, Stream, ValidRows,
 };
 
 use crate::common::Random;
+use crate::dropout::pack;
 
 /// How every method is called.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,12 @@ pub struct Inputs<'a> {
     pub col_rstd: &'a [f64],
     pub bits: &'a [u8],
     pub bytes: &'a [u8],
+    /// A mask of rows, as bits and as bytes, in which row 0 is valid.
+    pub row_bits: &'a [u8],
+    pub row_bytes: &'a [u8],
+    /// Of each row, whether it is valid, and how many of its elements are.
+    pub row_lengths: &'a [usize],
+    pub lengths: &'a [usize],
 }
 
 /// What methods write, as long as the input of the same kind; `xy` is worked on in place.
@@ -73,6 +80,10 @@ pub struct Values {
     pub col_rstd: Vec<f64>,
     pub bits: Vec<u8>,
     pub bytes: Vec<u8>,
+    pub row_bits: Vec<u8>,
+    pub row_bytes: Vec<u8>,
+    pub row_lengths: Vec<usize>,
+    pub lengths: Vec<usize>,
 }
 
 impl Values {
@@ -85,6 +96,9 @@ impl Values {
         let (row_rstd, col_rstd) = (rstds(count), rstds(cols));
         let mut bytes = |len| (0..len).map(|_| random.bits() as u8).collect();
         let (bits, bytes) = (bytes(x.len().div_ceil(8)), bytes(x.len()));
+        let valid: Vec<bool> = (0..count).map(|r| r == 0 || random.below(3) > 0).collect();
+        let row_bytes: Vec<u8> = valid.iter().map(|&valid| u8::from(valid)).collect();
+        let lengths = (0..count).map(|_| random.below(cols + 1)).collect();
         Self {
             gamma: random.normals(cols),
             beta: random.normals(cols),
@@ -97,6 +111,10 @@ impl Values {
             col_rstd,
             bits,
             bytes,
+            row_bits: pack(&row_bytes),
+            row_bytes,
+            row_lengths: valid.into_iter().map(usize::from).collect(),
+            lengths,
         }
     }
 
@@ -113,6 +131,10 @@ impl Values {
             col_rstd: &self.col_rstd,
             bits: &self.bits,
             bytes: &self.bytes,
+            row_bits: &self.row_bits,
+            row_bytes: &self.row_bytes,
+            row_lengths: &self.row_lengths,
+            lengths: &self.lengths,
         }
     }
 }
@@ -153,6 +175,9 @@ impl Call {
 
         let (rows, stream) = (self.rows, Stream { seed: 5, offset: self.offset });
         let Inputs { x, row_mean, row_rstd, col_mean, col_rstd, bits, bytes, .. } = *inputs;
+        let bit_mask = ValidRows::Mask(Mask::Packed(inputs.row_bits));
+        let byte_mask = ValidRows::Mask(Mask::Bytes(inputs.row_bytes));
+        let lengths = ValidRows::Lengths { lengths: inputs.row_lengths, steps: 1 };
         let (m, v) = (inputs.running_mean, inputs.running_var);
         let gamma = self.affine.0.then_some(inputs.gamma);
         let beta = self.affine.1.then_some(inputs.beta);
@@ -213,6 +238,21 @@ impl Call {
             batch_norm.forward_inference(x, m, v, gamma, beta, rows, y);
             batch_norm.forward_inference_in_place(xy!(), m, v, gamma, beta, rows);
             batch_norm.forward_inference_uninit(x, m, v, gamma, beta, rows, uninit(y));
+            batch_norm.forward_training_masked(
+                x, bit_mask, gamma, beta, rows, y, of_cols, and_cols, running!());
+            batch_norm.forward_training_masked_with_scratch(
+                x, byte_mask, gamma, beta, rows, y, of_cols, and_cols, running!(), scratch);
+            batch_norm.forward_training_masked_in_place(
+                xy!(), lengths, gamma, beta, rows, of_cols, and_cols, running!());
+            batch_norm.forward_training_masked_in_place_with_scratch(
+                xy!(), bit_mask, gamma, beta, rows, of_cols, and_cols, running!(), scratch);
+            batch_norm.forward_training_masked_uninit(
+                x, lengths, gamma, beta, rows, uninit(y), of_cols, and_cols, running!(), scratch);
+            batch_norm.forward_inference_masked(x, bit_mask, m, v, gamma, beta, rows, y);
+            batch_norm.forward_inference_masked_in_place(
+                xy!(), byte_mask, m, v, gamma, beta, rows);
+            batch_norm.forward_inference_masked_uninit(
+                x, lengths, m, v, gamma, beta, rows, uninit(y));
             dropout.mask(stream, x.len(), MaskMut::Packed(new_bits));
             dropout.mask(stream, x.len(), MaskMut::Bytes(new_bytes));
             dropout.forward(x, stream, y);
@@ -243,7 +283,11 @@ impl Call {
             regularizer.proximal_in_place(xy!(), 0.1);
             regularizer.proximal_uninit(x, 0.1, uninit(y));
             row_moments.compute(x, rows, outputs.row_moments);
+            row_moments.compute_prefixes(x, inputs.lengths, rows, outputs.row_moments);
             column_moments.compute(x, rows, outputs.col_moments);
+            column_moments.compute_masked(x, bit_mask, rows, outputs.col_moments);
+            column_moments
+                .compute_masked_with_scratch(x, byte_mask, rows, outputs.col_moments, scratch);
             column_moments.compute_with_scratch(x, rows, outputs.col_moments, scratch);
             {
                 Moments::new().extend_from_slice(x);
