@@ -196,6 +196,11 @@ typedef struct evenkeel_running {
 } evenkeel_running;
 
 /**
+ * How it is said which rows are valid; the others are padding.
+ */
+typedef uint32_t evenkeel_valid;
+
+/**
  * The fastest that this CPU has.
  */
 #define EVENKEEL_BACKEND_DETECT 0
@@ -266,6 +271,21 @@ typedef struct evenkeel_running {
  * `running += (batch - running) / (batches + 1)`: PyTorch where its momentum is None. `momentum` is not looked at.
  */
 #define EVENKEEL_MOMENTUM_CUMULATIVE 2
+
+/**
+ * One bit a row, least significant first, 1 where it is valid: (rows + 7) / 8 bytes, `uint8_t`.
+ */
+#define EVENKEEL_VALID_PACKED 0
+
+/**
+ * One byte a row, not 0 where it is valid: rows bytes, `uint8_t`.
+ */
+#define EVENKEEL_VALID_BYTES 1
+
+/**
+ * One length a sample, `size_t`, at most `steps`: of each sample's `steps` rows the first so many are valid.
+ */
+#define EVENKEEL_VALID_LENGTHS 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -693,6 +713,116 @@ enum evenkeel_status evenkeel_batch_norm_inference_f32(const float *x,
                                                        double eps,
                                                        float *y,
                                                        size_t y_len,
+                                                       const struct evenkeel_execution *execution);
+
+/**
+ * `evenkeel_batch_norm_training_f32` of the batch without its padding, bit for bit; padding of `y` becomes +0.0, whatever
+ * `x` holds there. Without a valid row, that is all that is written.
+ *
+ * `valid` has `valid_len` elements of the type that `valid_kind` says. `steps` counts for `EVENKEEL_VALID_LENGTHS` alone:
+ * `x` is [samples, steps, cols] then, and rows is samples * steps.
+ *
+ * # Safety
+ *
+ * As `evenkeel_batch_norm_training_f32`; `valid` is readable.
+ */
+enum evenkeel_status evenkeel_batch_norm_training_masked_f32(const float *x,
+                                                             size_t x_len,
+                                                             const void *valid,
+                                                             size_t valid_len,
+                                                             evenkeel_valid valid_kind,
+                                                             size_t steps,
+                                                             const float *gamma,
+                                                             size_t gamma_len,
+                                                             const float *beta,
+                                                             size_t beta_len,
+                                                             size_t rows,
+                                                             size_t cols,
+                                                             double eps,
+                                                             float *y,
+                                                             size_t y_len,
+                                                             void *mean,
+                                                             size_t mean_len,
+                                                             void *rstd,
+                                                             size_t rstd_len,
+                                                             evenkeel_dtype stats_dtype,
+                                                             const struct evenkeel_running *running,
+                                                             double *scratch,
+                                                             size_t scratch_len,
+                                                             const struct evenkeel_execution *execution);
+
+/**
+ * `evenkeel_batch_norm_inference_f32` of the valid rows, bit for bit; padding of `y` becomes +0.0, whatever `x` holds
+ * there.
+ *
+ * `valid`, `valid_kind` and `steps` are those of `evenkeel_batch_norm_training_masked_f32`.
+ *
+ * # Safety
+ *
+ * As `evenkeel_batch_norm_inference_f32`; `valid` is readable.
+ */
+enum evenkeel_status evenkeel_batch_norm_inference_masked_f32(const float *x,
+                                                              size_t x_len,
+                                                              const void *valid,
+                                                              size_t valid_len,
+                                                              evenkeel_valid valid_kind,
+                                                              size_t steps,
+                                                              const float *running_mean,
+                                                              size_t running_mean_len,
+                                                              const float *running_var,
+                                                              size_t running_var_len,
+                                                              const float *gamma,
+                                                              size_t gamma_len,
+                                                              const float *beta,
+                                                              size_t beta_len,
+                                                              size_t rows,
+                                                              size_t cols,
+                                                              double eps,
+                                                              float *y,
+                                                              size_t y_len,
+                                                              const struct evenkeel_execution *execution);
+
+/**
+ * `evenkeel_column_moments_f32` of the valid rows of `x`, with the bits of the matrix without the others. There is at least
+ * one unless cols is 0.
+ *
+ * `valid`, `valid_kind` and `steps` are those of `evenkeel_batch_norm_training_masked_f32`.
+ *
+ * # Safety
+ *
+ * As `evenkeel_column_moments_f32`; `valid` is readable.
+ */
+enum evenkeel_status evenkeel_column_moments_masked_f32(const float *x,
+                                                        size_t x_len,
+                                                        const void *valid,
+                                                        size_t valid_len,
+                                                        evenkeel_valid valid_kind,
+                                                        size_t steps,
+                                                        size_t rows,
+                                                        size_t cols,
+                                                        struct evenkeel_moments *moments,
+                                                        size_t moments_len,
+                                                        double *scratch,
+                                                        size_t scratch_len,
+                                                        const struct evenkeel_execution *execution);
+
+/**
+ * The moments of the first `lengths[r]` elements of every row r of `x`, [rows, cols]: `lengths_len` and `moments_len` are
+ * rows, a length is at most cols. Those of no elements are all zeros.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x` and `lengths` readable, `moments` writable. `execution` is
+ * NULL or readable.
+ */
+enum evenkeel_status evenkeel_row_moments_prefixes_f32(const float *x,
+                                                       size_t x_len,
+                                                       const size_t *lengths,
+                                                       size_t lengths_len,
+                                                       size_t rows,
+                                                       size_t cols,
+                                                       struct evenkeel_moments *moments,
+                                                       size_t moments_len,
                                                        const struct evenkeel_execution *execution);
 
 /**

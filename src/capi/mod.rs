@@ -2,13 +2,14 @@
 //! made from this folder.
 //!
 //! No logic is here: pointers become slices (`border.rs`), the Rust operation is called, and its result becomes a status.
-//! `moments.rs`, `normalize.rs`, `dropout.rs` and `regularize.rs` have an entry for every operation.
+//! `moments.rs`, `normalize.rs`, `padding.rs`, `dropout.rs` and `regularize.rs` have an entry for every operation.
 #![expect(non_camel_case_types, reason = "the names are C's")]
 
 mod border;
 mod dropout;
 mod moments;
 mod normalize;
+mod padding;
 mod regularize;
 
 use core::ffi::{CStr, c_char};
@@ -16,6 +17,7 @@ use core::ffi::{CStr, c_char};
 pub use dropout::*;
 pub use moments::*;
 pub use normalize::*;
+pub use padding::*;
 pub use regularize::*;
 
 use border::{Fault, enter, last_message, text};

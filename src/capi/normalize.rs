@@ -2,8 +2,10 @@
 
 use core::ffi::c_void;
 
-use super::border::{Buffer, Fault, Io, Statistic, enter, temporary};
+use super::border::{Buffer, Extent, Fault, Io, Statistic, enter, temporary};
+use super::padding::Valid;
 use super::{evenkeel_dtype, evenkeel_execution, evenkeel_status, execution, shape};
+use crate::valid_rows::kept_rows;
 use crate::{BatchNorm, LayerNorm, NormalizeScaleShift, RmsNorm, RunningStatistics};
 
 /// LayerNorm of every row of `x`, [rows, cols]: `y = gamma * (x - mean) / sqrt(var + eps) + beta`, with the mean and the
@@ -317,70 +319,104 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training_f32(
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
     enter(move || {
-        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
-        let gamma = Buffer::input("gamma", gamma, gamma_len);
-        let beta = Buffer::input("beta", beta, beta_len);
-        let mean = Statistic::output("mean", mean, mean_len, stats_dtype)?;
-        let rstd = Statistic::output("rstd", rstd, rstd_len, stats_dtype)?;
-        let scratch = Buffer::output("scratch", scratch, scratch_len);
-        let running = Buffer::input("running", running, usize::from(!running.is_null()));
-        running.check()?;
-        // SAFETY: the caller's promise.
-        let (running, execution) =
-            unsafe { (running.slice().first().copied(), self::execution(execution)?) };
-        let mut operation = BatchNorm::new().with_eps(eps).with_execution(execution);
-        if let Some(running) = &running {
-            operation = operation.with_unbiased_running_var(running.unbiased_var != 0);
-            operation = match running.rule {
-                EVENKEEL_MOMENTUM_KEEP => operation.with_momentum(running.momentum),
-                EVENKEEL_MOMENTUM_PYTORCH => operation.with_pytorch_momentum(running.momentum),
-                EVENKEEL_MOMENTUM_CUMULATIVE => operation.with_cumulative_average(running.batches),
-                got => {
-                    let expected = "a number EVENKEEL_MOMENTUM_...";
-                    return Err(Fault::Option { arg: "rule", expected, got });
-                }
-            };
-        }
-        let running = running.map(|running| {
-            let mean = Buffer::output("running_mean", running.mean, running.mean_len);
-            (mean, Buffer::output("running_var", running.var, running.var_len))
-        });
-        let [running_mean, running_var] = match &running {
-            Some((mean, var)) => [mean.extent(), var.extent()],
-            None => Default::default(),
+        let buffers = Training {
+            x: Buffer::input("x", x, x_len),
+            gamma: Buffer::input("gamma", gamma, gamma_len),
+            beta: Buffer::input("beta", beta, beta_len),
+            y: Buffer::output("y", y, y_len),
+            mean: Statistic::output("mean", mean, mean_len, stats_dtype)?,
+            rstd: Statistic::output("rstd", rstd, rstd_len, stats_dtype)?,
+            scratch: Buffer::output("scratch", scratch, scratch_len),
         };
-        let inputs = [x.extent(), gamma.extent(), beta.extent()];
-        let outputs =
-            [y.extent(), mean.extent(), rstd.extent(), scratch.extent(), running_mean, running_var];
-        let io = Io::check(x, y, outputs, inputs)?;
-        let rows = shape(rows, cols)?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            let (gamma, beta) = (gamma.optional(), beta.optional());
-            let running = running.map(|(mean, var)| RunningStatistics {
-                mean: mean.slice_mut(),
-                var: var.slice_mut(),
-            });
-            let mut allocated;
-            let scratch = if scratch.is_absent() {
-                io.check_lengths(rows.elements())?;
-                allocated = temporary(operation.scratch_len(rows))?;
-                &mut allocated
-            } else {
-                scratch.slice_mut()
-            };
-            let mut wide = [mean.temporary(rows.cols())?, rstd.temporary(rows.cols())?];
-            let [wide_mean, wide_rstd] = &mut wide;
-            let means = mean.write(wide_mean).unwrap_or_default();
-            let rstds = rstd.write(wide_rstd).unwrap_or_default();
-            io.with_span(rows.elements(), |io| {
-                operation.train(io, None, gamma, beta, rows, means, rstds, running, Some(scratch))
-            })?;
+        // SAFETY: the caller's promise.
+        unsafe { train(&buffers, None, (rows, cols), eps, running, execution) }
+    })
+}
+
+/// The buffers of BatchNorm's training.
+pub(super) struct Training {
+    pub(super) x: Buffer<f32>,
+    pub(super) gamma: Buffer<f32>,
+    pub(super) beta: Buffer<f32>,
+    pub(super) y: Buffer<f32>,
+    pub(super) mean: Statistic,
+    pub(super) rstd: Statistic,
+    pub(super) scratch: Buffer<f64>,
+}
+
+/// # Safety
+///
+/// The duties of the entries.
+#[inline(always)]
+pub(super) unsafe fn train(
+    buffers: &Training,
+    valid: Option<Valid>,
+    (rows, cols): (usize, usize),
+    eps: f64,
+    running: *const evenkeel_running,
+    execution: *const evenkeel_execution,
+) -> Result<(), Fault> {
+    let Training { x, gamma, beta, y, mean, rstd, scratch } = buffers;
+    let running = Buffer::input("running", running, usize::from(!running.is_null()));
+    running.check()?;
+    // SAFETY: the caller's promise.
+    let (running, execution) =
+        unsafe { (running.slice().first().copied(), self::execution(execution)?) };
+    let mut operation = BatchNorm::new().with_eps(eps).with_execution(execution);
+    if let Some(running) = &running {
+        operation = operation.with_unbiased_running_var(running.unbiased_var != 0);
+        operation = match running.rule {
+            EVENKEEL_MOMENTUM_KEEP => operation.with_momentum(running.momentum),
+            EVENKEEL_MOMENTUM_PYTORCH => operation.with_pytorch_momentum(running.momentum),
+            EVENKEEL_MOMENTUM_CUMULATIVE => operation.with_cumulative_average(running.batches),
+            got => {
+                let expected = "a number EVENKEEL_MOMENTUM_...";
+                return Err(Fault::Option { arg: "rule", expected, got });
+            }
+        };
+    }
+    let running = running.map(|running| {
+        let mean = Buffer::output("running_mean", running.mean, running.mean_len);
+        (mean, Buffer::output("running_var", running.var, running.var_len))
+    });
+    let [running_mean, running_var] = match &running {
+        Some((mean, var)) => [mean.extent(), var.extent()],
+        None => Default::default(),
+    };
+    let mask = valid.map_or(Extent::default(), |valid| valid.extent());
+    let inputs = [x.extent(), gamma.extent(), beta.extent(), mask];
+    let outputs =
+        [y.extent(), mean.extent(), rstd.extent(), scratch.extent(), running_mean, running_var];
+    let io = Io::check(*x, *y, outputs, inputs)?;
+    let rows = shape(rows, cols)?;
+    // SAFETY: the caller's promise; checked and disjoint.
+    unsafe {
+        let (gamma, beta) = (gamma.optional(), beta.optional());
+        let valid = valid.map(|valid| valid.rows());
+        let running = running
+            .map(|(mean, var)| RunningStatistics { mean: mean.slice_mut(), var: var.slice_mut() });
+        let mut allocated;
+        let scratch = if scratch.is_absent() {
+            io.check_lengths(rows.elements())?;
+            allocated = temporary(operation.scratch_len(rows))?;
+            &mut allocated
+        } else {
+            scratch.slice_mut()
+        };
+        let mut wide = [mean.temporary(rows.cols())?, rstd.temporary(rows.cols())?];
+        let [wide_mean, wide_rstd] = &mut wide;
+        let means = mean.write(wide_mean).unwrap_or_default();
+        let rstds = rstd.write(wide_rstd).unwrap_or_default();
+        io.with_span(rows.elements(), |io| {
+            operation.train(io, valid, gamma, beta, rows, means, rstds, running, Some(scratch))
+        })?;
+        // A batch of no rows has no statistics: what is there stays.
+        if kept_rows(valid, rows.rows())?.1 > 0 {
             mean.finish(&wide[0]);
             rstd.finish(&wide[1]);
-            Ok(())
         }
-    })
+        Ok(())
+    }
 }
 
 /// BatchNorm's inference on `x`, [rows, cols], channels last: every column by running statistics.
@@ -414,23 +450,42 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_f32(
 ) -> evenkeel_status {
     enter(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
-        let mean = Buffer::input("running_mean", running_mean, running_mean_len);
-        let var = Buffer::input("running_var", running_var, running_var_len);
-        let gamma = Buffer::input("gamma", gamma, gamma_len);
-        let beta = Buffer::input("beta", beta, beta_len);
-        let inputs = [x.extent(), mean.extent(), var.extent(), gamma.extent(), beta.extent()];
-        let io = Io::check(x, y, [y.extent()], inputs)?;
+        let statistics = [
+            Buffer::input("running_mean", running_mean, running_mean_len),
+            Buffer::input("running_var", running_var, running_var_len),
+        ];
+        let affine =
+            [Buffer::input("gamma", gamma, gamma_len), Buffer::input("beta", beta, beta_len)];
         // SAFETY: the caller's promise.
-        let operation =
-            BatchNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
-        let rows = shape(rows, cols)?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            let (mean, var) = (mean.slice(), var.slice());
-            let (gamma, beta) = (gamma.optional(), beta.optional());
-            io.with_span(rows.elements(), |io| {
-                operation.infer(io, None, mean, var, gamma, beta, rows)
-            })
-        }
+        unsafe { infer((x, y), None, statistics, affine, (rows, cols), eps, execution) }
     })
+}
+
+/// # Safety
+///
+/// The duties of the entries.
+#[inline(always)]
+pub(super) unsafe fn infer(
+    (x, y): (Buffer<f32>, Buffer<f32>),
+    valid: Option<Valid>,
+    [mean, var]: [Buffer<f32>; 2],
+    [gamma, beta]: [Buffer<f32>; 2],
+    (rows, cols): (usize, usize),
+    eps: f64,
+    execution: *const evenkeel_execution,
+) -> Result<(), Fault> {
+    let mask = valid.map_or(Extent::default(), |valid| valid.extent());
+    let inputs = [x.extent(), mean.extent(), var.extent(), gamma.extent(), beta.extent(), mask];
+    let io = Io::check(x, y, [y.extent()], inputs)?;
+    // SAFETY: the caller's promise.
+    let operation =
+        BatchNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
+    let rows = shape(rows, cols)?;
+    // SAFETY: the caller's promise; checked and disjoint.
+    unsafe {
+        let (mean, var) = (mean.slice(), var.slice());
+        let (gamma, beta) = (gamma.optional(), beta.optional());
+        let valid = valid.map(|valid| valid.rows());
+        io.with_span(rows.elements(), |io| operation.infer(io, valid, mean, var, gamma, beta, rows))
+    }
 }

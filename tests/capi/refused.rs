@@ -146,6 +146,59 @@ fn entries() -> Vec<Entry> {
             )
         },
         entry! {
+            evenkeel_batch_norm_training_masked_f32,
+            [
+                x(), Arg::new("mask", false, &[0xff_u8; R.div_ceil(8)]), gamma(), beta(), y(),
+                double("mean", C, true), double("rstd", C, true), running_mean(true),
+                running_var(true), scratch()
+            ],
+            |a| {
+                let running = evenkeel_running {
+                    mean: a[7].0.cast(),
+                    mean_len: a[7].1,
+                    var: a[8].0.cast(),
+                    var_len: a[8].1,
+                    rule: EVENKEEL_MOMENTUM_KEEP,
+                    unbiased_var: 1,
+                    momentum: 0.9,
+                    batches: 0,
+                };
+                evenkeel_batch_norm_training_masked_f32(
+                    a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, EVENKEEL_VALID_PACKED, 0,
+                    a[2].0.cast(), a[2].1, a[3].0.cast(), a[3].1, R, C, EPS,
+                    a[4].0.cast(), a[4].1, a[5].0.cast(), a[5].1, a[6].0.cast(), a[6].1, EVENKEEL_F64,
+                    &raw const running, a[9].0.cast(), a[9].1, null(),
+                )
+            }
+        },
+        entry! {
+            evenkeel_batch_norm_inference_masked_f32,
+            [
+                x(), Arg::new("mask", false, &[1_u8; R]), running_mean(false), running_var(false),
+                gamma(), beta(), y()
+            ],
+            |a| evenkeel_batch_norm_inference_masked_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, EVENKEEL_VALID_BYTES, 0,
+                a[2].0.cast(), a[2].1, a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1, a[5].0.cast(), a[5].1,
+                R, C, EPS, a[6].0.cast(), a[6].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_column_moments_masked_f32,
+            [x(), Arg::new("lengths", false, &[1_usize; R]), moments(C), scratch()],
+            |a| evenkeel_column_moments_masked_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, EVENKEEL_VALID_LENGTHS, 1, R, C,
+                a[2].0.cast(), a[2].1, a[3].0.cast(), a[3].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_row_moments_prefixes_f32,
+            [x(), Arg::new("lengths", false, &[C / 2; R]), moments(R)],
+            |a| evenkeel_row_moments_prefixes_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, R, C, a[2].0.cast(), a[2].1, null(),
+            )
+        },
+        entry! {
             evenkeel_dropout_mask,
             [mask(true)],
             |a| evenkeel_dropout_mask(
@@ -399,6 +452,42 @@ fn parameters_and_shapes_outside_of_their_domain_have_the_status_of_their_error(
         let status =
             evenkeel_proximal_f32([0.0].as_ptr(), 1, 0.0, 0.0, -1.0, y.as_mut_ptr(), 1, null());
         assert_eq!((status, message().contains("`step`")), (EVENKEEL_PARAMETER, true));
+        let (lengths, valid) = ([2_usize], [0.0_f64]);
+        let status = evenkeel_row_moments_prefixes_f32(
+            [0.0].as_ptr(),
+            1,
+            lengths.as_ptr(),
+            1,
+            1,
+            1,
+            moments.as_mut_ptr(),
+            1,
+            null(),
+        );
+        assert_eq!((status, message().contains("`lengths`")), (EVENKEEL_PARAMETER, true));
+        let mut masked = |kind, steps| {
+            evenkeel_column_moments_masked_f32(
+                [0.0].as_ptr(),
+                1,
+                valid.as_ptr().cast(),
+                1,
+                kind,
+                steps,
+                1,
+                1,
+                moments.as_mut_ptr(),
+                1,
+                null_mut(),
+                0,
+                null(),
+            )
+        };
+        let status = masked(3, 1);
+        assert_eq!((status, message().contains("`valid_kind`")), (EVENKEEL_UNKNOWN_OPTION, true));
+        let status = masked(EVENKEEL_VALID_LENGTHS, 2);
+        assert_eq!((status, message().contains("`steps`")), (EVENKEEL_PARAMETER, true));
+        let status = masked(EVENKEEL_VALID_BYTES, 0);
+        assert_eq!((status, message().contains("`rows`")), (EVENKEEL_EMPTY_AXIS, true));
         let (mut mean, mut rstd, mut running) = ([0.0_f64], [0.0_f64], [0.0; 2]);
         let at = running.as_mut_ptr();
         let running = evenkeel_running {

@@ -6,7 +6,7 @@ use evenkeel::capi::evenkeel_status::*;
 use evenkeel::capi::*;
 use evenkeel::{
     BatchNorm, ColumnMoments, Dropout, LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift,
-    Regularizer, RmsNorm, RowMoments, RunningStatistics,
+    Regularizer, RmsNorm, RowMoments, RunningStatistics, ValidRows,
 };
 
 use crate::*;
@@ -324,6 +324,183 @@ fn column_operations_give_the_bits_of_rust() {
                 },
             );
         }
+    }
+}
+
+#[test]
+fn padding_gives_the_bits_of_rust() {
+    for shape in SHAPES {
+        let data = Data::new(shape);
+        let (rows, (r, c), (x, len)) = (data.rows, shape, (data.x.as_ptr(), data.x.len()));
+        let packed: Vec<u8> = (0..r.div_ceil(8)).map(|i| 0b1011_0101 ^ i as u8).collect();
+        let bytes: Vec<u8> = (0..r).map(|i| u8::from(i % 3 != 1)).collect();
+        // One sample, of which the last step is padding.
+        let lengths = [r.max(2) - 1];
+        for (valid, start, valid_len, kind, steps) in [
+            (
+                ValidRows::Mask(Mask::Packed(&packed)),
+                packed.as_ptr().cast(),
+                packed.len(),
+                EVENKEEL_VALID_PACKED,
+                0,
+            ),
+            (
+                ValidRows::Mask(Mask::Bytes(&bytes)),
+                bytes.as_ptr().cast(),
+                r,
+                EVENKEEL_VALID_BYTES,
+                0,
+            ),
+            (
+                ValidRows::Lengths { lengths: &lengths, steps: r },
+                lengths.as_ptr().cast(),
+                1,
+                EVENKEEL_VALID_LENGTHS,
+                r,
+            ),
+        ] {
+            let operation = BatchNorm::new().with_eps(EPS);
+            let (mut mean, mut rstd) = (vec![0.0; c], vec![0.0; c]);
+            let (mut mean_c, mut rstd_c) = (vec![0.0_f64; c], vec![0.0_f64; c]);
+            let (to, to_c) = ((&mut mean, &mut rstd), (mean_c.as_mut_ptr(), rstd_c.as_mut_ptr()));
+            let (mut y, mut y_c) = (data.y(), data.y());
+            operation
+                .forward_training_masked(&data.x, valid, None, None, rows, &mut y, to.0, to.1, None)
+                .unwrap();
+            let status = unsafe {
+                evenkeel_batch_norm_training_masked_f32(
+                    x,
+                    len,
+                    start,
+                    valid_len,
+                    kind,
+                    steps,
+                    null(),
+                    0,
+                    null(),
+                    0,
+                    r,
+                    c,
+                    EPS,
+                    y_c.as_mut_ptr(),
+                    len,
+                    to_c.0.cast(),
+                    c,
+                    to_c.1.cast(),
+                    c,
+                    EVENKEEL_F64,
+                    null(),
+                    null_mut(),
+                    0,
+                    null(),
+                )
+            };
+            assert_eq!(status, EVENKEEL_OK, "{}", message());
+            assert_eq!((bits(&y_c), &mean_c, &rstd_c), (bits(&y), &mean, &rstd), "{r}x{c}");
+
+            let (m, v) = (&data.beta, &data.gamma);
+            assert_same_as_rust(
+                &data,
+                |x, y| {
+                    operation
+                        .forward_inference_masked(x, valid, m, v, None, None, rows, y)
+                        .unwrap();
+                },
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_batch_norm_inference_masked_f32(
+                        x,
+                        x_len,
+                        start,
+                        valid_len,
+                        kind,
+                        steps,
+                        m.as_ptr(),
+                        c,
+                        v.as_ptr(),
+                        c,
+                        null(),
+                        0,
+                        null(),
+                        0,
+                        r,
+                        c,
+                        EPS,
+                        y,
+                        y_len,
+                        null(),
+                    )
+                },
+            );
+
+            let (mut of_columns, mut columns_c) = (vec![Moments::new(); c], vec![NOTHING; c]);
+            ColumnMoments::new().compute_masked(&data.x, valid, rows, &mut of_columns).unwrap();
+            let out = columns_c.as_mut_ptr();
+            let status = unsafe {
+                evenkeel_column_moments_masked_f32(
+                    x,
+                    len,
+                    start,
+                    valid_len,
+                    kind,
+                    steps,
+                    r,
+                    c,
+                    out,
+                    c,
+                    null_mut(),
+                    0,
+                    null(),
+                )
+            };
+            assert_eq!((status, in_bits(&columns_c)), (EVENKEEL_OK, as_c(&of_columns)));
+        }
+        let lengths: Vec<usize> = (0..r).map(|i| i * 7 % (c + 1)).collect();
+        let (mut of_rows, mut rows_c) = (vec![Moments::new(); r], vec![NOTHING; r]);
+        RowMoments::new().compute_prefixes(&data.x, &lengths, rows, &mut of_rows).unwrap();
+        let (from, out) = (lengths.as_ptr(), rows_c.as_mut_ptr());
+        let status =
+            unsafe { evenkeel_row_moments_prefixes_f32(x, len, from, r, r, c, out, r, null()) };
+        assert_eq!((status, in_bits(&rows_c)), (EVENKEEL_OK, as_c(&of_rows)));
+    }
+}
+
+/// A batch of no rows, or of padding alone, has no statistics, in floats as in doubles.
+#[test]
+fn statistics_of_no_rows_stay_as_they_are() {
+    let (x, mask) = ([1.0, 2.0], [0_u8; 2]);
+    for (rows, kind) in [(0, EVENKEEL_VALID_BYTES), (2, EVENKEEL_VALID_BYTES)] {
+        let (mut y, mut mean, mut rstd) = ([BEFORE; 2], [BEFORE; 1], [BEFORE; 1]);
+        let status = unsafe {
+            evenkeel_batch_norm_training_masked_f32(
+                x.as_ptr(),
+                rows,
+                mask.as_ptr().cast(),
+                rows,
+                kind,
+                0,
+                null(),
+                0,
+                null(),
+                0,
+                rows,
+                1,
+                EPS,
+                y.as_mut_ptr(),
+                rows,
+                mean.as_mut_ptr().cast(),
+                1,
+                rstd.as_mut_ptr().cast(),
+                1,
+                EVENKEEL_F32,
+                null(),
+                null_mut(),
+                0,
+                null(),
+            )
+        };
+        assert_eq!(status, EVENKEEL_OK, "{}", message());
+        assert_eq!((mean, rstd), ([BEFORE; 1], [BEFORE; 1]), "{rows} rows");
+        assert_eq!(y, if rows == 0 { [BEFORE; 2] } else { [0.0; 2] });
     }
 }
 
