@@ -5,8 +5,9 @@ use std::hint::black_box;
 use std::ops::{Deref, DerefMut, Range};
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Dropout, LayerNorm, MaskMut, Moments, NormalizeScaleShift,
-    Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stores, Stream,
+    Backend, BatchNorm, ColumnMoments, Dropout, LayerNorm, Mask, MaskMut, Moments,
+    NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
+    Stores, Stream, ValidRows,
 };
 use rayon::prelude::*;
 
@@ -24,7 +25,7 @@ pub enum Traffic {
     Read,
     /// x and y: a copy.
     Copy,
-    /// x, and again x and y: a sum and a copy.
+    /// x, and again x and y, or x, and y twice: a sum and a copy.
     ReadThenCopy,
     /// Nothing of x and y: one bit of mask an element, compared with the fastest plain sum of x.
     Mask,
@@ -55,6 +56,10 @@ pub const OPERATIONS: &[Operation] = &[
     },
     Operation { name: "batch_norm_inference", traffic: Traffic::Copy, run: batch_norm_inference },
     Operation { name: "column_moments", traffic: Traffic::Read, run: column_moments },
+    Operation { name: "column_moments_masked", traffic: Traffic::Read, run: column_moments_masked },
+    Operation { name: "penalty", traffic: Traffic::Read, run: penalty },
+    Operation { name: "penalty_gradient", traffic: Traffic::ReadThenCopy, run: penalty_gradient },
+    Operation { name: "proximal", traffic: Traffic::Copy, run: proximal },
     Operation { name: "dropout", traffic: Traffic::Copy, run: dropout },
     Operation { name: "dropout_mask", traffic: Traffic::Mask, run: dropout_mask },
 ];
@@ -124,6 +129,8 @@ pub struct Buffers {
     running_var: Vec<f32>,
     scratch: Vec<f64>,
     mask: Vec<u8>,
+    /// Every eighth row is padding.
+    valid_rows: Vec<u8>,
 }
 
 impl Buffers {
@@ -154,6 +161,7 @@ impl Buffers {
             running_var: vec![1.0; cols],
             scratch: vec![0.0; BatchNorm::new().scratch_len(shape)],
             mask: vec![0; shape.elements().div_ceil(8)],
+            valid_rows: vec![!(1 << 5); rows.div_ceil(8)],
         }
     }
 
@@ -288,6 +296,43 @@ fn column_moments(b: &mut Buffers, backend: Backend) {
         .with_parallelism(b.parallelism())
         .compute_with_scratch(&b.x, b.rows, &mut b.moments[..b.rows.cols()], &mut b.scratch)
         .expect("the buffers fit");
+}
+
+fn column_moments_masked(b: &mut Buffers, backend: Backend) {
+    let valid = ValidRows::Mask(Mask::Packed(&b.valid_rows));
+    ColumnMoments::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .compute_masked_with_scratch(
+            &b.x,
+            valid,
+            b.rows,
+            &mut b.moments[..b.rows.cols()],
+            &mut b.scratch,
+        )
+        .expect("the buffers fit");
+}
+
+fn regularizer(b: &Buffers, backend: Backend) -> Regularizer {
+    Regularizer::new()
+        .with_l1(1e-4)
+        .with_l2(1e-2)
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
+}
+
+fn penalty(b: &mut Buffers, backend: Backend) {
+    black_box(regularizer(b, backend).penalty(&b.x)).expect("right factors");
+}
+
+fn penalty_gradient(b: &mut Buffers, backend: Backend) {
+    black_box(regularizer(b, backend).penalty_and_add_gradient(&b.x, &mut b.y))
+        .expect("the buffers fit");
+}
+
+fn proximal(b: &mut Buffers, backend: Backend) {
+    regularizer(b, backend).proximal(&b.x, 0.1, &mut b.y).expect("the buffers fit");
 }
 
 fn dropout(b: &mut Buffers, backend: Backend) {

@@ -44,8 +44,8 @@ fn main() {
         println!("This machine gets the {} backend.", Backend::detect());
         println!(
             "GB/s count x read and y written. `of copy` is the ratio to memcpy of the same bytes; for operations\n\
-             that only read, to the fastest plain sum; for batch_norm_training, to one of each. dropout_mask\n\
-             counts its bits and is compared with the sum of as many f32.\n"
+             that only read, to the fastest plain sum; for batch_norm_training and penalty_gradient, to one of\n\
+             each. dropout_mask counts its bits and is compared with the sum of as many f32.\n"
         );
         println!(
             "{:<22} {:<9} {:>11} {:>7} {:>9} {:>8} {:>8}",

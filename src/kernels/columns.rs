@@ -207,20 +207,24 @@ impl<'a> BlockRows<'a> {
         }
     }
 
-    /// Calls `visit` with every row.
+    /// The first rows that are neighbours, for [`next_row`](Self::next_row).
     #[inline(always)]
-    fn for_each(&self, mut visit: impl FnMut(&[f32])) {
-        let Some(rows) = self.scattered else {
-            return self.x.chunks_exact(self.cols).for_each(visit);
-        };
-        let (mut row, mut left) = (rows.starts[0], self.count);
-        while left > 0 {
-            let run = rows.kept.next_run(row, left);
-            (row, left) = (run.end, left - run.len());
-            self.x[run.start * self.cols..run.end * self.cols]
-                .chunks_exact(self.cols)
-                .for_each(&mut visit);
+    fn first_run(&self) -> Range<usize> {
+        match self.scattered {
+            Some(rows) => rows.kept.next_run(rows.starts[0], self.count),
+            None => 0..self.count,
         }
+    }
+
+    /// The next row of a run, or of the run after it. There is one.
+    #[inline(always)]
+    fn next_row(&self, run: &mut Range<usize>) -> &'a [f32] {
+        if let (true, Some(rows)) = (run.start == run.end, self.scattered) {
+            *run = rows.kept.next_run(run.end, self.count);
+        }
+        let row = run.start;
+        run.start += 1;
+        &self.x[row * self.cols..][..self.cols]
     }
 }
 
@@ -535,38 +539,28 @@ impl Kernel for ColumnsInF64<'_> {
         let Self { block, first, bad, mean, m2 } = self;
         // Columns of zeros are common, and should not cost a pass in f64.
         let vector = first / LANES;
-        let (mut top, mut constant) = (None, bad);
-        let mut head = [0.0; LANES];
-        block.for_each(
-            #[inline(always)]
-            |row| {
-                let x: S::F32 = load_columns(token, row, vector, 0.0);
-                let top = *top.get_or_insert_with(|| {
-                    x.store_init(&mut head);
-                    x
-                });
-                constant &= x.equal(top);
-            },
-        );
+        let first_row = block.next_row(&mut block.first_run());
+        let top: S::F32 = load_columns(token, first_row, vector, 0.0);
+        let (mut constant, mut run) = (bad, block.first_run());
+        for _ in 0..block.count {
+            let row = block.next_row(&mut run);
+            constant &= load_columns::<S::F32>(token, row, vector, 0.0).equal(top);
+        }
         let mut column = [0.0; BLOCK];
         for lane in (0..LANES).filter(|lane| bad >> lane & 1 == 1) {
-            if constant >> lane & 1 == 1 && head[lane].is_finite() {
-                (mean[lane], m2[lane]) = (f64::from(head[lane]), 0.0);
+            let head = first_row[first + lane];
+            if constant >> lane & 1 == 1 && head.is_finite() {
+                (mean[lane], m2[lane]) = (f64::from(head), 0.0);
                 continue;
             }
-            let (mut moments, mut count) = (Moments::new(), 0);
-            block.for_each(
-                #[inline(always)]
-                |row| {
-                    column[count] = row[first + lane];
-                    count += 1;
-                    if count == BLOCK {
-                        moments = moments.merged(MomentsInF64 { x: &column }.run(token));
-                        count = 0;
-                    }
-                },
-            );
-            if count > 0 {
+            let mut moments = Moments::new();
+            let (mut run, mut left) = (block.first_run(), block.count);
+            while left > 0 {
+                let count = left.min(BLOCK);
+                left -= count;
+                for element in &mut column[..count] {
+                    *element = block.next_row(&mut run)[first + lane];
+                }
                 moments = moments.merged(MomentsInF64 { x: &column[..count] }.run(token));
             }
             (mean[lane], m2[lane]) = (moments.mean, moments.m2);
