@@ -123,9 +123,9 @@ impl Input {
         }
         let padding = self.padding.values(x.len(), 5);
         let mut compact = Vec::new();
-        for r in 0..count {
+        for (r, valid) in valid.iter().enumerate() {
             let row = r * cols..(r + 1) * cols;
-            match valid[r] {
+            match valid {
                 true => compact.extend_from_slice(&x[row]),
                 false => x[row.clone()].copy_from_slice(&padding[row]),
             }

@@ -18,6 +18,9 @@
 //!   eight vectors of x.
 //! * **Panels** of [`PANEL`] columns keep K, S and Q (24 KB) in L1.
 //! * **Narrow matrices** are worked on as wide ones (`kernels/fold.rs`): a block is 64 wide rows.
+//! * **Padding** is left out by the choice of rows: a block is of the next 64 rows that are kept. Where these are together in
+//!   memory, and mostly they are, it is read as any other; else its rows are found in the mask, and nothing is moved but
+//!   narrow rows that are to lie side by side, eight wide ones (16 KB) at a time.
 //! * **One test a block and 16 columns.** Columns that f32 cannot do (`kernels/moments.rs` has the test) are done again:
 //!   constant ones are recognised, the others gathered and done as rows are.
 //!
@@ -133,8 +136,9 @@ impl<'a> Scattered<'a> {
         Self { kept, starts: [0; BLOCK_ROWS], ends: [0; BLOCK_ROWS] }
     }
 
-    /// Finds the next `count` wide rows of `factor` from row `from` on.
-    #[inline(always)]
+    /// Finds the next `count` wide rows of `factor` from row `from` on. A function of its own: there is no vector in it, and
+    /// it is once a block.
+    #[inline(never)]
     fn find(&mut self, from: usize, count: usize, factor: usize) {
         let mut row = from;
         for (start, end) in self.starts.iter_mut().zip(&mut self.ends).take(count) {
@@ -192,8 +196,8 @@ impl<'a> BlockRows<'a> {
         }
     }
 
-    /// Copies the rows of wide row `i` side by side.
-    #[inline(always)]
+    /// Copies the rows of wide row `i` side by side. A function of its own, as `find` is.
+    #[inline(never)]
     fn gather(&self, i: usize, wide: &mut [f32; fold::WIDEST]) {
         let Some(rows) = self.scattered else { return };
         let (mut row, mut done) = (rows.starts[i], 0);

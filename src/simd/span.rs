@@ -6,7 +6,7 @@
 //! Invariant of both types: `src` is valid for reads and `dst` for writes of the same number of f32;
 //! either they are one pointer, or the two ranges do not overlap; nothing else writes to either range
 //! during `'a`, and nothing else reads the range of `dst`. The constructors establish it from
-//! references, and splitting keeps it.
+//! references, and splitting and reborrowing keep it.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
