@@ -5,9 +5,10 @@ use core::mem::MaybeUninit;
 
 use crate::execution::{Execution, output_setters};
 use crate::kernels::row_statistics::MeanVariance;
-use crate::normalize_scale_shift::normalize_rows;
+use crate::normalize_scale_shift::{PLAIN, normalize_rows};
+use crate::row_variants::row_variants;
 use crate::shape::{check_eps, check_length, check_optional};
-use crate::simd::{Span, write_whole};
+use crate::simd::{RowSpan, Span, write_whole};
 use crate::{Error, Rows};
 
 /// Layer normalisation over the last axis (Ba, Kiros and Hinton, 2016, arXiv 1607.06450).
@@ -183,9 +184,23 @@ impl LayerNorm {
         write_whole(x, y, |io| self.run(io, gamma, beta, rows, Some((mean, rstd))))
     }
 
+    row_variants!();
+
     pub(crate) fn run(
         &self,
         io: Span<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        stats: Option<(&mut [f64], &mut [f64])>,
+    ) -> Result<(), Error> {
+        self.run_rows(rows.span(io), gamma, beta, rows, stats)
+    }
+
+    /// `io` has the shape `rows`.
+    fn run_rows(
+        &self,
+        io: RowSpan<'_>,
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
         rows: Rows,
@@ -199,6 +214,6 @@ impl LayerNorm {
             rows.check_statistic()?;
         }
         let source = MeanVariance { eps: self.eps, mean, rstd };
-        normalize_rows(self.execution, io, source, gamma, beta, rows)
+        normalize_rows(self.execution, io, source, gamma, beta, PLAIN)
     }
 }

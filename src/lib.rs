@@ -122,6 +122,7 @@ pub mod reference;
 mod regularizer;
 mod rms_norm;
 mod rng;
+mod row_variants;
 mod shape;
 #[expect(unsafe_code, reason = "intrinsics and the pointers of in-place buffers; see simd/mod.rs")]
 mod simd;

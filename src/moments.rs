@@ -62,10 +62,38 @@ impl RowMoments {
     /// [`Error::EmptyAxis`] if there are rows and they are empty. Nothing is written then.
     pub fn compute(&self, x: &[f32], rows: Rows, moments: &mut [Moments]) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
+        self.run(x, rows.cols(), rows, moments)
+    }
+
+    /// As [`compute`](Self::compute) for rows that begin every `x_pitch` elements of `x`, as the parts of a wider matrix do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `x_pitch` is less than `rows.cols()`, `x` shorter than `(rows.rows() - 1) * x_pitch +
+    /// rows.cols()`, or `moments` not `rows.rows()` long; [`Error::ShapeOverflow`] if that is more than memory has
+    /// addresses; [`Error::EmptyAxis`] if there are rows and they are empty. Nothing is written then.
+    pub fn compute_strided(
+        &self,
+        x: &[f32],
+        x_pitch: usize,
+        rows: Rows,
+        moments: &mut [Moments],
+    ) -> Result<(), Error> {
+        rows.check_strided("x", x.len(), "x_pitch", x_pitch)?;
+        self.run(x, x_pitch, rows, moments)
+    }
+
+    fn run(
+        &self,
+        x: &[f32],
+        pitch: usize,
+        rows: Rows,
+        moments: &mut [Moments],
+    ) -> Result<(), Error> {
         check_length("moments", moments.len(), rows.rows())?;
         rows.check_statistic()?;
         if rows.rows() > 0 {
-            let work = kernel::RowMoments { x, cols: rows.cols(), moments };
+            let work = kernel::RowMoments { x, cols: rows.cols(), pitch, moments };
             self.execution.run(work, rows.elements());
         }
         Ok(())
@@ -122,7 +150,7 @@ impl Moments {
             return;
         }
         let mut moments = [Self::new()];
-        let work = kernel::RowMoments { x, cols: x.len(), moments: &mut moments };
+        let work = kernel::RowMoments { x, cols: x.len(), pitch: x.len(), moments: &mut moments };
         Execution::DEFAULT.run_here(work);
         self.merge(&moments[0]);
     }

@@ -8,7 +8,7 @@ use crate::kernels::normalize::NormalizeRows;
 use crate::kernels::normalize_columns;
 use crate::kernels::row_statistics::{Given, Source};
 use crate::shape::{check_length, check_optional};
-use crate::simd::{Span, write_whole};
+use crate::simd::{RowSpan, Span, write_whole};
 use crate::{Error, Rows};
 
 /// Normalise-scale-shift of rows, or of columns, whose statistics are given.
@@ -84,7 +84,7 @@ impl NormalizeScaleShift {
         y: &mut [f32],
     ) -> Result<(), Error> {
         rows.check_io(x.len(), y.len())?;
-        self.run(Span::new(x, y), mean, rstd, gamma, beta, rows)
+        self.run(rows.span(Span::new(x, y)), mean, rstd, gamma, beta, rows)
     }
 
     /// Reads and writes `x`.
@@ -102,7 +102,7 @@ impl NormalizeScaleShift {
         rows: Rows,
     ) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
-        self.run(Span::in_place(x), mean, rstd, gamma, beta, rows)
+        self.run(rows.span(Span::in_place(x)), mean, rstd, gamma, beta, rows)
     }
 
     /// Reads `x`, initialises `y` and returns it.
@@ -122,7 +122,55 @@ impl NormalizeScaleShift {
         y: &'y mut [MaybeUninit<f32>],
     ) -> Result<&'y mut [f32], Error> {
         rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.run(io, mean, rstd, gamma, beta, rows))
+        write_whole(x, y, |io| self.run(rows.span(io), mean, rstd, gamma, beta, rows))
+    }
+
+    /// As [`forward`](Self::forward) for rows that begin every `x_pitch` elements of `x` and every `y_pitch` of `y`, as the
+    /// parts of a wider matrix do. What lies between two rows of `y` is not touched.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if a pitch is less than `rows.cols()`, `x` or `y` shorter than
+    /// `(rows.rows() - 1) * pitch + rows.cols()`, or another slice of the wrong length; [`Error::ShapeOverflow`] if that is
+    /// more than memory has addresses. Nothing is written then.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_strided(
+        &self,
+        x: &[f32],
+        x_pitch: usize,
+        mean: &[f64],
+        rstd: &[f64],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+        y: &mut [f32],
+        y_pitch: usize,
+    ) -> Result<(), Error> {
+        rows.check_strided("x", x.len(), "x_pitch", x_pitch)?;
+        rows.check_strided("y", y.len(), "y_pitch", y_pitch)?;
+        let io = RowSpan::strided(x, x_pitch, y, y_pitch, (rows.rows(), rows.cols()));
+        self.run(io, mean, rstd, gamma, beta, rows)
+    }
+
+    /// As [`forward_strided`](Self::forward_strided); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_strided`](Self::forward_strided).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_strided_in_place(
+        &self,
+        x: &mut [f32],
+        x_pitch: usize,
+        mean: &[f64],
+        rstd: &[f64],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        rows.check_strided("x", x.len(), "x_pitch", x_pitch)?;
+        let io = RowSpan::strided_in_place(x, x_pitch, (rows.rows(), rows.cols()));
+        self.run(io, mean, rstd, gamma, beta, rows)
     }
 
     /// Normalises columns instead: `mean` and `rstd` are one a column.
@@ -207,7 +255,7 @@ impl NormalizeScaleShift {
 
     pub(crate) fn run(
         &self,
-        io: Span<'_>,
+        io: RowSpan<'_>,
         mean: &[f64],
         rstd: &[f64],
         gamma: Option<&[f32]>,
@@ -216,26 +264,40 @@ impl NormalizeScaleShift {
     ) -> Result<(), Error> {
         check_length("mean", mean.len(), rows.rows())?;
         check_length("rstd", rstd.len(), rows.rows())?;
-        normalize_rows(self.execution, io, Given { mean, rstd }, gamma, beta, rows)
+        let given = Given { mean, rstd };
+        normalize_rows(self.execution, io, given, gamma, beta, PLAIN)
     }
 }
+
+/// What an operation that does not centre may do otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant {
+    /// Whether 1 + gamma takes the place of gamma.
+    pub(crate) one_plus_gamma: bool,
+    /// Whether silu of the second input is a factor, and beta absent.
+    pub(crate) gated: bool,
+}
+
+/// No variant.
+pub(crate) const PLAIN: Variant = Variant { one_plus_gamma: false, gated: false };
 
 /// Checks gamma and beta, then normalises every row with the statistics of `source`: what the row
 /// operations have in common. Everything else has been checked.
 pub(crate) fn normalize_rows<T: Source>(
     execution: Execution,
-    io: Span<'_>,
+    io: RowSpan<'_>,
     source: T,
     gamma: Option<&[f32]>,
     beta: Option<&[f32]>,
-    rows: Rows,
+    Variant { one_plus_gamma, gated }: Variant,
 ) -> Result<(), Error> {
-    check_optional("gamma", gamma, rows.cols())?;
-    check_optional("beta", beta, rows.cols())?;
-    if rows.elements() > 0 {
-        let io = execution.stores.apply(io, rows.cols());
-        let work = NormalizeRows { io, cols: rows.cols(), source, gamma, beta };
-        execution.run(work, rows.elements());
+    let (cols, elements) = (io.cols(), io.rows() * io.cols());
+    check_optional("gamma", gamma, cols)?;
+    check_optional("beta", beta, cols)?;
+    if elements > 0 {
+        let io = execution.stores.apply_to_rows(io);
+        let gamma_offset = if one_plus_gamma { 1.0 } else { -0.0 };
+        execution.run(NormalizeRows { io, source, gamma, beta, gamma_offset, gated }, elements);
     }
     Ok(())
 }

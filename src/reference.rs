@@ -100,6 +100,13 @@ pub fn rms_norm(
     rstd
 }
 
+/// silu(z) = z / (1 + exp(-z)), the gate of [`RmsNorm::forward_gated`](crate::RmsNorm::forward_gated).
+#[must_use]
+pub fn silu(z: f32) -> f64 {
+    let z = f64::from(z);
+    z / (1.0 + (-z).exp())
+}
+
 /// Column c of a matrix of `cols` columns.
 ///
 /// # Panics

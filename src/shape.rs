@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::Error;
+use crate::simd::{RowSpan, Span, reach};
 
 /// The shape of a row-major matrix: `rows` rows of `cols` contiguous elements.
 ///
@@ -61,6 +62,26 @@ impl Rows {
     pub(crate) fn check_io(self, x: usize, y: usize) -> Result<(), Error> {
         check_length("x", x, self.elements())?;
         check_length("y", y, self.elements())
+    }
+
+    /// A span of this shape.
+    pub(crate) fn span(self, span: Span<'_>) -> RowSpan<'_> {
+        RowSpan::new(span, self.rows, self.cols)
+    }
+
+    /// Refuses rows that begin every `pitch` elements where they overlap or are not all there.
+    pub(crate) fn check_strided(
+        self,
+        arg: &'static str,
+        len: usize,
+        pitch_arg: &'static str,
+        pitch: usize,
+    ) -> Result<(), Error> {
+        check_at_least(pitch_arg, pitch, self.cols)?;
+        match reach(self.rows, self.cols, pitch) {
+            Some(reach) if reach <= Self::MOST_ELEMENTS => check_at_least(arg, len, reach),
+            _ => Err(Error::ShapeOverflow { arg: pitch_arg, got: [self.rows, pitch] }),
+        }
     }
 
     /// Refuses an empty row where every row must have a statistic.

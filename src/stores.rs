@@ -1,7 +1,7 @@
 //! How outputs are written: through the caches or around them.
 #![forbid(unsafe_code)]
 
-use crate::simd::{LANES, Span};
+use crate::simd::{LANES, RowSpan, Span};
 
 /// How an operation writes its output. It never changes the result.
 ///
@@ -36,15 +36,25 @@ const STREAMED_COLS: usize = 256;
 impl Stores {
     /// The span of rows of `cols` elements, to be written as told.
     pub(crate) fn apply(self, io: Span<'_>, cols: usize) -> Span<'_> {
-        let around = match self {
+        if self.around(io.len(), cols) { io.streaming() } else { io }
+    }
+
+    /// The rows, to be written as told.
+    pub(crate) fn apply_to_rows(self, io: RowSpan<'_>) -> RowSpan<'_> {
+        let around = self.around(io.rows() * io.cols(), io.cols());
+        if around { io.streaming() } else { io }
+    }
+
+    /// Whether so many elements, in rows of `cols`, are written around the caches.
+    fn around(self, elements: usize, cols: usize) -> bool {
+        match self {
             Self::Auto => {
-                io.len().saturating_mul(size_of::<f32>()) >= STREAMED_BYTES
+                elements.saturating_mul(size_of::<f32>()) >= STREAMED_BYTES
                     && (cols >= STREAMED_COLS || cols.is_multiple_of(LANES))
             }
             Self::Cached => false,
             Self::NonTemporal => true,
-        };
-        if around { io.streaming() } else { io }
+        }
     }
 }
 

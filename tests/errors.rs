@@ -114,6 +114,35 @@ const METHODS: &[Method] = methods! {
     "RmsNorm::forward_uninit_with_stats": x gamma beta => y rstd;
         |a| RMS_NORM.with_eps(a.eps).forward_uninit_with_stats(x, gamma, beta, a.rows, uninit(y), rstd);
 
+    "LayerNorm::forward_residual": x residual gamma beta => y sum;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_residual(x, residual, gamma, beta, a.rows, y, Some(sum));
+    "LayerNorm::forward_residual, no sum": x residual gamma beta => y;
+        |a| LAYER_NORM.with_eps(a.eps).forward_residual(x, residual, gamma, beta, a.rows, y, None);
+    "LayerNorm::forward_update_residual": x gamma beta => residual y;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_update_residual(x, residual, gamma, beta, a.rows, y);
+    "LayerNorm::forward_update_residual_in_place": gamma beta => x residual;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_update_residual_in_place(x, residual, gamma, beta, a.rows);
+    "RmsNorm::forward_residual": x residual gamma beta => y sum;
+        |a| RMS_NORM.with_eps(a.eps)
+            .forward_residual(x, residual, gamma, beta, a.rows, y, Some(sum));
+    "RmsNorm::forward_residual, no sum": x residual gamma beta => y;
+        |a| RMS_NORM.with_eps(a.eps).forward_residual(x, residual, gamma, beta, a.rows, y, None);
+    "RmsNorm::forward_update_residual": x gamma beta => residual y;
+        |a| RMS_NORM.with_eps(a.eps)
+            .forward_update_residual(x, residual, gamma, beta, a.rows, y);
+    "RmsNorm::forward_update_residual_in_place": gamma beta => x residual;
+        |a| RMS_NORM.with_eps(a.eps)
+            .forward_update_residual_in_place(x, residual, gamma, beta, a.rows);
+    "RmsNorm::forward_gated": x z gamma => y;
+        |a| RMS_NORM.with_eps(a.eps).forward_gated(x, z, gamma, a.rows, y);
+    "RmsNorm::forward_gated_in_place": z gamma => x;
+        |a| RMS_NORM.with_eps(a.eps).forward_gated_in_place(x, z, gamma, a.rows);
+    "RmsNorm::forward_gated_uninit": x z gamma => y;
+        |a| RMS_NORM.with_eps(a.eps).forward_gated_uninit(x, z, gamma, a.rows, uninit(y));
+
     "NormalizeScaleShift::forward": x mean rstd gamma beta => y;
         |a| NORMALIZE.forward(x, mean, rstd, gamma, beta, a.rows, y);
     "NormalizeScaleShift::forward_in_place": mean rstd gamma beta => x;
@@ -326,6 +355,7 @@ impl Method {
     fn length(&self, buffer: &str, shape: Rows) -> usize {
         match buffer {
             "x" | "y" | "dx" | "dy" | "w" | "gradient" | "bytes" => shape.elements(),
+            "residual" | "sum" | "z" => shape.elements(),
             "packed" => shape.elements().div_ceil(8),
             "row_bits" => shape.rows().div_ceil(8),
             "row_bytes" | "lengths" => shape.rows(),
@@ -487,7 +517,7 @@ impl<T: Element> AnyBuffer for Buffer<T> {
     }
 }
 
-const BUFFERS: usize = 19;
+const BUFFERS: usize = 22;
 
 /// The arguments of any method: those of one call, and some that it does not take.
 struct Arguments {
@@ -506,6 +536,9 @@ struct Arguments {
     dx: Buffer<f32>,
     w: Buffer<f32>,
     gradient: Buffer<f32>,
+    residual: Buffer<f32>,
+    sum: Buffer<f32>,
+    z: Buffer<f32>,
     packed: Buffer<u8>,
     bytes: Buffer<u8>,
     row_bits: Buffer<u8>,
@@ -523,7 +556,8 @@ impl Arguments {
     /// What is right for a method: paint in what it only writes, numbers in the rest.
     fn right(method: &Method, (rows, cols): (usize, usize)) -> Self {
         fn new<T: Element>(method: &Method, name: &str, rows: Rows) -> Buffer<T> {
-            let fresh = ["y", "dx", "packed", "bytes", "mean", "rstd", "moments"].contains(&name);
+            let fresh =
+                ["y", "dx", "sum", "packed", "bytes", "mean", "rstd", "moments"].contains(&name);
             let painted = fresh && !method.reads.contains(&name);
             let elements = if painted { [T::PAINT; 5] } else { T::NUMBERS };
             Buffer::new(method.length(name, rows), |i| elements[i % 5])
@@ -545,6 +579,9 @@ impl Arguments {
             dx: new(method, "dx", rows),
             w: new(method, "w", rows),
             gradient: new(method, "gradient", rows),
+            residual: new(method, "residual", rows),
+            sum: new(method, "sum", rows),
+            z: new(method, "z", rows),
             packed: new(method, "packed", rows),
             bytes: new(method, "bytes", rows),
             // All rows are valid, and one element of each.
@@ -570,6 +607,9 @@ impl Arguments {
             ("dx", &mut self.dx),
             ("w", &mut self.w),
             ("gradient", &mut self.gradient),
+            ("residual", &mut self.residual),
+            ("sum", &mut self.sum),
+            ("z", &mut self.z),
             ("packed", &mut self.packed),
             ("bytes", &mut self.bytes),
             ("row_bits", &mut self.row_bits),
@@ -620,6 +660,46 @@ fn right_arguments_are_accepted_and_every_output_is_written() {
             }
         }
     }
+}
+
+/// Rows at a pitch: less than a row, or more than the slices have, or than memory has.
+#[test]
+fn a_pitch_that_does_not_fit() {
+    let shape = Rows::new(3, 5).expect("a small shape");
+    let length = |arg, expected, got| Error::Length { arg, expected, got };
+    let (pitch, most) = (usize::MAX / 2, [3, usize::MAX / 2]);
+    let overflow = Error::ShapeOverflow { arg: "x_pitch", got: most };
+    for (len, pitch, expected) in [
+        (15, 4, length("x_pitch", 5, 4)),
+        (15, 0, length("x_pitch", 5, 0)),
+        (20, 8, length("x", 21, 20)),
+        (0, 5, length("x", 15, 0)),
+        (20, pitch, overflow),
+    ] {
+        let (mut x, mut y) = (vec![1.5; len], [7.5; 40]);
+        let mut moments = [Moments::PAINT; 3];
+        let given = [0.5; 3];
+        let refusals = [
+            LAYER_NORM.forward_strided(&x, pitch, None, None, shape, &mut y, 6),
+            RMS_NORM.forward_strided(&x, pitch, None, None, shape, &mut y, 6),
+            NORMALIZE.forward_strided(&x, pitch, &given, &given, None, None, shape, &mut y, 6),
+            RowMoments::new().compute_strided(&x, pitch, shape, &mut moments),
+            LAYER_NORM.forward_strided_in_place(&mut x, pitch, None, None, shape),
+            RMS_NORM.forward_strided_in_place(&mut x, pitch, None, None, shape),
+            NORMALIZE.forward_strided_in_place(&mut x, pitch, &given, &given, None, None, shape),
+        ];
+        for refused in refusals {
+            assert_eq!(refused, Err(expected.clone()), "{len} elements, pitch {pitch}");
+        }
+        assert_eq!((x, y), (vec![1.5; len], [7.5; 40]));
+        assert!(moments.iter().all(|row| row.bits() == Moments::PAINT.bits()));
+    }
+    let mut y = [7.5; 16];
+    for (y_pitch, expected) in [(4, length("y_pitch", 5, 4)), (6, length("y", 17, 16))] {
+        let refused = LAYER_NORM.forward_strided(&[1.5; 15], 5, None, None, shape, &mut y, y_pitch);
+        assert_eq!(refused, Err(expected));
+    }
+    assert_eq!(y, [7.5; 16]);
 }
 
 #[test]

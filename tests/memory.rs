@@ -210,6 +210,15 @@ fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads:
             rms_norm.forward_with_stats(x, gamma, beta, rows, y, of_rows);
             rms_norm.forward_in_place_with_stats(xy, gamma, beta, rows, of_rows);
             rms_norm.forward_uninit_with_stats(x, gamma, beta, rows, new, of_rows);
+            layer_norm.forward_residual(x, x, gamma, beta, rows, y, Some(xy));
+            layer_norm.forward_update_residual(x, xy, gamma, beta, rows, y);
+            layer_norm.forward_update_residual_in_place(xy, y, gamma, beta, rows);
+            layer_norm.forward_strided(x, cols, gamma, beta, rows, y, cols);
+            layer_norm.forward_strided_in_place(xy, cols, gamma, beta, rows);
+            rms_norm.forward_residual(x, x, gamma, beta, rows, y, None);
+            rms_norm.forward_gated(x, x, gamma, rows, y);
+            rms_norm.forward_gated_in_place(xy, x, gamma, rows);
+            rms_norm.forward_gated_uninit(x, x, gamma, rows, new);
             normalize.forward(x, mean, rstd, gamma, beta, rows, y);
             normalize.forward_in_place(xy, mean, rstd, gamma, beta, rows);
             normalize.forward_uninit(x, mean, rstd, gamma, beta, rows, new);

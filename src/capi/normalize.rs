@@ -246,7 +246,7 @@ unsafe fn normalize(
         let [wide_mean, wide_rstd] = &mut wide;
         let (mean, rstd) = (mean.read(wide_mean), rstd.read(wide_rstd));
         io.with_span(rows.elements(), |io| match by_rows {
-            true => operation.run(io, mean, rstd, gamma, beta, rows),
+            true => operation.run(rows.span(io), mean, rstd, gamma, beta, rows),
             false => operation.run_columns(io, mean, rstd, gamma, beta, rows),
         })
     }

@@ -17,6 +17,7 @@ pub(crate) mod normalize_columns;
 pub(crate) mod regularize;
 pub(crate) mod row_statistics;
 pub(crate) mod short;
+pub(crate) mod silu;
 pub(crate) mod valid_rows;
 pub(crate) mod welford;
 

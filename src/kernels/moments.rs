@@ -366,10 +366,11 @@ fn push_blocks<'a, T: BlockStatistic, S: Simd, const R: usize>(
     &x[groups.len() * R * BLOCK..]
 }
 
-/// The moments of every row of x. Rows have at least one element.
+/// The moments of every row of x, which begin every `pitch` elements. Rows have at least one element.
 pub(crate) struct RowMoments<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) cols: usize,
+    pub(crate) pitch: usize,
     pub(crate) moments: &'a mut [Moments],
 }
 
@@ -379,10 +380,14 @@ impl Split for RowMoments<'_> {
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let Self { x, cols, moments } = self;
-        let (low_x, high_x) = x.split_at(at * cols);
+        let Self { x, cols, pitch, moments } = self;
+        // The last row may end before its pitch does.
+        let (low_x, high_x) = x.split_at(x.len().min(at * pitch));
         let (low, high) = moments.split_at_mut(at);
-        (Self { x: low_x, cols, moments: low }, Self { x: high_x, cols, moments: high })
+        (
+            Self { x: low_x, cols, pitch, moments: low },
+            Self { x: high_x, cols, pitch, moments: high },
+        )
     }
 }
 
@@ -402,7 +407,7 @@ impl Kernel for RowMoments<'_> {
 impl RowMoments<'_> {
     #[inline(always)]
     fn in_groups<S: Simd, const R: usize>(self, token: S) {
-        let Self { mut x, cols, moments } = self;
+        let Self { mut x, cols, pitch, moments } = self;
         let (mut short, mut groups): (&mut [[Moments; LANES]], &mut [[Moments; R]]) =
             (&mut [], &mut []);
         let mut rest = moments;
@@ -413,7 +418,7 @@ impl RowMoments<'_> {
             (groups, rest) = rest.as_chunks_mut();
         }
         for group in short {
-            let rows = split_rows(&mut x, cols);
+            let rows = split_rows(&mut x, cols, pitch);
             let (mean, m2) = token.outline(ShortRows { rows });
             for r in 0..LANES {
                 group[r] = Moments { count: cols as u64, mean: mean[r], mean_low: 0.0, m2: m2[r] };
@@ -421,10 +426,10 @@ impl RowMoments<'_> {
         }
         let mut cascades: Cascades<Moments, R> = None;
         for group in groups {
-            *group = rows(token, split_rows::<R>(&mut x, cols), &mut cascades);
+            *group = rows(token, split_rows::<R>(&mut x, cols, pitch), &mut cascades);
         }
         for moments in rest {
-            let [first] = split_rows(&mut x, cols);
+            let [first] = split_rows(&mut x, cols, pitch);
             *moments = row(token, first, &mut cascades);
         }
     }
@@ -476,7 +481,7 @@ impl PrefixMoments<'_> {
         let Self { mut x, cols, lengths, moments } = self;
         let mut cascades: Cascades<Moments, R> = None;
         for (moments, &len) in moments.iter_mut().zip(lengths) {
-            let [first] = split_rows(&mut x, cols);
+            let [first] = split_rows(&mut x, cols, cols);
             *moments = match len {
                 0 => Moments::new(),
                 _ => row(token, &first[..len], &mut cascades),
@@ -487,10 +492,11 @@ impl PrefixMoments<'_> {
 
 /// Takes the first `R` rows of x.
 #[inline(always)]
-fn split_rows<'a, const R: usize>(x: &mut &'a [f32], cols: usize) -> [&'a [f32]; R] {
+fn split_rows<'a, const R: usize>(x: &mut &'a [f32], cols: usize, pitch: usize) -> [&'a [f32]; R] {
     let mut rows: [&[f32]; R] = [&[]; R];
     for row in &mut rows {
-        (*row, *x) = x.split_at(cols);
+        *row = &x[..cols];
+        *x = &x[pitch.min(x.len())..];
     }
     rows
 }

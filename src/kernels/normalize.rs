@@ -33,8 +33,9 @@ use core::marker::PhantomData;
 
 use super::moments::GROUP_COLS;
 use super::row_statistics::{RowStatistics, Source};
+use super::silu::silu;
 use super::{Split, short};
-use crate::simd::{Float, Group, Kernel, LANES, Real, Simd, Span};
+use crate::simd::{Float, Group, Kernel, LANES, Real, RowSpan, Simd};
 
 /// rstd, |mean| and |mean * rstd| up to this, and rstd down to its inverse, are f32's business: then
 /// x - hi, lo * rstd and their products cannot overflow unless `x_hat` does, and nothing that counts
@@ -55,25 +56,28 @@ const STREAMED_GROUP_COLS: usize = 4096;
 
 /// Normalises, scales and shifts every row. Rows have at least one element.
 pub(crate) struct NormalizeRows<'a, T> {
-    pub(crate) io: Span<'a>,
-    pub(crate) cols: usize,
+    pub(crate) io: RowSpan<'a>,
     pub(crate) source: T,
     pub(crate) gamma: Option<&'a [f32]>,
     pub(crate) beta: Option<&'a [f32]>,
+    /// What is added to gamma, where the operation does not centre: 1, or -0.0, which changes no number.
+    pub(crate) gamma_offset: f32,
+    /// Whether `x_hat * gamma` is multiplied with silu of the second input, instead of adding beta, where the operation
+    /// does not centre.
+    pub(crate) gated: bool,
 }
 
 impl<T: Source> Split for NormalizeRows<'_, T> {
     fn rows(&self) -> usize {
-        self.io.len() / self.cols
+        self.io.rows()
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let Self { io, cols, source, gamma, beta } = self;
-        let (low, high) = io.split_at(at * cols);
-        let (low_source, high_source) = source.split_at(at);
+        let (low, high) = self.io.split_at(at);
+        let (low_source, high_source) = self.source.split_at(at);
         (
-            Self { io: low, cols, source: low_source, gamma, beta },
-            Self { io: high, cols, source: high_source, gamma, beta },
+            Self { io: low, source: low_source, ..self },
+            Self { io: high, source: high_source, ..self },
         )
     }
 }
@@ -83,39 +87,59 @@ impl<T: Source> Kernel for NormalizeRows<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        match (self.gamma, self.beta) {
-            (Some(gamma), Some(beta)) => self.affine(token, &Affine::<true, true> { gamma, beta }),
-            (Some(gamma), None) => self.affine(token, &Affine::<true, false> { gamma, beta: &[] }),
-            (None, Some(beta)) => self.affine(token, &Affine::<false, true> { gamma: &[], beta }),
-            (None, None) => self.affine(token, &Affine::<false, false> { gamma: &[], beta: &[] }),
+        let Self { gamma, gated, .. } = self;
+        if T::CENTRED {
+            return self.affine::<S, GIVEN>(token);
+        }
+        match (gamma, gated) {
+            (_, false) => self.affine::<S, OFFSET>(token),
+            // One row at a time: exp takes more time than gamma's loads, and this is less to compile.
+            (Some(gamma), true) => {
+                let columns = Columns::<OFFSET, false>::new(gamma, &[], self.gamma_offset);
+                self.in_groups::<S, _, 1>(token, Gated(columns));
+            }
+            (None, true) => {
+                let columns = Columns::<ABSENT, false>::new(&[], &[], 0.0);
+                self.in_groups::<S, _, 1>(token, Gated(columns));
+            }
         }
     }
 }
 
 impl<T: Source> NormalizeRows<'_, T> {
+    /// With gamma and beta, each if it is there; gamma as `KIND` has it.
     #[inline(always)]
-    fn affine<S: Simd, const GAMMA: bool, const BETA: bool>(
-        self,
-        token: S,
-        affine: &Affine<'_, GAMMA, BETA>,
-    ) {
-        match S::ROWS {
-            4.. => self.in_groups::<S, GAMMA, BETA, 4>(token, affine),
-            2.. => self.in_groups::<S, GAMMA, BETA, 2>(token, affine),
-            _ => self.in_groups::<S, GAMMA, BETA, 1>(token, affine),
+    fn affine<S: Simd, const KIND: u8>(self, token: S) {
+        let Self { gamma, beta, gamma_offset: offset, .. } = self;
+        match (gamma, beta) {
+            (Some(gamma), Some(beta)) => {
+                self.in_rows(token, Columns::<KIND, true>::new(gamma, beta, offset));
+            }
+            (Some(gamma), None) => {
+                self.in_rows(token, Columns::<KIND, false>::new(gamma, &[], offset));
+            }
+            (None, Some(beta)) => {
+                self.in_rows(token, Columns::<ABSENT, true>::new(&[], beta, offset));
+            }
+            (None, None) => self.in_rows(token, Columns::<ABSENT, false>::new(&[], &[], offset)),
         }
     }
 
     #[inline(always)]
-    fn in_groups<S: Simd, const GAMMA: bool, const BETA: bool, const R: usize>(
-        mut self,
-        token: S,
-        affine: &Affine<'_, GAMMA, BETA>,
-    ) {
-        let (rows, cols) = (self.rows(), self.cols);
+    fn in_rows<S: Simd, A: Affine>(self, token: S, affine: A) {
+        match S::ROWS {
+            4.. => self.in_groups::<S, A, 4>(token, affine),
+            2.. => self.in_groups::<S, A, 2>(token, affine),
+            _ => self.in_groups::<S, A, 1>(token, affine),
+        }
+    }
+
+    #[inline(always)]
+    fn in_groups<S: Simd, A: Affine, const R: usize>(mut self, token: S, affine: A) {
+        let (rows, cols) = (self.rows(), self.io.cols());
         let grouped = match self.io.streams() {
             // Lines that are written around the caches must begin alike in the rows of a group.
-            true if cols.is_multiple_of(LANES) => cols <= STREAMED_GROUP_COLS,
+            true if self.io.alike() => cols <= STREAMED_GROUP_COLS,
             true => false,
             false => cols <= GROUP_COLS,
         };
@@ -123,14 +147,14 @@ impl<T: Source> NormalizeRows<'_, T> {
         let (mut cascades, mut cascade) = (None, None);
         let mut first = 0;
         while cols <= short::COLS && rows - first >= LANES {
-            let x = self.io.group::<LANES>(first * cols, cols);
+            self.add_terms(token, first, LANES);
+            let x = self.io.group::<LANES>(first);
             let source = &mut self.source;
             let statistics = token.outline(ShortRows { source, first, x: x.rows() });
             if statistics.fit_f32 {
                 for r in (0..LANES).step_by(R) {
-                    let mut group = self.io.group::<R>((first + r) * cols, cols);
                     let rows = Standardize::of_short::<R>(token, &statistics, r);
-                    sweep::<T, S::F32, GAMMA, BETA, R>(token, &mut group, rows, affine);
+                    self.sweep_group::<S, A, R>(token, first + r, rows, affine);
                 }
             } else {
                 for r in 0..LANES {
@@ -141,11 +165,12 @@ impl<T: Source> NormalizeRows<'_, T> {
             first += LANES;
         }
         while first < grouped {
-            let mut group = self.io.group::<R>(first * cols, cols);
-            let statistics = self.source.rows(token, first, group.rows(), &mut cascades);
+            self.add_terms(token, first, R);
+            let x = self.io.group::<R>(first);
+            let statistics = self.source.rows(token, first, x.rows(), &mut cascades);
             if all_fit_f32(&statistics) {
                 let rows = Standardize::of(token, statistics);
-                sweep::<T, S::F32, GAMMA, BETA, R>(token, &mut group, rows, affine);
+                self.sweep_group::<S, A, R>(token, first, rows, affine);
             } else {
                 for r in 0..R {
                     self.sweep_row(token, first + r, statistics[r], affine);
@@ -154,29 +179,74 @@ impl<T: Source> NormalizeRows<'_, T> {
             first += R;
         }
         while first < rows {
-            let row = self.io.group::<1>(first * cols, cols);
+            self.add_terms(token, first, 1);
+            let row = self.io.group::<1>(first);
             let [statistics] = self.source.rows(token, first, row.rows(), &mut cascade);
             self.sweep_row(token, first, statistics, affine);
             first += 1;
         }
     }
 
+    /// Makes x the sum of its terms, if it has any, before its rows are read.
+    #[inline(always)]
+    fn add_terms<S: Simd>(&mut self, token: S, first: usize, rows: usize) {
+        if let Some(terms) = self.io.terms(first, rows) {
+            token.outline(AddTerms { terms });
+        }
+    }
+
+    /// The second sweep over `R` rows.
+    #[inline(always)]
+    fn sweep_group<S: Simd, A: Affine, const R: usize>(
+        &mut self,
+        token: S,
+        first: usize,
+        rows: [Standardize<S::F32>; R],
+        affine: A,
+    ) {
+        let ahead = self.io.ahead(R);
+        let mut group = self.io.group::<R>(first);
+        sweep::<T, S::F32, A, R>(token, &mut group, rows, affine, ahead);
+    }
+
     /// The second sweep over one row.
     #[inline(always)]
-    fn sweep_row<S: Simd, const GAMMA: bool, const BETA: bool>(
+    fn sweep_row<S: Simd, A: Affine>(
         &mut self,
         token: S,
         row: usize,
         statistics: RowStatistics,
-        affine: &Affine<'_, GAMMA, BETA>,
+        affine: A,
     ) {
-        let mut row = self.io.group::<1>(row * self.cols, self.cols);
         if statistics.fit_f32() {
             let rows = Standardize::of(token, [statistics]);
-            sweep::<T, S::F32, GAMMA, BETA, 1>(token, &mut row, rows, affine);
+            self.sweep_group::<S, A, 1>(token, row, rows, affine);
         } else {
-            let (affine, source) = (*affine, PhantomData::<T>);
-            token.outline(SweepInF64 { row, statistics, affine, source });
+            let (ahead, source) = (self.io.ahead(1), PhantomData::<T>);
+            let row = self.io.group::<1>(row);
+            token.outline(SweepInF64 { row, statistics, affine, ahead, source });
+        }
+    }
+}
+
+/// Adds the terms of x where x is.
+struct AddTerms<'a> {
+    terms: Group<'a, 1>,
+}
+
+impl Kernel for AddTerms<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, token: S) {
+        let terms = &mut self.terms;
+        for i in 0..terms.full() {
+            let sum = terms.load::<S::F32>(token, 0, i) + terms.load_second(token, 0, i);
+            terms.store::<S::F32, false>(0, i, sum);
+        }
+        if terms.tail() > 0 {
+            let sum = terms.load_tail::<S::F32>(token, 0, 0.0) + terms.load_second_tail(token, 0);
+            terms.store_tail(0, sum);
         }
     }
 }
@@ -198,45 +268,133 @@ impl<T: Source> Kernel for ShortRows<'_, '_, T> {
     }
 }
 
-/// gamma and beta, each if it is there (otherwise its slice is empty and never looked at).
-#[derive(Clone, Copy)]
-struct Affine<'a, const GAMMA: bool, const BETA: bool> {
-    gamma: &'a [f32],
-    beta: &'a [f32],
-}
+/// What becomes of `x_hat`.
+trait Affine: Copy {
+    /// Whether a gate takes part.
+    const GATED: bool = false;
 
-impl<'a, const GAMMA: bool, const BETA: bool> Affine<'a, GAMMA, BETA> {
     /// The part for columns `start` up to `end`.
-    #[inline(always)]
-    fn columns(&self, start: usize, end: usize) -> Self {
-        let gamma = if GAMMA { &self.gamma[start..end] } else { &[] };
-        Self { gamma, beta: if BETA { &self.beta[start..end] } else { &[] } }
-    }
+    fn columns(self, start: usize, end: usize) -> Self;
 
-    /// The first `full` vectors of gamma and of beta: slices whose length the optimiser knows.
-    #[inline(always)]
-    fn vectors(&self, full: usize) -> (&'a [[f32; LANES]], &'a [[f32; LANES]]) {
-        let gamma = if GAMMA { &self.gamma.as_chunks().0[..full] } else { &[] };
-        (gamma, if BETA { &self.beta.as_chunks().0[..full] } else { &[] })
-    }
+    /// gamma and beta of vector `i`, anything where there is none.
+    fn load<V: Float>(self, token: V::Token, i: usize) -> (V, V);
 
-    /// The tail of gamma and of beta.
+    /// The same of the tail.
+    fn load_tail<V: Float>(self, token: V::Token) -> (V, V);
+
+    /// The coefficients with a gate.
     #[inline(always)]
-    fn tail<V: Float>(&self, token: V::Token) -> (V, V) {
-        let gamma = if GAMMA { tail(token, self.gamma) } else { zero(token) };
-        (gamma, if BETA { tail(token, self.beta) } else { zero(token) })
+    fn gated<V: Float>(coefficients: (V, V), _: V) -> (V, V) {
+        coefficients
     }
 
     /// `x_hat * gamma + beta`, of what is there.
+    fn apply<V: Float>(coefficients: (V, V), x_hat: V) -> V;
+}
+
+/// There is no gamma.
+const ABSENT: u8 = 0;
+/// gamma is what `x_hat` is multiplied with.
+const GIVEN: u8 = 1;
+/// gamma and an offset is: an addition for each vector of gamma.
+const OFFSET: u8 = 2;
+
+/// gamma and beta of every column, each if it is there (otherwise its slice is empty and never looked at).
+#[derive(Clone, Copy)]
+struct Columns<'a, const GAMMA: u8, const BETA: bool> {
+    gamma: &'a [f32],
+    beta: &'a [f32],
+    offset: f32,
+}
+
+impl<'a, const GAMMA: u8, const BETA: bool> Columns<'a, GAMMA, BETA> {
+    #[inline(always)]
+    fn new(gamma: &'a [f32], beta: &'a [f32], offset: f32) -> Self {
+        Self { gamma, beta, offset }
+    }
+
+    /// What `x_hat` is multiplied with.
+    #[inline(always)]
+    fn factor<V: Float>(self, token: V::Token, gamma: V) -> V {
+        if GAMMA != OFFSET {
+            return gamma;
+        }
+        V::splat(token, V::Elem::from_f64(self.offset.into())) + gamma
+    }
+}
+
+impl<const GAMMA: u8, const BETA: bool> Affine for Columns<'_, GAMMA, BETA> {
+    #[inline(always)]
+    fn columns(self, start: usize, end: usize) -> Self {
+        let gamma = if GAMMA == ABSENT { &[] } else { &self.gamma[start..end] };
+        Self { gamma, beta: if BETA { &self.beta[start..end] } else { &[] }, offset: self.offset }
+    }
+
+    #[inline(always)]
+    fn load<V: Float>(self, token: V::Token, i: usize) -> (V, V) {
+        let gamma = match GAMMA {
+            ABSENT => zero(token),
+            _ => self.factor(token, vector(token, self.gamma, i)),
+        };
+        (gamma, if BETA { vector(token, self.beta, i) } else { zero(token) })
+    }
+
+    #[inline(always)]
+    fn load_tail<V: Float>(self, token: V::Token) -> (V, V) {
+        let gamma = match GAMMA {
+            ABSENT => zero(token),
+            _ => self.factor(token, tail(token, self.gamma)),
+        };
+        (gamma, if BETA { tail(token, self.beta) } else { zero(token) })
+    }
+
     #[inline(always)]
     fn apply<V: Float>((gamma, beta): (V, V), x_hat: V) -> V {
-        match (GAMMA, BETA) {
+        match (GAMMA != ABSENT, BETA) {
             (true, true) => x_hat.mul_add(gamma, beta),
             (true, false) => x_hat * gamma,
             (false, true) => x_hat + beta,
             (false, false) => x_hat,
         }
     }
+}
+
+/// An affine without beta, times a gate.
+#[derive(Clone, Copy)]
+struct Gated<A>(A);
+
+impl<A: Affine> Affine for Gated<A> {
+    const GATED: bool = true;
+
+    #[inline(always)]
+    fn columns(self, start: usize, end: usize) -> Self {
+        Self(self.0.columns(start, end))
+    }
+
+    #[inline(always)]
+    fn load<V: Float>(self, token: V::Token, i: usize) -> (V, V) {
+        self.0.load(token, i)
+    }
+
+    #[inline(always)]
+    fn load_tail<V: Float>(self, token: V::Token) -> (V, V) {
+        self.0.load_tail(token)
+    }
+
+    #[inline(always)]
+    fn gated<V: Float>((gamma, beta): (V, V), gate: V) -> (V, V) {
+        (A::apply((gamma, beta), gate), beta)
+    }
+
+    #[inline(always)]
+    fn apply<V: Float>((factor, _): (V, V), x_hat: V) -> V {
+        x_hat * factor
+    }
+}
+
+#[inline(always)]
+fn vector<V: Float>(token: V::Token, x: &[f32], i: usize) -> V {
+    V::load(token, &x.as_chunks().0[i])
 }
 
 #[inline(always)]
@@ -259,20 +417,21 @@ fn all_fit_f32(statistics: &[RowStatistics]) -> bool {
 }
 
 /// The second sweep over a row whose statistics leave f32.
-struct SweepInF64<'a, T, const GAMMA: bool, const BETA: bool> {
+struct SweepInF64<'a, T, A> {
     row: Group<'a, 1>,
     statistics: RowStatistics,
-    affine: Affine<'a, GAMMA, BETA>,
+    affine: A,
+    ahead: usize,
     source: PhantomData<T>,
 }
 
-impl<T: Source, const GAMMA: bool, const BETA: bool> Kernel for SweepInF64<'_, T, GAMMA, BETA> {
+impl<T: Source, A: Affine> Kernel for SweepInF64<'_, T, A> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, token: S) {
         let rows = Standardize::of(token, [self.statistics]);
-        sweep::<T, S::F64, GAMMA, BETA, 1>(token, &mut self.row, rows, &self.affine);
+        sweep::<T, S::F64, A, 1>(token, &mut self.row, rows, self.affine, self.ahead);
     }
 }
 
@@ -327,46 +486,40 @@ impl<V: Float<Elem = f32>> Standardize<V> {
     }
 }
 
-/// The second sweep over `R` rows on lanes of type `V`.
+/// The second sweep over `R` rows on lanes of type `V`. The next group of rows is `ahead` elements on.
 #[inline(always)]
-fn sweep<T: Source, V: Float, const GAMMA: bool, const BETA: bool, const R: usize>(
+fn sweep<T: Source, V: Float, A: Affine, const R: usize>(
     token: V::Token,
     group: &mut Group<'_, R>,
     rows: [Standardize<V>; R],
-    affine: &Affine<'_, GAMMA, BETA>,
+    affine: A,
+    ahead: usize,
 ) {
     // The part before the first cache line boundary of y, then the rest.
     let (cols, head) = (group.cols(), group.before_line());
-    let (rows, ahead) = (&rows, R * cols);
+    let rows = &rows;
     for (start, end) in [(0, head), (head, cols)] {
         if start < end {
             let part = &mut group.columns(start, end);
-            let affine = &affine.columns(start, end);
+            let affine = affine.columns(start, end);
             if part.streams() {
-                sweep_columns::<T, V, GAMMA, BETA, true, false, R>(
-                    token, part, rows, affine, ahead,
-                );
+                sweep_columns::<T, V, A, true, false, R>(token, part, rows, affine, ahead);
             } else if T::ONE_SWEEP || head > 0 || !cols.is_multiple_of(LANES) {
-                sweep_columns::<T, V, GAMMA, BETA, false, true, R>(
-                    token, part, rows, affine, ahead,
-                );
+                sweep_columns::<T, V, A, false, true, R>(token, part, rows, affine, ahead);
             } else {
-                sweep_columns::<T, V, GAMMA, BETA, false, false, R>(
-                    token, part, rows, affine, ahead,
-                );
+                sweep_columns::<T, V, A, false, false, R>(token, part, rows, affine, ahead);
             }
         }
     }
 }
 
-/// The second sweep over some columns of `R` rows. The next group of rows is `ahead` elements on. With `STREAM`, y is
-/// written around the caches; with `ASK`, it is asked for.
+/// The second sweep over some columns of `R` rows. With `STREAM`, y is written around the caches; with `ASK`, it is asked
+/// for.
 #[inline(always)]
 fn sweep_columns<
     T: Source,
     V: Float,
-    const GAMMA: bool,
-    const BETA: bool,
+    A: Affine,
     const STREAM: bool,
     const ASK: bool,
     const R: usize,
@@ -374,15 +527,15 @@ fn sweep_columns<
     token: V::Token,
     group: &mut Group<'_, R>,
     rows: &[Standardize<V>; R],
-    affine: &Affine<'_, GAMMA, BETA>,
+    affine: A,
     ahead: usize,
 ) {
     let full = group.full();
-    let (gammas, betas) = affine.vectors(full);
+    // A length that the optimiser knows.
+    let vectors = affine.columns(0, full * LANES);
     let mut x = [zero::<V>(token); R];
     for i in 0..full {
-        let gamma = if GAMMA { V::load(token, &gammas[i]) } else { zero(token) };
-        let beta = if BETA { V::load(token, &betas[i]) } else { zero(token) };
+        let coefficients = vectors.load(token, i);
         for r in 0..R {
             x[r] = group.load(token, r, i);
             group.prefetch(r, i, ahead);
@@ -391,17 +544,26 @@ fn sweep_columns<
             }
         }
         for r in 0..R {
+            let mut of_row = coefficients;
+            if A::GATED {
+                let gate = silu(token, group.load_second(token, r, i));
+                of_row = A::gated(of_row, V::of_single(gate));
+            }
             let x_hat = rows[r].apply::<T>(x[r]);
-            let y = Affine::<GAMMA, BETA>::apply((gamma, beta), x_hat);
-            group.store::<V, STREAM>(r, i, y);
+            group.store::<V, STREAM>(r, i, A::apply(of_row, x_hat));
         }
     }
     if group.tail() > 0 {
-        let coefficients = affine.tail(token);
+        let coefficients = affine.load_tail(token);
         for r in 0..R {
+            let mut of_row = coefficients;
+            if A::GATED {
+                let gate = silu(token, group.load_second_tail(token, r));
+                of_row = A::gated(of_row, V::of_single(gate));
+            }
             let x = group.load_tail(token, r, V::Elem::from_f64(0.0));
             let x_hat = rows[r].apply::<T>(x);
-            group.store_tail(r, Affine::<GAMMA, BETA>::apply(coefficients, x_hat));
+            group.store_tail(r, A::apply(of_row, x_hat));
         }
     }
 }

@@ -19,6 +19,7 @@
 mod environment;
 mod features;
 mod portable;
+mod row_span;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use core::ops::{Add, BitXor, Div, Mul, Sub};
 #[cfg(feature = "capi")]
 pub(crate) use environment::with_default as with_default_environment;
 pub(crate) use portable::Portable;
+pub(crate) use row_span::{RowSpan, reach};
 pub(crate) use span::{Group, Span, write_whole};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{Avx2, Avx512};
@@ -41,7 +43,7 @@ pub(crate) const LANES: usize = 16;
 /// A backend: proof that the CPU has its features, and its vector types.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// 16 lanes of f32.
-    type F32: Float<Token = Self, Elem = f32>;
+    type F32: Single<Token = Self>;
     /// 16 lanes of f64: for the statistics of columns, and for what f32 cannot hold.
     type F64: Double<Token = Self, Elem = f64, Single = Self::F32>;
     /// 8 lanes of u64.
@@ -118,6 +120,9 @@ pub(crate) trait Float:
     /// Sixteen elements, widened where lanes are f64.
     fn load(token: Self::Token, x: &[f32; LANES]) -> Self;
 
+    /// The same lanes, widened where these are f64.
+    fn of_single(x: <Self::Token as Simd>::F32) -> Self;
+
     /// The first `x.len()` lanes from `x`, `fill` in the others. Reads nothing beyond `x`.
     ///
     /// # Panics
@@ -178,10 +183,16 @@ pub(crate) trait Float:
     fn equal(self, other: Self) -> u16;
 }
 
+/// What f32 lanes have beyond [`Float`].
+pub(crate) trait Single: Float<Elem = f32> {
+    /// `2^n` of whole numbers n from -126 to 127.
+    fn power_of_two(self) -> Self;
+}
+
 /// What f64 lanes have beyond [`Float`].
 pub(crate) trait Double: Float<Elem = f64> {
     /// The vector of as many f32 lanes.
-    type Single: Float<Token = Self::Token, Elem = f32>;
+    type Single: Single<Token = Self::Token>;
 
     /// The same lanes as f64.
     fn widen(x: Self::Single) -> Self;

@@ -7,7 +7,7 @@
 use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Div, Mul, Sub};
 
-use super::{Double, Float, Keep, Kernel, LANES, Line, Simd, Word, features};
+use super::{Double, Float, Keep, Kernel, LANES, Line, Simd, Single, Word, features};
 
 /// The token of the portable backend. Every CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,11 @@ impl Float for F32 {
     #[inline(always)]
     fn load(_: Portable, x: &[f32; LANES]) -> Self {
         Self(wide::f32x16::new(*x))
+    }
+
+    #[inline(always)]
+    fn of_single(x: F32) -> Self {
+        x
     }
 
     #[inline(always)]
@@ -221,6 +226,11 @@ impl Float for F64 {
     }
 
     #[inline(always)]
+    fn of_single(x: F32) -> Self {
+        Self::widen(x)
+    }
+
+    #[inline(always)]
     fn load_partial(_: Portable, x: &[f32], fill: f64) -> Self {
         let mut lanes = [fill; LANES];
         for (lane, &x) in lanes[..x.len()].iter_mut().zip(x) {
@@ -285,6 +295,16 @@ impl Float for F64 {
     fn equal(self, other: Self) -> u16 {
         let (a, b) = (self.to_array(), other.to_array());
         bits(|i| a[i] == b[i])
+    }
+}
+
+impl Single for F32 {
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        // The sum has n as its lowest bits, and nothing there that the shift keeps beside it.
+        const WHOLE: f32 = 1.5 * (1 << 23) as f32;
+        let power = |n: f32| ((n + WHOLE).to_bits() << 23).wrapping_add(1.0_f32.to_bits());
+        Self(wide::f32x16::new(self.0.to_array().map(|n| f32::from_bits(power(n)))))
     }
 }
 

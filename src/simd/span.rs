@@ -1,7 +1,7 @@
 //! Buffers that are read and written: x and y, two buffers or one (in place).
 //!
 //! A kernel that reads and writes through a [`Span`] works out of place, into uninitialised memory
-//! and in place without knowing which. This file holds the pointers that make that possible.
+//! and in place without knowing which. This file and `row_span.rs` hold the pointers that make that possible.
 //!
 //! Invariant of both types: `src` is valid for reads and `dst` for writes of the same number of f32;
 //! either they are one pointer, or the two ranges do not overlap; nothing else writes to either range
@@ -12,7 +12,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::{ptr, slice};
 
-use super::{Float, LANES, Line, fence};
+use super::{Float, LANES, Line, Real, fence};
 
 /// Elements that a kernel reads from x and writes to y.
 #[derive(Debug)]
@@ -131,23 +131,16 @@ impl<'a> Span<'a> {
     pub(crate) fn group<const R: usize>(&mut self, start: usize, cols: usize) -> Group<'_, R> {
         let end = cols.checked_mul(R).and_then(|elements| elements.checked_add(start));
         assert!(end.is_some_and(|end| end <= self.len), "the rows lie within the span");
-        // SAFETY: row `r` starts at `start + r * cols`, within both ranges.
+        // SAFETY: `start` is within both ranges.
         let (src, dst) = unsafe { (self.src.add(start), self.dst.add(start)) };
-        let mut group = Group {
-            src: [src; R],
-            dst: [dst; R],
-            cols,
-            streams: self.streams,
-            lifetime: PhantomData,
-        };
-        for r in 1..R {
-            // SAFETY: as above.
-            unsafe {
-                group.src[r] = src.add(r * cols);
-                group.dst[r] = dst.add(r * cols);
-            }
-        }
-        group
+        let pitches = Pitches { src: cols, second: cols, dst: cols };
+        // SAFETY: row `r` starts at `start + r * cols`, within both ranges.
+        unsafe { Group::new((src, src, dst), pitches, cols, self.streams) }
+    }
+
+    /// x, y and the number of elements.
+    pub(super) fn parts(&self) -> (*const f32, *mut f32, usize) {
+        (self.src, self.dst, self.len)
     }
 }
 
@@ -161,12 +154,22 @@ impl Drop for Span<'_> {
     }
 }
 
+/// Elements from a row to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pitches {
+    pub(super) src: usize,
+    pub(super) second: usize,
+    pub(super) dst: usize,
+}
+
 /// `R` rows of one length, read and written vector by vector.
 ///
-/// Each row of it keeps the invariant of a [`Span`] of `cols` elements.
+/// Each row of it keeps the invariant of a [`Span`] of `cols` elements, and so does `second`, a second input: x itself
+/// where there is no other.
 #[derive(Debug)]
 pub(crate) struct Group<'a, const R: usize> {
     src: [*const f32; R],
+    second: [*const f32; R],
     dst: [*mut f32; R],
     cols: usize,
     streams: bool,
@@ -174,6 +177,37 @@ pub(crate) struct Group<'a, const R: usize> {
 }
 
 impl<const R: usize> Group<'_, R> {
+    /// Rows from the first of x, of the second input and of y.
+    ///
+    /// # Safety
+    ///
+    /// Row `r` starts `r` pitches after the first, and all of them keep the invariant.
+    #[inline(always)]
+    pub(super) unsafe fn new(
+        (src, second, dst): (*const f32, *const f32, *mut f32),
+        pitches: Pitches,
+        cols: usize,
+        streams: bool,
+    ) -> Self {
+        let mut group = Self {
+            src: [src; R],
+            second: [second; R],
+            dst: [dst; R],
+            cols,
+            streams,
+            lifetime: PhantomData,
+        };
+        for r in 1..R {
+            // SAFETY: the caller's promise.
+            unsafe {
+                group.src[r] = src.add(r * pitches.src);
+                group.second[r] = second.add(r * pitches.second);
+                group.dst[r] = dst.add(r * pitches.dst);
+            }
+        }
+        group
+    }
+
     /// Elements of a row.
     #[inline(always)]
     pub(crate) fn cols(&self) -> usize {
@@ -212,6 +246,7 @@ impl<const R: usize> Group<'_, R> {
             // SAFETY: `start` is within the row.
             unsafe {
                 columns.src[r] = self.src[r].add(start);
+                columns.second[r] = self.second[r].add(start);
                 columns.dst[r] = self.dst[r].add(start);
             }
         }
@@ -242,6 +277,15 @@ impl<const R: usize> Group<'_, R> {
         assert!(i < self.full(), "a vector within the row");
         // SAFETY: elements `i * LANES` and the next 15 are within the row, by the assertion.
         let x = unsafe { &*self.src[r].add(i * LANES).cast::<[f32; LANES]>() };
+        V::load(token, x)
+    }
+
+    /// Vector `i` of row `r` of the second input.
+    #[inline(always)]
+    pub(crate) fn load_second<V: Float>(&self, token: V::Token, r: usize, i: usize) -> V {
+        assert!(i < self.full(), "a vector within the row");
+        // SAFETY: as `load`.
+        let x = unsafe { &*self.second[r].add(i * LANES).cast::<[f32; LANES]>() };
         V::load(token, x)
     }
 
@@ -282,6 +326,15 @@ impl<const R: usize> Group<'_, R> {
         // SAFETY: the last `tail` elements of the row; nothing is written while they are borrowed.
         let x = unsafe { slice::from_raw_parts(self.src[r].add(start), len) };
         V::load_partial(token, x, fill)
+    }
+
+    /// The tail of row `r` of the second input, 0 in the lanes beyond it.
+    #[inline(always)]
+    pub(crate) fn load_second_tail<V: Float>(&self, token: V::Token, r: usize) -> V {
+        let (start, len) = (self.cols - self.tail(), self.tail());
+        // SAFETY: as `load_tail`.
+        let x = unsafe { slice::from_raw_parts(self.second[r].add(start), len) };
+        V::load_partial(token, x, V::Elem::from_f64(0.0))
     }
 
     /// Writes the tail of row `r` of y.

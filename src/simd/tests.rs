@@ -18,7 +18,7 @@ use std::{env, io, thread};
 
 use self::parts::{columns, lines, spans, streamed};
 use self::words::{keep, word_arithmetic, word_choices};
-use super::{Double, Float, Kernel, LANES, Real, Simd, Span, write_whole};
+use super::{Double, Float, Kernel, LANES, Real, Simd, Single, Span, write_whole};
 use crate::{Backend, Error};
 
 /// Runs a check on the backend of this name, inlined and as a function call, or says that it does not.
@@ -91,7 +91,7 @@ macro_rules! on_every_backend {
 on_every_backend! {
     splat: f32 f64; load: f32 f64; load_partial: f32 f64; store: f32 f64;
     store_partial: f32 f64; arithmetic: f32 f64; mul_add: f32 f64; sum: f32 f64; sums: f32 f64;
-    equal: f32 f64; double_memory: f64; double_arithmetic: f64;
+    equal: f32 f64; power_of_two: f32; double_memory: f64; double_arithmetic: f64;
     groups: f32 f64; splits: f32 f64; spans: f32; refusals: f32 f64;
     word_arithmetic: f32; word_choices: f32; keep: f32; columns: f32 f64; lines: f32;
     streamed: f32 f64;
@@ -463,6 +463,20 @@ fn double_memory<E: Scalar, S: Simd>(token: S) {
     for x in inputs::<f32>() {
         let wide = S::F64::widen(f32::vector(token, x));
         assert_lanes(token, wide, x.map(f64::from), format_args!("{x:?} widened"));
+    }
+}
+
+#[inline(always)]
+fn power_of_two<E: Scalar, S: Simd>(token: S) {
+    for least in -126..=127 - LANES as i32 + 1 {
+        let n: [f32; LANES] = from_fn(|i| (least + i as i32) as f32);
+        let got = f32::vector(token, n).power_of_two();
+        assert_lanes::<f32, S>(
+            token,
+            got,
+            n.map(|n| 2.0_f32.powi(n as i32)),
+            format_args!("{n:?}"),
+        );
     }
 }
 

@@ -26,6 +26,7 @@ mod randomness;
 mod regularizer;
 mod special_values;
 mod stores;
+mod variants;
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[test]

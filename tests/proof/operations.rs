@@ -219,6 +219,15 @@ impl Call {
             rms_norm.forward_with_stats(x, gamma, beta, rows, y, of_rows);
             rms_norm.forward_in_place_with_stats(xy!(), gamma, beta, rows, of_rows);
             rms_norm.forward_uninit_with_stats(x, gamma, beta, rows, uninit(y), of_rows);
+            layer_norm.forward_residual(x, x, gamma, beta, rows, y, None);
+            layer_norm.forward_update_residual_in_place(xy!(), y, gamma, beta, rows);
+            layer_norm.forward_strided(x, rows.cols(), gamma, beta, rows, y, rows.cols());
+            layer_norm.forward_strided_in_place(xy!(), rows.cols(), gamma, beta, rows);
+            rms_norm.forward_residual(x, x, gamma, beta, rows, y, Some(&mut *outputs.xy));
+            rms_norm.forward_update_residual(x, xy!(), gamma, beta, rows, y);
+            rms_norm.forward_gated(x, x, gamma, rows, y);
+            rms_norm.forward_gated_in_place(xy!(), x, gamma, rows);
+            rms_norm.forward_gated_uninit(x, x, gamma, rows, uninit(y));
             normalize.forward(x, row_mean, row_rstd, gamma, beta, rows, y);
             normalize.forward_in_place(xy!(), row_mean, row_rstd, gamma, beta, rows);
             normalize.forward_uninit(x, row_mean, row_rstd, gamma, beta, rows, uninit(y));

@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Div, Mul, Sub};
 
 use crate::simd::features::{avx2_features, backend_features};
-use crate::simd::{Double, Float, Keep, Kernel, LANES, Line, Simd, Word};
+use crate::simd::{Double, Float, Keep, Kernel, LANES, Line, Simd, Single, Word};
 
 /// Proof that the CPU has the features of this backend: only `detect` makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +188,11 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn of_single(x: F32) -> Self {
+        x
+    }
+
+    #[inline(always)]
     fn load_partial(token: Avx2, x: &[f32], fill: f32) -> Self {
         let [low, high] = first_lanes(token, x.len());
         let fill = Self::splat(token, fill).0[0];
@@ -315,6 +320,11 @@ impl Float for F64 {
     }
 
     #[inline(always)]
+    fn of_single(x: F32) -> Self {
+        Self::widen(x)
+    }
+
+    #[inline(always)]
     fn load_partial(token: Avx2, x: &[f32], fill: f64) -> Self {
         assert!(x.len() <= LANES, "a partial vector has at most {LANES} lanes");
         let len = x.len() as f64;
@@ -419,6 +429,20 @@ fn compare<const PREDICATE: i32>(a: F64, b: F64) -> u16 {
         bits |= lanes << (4 * i);
     }
     bits as u16
+}
+
+impl Single for F32 {
+    #[inline(always)]
+    fn power_of_two(mut self) -> Self {
+        for i in 0..2 {
+            self.0[i] = with_token!(self.1, {
+                let exponent =
+                    _mm256_add_epi32(_mm256_cvtps_epi32(self.0[i]), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+            });
+        }
+        self
+    }
 }
 
 impl Double for F64 {

@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Div, Mul, Sub};
 
 use crate::simd::features::{avx512_features, backend_features};
-use crate::simd::{Double, Float, Keep, Kernel, LANES, Line, Simd, Word};
+use crate::simd::{Double, Float, Keep, Kernel, LANES, Line, Simd, Single, Word};
 
 /// Proof that the CPU has the features of this backend: only `detect` makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +182,11 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn of_single(x: F32) -> Self {
+        x
+    }
+
+    #[inline(always)]
     fn load_partial(token: Avx512, x: &[f32], fill: f32) -> Self {
         let fill = Self::splat(token, fill);
         let mask = first_lanes(x.len());
@@ -279,6 +284,11 @@ impl Float for F64 {
     }
 
     #[inline(always)]
+    fn of_single(x: F32) -> Self {
+        Self::widen(x)
+    }
+
+    #[inline(always)]
     fn load_partial(token: Avx512, x: &[f32], fill: f64) -> Self {
         let mask = first_lanes(x.len());
         let x = Self::widen(F32::load_partial(token, x, 0.0));
@@ -362,6 +372,13 @@ fn compare<const PREDICATE: i32>(a: F64, b: F64) -> u16 {
     let low = with_token!(a.2, _mm512_cmp_pd_mask::<PREDICATE>(a.0, b.0));
     let high = with_token!(a.2, _mm512_cmp_pd_mask::<PREDICATE>(a.1, b.1));
     u16::from_le_bytes([low, high])
+}
+
+impl Single for F32 {
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        Self(with_token!(self.1, _mm512_scalef_ps(_mm512_set1_ps(1.0), self.0)), self.1)
+    }
 }
 
 impl Double for F64 {
