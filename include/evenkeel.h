@@ -52,7 +52,7 @@ typedef enum evenkeel_status {
    */
   EVENKEEL_LENGTH = 4,
   /**
-   * rows * cols elements, or the bytes of a buffer, are more than memory has addresses.
+   * The elements of a shape, or the bytes of a buffer, are more than memory has addresses.
    */
   EVENKEEL_SHAPE_OVERFLOW = 5,
   /**
@@ -95,9 +95,9 @@ typedef enum evenkeel_status {
 typedef uint32_t evenkeel_backend;
 
 /**
- * How a mask is stored.
+ * Which comes first in a sample.
  */
-typedef uint32_t evenkeel_mask;
+typedef uint32_t evenkeel_layout;
 
 /**
  * How an output is written. It never changes the result.
@@ -123,29 +123,6 @@ typedef struct evenkeel_execution {
    */
   size_t tasks;
 } evenkeel_execution;
-
-/**
- * Number, mean and sum of squared deviations of a set of values. All zeros is the empty set. The population variance is
- * m2 / count, the sample variance m2 / (count - 1).
- */
-typedef struct evenkeel_moments {
-  /**
-   * The number of values.
-   */
-  uint64_t count;
-  /**
-   * Their mean; 0 if there are none.
-   */
-  double mean;
-  /**
-   * What rounding left of the mean.
-   */
-  double mean_low;
-  /**
-   * The sum of their squared deviations from the mean.
-   */
-  double m2;
-} evenkeel_moments;
 
 /**
  * The element type of statistics.
@@ -194,6 +171,34 @@ typedef struct evenkeel_running {
    */
   uint64_t batches;
 } evenkeel_running;
+
+/**
+ * How a mask is stored.
+ */
+typedef uint32_t evenkeel_mask;
+
+/**
+ * Number, mean and sum of squared deviations of a set of values. All zeros is the empty set. The population variance is
+ * m2 / count, the sample variance m2 / (count - 1).
+ */
+typedef struct evenkeel_moments {
+  /**
+   * The number of values.
+   */
+  uint64_t count;
+  /**
+   * Their mean; 0 if there are none.
+   */
+  double mean;
+  /**
+   * What rounding left of the mean.
+   */
+  double mean_low;
+  /**
+   * The sum of their squared deviations from the mean.
+   */
+  double m2;
+} evenkeel_moments;
 
 /**
  * How it is said which rows are valid; the others are padding.
@@ -245,6 +250,16 @@ typedef uint32_t evenkeel_valid;
  * doubles for them.
  */
 #define EVENKEEL_F32 1
+
+/**
+ * [batch, channels, positions], NCHW.
+ */
+#define EVENKEEL_CHANNELS_FIRST 0
+
+/**
+ * [batch, positions, channels], NHWC.
+ */
+#define EVENKEEL_CHANNELS_LAST 1
 
 /**
  * One bit an element, least significant first, 1 where it is kept: (len + 7) / 8 bytes. Bits beyond the last element
@@ -337,6 +352,186 @@ const char *evenkeel_backend_name(evenkeel_backend backend);
  */
 enum evenkeel_status evenkeel_backend_by_name(const char *name,
                                               evenkeel_backend *backend);
+
+/**
+ * Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm_f32`, `evenkeel_instance_norm_f32` and
+ * `evenkeel_batch_norm_training_channels_f32` use at most for this shape and execution. The first two use none where
+ * channels come first.
+ *
+ * # Safety
+ *
+ * `execution` is NULL or readable, `scratch_len` NULL or writable.
+ */
+enum evenkeel_status evenkeel_channels_scratch_len(evenkeel_layout layout,
+                                                   size_t batch,
+                                                   size_t channels,
+                                                   size_t positions,
+                                                   const struct evenkeel_execution *execution,
+                                                   size_t *scratch_len);
+
+/**
+ * GroupNorm: every group of `channels / groups` channels of every sample of `x` by its own mean and population variance.
+ * `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
+ *
+ * `x_len` and `y_len` are batch * channels * positions; `y` may be `x`. `layout` is `EVENKEEL_CHANNELS_...`. `gamma` (NULL
+ * with length 0: 1) and `beta` (NULL with length 0: 0) have channels elements. `mean` and `rstd = 1 / sqrt(var + eps)` are
+ * written if they are there, both or neither: batch * groups elements of type `stats_dtype`. `scratch` has at least as
+ * many doubles as `evenkeel_channels_scratch_len` says; NULL with length 0: it is allocated, if any is needed.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
+ * `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_group_norm_f32(const float *x,
+                                             size_t x_len,
+                                             const float *gamma,
+                                             size_t gamma_len,
+                                             const float *beta,
+                                             size_t beta_len,
+                                             evenkeel_layout layout,
+                                             size_t batch,
+                                             size_t channels,
+                                             size_t positions,
+                                             size_t groups,
+                                             double eps,
+                                             float *y,
+                                             size_t y_len,
+                                             void *mean,
+                                             size_t mean_len,
+                                             void *rstd,
+                                             size_t rstd_len,
+                                             evenkeel_dtype stats_dtype,
+                                             double *scratch,
+                                             size_t scratch_len,
+                                             const struct evenkeel_execution *execution);
+
+/**
+ * InstanceNorm: every channel of every sample of `x` by its own mean and population variance.
+ * `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
+ *
+ * As `evenkeel_group_norm_f32`, with a group for each channel: `mean` and `rstd` have batch * channels elements.
+ *
+ * # Safety
+ *
+ * As `evenkeel_group_norm_f32`.
+ */
+enum evenkeel_status evenkeel_instance_norm_f32(const float *x,
+                                                size_t x_len,
+                                                const float *gamma,
+                                                size_t gamma_len,
+                                                const float *beta,
+                                                size_t beta_len,
+                                                evenkeel_layout layout,
+                                                size_t batch,
+                                                size_t channels,
+                                                size_t positions,
+                                                double eps,
+                                                float *y,
+                                                size_t y_len,
+                                                void *mean,
+                                                size_t mean_len,
+                                                void *rstd,
+                                                size_t rstd_len,
+                                                evenkeel_dtype stats_dtype,
+                                                double *scratch,
+                                                size_t scratch_len,
+                                                const struct evenkeel_execution *execution);
+
+/**
+ * LayerNorm over channels: every position of every sample of `x` by its own mean and population variance over the
+ * channels. `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
+ *
+ * `x_len` and `y_len` are batch * channels * positions; `y` may be `x`. `layout` is `EVENKEEL_CHANNELS_...`. `gamma` (NULL
+ * with length 0: 1) and `beta` (NULL with length 0: 0) have channels elements. `mean` and `rstd = 1 / sqrt(var + eps)` are
+ * written if they are there, both or neither: batch * positions elements of type `stats_dtype`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
+ * `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_layer_norm_channels_f32(const float *x,
+                                                      size_t x_len,
+                                                      const float *gamma,
+                                                      size_t gamma_len,
+                                                      const float *beta,
+                                                      size_t beta_len,
+                                                      evenkeel_layout layout,
+                                                      size_t batch,
+                                                      size_t channels,
+                                                      size_t positions,
+                                                      double eps,
+                                                      float *y,
+                                                      size_t y_len,
+                                                      void *mean,
+                                                      size_t mean_len,
+                                                      void *rstd,
+                                                      size_t rstd_len,
+                                                      evenkeel_dtype stats_dtype,
+                                                      const struct evenkeel_execution *execution);
+
+/**
+ * BatchNorm's training on the channels of `x`, as `evenkeel_batch_norm_training_f32`, whose columns they are.
+ *
+ * `x_len` and `y_len` are batch * channels * positions; `layout` is `EVENKEEL_CHANNELS_...`. What has cols elements there
+ * has channels elements here; `scratch` has at least as many doubles as `evenkeel_channels_scratch_len` says.
+ *
+ * # Safety
+ *
+ * As `evenkeel_batch_norm_training_f32`.
+ */
+enum evenkeel_status evenkeel_batch_norm_training_channels_f32(const float *x,
+                                                               size_t x_len,
+                                                               const float *gamma,
+                                                               size_t gamma_len,
+                                                               const float *beta,
+                                                               size_t beta_len,
+                                                               evenkeel_layout layout,
+                                                               size_t batch,
+                                                               size_t channels,
+                                                               size_t positions,
+                                                               double eps,
+                                                               float *y,
+                                                               size_t y_len,
+                                                               void *mean,
+                                                               size_t mean_len,
+                                                               void *rstd,
+                                                               size_t rstd_len,
+                                                               evenkeel_dtype stats_dtype,
+                                                               const struct evenkeel_running *running,
+                                                               double *scratch,
+                                                               size_t scratch_len,
+                                                               const struct evenkeel_execution *execution);
+
+/**
+ * BatchNorm's inference on the channels of `x`, as `evenkeel_batch_norm_inference_f32`, whose columns they are.
+ *
+ * `x_len` and `y_len` are batch * channels * positions; `layout` is `EVENKEEL_CHANNELS_...`. What has cols elements there
+ * has channels elements here.
+ *
+ * # Safety
+ *
+ * As `evenkeel_batch_norm_inference_f32`.
+ */
+enum evenkeel_status evenkeel_batch_norm_inference_channels_f32(const float *x,
+                                                                size_t x_len,
+                                                                const float *running_mean,
+                                                                size_t running_mean_len,
+                                                                const float *running_var,
+                                                                size_t running_var_len,
+                                                                const float *gamma,
+                                                                size_t gamma_len,
+                                                                const float *beta,
+                                                                size_t beta_len,
+                                                                evenkeel_layout layout,
+                                                                size_t batch,
+                                                                size_t channels,
+                                                                size_t positions,
+                                                                double eps,
+                                                                float *y,
+                                                                size_t y_len,
+                                                                const struct evenkeel_execution *execution);
 
 /**
  * Writes to `realised_p` the probability that the random integers realise: p rounded to a multiple of 2^-16 or 2^-32.

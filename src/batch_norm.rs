@@ -6,18 +6,21 @@ use core::mem::MaybeUninit;
 use crate::column_moments::{column_statistics, scratch_len};
 use crate::execution::{Execution, output_setters};
 use crate::kernels::batch::{self, Statistics, Update};
+use crate::kernels::columns::Lanes64;
 use crate::kernels::normalize_columns::{ColumnSource, Given, Running};
+use crate::kernels::planes::{MergeSamples, NormalizePlanes, PlaneMoments, Planes};
 use crate::kernels::valid_rows::{Kept, ZeroPadding};
 use crate::normalize_scale_shift::normalize_columns;
 use crate::shape::{check_at_least, check_eps, check_length, check_optional};
-use crate::simd::{Span, write_whole};
+use crate::simd::{LANES, Span, write_whole};
 use crate::valid_rows::kept_rows;
-use crate::{Error, Rows, ValidRows};
+use crate::{Channels, Error, Rows, ValidRows};
 
-/// Batch normalisation of a matrix `[rows, channels]` (Ioffe and Szegedy, 2015, arXiv 1502.03167).
+/// Batch normalisation of a matrix `[rows, channels]`, of `[batch, channels, positions]` or of `[batch, positions,
+/// channels]` (Ioffe and Szegedy, 2015, arXiv 1502.03167).
 ///
-/// With channels last, `[batch, height, width, channels]` is `[batch * height * width, channels]`. For every
-/// row r and channel c:
+/// The shape is a [`Rows`](crate::Rows), whose columns are the channels, or a [`Channels`]. For every element r of
+/// channel c (of every row; of every position of every sample):
 ///
 /// ```text
 /// y[r, c] = gamma[c] * (x[r, c] - mean[c]) / sqrt(var[c] + eps) + beta[c]
@@ -43,11 +46,14 @@ use crate::{Error, Rows, ValidRows};
 /// * **Accuracy**: relative error of the variance at most 1e-6; with `x_hat = (x - mean) * rstd`, error of y
 ///   at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`, for every finite input. Inference is exact for the f32
 ///   running statistics it is given, up to that bound.
+/// * **Method**: the moments of a batch are those of [`ColumnMoments`](crate::ColumnMoments); with channels first, those
+///   of [`RowMoments`](crate::RowMoments) of each channel of each sample, merged in f64 in a tree fixed by the shape.
 /// * **Cost**: training reads x twice and writes y once, inference reads it once; training needs
 ///   [`scratch_len`](Self::scratch_len) numbers of scratch. Nothing else is allocated on a single thread.
 /// * **Determinism**: the same bits for every thread count, alignment, in place or not, and on every
 ///   backend that [fuses multiply-adds](crate::Backend::is_fused); channels are independent of each other. How many
-///   there are may change the last bits of a batch's statistics.
+///   there are, and which layout, may change the last bits of a batch's statistics; inference has the same bits in both
+///   layouts.
 /// * **Special values**: a constant channel gives beta (`==`). Where var + eps = 0, rstd is taken as 0. A NaN or infinity
 ///   makes its own channel NaN in training (and its running statistics with it, for good), its own element in inference.
 ///   There, a running mean or variance of NaN makes its channel NaN, and an infinite running variance gives beta.
@@ -136,7 +142,7 @@ impl BatchNorm {
     }
 
     /// Whether the running variance follows the unbiased variance of the batch, M2 / (n - 1), as
-    /// PyTorch's does, instead of M2 / n. A batch of one row is an error then.
+    /// PyTorch's does, instead of M2 / n. A batch of one row, which is one element a channel, is an error then.
     #[must_use]
     pub const fn with_unbiased_running_var(mut self, unbiased: bool) -> Self {
         self.unbiased = unbiased;
@@ -145,24 +151,28 @@ impl BatchNorm {
 
     output_setters!();
 
-    /// How much scratch the training methods `_with_scratch` need: about
-    /// `2 * channels * log2(rows / 64)` numbers on one thread.
+    /// How much scratch the training methods `_with_scratch` need: about `2 * channels * log2(rows / 64)` numbers on one
+    /// thread; with channels first, `2 * channels * batch`.
     #[must_use]
-    pub fn scratch_len(&self, rows: Rows) -> usize {
-        scratch_len(self.execution, rows)
+    pub fn scratch_len(&self, shape: impl Into<Channels>) -> usize {
+        let shape = shape.into();
+        match shape.as_rows() {
+            Some(rows) => scratch_len(self.execution, rows),
+            None => shape.batch().saturating_mul(vectors(shape)).saturating_mul(2 * LANES),
+        }
     }
 
     /// Normalises `x` by the statistics of the batch: reads `x`, writes `y`, and writes `mean` and
     /// `rstd = 1 / sqrt(var + eps)` of every channel; updates the running statistics if there are any. Allocates
     /// the scratch.
     ///
-    /// A batch of no rows is fine and changes nothing.
+    /// A batch of no elements is fine and changes nothing.
     ///
     /// # Errors
     ///
     /// [`Error::Parameter`] if eps is negative or not finite, the momentum not from 0 to 1, or a running variance
-    /// negative; [`Error::Length`] if `x` or `y` is not `rows.elements()` long, or another slice not
-    /// `rows.cols()`; [`Error::TooFewRows`] if the running variance is to be unbiased and there is one row.
+    /// negative; [`Error::Length`] if `x` or `y` is not `shape.elements()` long, or another slice not
+    /// `shape.channels()`; [`Error::TooFewRows`] if the running variance is to be unbiased and a channel has one element.
     /// Nothing is written then.
     #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
     pub fn forward_training(
@@ -170,14 +180,15 @@ impl BatchNorm {
         x: &[f32],
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: impl Into<Channels>,
         y: &mut [f32],
         mean: &mut [f64],
         rstd: &mut [f64],
         running: Option<RunningStatistics<'_>>,
     ) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        self.train(Span::new(x, y), None, gamma, beta, rows, mean, rstd, running, None)
+        let shape = shape.into();
+        shape.check_io(x.len(), y.len())?;
+        self.train(Span::new(x, y), None, gamma, beta, shape, mean, rstd, running, None)
     }
 
     /// As [`forward_training`](Self::forward_training), with scratch of at least
@@ -192,15 +203,16 @@ impl BatchNorm {
         x: &[f32],
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: impl Into<Channels>,
         y: &mut [f32],
         mean: &mut [f64],
         rstd: &mut [f64],
         running: Option<RunningStatistics<'_>>,
         scratch: &mut [f64],
     ) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        self.train(Span::new(x, y), None, gamma, beta, rows, mean, rstd, running, Some(scratch))
+        let shape = shape.into();
+        shape.check_io(x.len(), y.len())?;
+        self.train(Span::new(x, y), None, gamma, beta, shape, mean, rstd, running, Some(scratch))
     }
 
     /// As [`forward_training`](Self::forward_training); reads and writes `x`.
@@ -214,13 +226,14 @@ impl BatchNorm {
         x: &mut [f32],
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: impl Into<Channels>,
         mean: &mut [f64],
         rstd: &mut [f64],
         running: Option<RunningStatistics<'_>>,
     ) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.train(Span::in_place(x), None, gamma, beta, rows, mean, rstd, running, None)
+        let shape = shape.into();
+        check_length("x", x.len(), shape.elements())?;
+        self.train(Span::in_place(x), None, gamma, beta, shape, mean, rstd, running, None)
     }
 
     /// As [`forward_training_in_place`](Self::forward_training_in_place), with scratch of at least
@@ -235,14 +248,15 @@ impl BatchNorm {
         x: &mut [f32],
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: impl Into<Channels>,
         mean: &mut [f64],
         rstd: &mut [f64],
         running: Option<RunningStatistics<'_>>,
         scratch: &mut [f64],
     ) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.train(Span::in_place(x), None, gamma, beta, rows, mean, rstd, running, Some(scratch))
+        let shape = shape.into();
+        check_length("x", x.len(), shape.elements())?;
+        self.train(Span::in_place(x), None, gamma, beta, shape, mean, rstd, running, Some(scratch))
     }
 
     /// As [`forward_training_with_scratch`](Self::forward_training_with_scratch); initialises `y` and
@@ -257,16 +271,17 @@ impl BatchNorm {
         x: &[f32],
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: impl Into<Channels>,
         y: &'y mut [MaybeUninit<f32>],
         mean: &mut [f64],
         rstd: &mut [f64],
         running: Option<RunningStatistics<'_>>,
         scratch: &mut [f64],
     ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
+        let shape = shape.into();
+        shape.check_io(x.len(), y.len())?;
         write_whole(x, y, |io| {
-            self.train(io, None, gamma, beta, rows, mean, rstd, running, Some(scratch))
+            self.train(io, None, gamma, beta, shape, mean, rstd, running, Some(scratch))
         })
     }
 
@@ -275,7 +290,7 @@ impl BatchNorm {
     /// # Errors
     ///
     /// [`Error::Parameter`] if eps is negative or not finite, or a running variance negative; [`Error::Length`]
-    /// if `x` or `y` is not `rows.elements()` long, or another slice not `rows.cols()`. Nothing is
+    /// if `x` or `y` is not `shape.elements()` long, or another slice not `shape.channels()` (`rows.cols()`). Nothing is
     /// written then.
     #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
     pub fn forward_inference(
@@ -285,11 +300,12 @@ impl BatchNorm {
         running_var: &[f32],
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: impl Into<Channels>,
         y: &mut [f32],
     ) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        self.infer(Span::new(x, y), None, running_mean, running_var, gamma, beta, rows)
+        let shape = shape.into();
+        shape.check_io(x.len(), y.len())?;
+        self.infer(Span::new(x, y), None, running_mean, running_var, gamma, beta, shape)
     }
 
     /// As [`forward_inference`](Self::forward_inference); reads and writes `x`.
@@ -304,10 +320,11 @@ impl BatchNorm {
         running_var: &[f32],
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: impl Into<Channels>,
     ) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.infer(Span::in_place(x), None, running_mean, running_var, gamma, beta, rows)
+        let shape = shape.into();
+        check_length("x", x.len(), shape.elements())?;
+        self.infer(Span::in_place(x), None, running_mean, running_var, gamma, beta, shape)
     }
 
     /// As [`forward_inference`](Self::forward_inference); initialises `y` and returns it.
@@ -323,11 +340,12 @@ impl BatchNorm {
         running_var: &[f32],
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: impl Into<Channels>,
         y: &'y mut [MaybeUninit<f32>],
     ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.infer(io, None, running_mean, running_var, gamma, beta, rows))
+        let shape = shape.into();
+        shape.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.infer(io, None, running_mean, running_var, gamma, beta, shape))
     }
 
     /// As [`forward_training`](Self::forward_training) of the batch without its padding: the statistics and the valid rows of
@@ -372,7 +390,7 @@ impl BatchNorm {
     ) -> Result<(), Error> {
         rows.check_io(x.len(), y.len())?;
         let (io, valid) = (Span::new(x, y), Some(valid));
-        self.train(io, valid, gamma, beta, rows, mean, rstd, running, None)
+        self.train(io, valid, gamma, beta, rows.into(), mean, rstd, running, None)
     }
 
     /// As [`forward_training_masked`](Self::forward_training_masked), with scratch of at least
@@ -397,7 +415,7 @@ impl BatchNorm {
     ) -> Result<(), Error> {
         rows.check_io(x.len(), y.len())?;
         let (io, valid) = (Span::new(x, y), Some(valid));
-        self.train(io, valid, gamma, beta, rows, mean, rstd, running, Some(scratch))
+        self.train(io, valid, gamma, beta, rows.into(), mean, rstd, running, Some(scratch))
     }
 
     /// As [`forward_training_masked`](Self::forward_training_masked); reads and writes `x`.
@@ -419,7 +437,7 @@ impl BatchNorm {
     ) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
         let (io, valid) = (Span::in_place(x), Some(valid));
-        self.train(io, valid, gamma, beta, rows, mean, rstd, running, None)
+        self.train(io, valid, gamma, beta, rows.into(), mean, rstd, running, None)
     }
 
     /// As [`forward_training_masked_in_place`](Self::forward_training_masked_in_place), with scratch of at least
@@ -443,7 +461,7 @@ impl BatchNorm {
     ) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
         let (io, valid) = (Span::in_place(x), Some(valid));
-        self.train(io, valid, gamma, beta, rows, mean, rstd, running, Some(scratch))
+        self.train(io, valid, gamma, beta, rows.into(), mean, rstd, running, Some(scratch))
     }
 
     /// As [`forward_training_masked_with_scratch`](Self::forward_training_masked_with_scratch); initialises `y` and
@@ -469,7 +487,7 @@ impl BatchNorm {
         rows.check_io(x.len(), y.len())?;
         write_whole(x, y, |io| {
             let (valid, scratch) = (Some(valid), Some(scratch));
-            self.train(io, valid, gamma, beta, rows, mean, rstd, running, scratch)
+            self.train(io, valid, gamma, beta, rows.into(), mean, rstd, running, scratch)
         })
     }
 
@@ -495,7 +513,7 @@ impl BatchNorm {
     ) -> Result<(), Error> {
         rows.check_io(x.len(), y.len())?;
         let (io, valid) = (Span::new(x, y), Some(valid));
-        self.infer(io, valid, running_mean, running_var, gamma, beta, rows)
+        self.infer(io, valid, running_mean, running_var, gamma, beta, rows.into())
     }
 
     /// As [`forward_inference_masked`](Self::forward_inference_masked); reads and writes `x`.
@@ -516,7 +534,7 @@ impl BatchNorm {
     ) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
         let (io, valid) = (Span::in_place(x), Some(valid));
-        self.infer(io, valid, running_mean, running_var, gamma, beta, rows)
+        self.infer(io, valid, running_mean, running_var, gamma, beta, rows.into())
     }
 
     /// As [`forward_inference_masked`](Self::forward_inference_masked); initialises `y` and returns it.
@@ -538,7 +556,7 @@ impl BatchNorm {
     ) -> Result<&'y mut [f32], Error> {
         rows.check_io(x.len(), y.len())?;
         write_whole(x, y, |io| {
-            self.infer(io, Some(valid), running_mean, running_var, gamma, beta, rows)
+            self.infer(io, Some(valid), running_mean, running_var, gamma, beta, rows.into())
         })
     }
 
@@ -549,13 +567,13 @@ impl BatchNorm {
         valid: Option<ValidRows<'_>>,
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: Channels,
         mean: &mut [f64],
         rstd: &mut [f64],
         running: Option<RunningStatistics<'_>>,
         scratch: Option<&mut [f64]>,
     ) -> Result<(), Error> {
-        let channels = rows.cols();
+        let channels = shape.channels();
         check_eps(self.eps)?;
         self.check_momentum()?;
         check_optional("gamma", gamma, channels)?;
@@ -565,16 +583,16 @@ impl BatchNorm {
         if let Some(running) = &running {
             check_running(running.mean, running.var, channels)?;
         }
-        let (kept, n) = kept_rows(valid, rows.rows())?;
+        let (kept, n) = kept_rows(valid, shape.batch().saturating_mul(shape.positions()))?;
         if running.is_some() && self.unbiased && n == 1 {
             let arg = "unbiased variance";
             return Err(Error::TooFewRows { arg, expected: 2, got: 1 });
         }
-        let needed = self.scratch_len(rows);
+        let needed = self.scratch_len(shape);
         if let Some(scratch) = &scratch {
             check_at_least("scratch", scratch.len(), needed)?;
         }
-        if rows.elements() == 0 {
+        if shape.elements() == 0 {
             return Ok(());
         }
         if n == 0 {
@@ -587,7 +605,7 @@ impl BatchNorm {
             allocated.resize(needed, 0.0);
             &mut allocated
         });
-        let (means, m2s) = column_statistics(self.execution, io.src(), rows, (kept, n), scratch);
+        let (means, m2s) = self.statistics(io.src(), shape, (kept, n), scratch);
         let running = running.map(|RunningStatistics { mean, var }| batch::Running {
             update: self.update,
             unbiased: self.unbiased,
@@ -596,7 +614,7 @@ impl BatchNorm {
         });
         let statistics = Statistics { rows: n, eps: self.eps, means, m2s, mean, rstd, running };
         self.execution.run_here(statistics);
-        self.normalize(io, (kept, n), Given { mean, rstd }, gamma, beta, rows);
+        self.normalize(io, (kept, n), Given { mean, rstd }, gamma, beta, shape);
         Ok(())
     }
 
@@ -609,19 +627,44 @@ impl BatchNorm {
         running_var: &[f32],
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: Channels,
     ) -> Result<(), Error> {
         check_eps(self.eps)?;
-        check_optional("gamma", gamma, rows.cols())?;
-        check_optional("beta", beta, rows.cols())?;
-        check_running(running_mean, running_var, rows.cols())?;
-        let kept = kept_rows(valid, rows.rows())?;
+        check_optional("gamma", gamma, shape.channels())?;
+        check_optional("beta", beta, shape.channels())?;
+        check_running(running_mean, running_var, shape.channels())?;
         let source = Running { mean: running_mean, var: running_var, eps: self.eps };
-        self.normalize(io, kept, source, gamma, beta, rows);
+        let kept = kept_rows(valid, shape.batch().saturating_mul(shape.positions()))?;
+        self.normalize(io, kept, source, gamma, beta, shape);
         Ok(())
     }
 
-    /// Normalises all rows, then zeroes padding.
+    /// Vectors of the mean and of M2 of every channel, at the beginning of `scratch`. There is at least one element.
+    fn statistics<'s>(
+        &self,
+        x: &[f32],
+        shape: Channels,
+        kept: (Kept<'_>, usize),
+        scratch: &'s mut [f64],
+    ) -> (&'s [Lanes64], &'s [Lanes64]) {
+        if let Some(rows) = shape.as_rows() {
+            let (means, m2s) = column_statistics(self.execution, x, rows, kept, scratch);
+            return (means, m2s);
+        }
+        let (samples, positions, vectors) = (shape.batch(), shape.positions(), vectors(shape));
+        let scratch = &mut scratch.as_chunks_mut().0[..2 * samples * vectors];
+        let (means, m2s) = scratch.split_at_mut(samples * vectors);
+        let channels = shape.channels();
+        let work =
+            PlaneMoments { x, positions, channels, first: 0, means: &mut *means, m2s: &mut *m2s };
+        self.execution.run(work, shape.elements());
+        let merge = MergeSamples { samples, positions, means: &mut *means, m2s: &mut *m2s };
+        self.execution.run_here(merge);
+        (&means[..vectors], &m2s[..vectors])
+    }
+
+    /// Normalises every channel with the statistics of `source`, then zeroes padding, which only rows can have. Everything
+    /// has been checked.
     fn normalize<T: ColumnSource>(
         &self,
         mut io: Span<'_>,
@@ -629,12 +672,18 @@ impl BatchNorm {
         source: T,
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
-        rows: Rows,
+        shape: Channels,
     ) {
-        normalize_columns(self.execution, io.reborrow(), source, gamma, beta, rows);
-        if rows.elements() > 0 && count < rows.rows() {
-            let work = ZeroPadding { io, cols: rows.cols(), kept, first: 0 };
-            self.execution.run(work, (rows.rows() - count) * rows.cols());
+        if let Some(rows) = shape.as_rows() {
+            normalize_columns(self.execution, io.reborrow(), source, gamma, beta, rows);
+            if rows.elements() > 0 && count < rows.rows() {
+                let work = ZeroPadding { io, cols: rows.cols(), kept, first: 0 };
+                self.execution.run(work, (rows.rows() - count) * rows.cols());
+            }
+        } else if shape.elements() > 0 {
+            let io = self.execution.stores.apply(io, shape.positions());
+            let io = Planes::new(io, (shape.channels(), shape.positions()), gamma, beta);
+            self.execution.run(NormalizePlanes { io, source }, shape.elements());
         }
     }
 
@@ -646,6 +695,11 @@ impl BatchNorm {
             _ => Ok(()),
         }
     }
+}
+
+/// Vectors of channels.
+fn vectors(shape: Channels) -> usize {
+    shape.channels().div_ceil(LANES)
 }
 
 /// Refuses running statistics of another length, and negative variances.

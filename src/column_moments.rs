@@ -192,6 +192,11 @@ fn chunks(execution: Execution, rows: Rows) -> Chunks {
     Chunks::new(rows.rows(), rows.cols(), shared)
 }
 
+/// All rows, and their number.
+pub(crate) fn all_rows(rows: Rows) -> (Kept<'static>, usize) {
+    (Kept::new(None, rows.rows()), rows.rows())
+}
+
 /// Vectors of the mean and of M2 of every column, at the beginning of `scratch`, which is long enough; of the rows that
 /// are kept, and their number. There is at least one such row and one column.
 pub(crate) fn column_statistics<'s>(
@@ -200,12 +205,12 @@ pub(crate) fn column_statistics<'s>(
     rows: Rows,
     (kept, count): (Kept<'_>, usize),
     scratch: &'s mut [f64],
-) -> (&'s [Lanes64], &'s [Lanes64]) {
+) -> (&'s mut [Lanes64], &'s mut [Lanes64]) {
     let (cols, chunks) = (rows.cols(), chunks(execution, rows).of_rows(count));
     let scratch = &mut scratch.as_chunks_mut().0[..chunks.total_scratch()];
     execution
         .run(ColumnChunks { x, cols, kept, first: 0, count, chunks, scratch }, rows.elements());
     execution.run_here(MergeChunks { rows: count, cols, chunks, scratch });
     let vectors = cols.div_ceil(LANES);
-    scratch[..2 * vectors].split_at(vectors)
+    scratch[..2 * vectors].split_at_mut(vectors)
 }

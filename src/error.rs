@@ -22,8 +22,8 @@ pub enum Error {
     ShapeOverflow {
         /// The shape's name.
         arg: &'static str,
-        /// The dimensions, outermost first.
-        got: [usize; 2],
+        /// The dimensions, outermost first; of a matrix, 1 and then its own.
+        got: [usize; 3],
     },
     /// A parameter is outside its domain.
     Parameter {
@@ -33,6 +33,13 @@ pub enum Error {
         expected: &'static str,
         /// The value that came.
         got: f64,
+    },
+    /// The channels do not fall into so many groups of one size.
+    Groups {
+        /// The number of channels.
+        channels: usize,
+        /// The number of groups that came.
+        got: usize,
     },
     /// A statistic was asked for over an axis that has no elements.
     EmptyAxis {
@@ -82,9 +89,16 @@ impl fmt::Display for Error {
             Self::Length { arg, expected, got } => {
                 write!(f, "`{arg}`: expected {expected} elements, got {got}")
             }
-            Self::ShapeOverflow { arg, got: [a, b] } => {
+            Self::ShapeOverflow { arg, got: [outer, a, b] } => {
                 let most = crate::Rows::MOST_ELEMENTS;
-                write!(f, "`{arg}`: expected at most {most} elements, got {a} x {b}")
+                write!(f, "`{arg}`: expected at most {most} elements, got ")?;
+                if *outer != 1 {
+                    write!(f, "{outer} x ")?;
+                }
+                write!(f, "{a} x {b}")
+            }
+            Self::Groups { channels, got } => {
+                write!(f, "`groups`: expected a divisor of the {channels} channels, got {got}")
             }
             Self::Parameter { arg, expected, got } => {
                 write!(f, "`{arg}`: expected {expected}, got {got}")

@@ -3,13 +3,17 @@
 
 use core::mem::MaybeUninit;
 
+use crate::column_moments::{all_rows, column_statistics, scratch_len};
 use crate::execution::{Execution, output_setters};
-use crate::kernels::row_statistics::MeanVariance;
+use crate::kernels::normalize_columns::{ByRow, Given, NormalizeColumns};
+use crate::kernels::positions::{NormalizePositions, fits};
+use crate::kernels::row_statistics::{MeanVariance, split_optional};
+use crate::kernels::samples::GroupStatistics;
 use crate::normalize_scale_shift::{PLAIN, normalize_rows};
 use crate::row_variants::row_variants;
 use crate::shape::{check_eps, check_length, check_optional};
 use crate::simd::{RowSpan, Span, write_whole};
-use crate::{Error, Rows};
+use crate::{Channels, Error, Rows};
 
 /// Layer normalisation over the last axis (Ba, Kiros and Hinton, 2016, arXiv 1607.06450).
 ///
@@ -51,6 +55,9 @@ pub struct LayerNorm {
     eps: f64,
     execution: Execution,
 }
+
+/// From so many samples on, threads share them; of fewer large ones, each is shared.
+const MOST_TASKS: usize = 16;
 
 impl Default for LayerNorm {
     fn default() -> Self {
@@ -215,5 +222,212 @@ impl LayerNorm {
         }
         let source = MeanVariance { eps: self.eps, mean, rstd };
         normalize_rows(self.execution, io, source, gamma, beta, PLAIN)
+    }
+
+    /// Normalises over channels instead: each position of each sample by its own mean and variance over the channels. With
+    /// `gamma` and `beta` of the channels, no element of x is moved.
+    ///
+    /// ```text
+    /// y[n, c, p] = gamma[c] * (x[n, c, p] - mean[n, p]) / sqrt(var[n, p] + eps) + beta[c]
+    /// ```
+    ///
+    /// With channels last this is [`forward`](Self::forward) of `[batch * positions, channels]`, bit for bit. With channels
+    /// first the statistics are those of [`ColumnMoments`](crate::ColumnMoments) of each sample `[channels, positions]`, the
+    /// second half is that of columns, and y differs from `forward` of the transposed data in its last bits. It reads x from
+    /// memory once and allocates nothing on a single thread (the statistics of a sample, if it has more than 16 thousand
+    /// channels and fewer than 256 positions).
+    ///
+    /// ```
+    /// use evenkeel::{Channels, LayerNorm};
+    ///
+    /// // One sample of two channels at three positions.
+    /// let (x, mut y) = ([1.0, 5.0, -4.0, 3.0, 5.0, 4.0], [0.0; 6]);
+    /// let shape = Channels::first(1, 2, 3)?;
+    /// LayerNorm::new().with_eps(0.0).forward_channels(&x, Some(&[1.0, 2.0]), None, shape, &mut y)?;
+    /// assert_eq!(y, [-1.0, 0.0, -1.0, 2.0, 0.0, 2.0]);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if eps is negative or not finite; [`Error::Length`] if `x` or `y` is not `shape.elements()` long,
+    /// `gamma` or `beta` not `shape.channels()`. Nothing is written then.
+    pub fn forward_channels(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &mut [f32],
+    ) -> Result<(), Error> {
+        shape.check_io(x.len(), y.len())?;
+        self.run_channels(Span::new(x, y), gamma, beta, shape, None)
+    }
+
+    /// As [`forward_channels`](Self::forward_channels), and writes `mean` and `rstd`, one of each a position of every sample.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_channels`](Self::forward_channels); [`Error::Length`] if `mean` or `rstd` is not
+    /// `shape.batch() * shape.positions()` long; [`Error::EmptyAxis`] if there are positions and no channels.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_channels_with_stats(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &mut [f32],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+    ) -> Result<(), Error> {
+        shape.check_io(x.len(), y.len())?;
+        self.run_channels(Span::new(x, y), gamma, beta, shape, Some((mean, rstd)))
+    }
+
+    /// As [`forward_channels`](Self::forward_channels); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_channels`](Self::forward_channels).
+    pub fn forward_channels_in_place(
+        &self,
+        x: &mut [f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), shape.elements())?;
+        self.run_channels(Span::in_place(x), gamma, beta, shape, None)
+    }
+
+    /// As [`forward_channels_with_stats`](Self::forward_channels_with_stats); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_channels_with_stats`](Self::forward_channels_with_stats).
+    pub fn forward_channels_in_place_with_stats(
+        &self,
+        x: &mut [f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        mean: &mut [f64],
+        rstd: &mut [f64],
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), shape.elements())?;
+        self.run_channels(Span::in_place(x), gamma, beta, shape, Some((mean, rstd)))
+    }
+
+    /// As [`forward_channels`](Self::forward_channels); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_channels`](Self::forward_channels).
+    pub fn forward_channels_uninit<'y>(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        shape.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.run_channels(io, gamma, beta, shape, None))
+    }
+
+    /// As [`forward_channels_with_stats`](Self::forward_channels_with_stats); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_channels_with_stats`](Self::forward_channels_with_stats).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_channels_uninit_with_stats<'y>(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &'y mut [MaybeUninit<f32>],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+    ) -> Result<&'y mut [f32], Error> {
+        shape.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.run_channels(io, gamma, beta, shape, Some((mean, rstd))))
+    }
+
+    pub(crate) fn run_channels(
+        &self,
+        io: Span<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        stats: Option<(&mut [f64], &mut [f64])>,
+    ) -> Result<(), Error> {
+        check_eps(self.eps)?;
+        let (channels, positions) = (shape.channels(), shape.positions());
+        check_optional("gamma", gamma, channels)?;
+        check_optional("beta", beta, channels)?;
+        let (mean, rstd) = stats.unzip();
+        let statistics = shape.batch() * positions;
+        check_optional("mean", mean.as_deref(), statistics)?;
+        check_optional("rstd", rstd.as_deref(), statistics)?;
+        if mean.is_some() && channels == 0 && statistics > 0 {
+            return Err(Error::EmptyAxis { arg: "channels" });
+        }
+        if shape.elements() == 0 {
+            return Ok(());
+        }
+        let (execution, eps) = (self.execution, self.eps);
+        if let Some(rows) = shape.as_rows() {
+            let source = MeanVariance { eps, mean, rstd };
+            let io = rows.span(io);
+            return normalize_rows(execution, io, source, gamma, beta, PLAIN);
+        }
+
+        let io = execution.stores.apply(io, positions);
+        let rows = ByRow { gamma, beta };
+        let parallelism = execution.parallelism;
+        let alone = shape.batch() < MOST_TASKS && parallelism.may_fork(shape.sample());
+        if fits(channels, positions) && !alone {
+            let work = NormalizePositions { io, channels, positions, eps, rows, mean, rstd };
+            execution.run(work, shape.elements());
+            return Ok(());
+        }
+        // One sample after the other, each on all threads.
+        let (mut io, mut mean, mut rstd) = (io, mean, rstd);
+        let sample_rows = shape.sample_rows();
+        let mut scratch = vec![0.0; scratch_len(execution, sample_rows)];
+        for _ in 0..shape.batch() {
+            let (sample, of_mean, of_rstd);
+            (sample, io) = io.split_at(shape.sample());
+            (of_mean, mean) = split_optional(mean, positions);
+            (of_rstd, rstd) = split_optional(rstd, positions);
+            let (means, m2s) = column_statistics(
+                execution,
+                sample.src(),
+                sample_rows,
+                all_rows(sample_rows),
+                &mut scratch,
+            );
+            execution.run_here(GroupStatistics {
+                rows: channels,
+                channels: positions,
+                per_group: 1,
+                eps,
+                means: &mut *means,
+                m2s: &mut *m2s,
+                mean: of_mean,
+                rstd: of_rstd,
+            });
+            let source = Given {
+                mean: &means.as_flattened()[..positions],
+                rstd: &m2s.as_flattened()[..positions],
+            };
+            let (gamma, beta) = (None, None);
+            let work = NormalizeColumns { io: sample, cols: positions, source, gamma, beta, rows };
+            execution.run(work, shape.sample());
+        }
+        Ok(())
     }
 }

@@ -25,7 +25,9 @@
 //! |---|---|
 //! | [`LayerNorm`] | every row by its own mean and variance |
 //! | [`RmsNorm`] | every row by its root mean square |
-//! | [`BatchNorm`] | every column by its own mean and variance; running statistics; inference |
+//! | [`BatchNorm`] | every column, or channel, by its own mean and variance; running statistics; inference |
+//! | [`GroupNorm`], [`InstanceNorm`] | every group of channels, or channel, of a sample by its own mean and variance |
+//! | [`LayerNorm::forward_channels`] | every position of a sample by the mean and variance of its channels |
 //! | [`Dropout`] | inverted dropout, its mask drawn, stored, applied or drawn again |
 //! | [`NormalizeScaleShift`] | rows or columns whose statistics the caller has |
 //! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | mean and variance: of rows, of columns, of streams, merged |
@@ -45,6 +47,9 @@
 //! | `var`, population variance | `var(correction=0)` | | variance |
 //! | `rstd`, 1 / sqrt(var + eps) | `rstd` | `InvStdDev` | |
 //! | `rows`, `cols` | `M`, `N` (`normalized_shape`) | `axis` | |
+//! | [`Channels`]: `batch`, `channels`, `positions` | `N`, `C`, `*` (`H * W`) | `N`, `C`, `D1 * D2 ...` | `N`, `C`, `H * W` |
+//! | [`Channels::first`], [`Channels::last`] | `contiguous_format`, `channels_last` | | `nchw`, `nhwc` |
+//! | `groups` | `num_groups` | `num_groups` | groups |
 //!
 //! # What is promised
 //!
@@ -60,15 +65,15 @@
 //! * **Errors**: everything that a caller supplies is checked before the first write, and comes back as an
 //!   [`Error`]. A panic is a bug of this crate.
 //! * **Threads**: [`Parallelism`] says how many. Tasks run in the caller's rayon pool.
-//! * **Memory**: nothing is allocated on a single thread, as long as operations on columns are brought their
-//!   scratch (`_with_scratch`). Outputs of 32 MiB and more are written around the caches; [`Stores`] forces either.
+//! * **Memory**: nothing is allocated on a single thread, as long as operations on columns, and on channels, are brought
+//!   their scratch (`_with_scratch`). Outputs of 32 MiB and more are written around the caches; [`Stores`] forces either.
 //!
 //! # Special values
 //!
-//! | | statistics from x: [`LayerNorm`], [`RmsNorm`], training, moments | given: [`NormalizeScaleShift`], inference | [`Dropout`] |
+//! | | statistics from x: [`LayerNorm`], [`RmsNorm`], [`GroupNorm`], training, moments | given: [`NormalizeScaleShift`], inference | [`Dropout`] |
 //! |---|---|---|---|
-//! | NaN in x | its row (column) is NaN | its element is NaN | NaN where it is kept, else `+0.0` |
-//! | infinity in x | its row (column) is NaN | its element is what the formula says | kept, or `+0.0` |
+//! | NaN in x | its row (column, group) is NaN | its element is NaN | NaN where it is kept, else `+0.0` |
+//! | infinity in x | its row (column, group) is NaN | its element is what the formula says | kept, or `+0.0` |
 //! | either in gamma, beta | its column is what the formula says | likewise | |
 //! | either in statistics | | a row is NaN, a column what the formula says | |
 //! | `-0.0` | the number 0 | the number 0 | kept as it is, or `+0.0` |
@@ -113,6 +118,8 @@ mod column_moments;
 mod dropout;
 mod error;
 mod execution;
+mod group_norm;
+mod instance_norm;
 mod kernels;
 mod layer_norm;
 mod moments;
@@ -139,6 +146,8 @@ pub use batch_norm::{BatchNorm, RunningStatistics};
 pub use column_moments::ColumnMoments;
 pub use dropout::{Dropout, Mask, MaskMut, Stream};
 pub use error::Error;
+pub use group_norm::GroupNorm;
+pub use instance_norm::InstanceNorm;
 pub use kernels::welford::Moments;
 pub use layer_norm::LayerNorm;
 pub use moments::RowMoments;
@@ -146,6 +155,6 @@ pub use normalize_scale_shift::NormalizeScaleShift;
 pub use parallel::Parallelism;
 pub use regularizer::Regularizer;
 pub use rms_norm::RmsNorm;
-pub use shape::Rows;
+pub use shape::{Channels, Rows};
 pub use stores::Stores;
 pub use valid_rows::ValidRows;

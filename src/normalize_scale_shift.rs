@@ -314,8 +314,8 @@ pub(crate) fn normalize_columns<T: normalize_columns::ColumnSource>(
     if rows.elements() > 0 {
         // Narrow rows are worked on as wide ones.
         let io = execution.stores.apply(io, rows.elements());
-        let work =
-            normalize_columns::NormalizeColumns { io, cols: rows.cols(), source, gamma, beta };
+        let cols = rows.cols();
+        let work = normalize_columns::NormalizeColumns { io, cols, source, gamma, beta, rows: () };
         execution.run(work, rows.elements());
     }
 }

@@ -5,6 +5,8 @@
 //! error of a statistic is a few units of f64 for every length and every ratio of mean to std.
 #![forbid(unsafe_code)]
 
+use crate::Channels;
+
 /// Mean and population variance of x: two passes, the second corrected by the sum of deviations.
 ///
 /// Both are NaN if x is empty.
@@ -181,6 +183,115 @@ pub fn proximal(w: f32, l1: f64, l2: f64, step: f64) -> f64 {
         _ => 0.0,
     };
     soft / (1.0 + step * l2)
+}
+
+/// [`GroupNorm`](crate::GroupNorm), and [`InstanceNorm`](crate::InstanceNorm), which has as many groups as channels. Returns
+/// mean and rstd of every group of every sample.
+///
+/// # Panics
+///
+/// If a slice is too short, or the groups do not divide the channels.
+pub fn group_norm(
+    x: &[f32],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    shape: Channels,
+    groups: usize,
+    eps: f64,
+    y: &mut [f64],
+) -> (Vec<f64>, Vec<f64>) {
+    let channels = shape.channels() / groups.max(1);
+    assert_eq!(channels * groups, shape.channels(), "the groups divide the channels");
+    let by_group = by(shape.batch() * groups, shape, |n, c, _| n * groups + c / channels);
+    normalize_by(x, gamma, beta, shape, by_group, eps, y)
+}
+
+/// [`LayerNorm::forward_channels`](crate::LayerNorm::forward_channels). Returns mean and rstd of every position of every
+/// sample.
+///
+/// # Panics
+///
+/// If a slice is too short.
+pub fn layer_norm_channels(
+    x: &[f32],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    shape: Channels,
+    eps: f64,
+    y: &mut [f64],
+) -> (Vec<f64>, Vec<f64>) {
+    let positions = shape.positions();
+    let by_position = by(shape.batch() * positions, shape, |n, _, p| n * positions + p);
+    normalize_by(x, gamma, beta, shape, by_position, eps, y)
+}
+
+/// [`BatchNorm`](crate::BatchNorm)'s training. Returns mean and rstd of every channel.
+///
+/// # Panics
+///
+/// If a slice is too short.
+pub fn batch_norm(
+    x: &[f32],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    shape: Channels,
+    eps: f64,
+    y: &mut [f64],
+) -> (Vec<f64>, Vec<f64>) {
+    normalize_by(x, gamma, beta, shape, by(shape.channels(), shape, |_, c, _| c), eps, y)
+}
+
+/// An element: its index, its channel.
+type Element = (usize, usize);
+
+/// The elements of each of `sets` sets, where the one that an element (sample, channel, position) is in is given.
+fn by(
+    sets: usize,
+    shape: Channels,
+    set: impl Fn(usize, usize, usize) -> usize,
+) -> Vec<Vec<Element>> {
+    let mut elements = vec![Vec::new(); sets];
+    let (channels, positions) = (shape.channels(), shape.positions());
+    for n in 0..shape.batch() {
+        for c in 0..channels {
+            for p in 0..positions {
+                let index = match shape.is_last() {
+                    true => (n * positions + p) * channels + c,
+                    false => (n * channels + c) * positions + p,
+                };
+                elements[set(n, c, p)].push((index, c));
+            }
+        }
+    }
+    elements
+}
+
+/// Normalises sets of elements by their own mean and variance, gamma and beta of their channels. Returns mean and rstd of
+/// every set.
+fn normalize_by(
+    x: &[f32],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    shape: Channels,
+    sets: Vec<Vec<Element>>,
+    eps: f64,
+    y: &mut [f64],
+) -> (Vec<f64>, Vec<f64>) {
+    assert_eq!(x.len(), shape.elements(), "x has the elements of the shape");
+    let statistics = sets.into_iter().map(|set| {
+        let of_channel = |of: Option<&[f32]>| -> Option<Vec<f32>> {
+            of.map(|of| set.iter().map(|&(_, c)| of[c]).collect())
+        };
+        let (gamma, beta) = (of_channel(gamma), of_channel(beta));
+        let row: Vec<f32> = set.iter().map(|&(i, _)| x[i]).collect();
+        let mut of_row = vec![0.0; row.len()];
+        let statistics = layer_norm(&row, gamma.as_deref(), beta.as_deref(), eps, &mut of_row);
+        for (&(i, _), of_row) in set.iter().zip(of_row) {
+            y[i] = of_row;
+        }
+        statistics
+    });
+    statistics.unzip()
 }
 
 /// The mask of [`Dropout`](crate::Dropout): whether each of `len` elements from index `offset` on is kept. The

@@ -36,7 +36,7 @@ impl Rows {
     pub const fn new(rows: usize, cols: usize) -> Result<Self, Error> {
         match rows.checked_mul(cols) {
             Some(elements) if elements <= Self::MOST_ELEMENTS => Ok(Self { rows, cols }),
-            _ => Err(Error::ShapeOverflow { arg: "rows", got: [rows, cols] }),
+            _ => Err(Error::ShapeOverflow { arg: "rows", got: [1, rows, cols] }),
         }
     }
 
@@ -80,7 +80,7 @@ impl Rows {
         check_at_least(pitch_arg, pitch, self.cols)?;
         match reach(self.rows, self.cols, pitch) {
             Some(reach) if reach <= Self::MOST_ELEMENTS => check_at_least(arg, len, reach),
-            _ => Err(Error::ShapeOverflow { arg: pitch_arg, got: [self.rows, pitch] }),
+            _ => Err(Error::ShapeOverflow { arg: pitch_arg, got: [1, self.rows, pitch] }),
         }
     }
 
@@ -90,6 +90,138 @@ impl Rows {
             return Err(Error::EmptyAxis { arg: "cols" });
         }
         Ok(())
+    }
+}
+
+/// The shape of a batch of images, signals or volumes: `batch` samples, each of `channels` channels at `positions`
+/// positions (height times width, or whatever there is of axes), and which of the two comes first.
+///
+/// | layout | constructor | rows of contiguous elements |
+/// |---|---|---|
+/// | NCHW, `[batch, channels, positions]` | [`Channels::first`] | the positions of a channel |
+/// | NHWC, `[batch, positions, channels]` | [`Channels::last`] | the channels of a position |
+///
+/// As of [`Rows`], a `Channels` that exists is one whose elements a slice can hold. A matrix [`Rows`] is a batch of its
+/// rows, each of `cols` channels at one position.
+///
+/// ```
+/// use evenkeel::{Channels, Error};
+///
+/// let shape = Channels::first(8, 64, 56 * 56)?;
+/// assert_eq!((shape.batch(), shape.channels(), shape.positions()), (8, 64, 3136));
+/// assert_eq!(Channels::last(8, 56 * 56, 64)?.elements(), shape.elements());
+/// assert!(Channels::first(1 << 40, 1 << 20, 8).is_err());
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Channels {
+    batch: usize,
+    channels: usize,
+    positions: usize,
+    last: bool,
+}
+
+impl Channels {
+    /// `batch` samples of `channels` channels of `positions` elements: channels first, NCHW. Any may be 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShapeOverflow`] if `batch * channels * positions` elements of 8 bytes (the widest element type) are more
+    /// than `isize::MAX` bytes, or if two of the three by themselves are more than a `usize` can count.
+    pub const fn first(batch: usize, channels: usize, positions: usize) -> Result<Self, Error> {
+        Self::checked([batch, channels, positions], channels, positions, false)
+    }
+
+    /// `batch` samples of `positions` positions of `channels` elements: channels last, NHWC. Any may be 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`first`](Self::first).
+    pub const fn last(batch: usize, positions: usize, channels: usize) -> Result<Self, Error> {
+        Self::checked([batch, positions, channels], channels, positions, true)
+    }
+
+    const fn checked(
+        got: [usize; 3],
+        channels: usize,
+        positions: usize,
+        last: bool,
+    ) -> Result<Self, Error> {
+        // Of any two dimensions, so that whoever multiplies them need not check again, even where the third is 0.
+        let [a, b, c] = got;
+        let pairs = [a.checked_mul(b), b.checked_mul(c), a.checked_mul(c)];
+        let fit = matches!(pairs, [Some(_), Some(_), Some(_)]);
+        if let Some(outer) = pairs[0]
+            && let Some(elements) = outer.checked_mul(c)
+            && elements <= Rows::MOST_ELEMENTS
+            && fit
+        {
+            return Ok(Self { batch: a, channels, positions, last });
+        }
+        Err(Error::ShapeOverflow { arg: "shape", got })
+    }
+
+    /// The number of samples.
+    #[must_use]
+    pub const fn batch(self) -> usize {
+        self.batch
+    }
+
+    /// The number of channels.
+    #[must_use]
+    pub const fn channels(self) -> usize {
+        self.channels
+    }
+
+    /// The number of positions of a sample.
+    #[must_use]
+    pub const fn positions(self) -> usize {
+        self.positions
+    }
+
+    /// Whether the channels of a position lie one behind the other (NHWC), not the positions of a channel (NCHW).
+    #[must_use]
+    pub const fn is_last(self) -> bool {
+        self.last
+    }
+
+    /// `batch * channels * positions`.
+    #[must_use]
+    pub const fn elements(self) -> usize {
+        self.batch * self.channels * self.positions
+    }
+
+    /// The elements of one sample.
+    pub(crate) const fn sample(self) -> usize {
+        self.channels * self.positions
+    }
+
+    /// A sample as a matrix: `[positions, channels]` if channels come last, else `[channels, positions]`.
+    pub(crate) const fn sample_rows(self) -> Rows {
+        let (rows, cols) = match self.last {
+            true => (self.positions, self.channels),
+            false => (self.channels, self.positions),
+        };
+        Rows { rows, cols }
+    }
+
+    /// The same as a matrix whose columns are the channels, if it is one.
+    pub(crate) fn as_rows(self) -> Option<Rows> {
+        let rows = Rows { rows: self.batch * self.positions, cols: self.channels };
+        (self.last || self.positions == 1).then_some(rows)
+    }
+
+    /// Refuses an x or y of another length.
+    pub(crate) fn check_io(self, x: usize, y: usize) -> Result<(), Error> {
+        check_length("x", x, self.elements())?;
+        check_length("y", y, self.elements())
+    }
+}
+
+impl From<Rows> for Channels {
+    /// A batch of rows whose columns are channels.
+    fn from(rows: Rows) -> Self {
+        Self { batch: rows.rows, channels: rows.cols, positions: 1, last: true }
     }
 }
 

@@ -13,6 +13,8 @@
 //! | a statistic asked of empty rows or columns | error | the same |
 //! | one column; a batch of one row | beta | `hard_data::constant_rows_equal_beta`, `columns::constant_columns_equal_beta` |
 //! | rows * cols that overflows | error | `a_shape_that_no_slice_can_have`, `any_two_numbers_are_a_shape_...` |
+//! | batch * channels * positions that overflows, or any two of them | error | `any_three_numbers_are_a_shape_...` |
+//! | no groups, more groups than channels, groups that do not divide them | error | `groups_that_do_not_divide_the_channels` |
 //! | shapes over 2^31 and 2^32 elements | the bits of small ones | `large.rs` |
 //! | a length that is right in 31 or 32 of its bits | error | `any_call_succeeds_or_says_...`, `large::a_length_...` |
 //! | gamma or beta too short or too long; running statistics, outputs or scratch too short or empty | error | `a_length_that_is_not_the_shapes` |
@@ -50,15 +52,27 @@
 use std::mem::MaybeUninit;
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
-    NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
-    Stream, ValidRows,
+    Backend, BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InstanceNorm,
+    LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift, Parallelism, Regularizer, RmsNorm,
+    RowMoments, Rows, RunningStatistics, Stream, ValidRows,
 };
 use proptest::prelude::*;
 
 const LAYER_NORM: LayerNorm = LayerNorm::new();
 const RMS_NORM: RmsNorm = RmsNorm::new();
 const NORMALIZE: NormalizeScaleShift = NormalizeScaleShift::new();
+const GROUP_NORM: GroupNorm = GroupNorm::new().with_groups(1);
+const INSTANCE_NORM: InstanceNorm = InstanceNorm::new();
+
+/// A matrix as one sample: its columns as channels that come first, its rows as positions.
+fn first(rows: Rows) -> Channels {
+    Channels::first(1, rows.cols(), rows.rows()).expect("as many elements as the matrix has")
+}
+
+/// The same with channels that come last.
+fn last(rows: Rows) -> Channels {
+    Channels::last(1, rows.rows(), rows.cols()).expect("as many elements as the matrix has")
+}
 
 /// A method, and the buffers that it takes.
 struct Method {
@@ -226,6 +240,163 @@ const METHODS: &[Method] = methods! {
         |a| a.batch_norm.with_eps(a.eps).forward_inference_masked_uninit(
             x, ValidRows::Lengths { lengths, steps: 1 }, running_mean, running_var, gamma, beta,
             a.rows, uninit(y));
+    "BatchNorm::forward_training, first": x gamma beta => y mean rstd running_mean running_var;
+        |a| a.batch_norm.with_eps(a.eps).forward_training(
+            x, gamma, beta, first(a.rows), y, mean, rstd, running(running_mean, running_var));
+    "BatchNorm::forward_training_with_scratch, first":
+        x gamma beta => y mean rstd running_mean running_var scratch;
+        |a| a.batch_norm.with_eps(a.eps).forward_training_with_scratch(
+            x, gamma, beta, first(a.rows), y, mean, rstd, running(running_mean, running_var), scratch);
+    "BatchNorm::forward_training_in_place, first": gamma beta => x mean rstd running_mean running_var;
+        |a| a.batch_norm.with_eps(a.eps).forward_training_in_place(
+            x, gamma, beta, first(a.rows), mean, rstd, running(running_mean, running_var));
+    "BatchNorm::forward_training_in_place_with_scratch, first":
+        gamma beta => x mean rstd running_mean running_var scratch;
+        |a| a.batch_norm.with_eps(a.eps).forward_training_in_place_with_scratch(
+            x, gamma, beta, first(a.rows), mean, rstd, running(running_mean, running_var), scratch);
+    "BatchNorm::forward_training_uninit, first":
+        x gamma beta => y mean rstd running_mean running_var scratch;
+        |a| a.batch_norm.with_eps(a.eps).forward_training_uninit(
+            x, gamma, beta, first(a.rows), uninit(y), mean, rstd, running(running_mean, running_var),
+            scratch);
+    "BatchNorm::forward_training without running statistics, first": x gamma beta => y mean rstd;
+        |a| a.batch_norm.with_eps(a.eps)
+            .forward_training(x, gamma, beta, first(a.rows), y, mean, rstd, None);
+    "BatchNorm::forward_inference, first": x running_mean running_var gamma beta => y;
+        |a| a.batch_norm.with_eps(a.eps)
+            .forward_inference(x, running_mean, running_var, gamma, beta, first(a.rows), y);
+    "BatchNorm::forward_inference_in_place, first": running_mean running_var gamma beta => x;
+        |a| a.batch_norm.with_eps(a.eps)
+            .forward_inference_in_place(x, running_mean, running_var, gamma, beta, first(a.rows));
+    "BatchNorm::forward_inference_uninit, first": x running_mean running_var gamma beta => y;
+        |a| a.batch_norm.with_eps(a.eps)
+            .forward_inference_uninit(x, running_mean, running_var, gamma, beta, first(a.rows), uninit(y));
+
+    "GroupNorm::forward, first": x gamma beta => y;
+        |a| GROUP_NORM.with_eps(a.eps).forward(x, gamma, beta, first(a.rows), y);
+    "GroupNorm::forward_with_stats, first": x gamma beta => y mean rstd;
+        |a| GROUP_NORM.with_eps(a.eps)
+            .forward_with_stats(x, gamma, beta, first(a.rows), y, mean, rstd);
+    "GroupNorm::forward_with_scratch, first": x gamma beta => y mean rstd scratch;
+        |a| GROUP_NORM.with_eps(a.eps)
+            .forward_with_scratch(x, gamma, beta, first(a.rows), y, mean, rstd, scratch);
+    "GroupNorm::forward_in_place, first": gamma beta => x;
+        |a| GROUP_NORM.with_eps(a.eps).forward_in_place(x, gamma, beta, first(a.rows));
+    "GroupNorm::forward_in_place_with_stats, first": gamma beta => x mean rstd;
+        |a| GROUP_NORM.with_eps(a.eps)
+            .forward_in_place_with_stats(x, gamma, beta, first(a.rows), mean, rstd);
+    "GroupNorm::forward_in_place_with_scratch, first": gamma beta => x mean rstd scratch;
+        |a| GROUP_NORM.with_eps(a.eps)
+            .forward_in_place_with_scratch(x, gamma, beta, first(a.rows), mean, rstd, scratch);
+    "GroupNorm::forward_uninit, first": x gamma beta => y;
+        |a| GROUP_NORM.with_eps(a.eps)
+            .forward_uninit(x, gamma, beta, first(a.rows), uninit(y));
+    "GroupNorm::forward_uninit_with_scratch, first": x gamma beta => y mean rstd scratch;
+        |a| GROUP_NORM.with_eps(a.eps).forward_uninit_with_scratch(
+            x, gamma, beta, first(a.rows), uninit(y), mean, rstd, scratch);
+
+    "GroupNorm::forward, last": x gamma beta => y;
+        |a| GROUP_NORM.with_eps(a.eps).forward(x, gamma, beta, last(a.rows), y);
+    "GroupNorm::forward_with_stats, last": x gamma beta => y mean rstd;
+        |a| GROUP_NORM.with_eps(a.eps)
+            .forward_with_stats(x, gamma, beta, last(a.rows), y, mean, rstd);
+    "GroupNorm::forward_with_scratch, last": x gamma beta => y mean rstd scratch;
+        |a| GROUP_NORM.with_eps(a.eps)
+            .forward_with_scratch(x, gamma, beta, last(a.rows), y, mean, rstd, scratch);
+    "GroupNorm::forward_in_place, last": gamma beta => x;
+        |a| GROUP_NORM.with_eps(a.eps).forward_in_place(x, gamma, beta, last(a.rows));
+    "GroupNorm::forward_in_place_with_stats, last": gamma beta => x mean rstd;
+        |a| GROUP_NORM.with_eps(a.eps)
+            .forward_in_place_with_stats(x, gamma, beta, last(a.rows), mean, rstd);
+    "GroupNorm::forward_in_place_with_scratch, last": gamma beta => x mean rstd scratch;
+        |a| GROUP_NORM.with_eps(a.eps)
+            .forward_in_place_with_scratch(x, gamma, beta, last(a.rows), mean, rstd, scratch);
+    "GroupNorm::forward_uninit, last": x gamma beta => y;
+        |a| GROUP_NORM.with_eps(a.eps)
+            .forward_uninit(x, gamma, beta, last(a.rows), uninit(y));
+    "GroupNorm::forward_uninit_with_scratch, last": x gamma beta => y mean rstd scratch;
+        |a| GROUP_NORM.with_eps(a.eps).forward_uninit_with_scratch(
+            x, gamma, beta, last(a.rows), uninit(y), mean, rstd, scratch);
+
+    "InstanceNorm::forward, first": x gamma beta => y;
+        |a| INSTANCE_NORM.with_eps(a.eps).forward(x, gamma, beta, first(a.rows), y);
+    "InstanceNorm::forward_with_stats, first": x gamma beta => y mean rstd;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_with_stats(x, gamma, beta, first(a.rows), y, mean, rstd);
+    "InstanceNorm::forward_with_scratch, first": x gamma beta => y mean rstd scratch;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_with_scratch(x, gamma, beta, first(a.rows), y, mean, rstd, scratch);
+    "InstanceNorm::forward_in_place, first": gamma beta => x;
+        |a| INSTANCE_NORM.with_eps(a.eps).forward_in_place(x, gamma, beta, first(a.rows));
+    "InstanceNorm::forward_in_place_with_stats, first": gamma beta => x mean rstd;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_in_place_with_stats(x, gamma, beta, first(a.rows), mean, rstd);
+    "InstanceNorm::forward_in_place_with_scratch, first": gamma beta => x mean rstd scratch;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_in_place_with_scratch(x, gamma, beta, first(a.rows), mean, rstd, scratch);
+    "InstanceNorm::forward_uninit, first": x gamma beta => y;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_uninit(x, gamma, beta, first(a.rows), uninit(y));
+    "InstanceNorm::forward_uninit_with_scratch, first": x gamma beta => y mean rstd scratch;
+        |a| INSTANCE_NORM.with_eps(a.eps).forward_uninit_with_scratch(
+            x, gamma, beta, first(a.rows), uninit(y), mean, rstd, scratch);
+
+    "InstanceNorm::forward, last": x gamma beta => y;
+        |a| INSTANCE_NORM.with_eps(a.eps).forward(x, gamma, beta, last(a.rows), y);
+    "InstanceNorm::forward_with_stats, last": x gamma beta => y mean rstd;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_with_stats(x, gamma, beta, last(a.rows), y, mean, rstd);
+    "InstanceNorm::forward_with_scratch, last": x gamma beta => y mean rstd scratch;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_with_scratch(x, gamma, beta, last(a.rows), y, mean, rstd, scratch);
+    "InstanceNorm::forward_in_place, last": gamma beta => x;
+        |a| INSTANCE_NORM.with_eps(a.eps).forward_in_place(x, gamma, beta, last(a.rows));
+    "InstanceNorm::forward_in_place_with_stats, last": gamma beta => x mean rstd;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_in_place_with_stats(x, gamma, beta, last(a.rows), mean, rstd);
+    "InstanceNorm::forward_in_place_with_scratch, last": gamma beta => x mean rstd scratch;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_in_place_with_scratch(x, gamma, beta, last(a.rows), mean, rstd, scratch);
+    "InstanceNorm::forward_uninit, last": x gamma beta => y;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_uninit(x, gamma, beta, last(a.rows), uninit(y));
+    "InstanceNorm::forward_uninit_with_scratch, last": x gamma beta => y mean rstd scratch;
+        |a| INSTANCE_NORM.with_eps(a.eps).forward_uninit_with_scratch(
+            x, gamma, beta, last(a.rows), uninit(y), mean, rstd, scratch);
+
+    "LayerNorm::forward_channels, first": x gamma beta => y;
+        |a| LAYER_NORM.with_eps(a.eps).forward_channels(x, gamma, beta, first(a.rows), y);
+    "LayerNorm::forward_channels_with_stats, first": x gamma beta => y mean rstd;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_channels_with_stats(x, gamma, beta, first(a.rows), y, mean, rstd);
+    "LayerNorm::forward_channels_in_place, first": gamma beta => x;
+        |a| LAYER_NORM.with_eps(a.eps).forward_channels_in_place(x, gamma, beta, first(a.rows));
+    "LayerNorm::forward_channels_in_place_with_stats, first": gamma beta => x mean rstd;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_channels_in_place_with_stats(x, gamma, beta, first(a.rows), mean, rstd);
+    "LayerNorm::forward_channels_uninit, first": x gamma beta => y;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_channels_uninit(x, gamma, beta, first(a.rows), uninit(y));
+    "LayerNorm::forward_channels_uninit_with_stats, first": x gamma beta => y mean rstd;
+        |a| LAYER_NORM.with_eps(a.eps).forward_channels_uninit_with_stats(
+            x, gamma, beta, first(a.rows), uninit(y), mean, rstd);
+
+    "LayerNorm::forward_channels, last": x gamma beta => y;
+        |a| LAYER_NORM.with_eps(a.eps).forward_channels(x, gamma, beta, last(a.rows), y);
+    "LayerNorm::forward_channels_with_stats, last": x gamma beta => y mean rstd;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_channels_with_stats(x, gamma, beta, last(a.rows), y, mean, rstd);
+    "LayerNorm::forward_channels_in_place, last": gamma beta => x;
+        |a| LAYER_NORM.with_eps(a.eps).forward_channels_in_place(x, gamma, beta, last(a.rows));
+    "LayerNorm::forward_channels_in_place_with_stats, last": gamma beta => x mean rstd;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_channels_in_place_with_stats(x, gamma, beta, last(a.rows), mean, rstd);
+    "LayerNorm::forward_channels_uninit, last": x gamma beta => y;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_channels_uninit(x, gamma, beta, last(a.rows), uninit(y));
+    "LayerNorm::forward_channels_uninit_with_stats, last": x gamma beta => y mean rstd;
+        |a| LAYER_NORM.with_eps(a.eps).forward_channels_uninit_with_stats(
+            x, gamma, beta, last(a.rows), uninit(y), mean, rstd);
 
     "RowMoments::compute": x => moments;
         |a| RowMoments::new().compute(x, a.rows, moments);
@@ -309,10 +480,15 @@ impl Method {
         self.reads.iter().chain(self.writes).copied()
     }
     fn takes_eps(&self) -> bool {
-        ["LayerNorm::", "RmsNorm::", "BatchNorm::"].iter().any(|name| self.name.starts_with(name))
+        let operation = self.name.split("::").next().unwrap_or_default();
+        operation.ends_with("Norm")
     }
     fn trains(&self) -> bool {
         self.name.starts_with("BatchNorm::forward_training")
+    }
+    /// Whether channels fall into groups, perhaps of one.
+    fn takes_groups(&self) -> bool {
+        ["GroupNorm", "InstanceNorm"].iter().any(|name| self.name.starts_with(name))
     }
     fn drops(&self) -> bool {
         self.name.starts_with("Dropout::")
@@ -348,7 +524,8 @@ impl Method {
 
     /// Whether statistics are one a column, not one a row.
     fn is_of_columns(&self) -> bool {
-        ["BatchNorm", "ColumnMoments", "columns"].iter().any(|name| self.name.contains(name))
+        let of_columns = ["BatchNorm", "InstanceNorm", "ColumnMoments", "columns"];
+        of_columns.iter().any(|name| self.name.contains(name))
     }
 
     /// The length that a buffer must have.
@@ -360,9 +537,19 @@ impl Method {
             "row_bits" => shape.rows().div_ceil(8),
             "row_bytes" | "lengths" => shape.rows(),
             "gamma" | "beta" | "running_mean" | "running_var" => shape.cols(),
+            // The one group of the one sample.
+            "mean" | "rstd" if self.name.starts_with("GroupNorm") => 1,
             "mean" | "rstd" | "moments" if self.is_of_columns() => shape.cols(),
             "mean" | "rstd" | "moments" => shape.rows(),
+            "scratch" if self.trains() && self.name.ends_with("first") => {
+                BatchNorm::new().scratch_len(first(shape))
+            }
             "scratch" if self.trains() => BatchNorm::new().scratch_len(shape),
+            "scratch" if self.takes_groups() && self.name.ends_with("first") => 0,
+            "scratch" if self.name.starts_with("GroupNorm") => GROUP_NORM.scratch_len(last(shape)),
+            "scratch" if self.name.starts_with("Instance") => {
+                INSTANCE_NORM.scratch_len(last(shape))
+            }
             "scratch" => ColumnMoments::new().scratch_len(shape),
             _ => unreachable!("no buffer is named {buffer}"),
         }
@@ -373,6 +560,9 @@ impl Method {
         let measures = ["mean", "rstd", "moments"].iter().any(|out| self.writes.contains(out));
         match (shape.rows(), shape.cols()) {
             (0, 1..) if self.name.starts_with("ColumnMoments") => Some("rows"),
+            (_, 0) if measures && self.name.starts_with("GroupNorm") => Some("channels"),
+            (0, 1..) if measures && self.takes_groups() => Some("positions"),
+            (1.., 0) if measures && self.name.contains("forward_channels") => Some("channels"),
             (1.., 0) if measures && !self.is_of_columns() => Some("cols"),
             _ => None,
         }
@@ -667,7 +857,7 @@ fn right_arguments_are_accepted_and_every_output_is_written() {
 fn a_pitch_that_does_not_fit() {
     let shape = Rows::new(3, 5).expect("a small shape");
     let length = |arg, expected, got| Error::Length { arg, expected, got };
-    let (pitch, most) = (usize::MAX / 2, [3, usize::MAX / 2]);
+    let (pitch, most) = (usize::MAX / 2, [1, 3, usize::MAX / 2]);
     let overflow = Error::ShapeOverflow { arg: "x_pitch", got: most };
     for (len, pitch, expected) in [
         (15, 4, length("x_pitch", 5, 4)),
@@ -709,14 +899,15 @@ fn a_length_that_is_not_the_shapes() {
             for buffer in method.buffers().filter(|buffer| !method.is_measure(buffer)) {
                 let expected = method.length(buffer, Arguments::right(method, shape).rows);
                 let arg = method.arg(buffer);
-                for got in [expected - 1, expected + 1, 0, 2 * expected] {
+                // Where no scratch is needed, none is too little.
+                for got in [expected.saturating_sub(1), expected + 1, 0, 2 * expected] {
                     // gamma and beta are independent of each other.
                     for absent in ["neither", "gamma", "beta"] {
                         let mut arguments = Arguments::right(method, shape);
                         arguments.gamma.absent = absent == "gamma" && buffer != "gamma";
                         arguments.beta.absent = absent == "beta" && buffer != "beta";
                         arguments.buffer(buffer).resize(got);
-                        if arg == "scratch" && got > expected {
+                        if arg == "scratch" && got >= expected {
                             assert_eq!((method.call)(&mut arguments), Ok(()), "{}", method.name);
                         } else {
                             method.refuses(&mut arguments, &Error::Length { arg, expected, got });
@@ -1006,10 +1197,38 @@ fn the_largest_empty_shapes() {
                     let expected = Error::Length { arg, expected, got: 0 };
                     method.refuses(&mut arguments, &expected);
                 }
-                None => method.does_nothing(&mut arguments),
+                None => match method.empty_axis(arguments.rows) {
+                    Some(arg) => method.refuses(&mut arguments, &Error::EmptyAxis { arg }),
+                    None => method.does_nothing(&mut arguments),
+                },
             }
         }
     }
+}
+
+#[test]
+fn groups_that_do_not_divide_the_channels() {
+    let (x, mut y) = ([1.0; 24], [7.0; 24]);
+    for shape in [Channels::first(2, 12, 1), Channels::first(1, 12, 2), Channels::last(1, 2, 12)] {
+        let shape = shape.expect("a small shape");
+        for got in [0, 5, 7, 8, 24, usize::MAX] {
+            let norm = GroupNorm::new().with_groups(got);
+            let expected = Err(Error::Groups { channels: 12, got });
+            assert_eq!(norm.forward(&x, None, None, shape, &mut y), expected, "{shape:?}");
+            assert_eq!(norm.forward_in_place(&mut y, None, None, shape), expected, "{shape:?}");
+            assert_eq!(y, [7.0; 24], "{shape:?}: written, and yet refused");
+        }
+        for groups in [1, 2, 3, 4, 6, 12] {
+            let norm = GroupNorm::new().with_groups(groups);
+            assert_eq!(norm.forward(&x, None, None, shape, &mut y.clone()), Ok(()), "{shape:?}");
+        }
+    }
+    // The groups of no channels are any number.
+    let none = Channels::first(2, 0, 3).expect("no elements");
+    assert_eq!(GroupNorm::new().forward(&[], None, None, none, &mut []), Ok(()));
+    let expected = Err(Error::Groups { channels: 0, got: 0 });
+    let norm = GroupNorm::new().with_groups(0);
+    assert_eq!(norm.forward(&[], None, None, none, &mut []), expected);
 }
 
 #[test]
@@ -1026,7 +1245,10 @@ fn a_shape_that_no_slice_can_have() {
     let too_large = [[MOST + 1, 1], [1, MOST + 1], [MOST / 2 + 1, 2], [usize::MAX, 1]];
     for got in too_large.into_iter().chain([[usize::MAX, 2], [HALF, HALF], [usize::MAX; 2]]) {
         let [rows, cols] = got;
-        assert_eq!(Rows::new(rows, cols), Err(Error::ShapeOverflow { arg: "rows", got }));
+        assert_eq!(
+            Rows::new(rows, cols),
+            Err(Error::ShapeOverflow { arg: "rows", got: [1, rows, cols] })
+        );
     }
 }
 
@@ -1056,8 +1278,12 @@ fn what_an_error_says() {
     let says = table! {
         Error::Length { arg: "gamma", expected: 768, got: 767 }
             => "`gamma`: expected 768 elements, got 767";
-        Error::ShapeOverflow { arg: "rows", got: [12, usize::MAX] }
+        Error::ShapeOverflow { arg: "rows", got: [1, 12, usize::MAX] }
             => &format!("`rows`: expected at most {} elements, got 12 x {}", isize::MAX / 8, usize::MAX);
+        Error::ShapeOverflow { arg: "shape", got: [2, 3, usize::MAX] }
+            => &format!("`shape`: expected at most {} elements, got 2 x 3 x {}", isize::MAX / 8, usize::MAX);
+        Error::Groups { channels: 48, got: 32 }
+            => "`groups`: expected a divisor of the 48 channels, got 32";
         Error::Parameter { arg, expected, got: -0.5 }
             => "`eps`: expected a finite number of at least 0, got -0.5";
         Error::Parameter { arg, expected, got: f64::NAN }
@@ -1242,7 +1468,40 @@ proptest! {
                 prop_assert_eq!(batch_norm.scratch_len(shape), len);
             }
         } else {
-            prop_assert_eq!(shape, Err(Error::ShapeOverflow { arg: "rows", got: [rows, cols] }));
+            prop_assert_eq!(shape, Err(Error::ShapeOverflow { arg: "rows", got: [1, rows, cols] }));
+        }
+    }
+
+    /// Of any two of the three, too: no product of dimensions is checked again.
+    #[test]
+    fn any_three_numbers_are_a_shape_that_a_slice_can_have_or_an_error(
+        batch in size(), channels in size(), positions in size(),
+    ) {
+        let product = |a: usize, b: usize| a as u128 * b as u128;
+        let pairs = [(batch, channels), (batch, positions), (channels, positions)];
+        let elements = product(batch, channels).checked_mul(positions as u128);
+        let fits = elements.is_some_and(|elements| elements <= isize::MAX as u128 / 8)
+            && pairs.iter().all(|&(a, b)| product(a, b) <= usize::MAX as u128);
+        let (first, last) = ([batch, channels, positions], [batch, positions, channels]);
+        for (is_last, got) in [(false, first), (true, last)] {
+            let [a, b, c] = got;
+            let shape = if is_last { Channels::last(a, b, c) } else { Channels::first(a, b, c) };
+            if !fits {
+                prop_assert_eq!(shape, Err(Error::ShapeOverflow { arg: "shape", got }));
+                continue;
+            }
+            let shape = shape.unwrap();
+            let dimensions = (shape.batch(), shape.channels(), shape.positions(), shape.is_last());
+            prop_assert_eq!(dimensions, (batch, channels, positions, is_last));
+            prop_assert_eq!(Some(shape.elements() as u128), elements);
+            // What scratch such a shape needs is asked before there is an x.
+            for parallelism in [Parallelism::Serial, Parallelism::Auto] {
+                let group_norm = GROUP_NORM.with_parallelism(parallelism).scratch_len(shape);
+                let instance_norm = INSTANCE_NORM.with_parallelism(parallelism).scratch_len(shape);
+                prop_assert_eq!(group_norm, instance_norm);
+                let batch_norm = BatchNorm::new().with_parallelism(parallelism).scratch_len(shape);
+                prop_assert!(batch == 0 || batch_norm >= channels.min(usize::MAX / 2));
+            }
         }
     }
 

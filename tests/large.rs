@@ -148,9 +148,9 @@ mod tests {
     use std::ops::Range;
 
     use evenkeel::{
-        BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
-        NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, RunningStatistics, Stream,
-        reference,
+        BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InstanceNorm, LayerNorm,
+        Mask, MaskMut, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments,
+        RunningStatistics, Stream, reference,
     };
 
     use crate::common::*;
@@ -364,6 +364,46 @@ mod tests {
         let mut xy = input(shape.elements());
         layer_norm.forward_in_place(&mut xy, gamma, beta, shape).unwrap();
         compare(&format!("LayerNorm in place, {what}"), &mut xy);
+        assert_little_memory();
+    }
+
+    /// Law: a sample has the bits that it has without four billion elements before it.
+    #[test]
+    #[ignore = "goes over 140 GB of addresses"]
+    fn many_samples() {
+        let (channels, positions) = (4, 49);
+        let sample = channels * positions;
+        let (count, random) = (FAR / sample, &mut Random::new(1));
+        let (gamma, beta) = (random.normals(channels), random.normals(channels));
+        let (gamma, beta) = (Some(&gamma[..]), Some(&beta[..]));
+        in_parallel(|threads| {
+            let (x, mut y) = (input(count * sample), output(count * sample));
+            let group_norm = GroupNorm::new().with_groups(2).with_parallelism(threads);
+            let instance_norm = InstanceNorm::new().with_parallelism(threads);
+            let layer_norm = LayerNorm::new().with_parallelism(threads);
+            type Forward<'a> = &'a dyn Fn(&[f32], Channels, &mut [f32]) -> Result<(), Error>;
+            let operations: [(&str, Forward<'_>); 3] = [
+                ("GroupNorm", &|x, shape, y| group_norm.forward(x, gamma, beta, shape, y)),
+                ("InstanceNorm", &|x, shape, y| instance_norm.forward(x, gamma, beta, shape, y)),
+                ("LayerNorm", &|x, shape, y| layer_norm.forward_channels(x, gamma, beta, shape, y)),
+            ];
+            for (what, forward) in operations {
+                for last in [false, true] {
+                    let shape = |count| match last {
+                        true => Channels::last(count, positions, channels).unwrap(),
+                        false => Channels::first(count, channels, positions).unwrap(),
+                    };
+                    forward(&x, shape(count), &mut y).unwrap();
+                    for part in whole_rows(&y, sample) {
+                        let elements = part.start * sample..part.end * sample;
+                        let mut alone = vec![PAINT; elements.len()];
+                        forward(&x[elements.clone()], shape(part.len()), &mut alone).unwrap();
+                        assert_same(&format!("{what}, last: {last}"), &alone, &y[elements]);
+                    }
+                    y.fill_windows(|_| PAINT);
+                }
+            }
+        });
         assert_little_memory();
     }
 

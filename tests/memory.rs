@@ -6,9 +6,9 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
-    NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
-    Stream, ValidRows,
+    Backend, BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InstanceNorm,
+    LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift, Parallelism, Regularizer, RmsNorm,
+    RowMoments, Rows, RunningStatistics, Stream, ValidRows,
 };
 
 /// The system's allocator, which counts what each thread asks of it: the harness runs other tests
@@ -275,6 +275,57 @@ fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads:
             regularizer.proximal_in_place(xy, 0.1);
             regularizer.proximal_uninit(x, 0.1, new);
         }
+
+        // The rows as positions of one sample, and as samples of a channel each.
+        let (norm, instance) = (operation!(GroupNorm).with_groups(1), operation!(InstanceNorm));
+        let first = Channels::first(1, cols, n).expect("a small shape");
+        let last = Channels::last(1, n, cols).expect("a small shape");
+        let planes = Channels::first(n, 1, cols).expect("a small shape");
+        let (one_mean, one_rstd) = (&mut [0.0], &mut [0.0]);
+        let group_scratch = &mut *vec![0.0; norm.scratch_len(last)];
+        let instance_scratch = &mut *vec![0.0; instance.scratch_len(last)];
+        let first_scratch = &mut *vec![0.0; batch_norm.scratch_len(first)];
+        assert_eq!((norm.scratch_len(first), instance.scratch_len(planes)), (0, 0));
+        let (m_1, v_1) = (&m[..1], &v[..1]);
+        assert_allocations! { (rows, scale, backend, threads), 0;
+            norm.forward(x, gamma, beta, first, y);
+            norm.forward_in_place(xy, None, None, planes);
+            norm.forward_uninit(x, gamma, beta, first, new);
+            norm.forward_with_scratch(
+                x, gamma, beta, last, y, one_mean, one_rstd, group_scratch);
+            norm.forward_in_place_with_scratch(
+                xy, gamma, beta, last, one_mean, one_rstd, group_scratch);
+            norm.forward_uninit_with_scratch(
+                x, gamma, beta, last, new, one_mean, one_rstd, group_scratch);
+            instance.forward(x, gamma, beta, first, y);
+            instance.forward_in_place(xy, None, None, planes);
+            instance.forward_uninit(x, gamma, beta, first, new);
+            instance.forward_with_scratch(
+                x, gamma, beta, last, y, of_cols, and_cols, instance_scratch);
+            instance.forward_in_place_with_scratch(
+                xy, gamma, beta, last, of_cols, and_cols, instance_scratch);
+            instance.forward_uninit_with_scratch(
+                x, gamma, beta, last, new, of_cols, and_cols, instance_scratch);
+            layer_norm.forward_channels(x, gamma, beta, first, y);
+            layer_norm.forward_channels_in_place(xy, gamma, beta, last);
+            layer_norm.forward_channels_uninit(x, None, None, planes, new);
+            layer_norm.forward_channels_with_stats(
+                x, gamma, beta, first, y, of_rows, and_rows);
+            layer_norm.forward_channels_uninit_with_stats(
+                x, gamma, beta, first, new, of_rows, and_rows);
+            batch_norm.forward_training_with_scratch(
+                x, gamma, beta, first, y, of_cols, and_cols, running(rm, rv), first_scratch);
+            batch_norm.forward_training_uninit(
+                x, gamma, beta, first, new, of_cols, and_cols, running(rm, rv), first_scratch);
+            batch_norm.forward_inference(x, m, v, gamma, beta, first, y);
+            batch_norm.forward_inference_in_place(xy, m_1, v_1, None, None, planes);
+        }
+        let once = if n == 1 { 0 } else { 1 };
+        let counted = allocations(|| {
+            assert!(norm.forward(x, gamma, beta, last, y).is_ok());
+        });
+        assert_eq!(counted, once, "the scratch of {last:?}");
+
         for p in [0.0, 0.001, 0.5, 1.0] {
             let (dropout, stream) = (operation!(Dropout).with_p(p), Stream { seed: 1, offset: 3 });
             let bits = &mut *vec![0; x.len().div_ceil(8)];
@@ -482,6 +533,68 @@ fn batch_norm_fills_a_new_buffer() {
             },
         );
         assert_eq!((mean, rstd, m, v), (new_mean, new_rstd, new_m, new_v), "{what}");
+    });
+}
+
+/// The rows as the channels, and as the positions, of one sample, and as samples of one channel.
+#[test]
+fn operations_on_channels_fill_a_new_buffer() {
+    for_every_case(|backend, case, (gamma, beta), outputs, what| {
+        let (x, rows, cols) = (&*case.x, case.rows.rows(), case.rows.cols());
+        // Every length, with some numbers of rows.
+        if (rows + cols) % 4 != 1 {
+            return;
+        }
+        let layer_norm = LayerNorm::new().with_eps(0.0).with_backend(backend);
+        let batch_norm = BatchNorm::new().with_eps(0.0).with_backend(backend);
+        let instance_norm = InstanceNorm::new().with_eps(0.0).with_backend(backend);
+        let one = (gamma.and_then(|of| of.get(..1)), beta.and_then(|of| of.get(..1)));
+        let some = (gamma.and_then(|of| of.get(..rows)), beta.and_then(|of| of.get(..rows)));
+        for (shape, (gamma, beta)) in [
+            (Channels::first(1, rows, cols), some),
+            (Channels::last(1, rows, cols), (gamma, beta)),
+            (Channels::first(rows, 1, cols), one),
+            (Channels::last(rows, 1, cols), (gamma, beta)),
+        ] {
+            let shape = shape.expect("a small shape");
+            let group_norm = GroupNorm::new().with_groups(1).with_eps(0.0).with_backend(backend);
+            let what = &format!("{what}, {shape:?}");
+            outputs.are_one_and_whole(
+                what,
+                |y| group_norm.forward(x, gamma, beta, shape, y),
+                |new| group_norm.forward_uninit(x, gamma, beta, shape, new),
+            );
+            outputs.are_one_and_whole(
+                what,
+                |y| instance_norm.forward(x, gamma, beta, shape, y),
+                |new| instance_norm.forward_uninit(x, gamma, beta, shape, new),
+            );
+            outputs.are_one_and_whole(
+                what,
+                |y| layer_norm.forward_channels(x, gamma, beta, shape, y),
+                |new| layer_norm.forward_channels_uninit(x, gamma, beta, shape, new),
+            );
+            let (m, v) = (numbers(shape.channels(), 1.0), vec![2.0; shape.channels()]);
+            outputs.are_one_and_whole(
+                what,
+                |y| batch_norm.forward_inference(x, &m, &v, gamma, beta, shape, y),
+                |new| batch_norm.forward_inference_uninit(x, &m, &v, gamma, beta, shape, new),
+            );
+            let scratch = &mut *vec![f64::NAN; batch_norm.scratch_len(shape)];
+            let stats = || (vec![7.0; shape.channels()], vec![7.0; shape.channels()]);
+            let ((mut mean, mut rstd), (mut new_mean, mut new_rstd)) = (stats(), stats());
+            let (a, b) = ((&mut mean, &mut rstd), (&mut new_mean, &mut new_rstd));
+            outputs.are_one_and_whole(
+                what,
+                |y| batch_norm.forward_training(x, gamma, beta, shape, y, a.0, a.1, None),
+                |new| {
+                    batch_norm.forward_training_uninit(
+                        x, gamma, beta, shape, new, b.0, b.1, None, scratch,
+                    )
+                },
+            );
+            assert_eq!((mean, rstd), (new_mean, new_rstd), "{what}");
+        }
     });
 }
 

@@ -5,9 +5,9 @@ use std::hint::black_box;
 use std::ops::{Deref, DerefMut, Range};
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Dropout, LayerNorm, Mask, MaskMut, Moments,
-    NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
-    Stores, Stream, ValidRows,
+    Backend, BatchNorm, Channels, ColumnMoments, Dropout, GroupNorm, InstanceNorm, LayerNorm, Mask,
+    MaskMut, Moments, NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows,
+    RunningStatistics, Stores, Stream, ValidRows,
 };
 use rayon::prelude::*;
 
@@ -55,6 +55,19 @@ pub const OPERATIONS: &[Operation] = &[
         run: batch_norm_training,
     },
     Operation { name: "batch_norm_inference", traffic: Traffic::Copy, run: batch_norm_inference },
+    Operation {
+        name: "batch_norm_training_first",
+        traffic: Traffic::ReadThenCopy,
+        run: batch_norm_training_first,
+    },
+    Operation { name: "group_norm_first", traffic: Traffic::Copy, run: group_norm_first },
+    Operation { name: "group_norm_last", traffic: Traffic::ReadThenCopy, run: group_norm_last },
+    Operation { name: "instance_norm_first", traffic: Traffic::Copy, run: instance_norm_first },
+    Operation {
+        name: "layer_norm_channels_first",
+        traffic: Traffic::Copy,
+        run: layer_norm_channels_first,
+    },
     Operation { name: "column_moments", traffic: Traffic::Read, run: column_moments },
     Operation { name: "column_moments_masked", traffic: Traffic::Read, run: column_moments_masked },
     Operation { name: "penalty", traffic: Traffic::Read, run: penalty },
@@ -131,6 +144,11 @@ pub struct Buffers {
     mask: Vec<u8>,
     /// Every eighth row is padding.
     valid_rows: Vec<u8>,
+    /// The rows as one sample of planes that come first, and as positions of one whose channels come last.
+    first: Channels,
+    last: Channels,
+    plane_gamma: Vec<f32>,
+    plane_beta: Vec<f32>,
 }
 
 impl Buffers {
@@ -144,6 +162,9 @@ impl Buffers {
             let (a, b) = ((hash >> 40) as f32, (hash >> 16 & 0xff_ffff) as f32);
             (a - b) / (1 << 23) as f32
         };
+        let first = Channels::first(1, rows, cols).expect("as many elements as the shape has");
+        let last = Channels::last(1, rows, cols).expect("as many elements as the shape has");
+        let scratch = BatchNorm::new().scratch_len(shape).max(BatchNorm::new().scratch_len(first));
         Self {
             rows: shape,
             threads,
@@ -159,9 +180,13 @@ impl Buffers {
             column_rstd: vec![1.0; cols],
             running_mean: vec![0.0; cols],
             running_var: vec![1.0; cols],
-            scratch: vec![0.0; BatchNorm::new().scratch_len(shape)],
+            scratch: vec![0.0; scratch],
             mask: vec![0; shape.elements().div_ceil(8)],
             valid_rows: vec![!(1 << 5); rows.div_ceil(8)],
+            first,
+            last,
+            plane_gamma: (0..rows).map(|i| 1.0 + 0.1 * spread(i)).collect(),
+            plane_beta: (0..rows).map(|i| 0.1 * spread(i + 7)).collect(),
         }
     }
 
@@ -287,6 +312,83 @@ fn batch_norm_inference(b: &mut Buffers, backend: Backend) {
             b.rows,
             &mut b.y,
         )
+        .expect("the buffers fit");
+}
+
+fn batch_norm_training_first(b: &mut Buffers, backend: Backend) {
+    let (gamma, beta) = (Some(&*b.plane_gamma), Some(&*b.plane_beta));
+    BatchNorm::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
+        .forward_training_with_scratch(
+            &b.x,
+            gamma,
+            beta,
+            b.first,
+            &mut b.y,
+            &mut b.mean,
+            &mut b.rstd,
+            None,
+            &mut b.scratch,
+        )
+        .expect("the buffers fit");
+}
+
+/// Groups of eight channels, as far as there are as many.
+fn groups(channels: usize) -> usize {
+    if channels.is_multiple_of(8) { channels / 8 } else { 1 }
+}
+
+fn group_norm_first(b: &mut Buffers, backend: Backend) {
+    let (gamma, beta) = (Some(&*b.plane_gamma), Some(&*b.plane_beta));
+    GroupNorm::new()
+        .with_groups(groups(b.first.channels()))
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
+        .forward(&b.x, gamma, beta, b.first, &mut b.y)
+        .expect("the buffers fit");
+}
+
+fn group_norm_last(b: &mut Buffers, backend: Backend) {
+    let (groups, parallelism) = (groups(b.last.channels()), b.parallelism());
+    let (mean, rstd) = (&mut b.column_mean[..groups], &mut b.column_rstd[..groups]);
+    GroupNorm::new()
+        .with_groups(groups)
+        .with_backend(backend)
+        .with_parallelism(parallelism)
+        .with_stores(b.stores)
+        .forward_with_scratch(
+            &b.x,
+            Some(&b.gamma),
+            Some(&b.beta),
+            b.last,
+            &mut b.y,
+            mean,
+            rstd,
+            &mut b.scratch,
+        )
+        .expect("the buffers fit");
+}
+
+fn instance_norm_first(b: &mut Buffers, backend: Backend) {
+    let (gamma, beta) = (Some(&*b.plane_gamma), Some(&*b.plane_beta));
+    InstanceNorm::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
+        .forward(&b.x, gamma, beta, b.first, &mut b.y)
+        .expect("the buffers fit");
+}
+
+fn layer_norm_channels_first(b: &mut Buffers, backend: Backend) {
+    let (gamma, beta) = (Some(&*b.plane_gamma), Some(&*b.plane_beta));
+    LayerNorm::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
+        .forward_channels(&b.x, gamma, beta, b.first, &mut b.y)
         .expect("the buffers fit");
 }
 

@@ -55,7 +55,7 @@ impl Fault {
             Self::Operation(error) => match error {
                 Error::Length { .. } => evenkeel_status::EVENKEEL_LENGTH,
                 Error::ShapeOverflow { .. } => evenkeel_status::EVENKEEL_SHAPE_OVERFLOW,
-                Error::Parameter { .. } | Error::SampleLength { .. } => {
+                Error::Parameter { .. } | Error::SampleLength { .. } | Error::Groups { .. } => {
                     evenkeel_status::EVENKEEL_PARAMETER
                 }
                 Error::EmptyAxis { .. } => evenkeel_status::EVENKEEL_EMPTY_AXIS,

@@ -2,10 +2,12 @@
 //! made from this folder.
 //!
 //! No logic is here: pointers become slices (`border.rs`), the Rust operation is called, and its result becomes a status.
-//! `moments.rs`, `normalize.rs`, `padding.rs`, `dropout.rs` and `regularize.rs` have an entry for every operation.
+//! `moments.rs`, `normalize.rs`, `channels.rs`, `padding.rs`, `dropout.rs` and `regularize.rs` have an entry for every
+//! operation.
 #![expect(non_camel_case_types, reason = "the names are C's")]
 
 mod border;
+mod channels;
 mod dropout;
 mod moments;
 mod normalize;
@@ -14,6 +16,7 @@ mod regularize;
 
 use core::ffi::{CStr, c_char};
 
+pub use channels::*;
 pub use dropout::*;
 pub use moments::*;
 pub use normalize::*;
@@ -40,7 +43,7 @@ pub enum evenkeel_status {
     EVENKEEL_OVERLAP = 3,
     /// A buffer has the wrong number of elements.
     EVENKEEL_LENGTH = 4,
-    /// rows * cols elements, or the bytes of a buffer, are more than memory has addresses.
+    /// The elements of a shape, or the bytes of a buffer, are more than memory has addresses.
     EVENKEEL_SHAPE_OVERFLOW = 5,
     /// A parameter is outside its domain.
     EVENKEEL_PARAMETER = 6,

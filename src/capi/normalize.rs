@@ -6,7 +6,7 @@ use super::border::{Buffer, Extent, Fault, Io, Statistic, enter, temporary};
 use super::padding::Valid;
 use super::{evenkeel_dtype, evenkeel_execution, evenkeel_status, execution, shape};
 use crate::valid_rows::kept_rows;
-use crate::{BatchNorm, LayerNorm, NormalizeScaleShift, RmsNorm, RunningStatistics};
+use crate::{BatchNorm, Channels, LayerNorm, NormalizeScaleShift, RmsNorm, RunningStatistics};
 
 /// LayerNorm of every row of `x`, [rows, cols]: `y = gamma * (x - mean) / sqrt(var + eps) + beta`, with the mean and the
 /// population variance of the row.
@@ -70,7 +70,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm_f32(
 }
 
 /// Refuses one of two statistics without the other.
-fn both_or_neither(mean: &Statistic, rstd: &Statistic, len: usize) -> Result<(), Fault> {
+pub(super) fn both_or_neither(mean: &Statistic, rstd: &Statistic, len: usize) -> Result<(), Fault> {
     match (mean.is_absent(), rstd.is_absent()) {
         (true, false) if len > 0 => Err(Fault::Null { arg: "mean", len }),
         (false, true) if len > 0 => Err(Fault::Null { arg: "rstd", len }),
@@ -319,103 +319,110 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training_f32(
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
     enter(move || {
-        let buffers = Training {
+        let training = Training {
             x: Buffer::input("x", x, x_len),
             gamma: Buffer::input("gamma", gamma, gamma_len),
             beta: Buffer::input("beta", beta, beta_len),
+            eps,
             y: Buffer::output("y", y, y_len),
             mean: Statistic::output("mean", mean, mean_len, stats_dtype)?,
             rstd: Statistic::output("rstd", rstd, rstd_len, stats_dtype)?,
+            running: Buffer::input("running", running, usize::from(!running.is_null())),
             scratch: Buffer::output("scratch", scratch, scratch_len),
+            valid: None,
+            execution,
         };
         // SAFETY: the caller's promise.
-        unsafe { train(&buffers, None, (rows, cols), eps, running, execution) }
+        unsafe { training.run(|| Ok(shape(rows, cols)?.into())) }
     })
 }
 
-/// The buffers of BatchNorm's training.
+/// The arguments of BatchNorm's training but the shape.
 pub(super) struct Training {
     pub(super) x: Buffer<f32>,
     pub(super) gamma: Buffer<f32>,
     pub(super) beta: Buffer<f32>,
+    pub(super) eps: f64,
     pub(super) y: Buffer<f32>,
     pub(super) mean: Statistic,
     pub(super) rstd: Statistic,
+    pub(super) running: Buffer<evenkeel_running>,
     pub(super) scratch: Buffer<f64>,
+    pub(super) valid: Option<Valid>,
+    pub(super) execution: *const evenkeel_execution,
 }
 
-/// # Safety
-///
-/// The duties of the entries.
-#[inline(always)]
-pub(super) unsafe fn train(
-    buffers: &Training,
-    valid: Option<Valid>,
-    (rows, cols): (usize, usize),
-    eps: f64,
-    running: *const evenkeel_running,
-    execution: *const evenkeel_execution,
-) -> Result<(), Fault> {
-    let Training { x, gamma, beta, y, mean, rstd, scratch } = buffers;
-    let running = Buffer::input("running", running, usize::from(!running.is_null()));
-    running.check()?;
-    // SAFETY: the caller's promise.
-    let (running, execution) =
-        unsafe { (running.slice().first().copied(), self::execution(execution)?) };
-    let mut operation = BatchNorm::new().with_eps(eps).with_execution(execution);
-    if let Some(running) = &running {
-        operation = operation.with_unbiased_running_var(running.unbiased_var != 0);
-        operation = match running.rule {
-            EVENKEEL_MOMENTUM_KEEP => operation.with_momentum(running.momentum),
-            EVENKEEL_MOMENTUM_PYTORCH => operation.with_pytorch_momentum(running.momentum),
-            EVENKEEL_MOMENTUM_CUMULATIVE => operation.with_cumulative_average(running.batches),
-            got => {
-                let expected = "a number EVENKEEL_MOMENTUM_...";
-                return Err(Fault::Option { arg: "rule", expected, got });
-            }
-        };
-    }
-    let running = running.map(|running| {
-        let mean = Buffer::output("running_mean", running.mean, running.mean_len);
-        (mean, Buffer::output("running_var", running.var, running.var_len))
-    });
-    let [running_mean, running_var] = match &running {
-        Some((mean, var)) => [mean.extent(), var.extent()],
-        None => Default::default(),
-    };
-    let mask = valid.map_or(Extent::default(), |valid| valid.extent());
-    let inputs = [x.extent(), gamma.extent(), beta.extent(), mask];
-    let outputs =
-        [y.extent(), mean.extent(), rstd.extent(), scratch.extent(), running_mean, running_var];
-    let io = Io::check(*x, *y, outputs, inputs)?;
-    let rows = shape(rows, cols)?;
-    // SAFETY: the caller's promise; checked and disjoint.
-    unsafe {
-        let (gamma, beta) = (gamma.optional(), beta.optional());
-        let valid = valid.map(|valid| valid.rows());
-        let running = running
-            .map(|(mean, var)| RunningStatistics { mean: mean.slice_mut(), var: var.slice_mut() });
-        let mut allocated;
-        let scratch = if scratch.is_absent() {
-            io.check_lengths(rows.elements())?;
-            allocated = temporary(operation.scratch_len(rows))?;
-            &mut allocated
-        } else {
-            scratch.slice_mut()
-        };
-        let mut wide = [mean.temporary(rows.cols())?, rstd.temporary(rows.cols())?];
-        let [wide_mean, wide_rstd] = &mut wide;
-        let means = mean.write(wide_mean).unwrap_or_default();
-        let rstds = rstd.write(wide_rstd).unwrap_or_default();
-        io.with_span(rows.elements(), |io| {
-            operation.train(io, valid, gamma, beta, rows, means, rstds, running, Some(scratch))
-        })?;
-        // A batch of no rows has no statistics: what is there stays.
-        if kept_rows(valid, rows.rows())?.1 > 0 {
-            mean.finish(&wide[0]);
-            rstd.finish(&wide[1]);
+impl Training {
+    /// # Safety
+    ///
+    /// The duties of the entries.
+    pub(super) unsafe fn run(
+        &self,
+        shape: impl FnOnce() -> Result<Channels, Fault>,
+    ) -> Result<(), Fault> {
+        let Self { x, gamma, beta, eps, y, mean, rstd, running, scratch, valid, execution } = self;
+        running.check()?;
+        // SAFETY: the caller's promise.
+        let (running, execution) =
+            unsafe { (running.slice().first().copied(), self::execution(*execution)?) };
+        let mut operation = BatchNorm::new().with_eps(*eps).with_execution(execution);
+        if let Some(running) = &running {
+            operation = operation.with_unbiased_running_var(running.unbiased_var != 0);
+            operation = match running.rule {
+                EVENKEEL_MOMENTUM_KEEP => operation.with_momentum(running.momentum),
+                EVENKEEL_MOMENTUM_PYTORCH => operation.with_pytorch_momentum(running.momentum),
+                EVENKEEL_MOMENTUM_CUMULATIVE => operation.with_cumulative_average(running.batches),
+                got => {
+                    let expected = "a number EVENKEEL_MOMENTUM_...";
+                    return Err(Fault::Option { arg: "rule", expected, got });
+                }
+            };
         }
-        Ok(())
+        let running = running.map(|running| {
+            let mean = Buffer::output("running_mean", running.mean, running.mean_len);
+            (mean, Buffer::output("running_var", running.var, running.var_len))
+        });
+        let [running_mean, running_var] = match &running {
+            Some((mean, var)) => [mean.extent(), var.extent()],
+            None => Default::default(),
+        };
+        let mask = valid.map_or(Extent::default(), |valid| valid.extent());
+        let inputs = [x.extent(), gamma.extent(), beta.extent(), mask];
+        let outputs =
+            [y.extent(), mean.extent(), rstd.extent(), scratch.extent(), running_mean, running_var];
+        let io = Io::check(*x, *y, outputs, inputs)?;
+        let shape = shape()?;
+        // SAFETY: the caller's promise; checked and disjoint.
+        unsafe {
+            let (gamma, beta) = (gamma.optional(), beta.optional());
+            let valid = valid.map(|valid| valid.rows());
+            let running = running.map(|(mean, var)| RunningStatistics {
+                mean: mean.slice_mut(),
+                var: var.slice_mut(),
+            });
+            let mut allocated;
+            let scratch = if scratch.is_absent() {
+                io.check_lengths(shape.elements())?;
+                allocated = temporary(operation.scratch_len(shape))?;
+                &mut allocated
+            } else {
+                scratch.slice_mut()
+            };
+            let mut wide = [mean.temporary(shape.channels())?, rstd.temporary(shape.channels())?];
+            let [wide_mean, wide_rstd] = &mut wide;
+            let means = mean.write(wide_mean).unwrap_or_default();
+            let rstds = rstd.write(wide_rstd).unwrap_or_default();
+            io.with_span(shape.elements(), |io| {
+                let scratch = Some(scratch);
+                operation.train(io, valid, gamma, beta, shape, means, rstds, running, scratch)
+            })?;
+            // A batch of no rows has no statistics: what is there stays.
+            if kept_rows(valid, shape.batch() * shape.positions())?.1 > 0 {
+                mean.finish(&wide[0]);
+                rstd.finish(&wide[1]);
+            }
+            Ok(())
+        }
     }
 }
 
@@ -449,43 +456,59 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_f32(
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
     enter(move || {
-        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
-        let statistics = [
-            Buffer::input("running_mean", running_mean, running_mean_len),
-            Buffer::input("running_var", running_var, running_var_len),
-        ];
-        let affine =
-            [Buffer::input("gamma", gamma, gamma_len), Buffer::input("beta", beta, beta_len)];
+        let inference = Inference {
+            x: Buffer::input("x", x, x_len),
+            running_mean: Buffer::input("running_mean", running_mean, running_mean_len),
+            running_var: Buffer::input("running_var", running_var, running_var_len),
+            gamma: Buffer::input("gamma", gamma, gamma_len),
+            beta: Buffer::input("beta", beta, beta_len),
+            eps,
+            y: Buffer::output("y", y, y_len),
+            valid: None,
+            execution,
+        };
         // SAFETY: the caller's promise.
-        unsafe { infer((x, y), None, statistics, affine, (rows, cols), eps, execution) }
+        unsafe { inference.run(|| Ok(shape(rows, cols)?.into())) }
     })
 }
 
-/// # Safety
-///
-/// The duties of the entries.
-#[inline(always)]
-pub(super) unsafe fn infer(
-    (x, y): (Buffer<f32>, Buffer<f32>),
-    valid: Option<Valid>,
-    [mean, var]: [Buffer<f32>; 2],
-    [gamma, beta]: [Buffer<f32>; 2],
-    (rows, cols): (usize, usize),
-    eps: f64,
-    execution: *const evenkeel_execution,
-) -> Result<(), Fault> {
-    let mask = valid.map_or(Extent::default(), |valid| valid.extent());
-    let inputs = [x.extent(), mean.extent(), var.extent(), gamma.extent(), beta.extent(), mask];
-    let io = Io::check(x, y, [y.extent()], inputs)?;
-    // SAFETY: the caller's promise.
-    let operation =
-        BatchNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
-    let rows = shape(rows, cols)?;
-    // SAFETY: the caller's promise; checked and disjoint.
-    unsafe {
-        let (mean, var) = (mean.slice(), var.slice());
-        let (gamma, beta) = (gamma.optional(), beta.optional());
-        let valid = valid.map(|valid| valid.rows());
-        io.with_span(rows.elements(), |io| operation.infer(io, valid, mean, var, gamma, beta, rows))
+/// The arguments of BatchNorm's inference but the shape.
+pub(super) struct Inference {
+    pub(super) x: Buffer<f32>,
+    pub(super) running_mean: Buffer<f32>,
+    pub(super) running_var: Buffer<f32>,
+    pub(super) gamma: Buffer<f32>,
+    pub(super) beta: Buffer<f32>,
+    pub(super) eps: f64,
+    pub(super) y: Buffer<f32>,
+    pub(super) valid: Option<Valid>,
+    pub(super) execution: *const evenkeel_execution,
+}
+
+impl Inference {
+    /// # Safety
+    ///
+    /// The duties of the entries.
+    pub(super) unsafe fn run(
+        &self,
+        shape: impl FnOnce() -> Result<Channels, Fault>,
+    ) -> Result<(), Fault> {
+        let Self { x, running_mean: mean, running_var: var, gamma, beta, eps, y, valid, execution } =
+            self;
+        let mask = valid.map_or(Extent::default(), |valid| valid.extent());
+        let inputs = [x.extent(), mean.extent(), var.extent(), gamma.extent(), beta.extent(), mask];
+        let io = Io::check(*x, *y, [y.extent()], inputs)?;
+        // SAFETY: the caller's promise.
+        let execution = unsafe { self::execution(*execution)? };
+        let operation = BatchNorm::new().with_eps(*eps).with_execution(execution);
+        let shape = shape()?;
+        // SAFETY: the caller's promise; checked and disjoint.
+        unsafe {
+            let (mean, var) = (mean.slice(), var.slice());
+            let (gamma, beta) = (gamma.optional(), beta.optional());
+            let valid = valid.map(|valid| valid.rows());
+            let elements = shape.elements();
+            io.with_span(elements, |io| operation.infer(io, valid, mean, var, gamma, beta, shape))
+        }
     }
 }

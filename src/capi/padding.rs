@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::border::{Buffer, Extent, Fault, Statistic, check, enter, temporary};
-use super::normalize::{Training, infer, train};
+use super::normalize::{Inference, Training};
 use super::{
     evenkeel_dtype, evenkeel_execution, evenkeel_moments, evenkeel_running, evenkeel_status,
     execution, shape,
@@ -112,18 +112,21 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training_masked_f32(
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
     enter(move || {
-        let buffers = Training {
+        let training = Training {
             x: Buffer::input("x", x, x_len),
             gamma: Buffer::input("gamma", gamma, gamma_len),
             beta: Buffer::input("beta", beta, beta_len),
+            eps,
             y: Buffer::output("y", y, y_len),
             mean: Statistic::output("mean", mean, mean_len, stats_dtype)?,
             rstd: Statistic::output("rstd", rstd, rstd_len, stats_dtype)?,
+            running: Buffer::input("running", running, usize::from(!running.is_null())),
             scratch: Buffer::output("scratch", scratch, scratch_len),
+            valid: Some(Valid::new(valid, valid_len, valid_kind, steps)?),
+            execution,
         };
-        let valid = Some(Valid::new(valid, valid_len, valid_kind, steps)?);
         // SAFETY: the caller's promise.
-        unsafe { train(&buffers, valid, (rows, cols), eps, running, execution) }
+        unsafe { training.run(|| Ok(shape(rows, cols)?.into())) }
     })
 }
 
@@ -159,16 +162,19 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_masked_f32(
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
     enter(move || {
-        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
-        let statistics = [
-            Buffer::input("running_mean", running_mean, running_mean_len),
-            Buffer::input("running_var", running_var, running_var_len),
-        ];
-        let affine =
-            [Buffer::input("gamma", gamma, gamma_len), Buffer::input("beta", beta, beta_len)];
-        let valid = Some(Valid::new(valid, valid_len, valid_kind, steps)?);
+        let inference = Inference {
+            x: Buffer::input("x", x, x_len),
+            running_mean: Buffer::input("running_mean", running_mean, running_mean_len),
+            running_var: Buffer::input("running_var", running_var, running_var_len),
+            gamma: Buffer::input("gamma", gamma, gamma_len),
+            beta: Buffer::input("beta", beta, beta_len),
+            eps,
+            y: Buffer::output("y", y, y_len),
+            valid: Some(Valid::new(valid, valid_len, valid_kind, steps)?),
+            execution,
+        };
         // SAFETY: the caller's promise.
-        unsafe { infer((x, y), valid, statistics, affine, (rows, cols), eps, execution) }
+        unsafe { inference.run(|| Ok(shape(rows, cols)?.into())) }
     })
 }
 

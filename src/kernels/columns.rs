@@ -81,8 +81,7 @@ impl Chunks {
         let blocks = rows.div_ceil(block_rows).max(1);
         let most = if shared { MOST_CHUNKS } else { 1 };
         let blocks_each = blocks.div_ceil(most).next_power_of_two();
-        // A block with rows that do not fill a wide one has parts to merge.
-        let levels = blocks_each.min(blocks).ilog2() as usize + 1 + usize::from(factor > 1);
+        let levels = levels(blocks_each.min(blocks), factor);
         let rows = blocks_each.saturating_mul(block_rows);
         let scratch = levels.saturating_mul(2).saturating_mul(cols.div_ceil(LANES));
         Self { rows, scratch, count: blocks.div_ceil(blocks_each) }
@@ -99,9 +98,15 @@ impl Chunks {
     }
 }
 
+/// How many sets of moments the tree over so many blocks, at least one, has at a time.
+fn levels(blocks: usize, factor: usize) -> usize {
+    // A block with rows that do not fill a wide one has parts to merge.
+    blocks.ilog2() as usize + 1 + usize::from(factor > 1)
+}
+
 /// K, S and Q of a panel, aligned so that no vector of them lies in two cache lines.
 #[repr(align(64))]
-struct Sums {
+pub(crate) struct Sums {
     k: [[f32; LANES]; PANEL_VECTORS],
     s: [[f32; LANES]; PANEL_VECTORS],
     q: [[f32; LANES]; PANEL_VECTORS],
@@ -229,6 +234,13 @@ impl<'a> BlockRows<'a> {
         let row = run.start;
         run.start += 1;
         &self.x[row * self.cols..][..self.cols]
+    }
+}
+
+impl Sums {
+    pub(crate) const fn new() -> Self {
+        let zeros = [[0.0; LANES]; PANEL_VECTORS];
+        Self { k: zeros, s: zeros, q: zeros }
     }
 }
 
@@ -574,7 +586,7 @@ impl Kernel for ColumnsInF64<'_> {
 
 /// Merges the moments of `count.1` rows into those of `count.0` rows that come before them.
 #[inline(always)]
-fn merge<S: Simd>(
+pub(crate) fn merge<S: Simd>(
     token: S,
     count: (usize, usize),
     (mean, m2): (&mut [Lanes64], &mut [Lanes64]),
@@ -593,78 +605,86 @@ fn merge<S: Simd>(
     }
 }
 
-/// The moments of the columns of a chunk of rows, which are left at the beginning of its scratch:
-/// `cols / 16`, rounded up, vectors of means, then as many of M2.
-struct Chunk<'a> {
-    x: &'a [f32],
-    cols: usize,
-    kept: Kept<'a>,
-    /// The row from which on its rows are, and their number.
-    first: usize,
-    count: usize,
-    scratch: &'a mut [Lanes64],
+/// Where the moments of columns are while the blocks of their rows are merged: for every level of the tree as many
+/// vectors of means as `stride`, then as many of M2, of which those from `at` on are worked on.
+pub(crate) struct Tree<'a> {
+    pub(crate) scratch: &'a mut [Lanes64],
+    pub(crate) stride: usize,
+    pub(crate) at: usize,
 }
 
-impl Chunk<'_> {
-    /// Gives the row after the chunk.
+/// Some of the rows of a matrix `x` of `cols` columns: `count` of those that are kept, from row `first` on.
+#[derive(Clone, Copy)]
+pub(crate) struct Selection<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) cols: usize,
+    pub(crate) kept: Kept<'a>,
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+}
+
+impl<'a> Selection<'a> {
+    /// All rows.
     #[inline(always)]
-    fn run<S: Simd>(&mut self, token: S) -> usize {
-        let (cols, vectors) = (self.cols, self.cols.div_ceil(LANES));
+    pub(crate) fn all(x: &'a [f32], cols: usize) -> Self {
+        let count = x.len() / cols;
+        Self { x, cols, kept: Kept::new(None, count), first: 0, count }
+    }
+}
+
+impl Tree<'_> {
+    /// The moments of the columns in the vectors `first` up to `end`, at most a panel, of some rows: left in the first
+    /// level. Of fewer than 256 columns, all must be in it. Gives the row after those.
+    #[inline(always)]
+    pub(crate) fn panel<S: Simd>(
+        &mut self,
+        token: S,
+        rows: Selection<'_>,
+        (first, end): (usize, usize),
+        sums: &mut Sums,
+    ) -> usize {
+        let Selection { x, cols, kept, first: mut row, count: mut left } = rows;
         let factor = fold::factor(cols);
-        let zeros = [[0.0; LANES]; PANEL_VECTORS];
-        let mut sums = Sums { k: zeros, s: zeros, q: zeros };
+        let range = self.at..self.at + (end - first);
+        let mut counts = [0; usize::BITS as usize];
         let mut gathered = None;
-        let (mut first, mut row) = (0, self.first);
-        while first < vectors {
-            let end = vectors.min(first + PANEL_VECTORS);
-            let mut counts = [0; usize::BITS as usize];
-            let (mut blocks, mut left) = (0_usize, self.count);
-            row = self.first;
-            while left > 0 {
-                let mut depth = blocks.count_ones() as usize;
-                let mut of_block = left.min(BLOCK_ROWS * factor);
-                left -= of_block;
-                let mut part = 0;
-                while of_block > 0 {
-                    // What does not fill a wide row is done by itself.
-                    let factor = if of_block >= factor { factor } else { 1 };
-                    let count = (of_block - of_block % factor).min(BLOCK_ROWS * factor);
-                    of_block -= count;
-                    let mut scattered = None;
-                    let rows;
-                    (rows, row) = BlockRows::next(
-                        self.x,
-                        cols,
-                        (count, factor),
-                        self.kept,
-                        row,
-                        &mut scattered,
-                    );
-                    let level = depth + usize::from(part > 0);
-                    counts[level] = count;
-                    let (mean, m2) = self.scratch[2 * vectors * level..].split_at_mut(vectors);
-                    let mut panel = Panel { cols, first, end, factor };
-                    if factor > 1 {
-                        panel.cols *= factor;
-                        panel.end = panel.cols.div_ceil(LANES);
-                    }
-                    let (mean, m2) = (&mut mean[first..end], &mut m2[first..end]);
-                    block_moments(token, &rows, &mut gathered, panel, &mut sums, mean, m2);
-                    if part > 0 {
-                        self.merge_level(token, first..end, vectors, &mut counts, depth);
-                    }
-                    part += 1;
+        let mut blocks = 0_usize;
+        while left > 0 {
+            let mut depth = blocks.count_ones() as usize;
+            let mut of_block = left.min(BLOCK_ROWS * factor);
+            left -= of_block;
+            let mut part = 0;
+            while of_block > 0 {
+                // What does not fill a wide row is done by itself.
+                let factor = if of_block >= factor { factor } else { 1 };
+                let count = (of_block - of_block % factor).min(BLOCK_ROWS * factor);
+                of_block -= count;
+                let mut scattered = None;
+                let rows;
+                (rows, row) = BlockRows::next(x, cols, (count, factor), kept, row, &mut scattered);
+                let level = depth + usize::from(part > 0);
+                counts[level] = count;
+                let (mean, m2) = self.scratch[2 * self.stride * level..].split_at_mut(self.stride);
+                let mut panel = Panel { cols, first, end, factor };
+                if factor > 1 {
+                    panel.cols *= factor;
+                    panel.end = panel.cols.div_ceil(LANES);
                 }
-                for _ in 0..blocks.trailing_ones() {
-                    depth -= 1;
-                    self.merge_level(token, first..end, vectors, &mut counts, depth);
+                let (mean, m2) = (&mut mean[range.clone()], &mut m2[range.clone()]);
+                block_moments(token, &rows, &mut gathered, panel, sums, mean, m2);
+                if part > 0 {
+                    self.merge_level(token, range.clone(), &mut counts, depth);
                 }
-                blocks += 1;
+                part += 1;
             }
-            for depth in (0..blocks.count_ones() as usize - 1).rev() {
-                self.merge_level(token, first..end, vectors, &mut counts, depth);
+            for _ in 0..blocks.trailing_ones() {
+                depth -= 1;
+                self.merge_level(token, range.clone(), &mut counts, depth);
             }
-            first = end;
+            blocks += 1;
+        }
+        for depth in (0..blocks.count_ones() as usize - 1).rev() {
+            self.merge_level(token, range.clone(), &mut counts, depth);
         }
         row
     }
@@ -675,19 +695,39 @@ impl Chunk<'_> {
         &mut self,
         token: S,
         range: Range<usize>,
-        vectors: usize,
         counts: &mut [usize],
         depth: usize,
     ) {
-        let level = &mut self.scratch[2 * vectors * depth..][..4 * vectors];
-        let (left, right) = level.split_at_mut(2 * vectors);
-        let (mean, m2) = left.split_at_mut(vectors);
-        let (other_mean, other_m2) = right.split_at(vectors);
+        let stride = self.stride;
+        let level = &mut self.scratch[2 * stride * depth..][..4 * stride];
+        let (left, right) = level.split_at_mut(2 * stride);
+        let (mean, m2) = left.split_at_mut(stride);
+        let (other_mean, other_m2) = right.split_at(stride);
         let left = (&mut mean[range.clone()], &mut m2[range.clone()]);
         let right = (&other_mean[range.clone()], &other_m2[range]);
         merge(token, (counts[depth], counts[depth + 1]), left, right);
         counts[depth] += counts[depth + 1];
     }
+}
+
+/// The moments of the columns of some rows, which are left at the beginning of the scratch:
+/// `cols / 16`, rounded up, vectors of means, then as many of M2. Gives the row after them.
+#[inline(always)]
+pub(crate) fn columns<S: Simd>(
+    token: S,
+    rows: Selection<'_>,
+    scratch: &mut [Lanes64],
+    sums: &mut Sums,
+) -> usize {
+    let vectors = rows.cols.div_ceil(LANES);
+    let (mut first, mut row) = (0, rows.first);
+    while first < vectors {
+        let end = vectors.min(first + PANEL_VECTORS);
+        let mut tree = Tree { scratch: &mut *scratch, stride: vectors, at: first };
+        row = tree.panel(token, rows, (first, end), sums);
+        first = end;
+    }
+    row
 }
 
 /// The moments of the columns of every chunk. Rows of the work are chunks, columns are at least one.
@@ -727,9 +767,11 @@ impl Kernel for ColumnChunks<'_> {
     fn run<S: Simd>(self, token: S) {
         let Self { x, cols, kept, first, count, chunks, scratch } = self;
         let (mut first, mut left) = (first, count);
+        let mut sums = Sums::new();
         for scratch in scratch.chunks_exact_mut(chunks.scratch) {
             let count = left.min(chunks.rows);
-            first = Chunk { x, cols, kept, first, count, scratch }.run(token);
+            let rows = Selection { x, cols, kept, first, count };
+            first = columns(token, rows, scratch, &mut sums);
             left -= count;
         }
     }

@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 /// Columns that are wide enough: one vector of seventeen, at most, is not full.
-const WIDE: usize = 256;
+pub(crate) const WIDE: usize = 256;
 
 /// The most columns that a narrow matrix has as a wide one.
 pub(crate) const WIDEST: usize = 2 * WIDE;

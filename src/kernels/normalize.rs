@@ -137,12 +137,7 @@ impl<T: Source> NormalizeRows<'_, T> {
     #[inline(always)]
     fn in_groups<S: Simd, A: Affine, const R: usize>(mut self, token: S, affine: A) {
         let (rows, cols) = (self.rows(), self.io.cols());
-        let grouped = match self.io.streams() {
-            // Lines that are written around the caches must begin alike in the rows of a group.
-            true if self.io.alike() => cols <= STREAMED_GROUP_COLS,
-            true => false,
-            false => cols <= GROUP_COLS,
-        };
+        let grouped = in_groups(self.io.streams(), self.io.alike(), cols);
         let grouped = if grouped { rows - rows % R } else { 0 };
         let (mut cascades, mut cascade) = (None, None);
         let mut first = 0;
@@ -153,7 +148,8 @@ impl<T: Source> NormalizeRows<'_, T> {
             let statistics = token.outline(ShortRows { source, first, x: x.rows() });
             if statistics.fit_f32 {
                 for r in (0..LANES).step_by(R) {
-                    let rows = Standardize::of_short::<R>(token, &statistics, r);
+                    let short::Statistics { hi, rstd_f32, offset, .. } = &statistics;
+                    let rows = Standardize::of_lanes::<R>(token, [hi, rstd_f32, offset], r);
                     self.sweep_group::<S, A, R>(token, first + r, rows, affine);
                 }
             } else {
@@ -251,11 +247,23 @@ impl Kernel for AddTerms<'_> {
     }
 }
 
+/// Whether rows of so many elements are swept over several at a time: depends on whether y is written around the caches,
+/// and whether its rows begin alike in their lines.
+#[inline(always)]
+pub(crate) fn in_groups(streams: bool, alike: bool, cols: usize) -> bool {
+    match streams {
+        // Lines that are written around the caches must begin alike in the rows of a group.
+        true if alike => cols <= STREAMED_GROUP_COLS,
+        true => false,
+        false => cols <= GROUP_COLS,
+    }
+}
+
 /// The statistics of sixteen short rows.
-struct ShortRows<'s, 'x, T> {
-    source: &'s mut T,
-    first: usize,
-    x: [&'x [f32]; LANES],
+pub(crate) struct ShortRows<'s, 'x, T> {
+    pub(crate) source: &'s mut T,
+    pub(crate) first: usize,
+    pub(crate) x: [&'x [f32]; LANES],
 }
 
 impl<T: Source> Kernel for ShortRows<'_, '_, T> {
@@ -437,7 +445,7 @@ impl<T: Source, A: Affine> Kernel for SweepInF64<'_, T, A> {
 
 /// What the second sweep does to a row: `x_hat = (x - hi) * rstd - lo * rstd`.
 #[derive(Clone, Copy)]
-struct Standardize<V> {
+pub(crate) struct Standardize<V> {
     hi: V,
     rstd: V,
     offset: V,
@@ -461,28 +469,27 @@ impl<V: Float> Standardize<V> {
         rows
     }
 
+    /// From the lanes `first` and up of hi, rstd and the offset. With another factor and offset, gamma and beta of the row
+    /// are in them.
+    #[inline(always)]
+    pub(crate) fn of_lanes<const R: usize>(
+        token: V::Token,
+        [hi, rstd, offset]: [&[V::Elem]; 3],
+        first: usize,
+    ) -> [Self; R] {
+        let zero = zero(token);
+        let mut rows = [Self { hi: zero, rstd: zero, offset: zero }; R];
+        for r in 0..R {
+            rows[r].hi = V::splat(token, hi[first + r]);
+            rows[r].rstd = V::splat(token, rstd[first + r]);
+            rows[r].offset = V::splat(token, offset[first + r]);
+        }
+        rows
+    }
+
     #[inline(always)]
     fn apply<T: Source>(self, x: V) -> V {
         if T::CENTRED { (x - self.hi).mul_add(self.rstd, self.offset) } else { x * self.rstd }
-    }
-}
-
-impl<V: Float<Elem = f32>> Standardize<V> {
-    /// Rows `first` and up of sixteen.
-    #[inline(always)]
-    fn of_short<const R: usize>(
-        token: V::Token,
-        statistics: &short::Statistics,
-        first: usize,
-    ) -> [Self; R] {
-        let zero = V::splat(token, 0.0);
-        let mut rows = [Self { hi: zero, rstd: zero, offset: zero }; R];
-        for r in 0..R {
-            rows[r].hi = V::splat(token, statistics.hi[first + r]);
-            rows[r].rstd = V::splat(token, statistics.rstd_f32[first + r]);
-            rows[r].offset = V::splat(token, statistics.offset[first + r]);
-        }
-        rows
     }
 }
 
@@ -511,6 +518,17 @@ fn sweep<T: Source, V: Float, A: Affine, const R: usize>(
             }
         }
     }
+}
+
+/// The same over rows, one behind the other, to which nothing else is done.
+#[inline(always)]
+pub(crate) fn sweep_plain<T: Source, V: Float, const R: usize>(
+    token: V::Token,
+    group: &mut Group<'_, R>,
+    rows: [Standardize<V>; R],
+) {
+    let (affine, ahead) = (Columns::<ABSENT, false>::new(&[], &[], 0.0), R * group.cols());
+    sweep::<T, V, _, R>(token, group, rows, affine, ahead);
 }
 
 /// The second sweep over some columns of `R` rows. With `STREAM`, y is written around the caches; with `ASK`, it is asked

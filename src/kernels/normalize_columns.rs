@@ -1,4 +1,5 @@
-//! Normalise, scale and shift columns: BatchNorm's second half, and its inference.
+//! Normalise, scale and shift columns: BatchNorm's second half, its inference, and, with gamma and beta of rows, LayerNorm
+//! over channels that come first.
 //!
 //! The plain algorithm, for every row x of y:
 //!
@@ -17,6 +18,9 @@
 //!   still in cache.
 //! * **A range test a vector of columns.** Where a coefficient leaves what f32 can hold, the same code runs
 //!   on f64 lanes for these columns, and only for these: a column has the same bits beside any other.
+//!
+//! Where gamma and beta belong to rows, alpha is rstd, shift is what is left of the mean, and `y * gamma + beta` with those
+//! of the row is one operation more ([`RowAffine`]).
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
@@ -24,7 +28,7 @@ use core::ops::Range;
 use super::columns::{Lanes64, lanes_below, load_columns};
 use super::normalize::LARGEST;
 use super::{Split, fold};
-use crate::simd::{Double, Float, Group, Kernel, LANES, Simd, Span};
+use crate::simd::{Double, Float, Group, Kernel, LANES, Real, Simd, Span};
 
 /// Rows that share the loads of coefficients. Measured, inference of 128x768, of memcpy, AVX-512 and AVX2: 2 rows
 /// 0.59 and 0.66, 4 rows 0.67 and 0.71, 8 rows 0.65 and 0.58.
@@ -34,7 +38,7 @@ const ROWS: usize = 4;
 const PANEL: usize = 1024;
 
 /// Vectors of a panel.
-const PANEL_VECTORS: usize = PANEL / LANES;
+pub(crate) const PANEL_VECTORS: usize = PANEL / LANES;
 
 /// Elements that y is asked for ahead: of memcpy, inference of 128x768 0.66 without and 0.69 with it.
 const WRITE_AHEAD: usize = 64;
@@ -55,7 +59,7 @@ pub(crate) struct Given<'a> {
 impl ColumnSource for Given<'_> {
     #[inline(always)]
     fn load<S: Simd>(self, token: S, vector: usize) -> (S::F64, S::F64) {
-        (load_f64(token, self.mean, vector), load_f64(token, self.rstd, vector))
+        (load_f64(token, self.mean, vector, 0.0), load_f64(token, self.rstd, vector, 0.0))
     }
 }
 
@@ -73,6 +77,69 @@ impl ColumnSource for Running<'_> {
         let mean = S::F64::widen(load_columns(token, self.mean, vector, 0.0));
         let var = S::F64::widen(load_columns(token, self.var, vector, 1.0));
         (mean, rstd(token, var, self.eps))
+    }
+}
+
+/// What becomes of a row after its columns are normalised, scaled and shifted.
+pub(crate) trait RowAffine: Copy + Send {
+    /// Whether that is nothing, so that several narrow rows may be worked on as one.
+    const NONE: bool;
+
+    /// The same without the first `rows` rows.
+    fn skip(self, rows: usize) -> Self;
+
+    /// gamma and beta of a row.
+    fn load<V: Float>(self, token: V::Token, row: usize) -> (V, V);
+
+    /// `x * gamma + beta`.
+    fn apply<V: Float>(coefficients: (V, V), x: V) -> V;
+}
+
+/// Nothing.
+impl RowAffine for () {
+    const NONE: bool = true;
+
+    fn skip(self, _: usize) -> Self {}
+
+    #[inline(always)]
+    fn load<V: Float>(self, token: V::Token, _: usize) -> (V, V) {
+        let zero = V::splat(token, V::Elem::from_f64(0.0));
+        (zero, zero)
+    }
+
+    #[inline(always)]
+    fn apply<V: Float>(_: (V, V), x: V) -> V {
+        x
+    }
+}
+
+/// gamma and beta of every row.
+#[derive(Clone, Copy)]
+pub(crate) struct ByRow<'a> {
+    pub(crate) gamma: Option<&'a [f32]>,
+    pub(crate) beta: Option<&'a [f32]>,
+}
+
+impl RowAffine for ByRow<'_> {
+    const NONE: bool = false;
+
+    fn skip(self, rows: usize) -> Self {
+        let Self { gamma, beta } = self;
+        Self { gamma: gamma.map(|gamma| &gamma[rows..]), beta: beta.map(|beta| &beta[rows..]) }
+    }
+
+    #[inline(always)]
+    fn load<V: Float>(self, token: V::Token, row: usize) -> (V, V) {
+        let gamma = self.gamma.map_or(1.0, |gamma| gamma[row]);
+        // Adding -0.0 changes nothing, not even 0.0.
+        let beta = self.beta.map_or(-0.0, |beta| beta[row]);
+        let splat = |x: f32| V::splat(token, V::Elem::from_f64(x.into()));
+        (splat(gamma), splat(beta))
+    }
+
+    #[inline(always)]
+    fn apply<V: Float>((gamma, beta): (V, V), x: V) -> V {
+        x.mul_add(gamma, beta)
     }
 }
 
@@ -99,55 +166,98 @@ fn replace<S: Simd>(token: S, vector: S::F64, bits: u16, value: f64) -> S::F64 {
     S::F64::load_f64(token, &lanes)
 }
 
-/// Vector `i` of `x`: sixteen elements, or those that there are and zeros.
+/// Vector `i` of `x`: sixteen elements, or those that there are, and `fill`.
 #[inline(always)]
-fn load_f64<S: Simd>(token: S, x: &[f64], i: usize) -> S::F64 {
+pub(crate) fn load_f64<S: Simd>(token: S, x: &[f64], i: usize, fill: f64) -> S::F64 {
     let (vectors, tail) = x.as_chunks::<LANES>();
     if let Some(vector) = vectors.get(i) {
         return S::F64::load_f64(token, vector);
     }
-    let mut lanes: Lanes64 = [0.0; LANES];
+    let mut lanes: Lanes64 = [fill; LANES];
     lanes[..tail.len()].copy_from_slice(tail);
     S::F64::load_f64(token, &lanes)
 }
 
 /// What the sweep does to a vector of columns: `y = (x - hi) * alpha + shift`.
 #[derive(Clone, Copy)]
-struct Coefficients<V> {
-    hi: V,
-    alpha: V,
-    shift: V,
+pub(crate) struct Coefficients<V> {
+    pub(crate) hi: V,
+    pub(crate) alpha: V,
+    pub(crate) shift: V,
+}
+
+impl<V: Double> Coefficients<V> {
+    /// From the statistics, gamma and beta of vector `vector` of `cols` columns, and a bit for each column whose do not fit
+    /// f32.
+    #[inline(always)]
+    pub(crate) fn new(
+        token: V::Token,
+        (mean, rstd): (V, V),
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        (vector, cols): (usize, usize),
+    ) -> (Self, u16) {
+        let mut alpha = rstd;
+        if let Some(gamma) = gamma {
+            alpha = rstd * V::widen(load_columns(token, gamma, vector, 0.0));
+        }
+        let mut shift = V::splat(token, 0.0);
+        if let Some(beta) = beta {
+            shift = V::widen(load_columns(token, beta, vector, 0.0));
+        }
+        let largest = V::splat(token, LARGEST * LARGEST);
+        let least = V::splat(token, 1.0 / LARGEST / LARGEST);
+        // Squares, for want of an absolute value, and their sum, for one comparison: they cannot overflow before
+        // they are too large.
+        let alpha_square = alpha * alpha;
+        let product = mean * alpha;
+        let sum = product.mul_add(product, mean.mul_add(mean, alpha_square));
+        let zero = alpha.equal(V::splat(token, 0.0));
+        let fits = (least.less_or_equal(alpha_square) | zero) & sum.less_or_equal(largest);
+        let lanes = lanes_below(cols - vector * LANES);
+        (Self { hi: mean, alpha, shift }, !fits & lanes)
+    }
+
+    /// The same in f32, whose hi leaves a part of the mean to shift.
+    #[inline(always)]
+    pub(crate) fn narrow(self, token: V::Token) -> Coefficients<V::Single> {
+        let hi = self.hi.narrow();
+        let lo = self.hi - V::widen(hi);
+        let shift = (V::splat(token, 0.0) - lo).mul_add(self.alpha, self.shift);
+        Coefficients { hi, alpha: self.alpha.narrow(), shift: shift.narrow() }
+    }
 }
 
 impl<V: Float> Coefficients<V> {
     #[inline(always)]
-    fn apply(self, x: V) -> V {
+    pub(crate) fn apply(self, x: V) -> V {
         (x - self.hi).mul_add(self.alpha, self.shift)
     }
 }
 
 /// Normalises, scales and shifts every column. There is at least one.
 #[derive(Debug)]
-pub(crate) struct NormalizeColumns<'a, T> {
+pub(crate) struct NormalizeColumns<'a, T, A = ()> {
     pub(crate) io: Span<'a>,
     pub(crate) cols: usize,
     pub(crate) source: T,
     pub(crate) gamma: Option<&'a [f32]>,
     pub(crate) beta: Option<&'a [f32]>,
+    pub(crate) rows: A,
 }
 
-impl<T: ColumnSource> Split for NormalizeColumns<'_, T> {
+impl<T: ColumnSource, A: RowAffine> Split for NormalizeColumns<'_, T, A> {
     fn rows(&self) -> usize {
         self.io.len() / self.cols
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
         let (low, high) = self.io.split_at(at * self.cols);
-        (Self { io: low, ..self }, Self { io: high, ..self })
+        (Self { io: low, ..self }, Self { io: high, rows: self.rows.skip(at), ..self })
     }
 }
 
-impl<T: ColumnSource> Kernel for NormalizeColumns<'_, T> {
+impl<T: ColumnSource, A: RowAffine> Kernel for NormalizeColumns<'_, T, A> {
     type Output = ();
 
     #[inline(always)]
@@ -174,34 +284,17 @@ impl Panel {
     const EMPTY: Self = Self { hi: [0.0; PANEL], alpha: [0.0; PANEL], shift: [0.0; PANEL] };
 }
 
-impl<T: ColumnSource> NormalizeColumns<'_, T> {
+impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
     /// The f64 coefficients of a vector of columns, and a bit for each column whose do not fit f32.
     #[inline(always)]
     fn coefficients<S: Simd>(&self, token: S, vector: usize) -> (Coefficients<S::F64>, u16) {
-        let (mean, rstd) = self.source.load(token, vector);
-        let mut alpha = rstd;
-        if let Some(gamma) = self.gamma {
-            alpha = rstd * S::F64::widen(load_columns(token, gamma, vector, 0.0));
-        }
-        let mut shift = S::F64::splat(token, 0.0);
-        if let Some(beta) = self.beta {
-            shift = S::F64::widen(load_columns(token, beta, vector, 0.0));
-        }
-        let largest = S::F64::splat(token, LARGEST * LARGEST);
-        let least = S::F64::splat(token, 1.0 / LARGEST / LARGEST);
-        // Squares, for want of an absolute value, and their sum, for one comparison: they cannot overflow before
-        // they are too large.
-        let alpha_square = alpha * alpha;
-        let product = mean * alpha;
-        let sum = product.mul_add(product, mean.mul_add(mean, alpha_square));
-        let zero = alpha.equal(S::F64::splat(token, 0.0));
-        let fits = (least.less_or_equal(alpha_square) | zero) & sum.less_or_equal(largest);
-        let lanes = lanes_below(self.cols - vector * LANES);
-        (Coefficients { hi: mean, alpha, shift }, !fits & lanes)
+        let statistics = self.source.load(token, vector);
+        Coefficients::new(token, statistics, self.gamma, self.beta, (vector, self.cols))
     }
 
+    /// The columns of the vectors `first` up to `end`, at most a panel.
     #[inline(always)]
-    fn panel<S: Simd>(&mut self, token: S, first: usize, end: usize) {
+    pub(crate) fn panel<S: Simd>(&mut self, token: S, first: usize, end: usize) {
         let mut panel = Panel::EMPTY;
         let mut outside = [0; PANEL_VECTORS];
         let mut any_outside = 0;
@@ -209,17 +302,14 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
         // columns took 155 cycles.
         for (i, outside) in outside[..end - first].iter_mut().enumerate() {
             let (wide, unfit) = self.coefficients(token, first + i);
-            let hi = wide.hi.narrow();
-            let lo = wide.hi - S::F64::widen(hi);
-            let zero = S::F64::splat(token, 0.0);
-            let shift = (zero - lo).mul_add(wide.alpha, wide.shift);
-            hi.store_init(&mut panel.hi.as_chunks_mut().0[i]);
-            wide.alpha.narrow().store_init(&mut panel.alpha.as_chunks_mut().0[i]);
-            shift.narrow().store_init(&mut panel.shift.as_chunks_mut().0[i]);
+            let single = wide.narrow(token);
+            single.hi.store_init(&mut panel.hi.as_chunks_mut().0[i]);
+            single.alpha.store_init(&mut panel.alpha.as_chunks_mut().0[i]);
+            single.shift.store_init(&mut panel.shift.as_chunks_mut().0[i]);
             *outside = unfit;
             any_outside |= unfit;
         }
-        if any_outside == 0 && end * LANES >= self.cols && first == 0 {
+        if A::NONE && any_outside == 0 && end * LANES >= self.cols && first == 0 {
             return self.sweep_folded::<S>(token, &mut panel);
         }
         // The longest run of vectors that fit f32, then one that does not.
@@ -275,37 +365,50 @@ impl<T: ColumnSource> NormalizeColumns<'_, T> {
         while row > rows.start {
             if alike && row - rows.start >= ROWS {
                 row -= ROWS;
+                let affine = self.affine_of::<S, ROWS>(token, row);
                 let mut group = self.io.group::<ROWS>(row * cols, cols);
-                sweep_rows::<S, ROWS>(token, &mut group, panel, first, columns.clone());
+                sweep_rows::<S, A, ROWS>(token, &mut group, panel, first, columns.clone(), affine);
             } else {
                 row -= 1;
+                let affine = self.affine_of::<S, 1>(token, row);
                 let mut group = self.io.group::<1>(row * cols, cols);
-                sweep_rows::<S, 1>(token, &mut group, panel, first, columns.clone());
+                sweep_rows::<S, A, 1>(token, &mut group, panel, first, columns.clone(), affine);
             }
         }
+    }
+
+    /// gamma and beta of `R` rows.
+    #[inline(always)]
+    fn affine_of<S: Simd, const R: usize>(&self, token: S, row: usize) -> [(S::F32, S::F32); R] {
+        let mut affine = [self.rows.load(token, row); R];
+        for r in 1..R {
+            affine[r] = self.rows.load(token, row + r);
+        }
+        affine
     }
 }
 
 /// Some columns of `R` rows: those before the first cache line boundary of y, then the rest, so that stores
 /// do not cross cache lines.
 #[inline(always)]
-fn sweep_rows<S: Simd, const R: usize>(
+fn sweep_rows<S: Simd, A: RowAffine, const R: usize>(
     token: S,
     rows: &mut Group<'_, R>,
     panel: &Panel,
     first: usize,
     columns: Range<usize>,
+    affine: [(S::F32, S::F32); R],
 ) {
     let mut rows = rows.columns(columns.start, columns.end);
     let (width, head) = (rows.cols(), rows.before_line());
     for (start, end) in [(0, head), (head, width)] {
         if start < end {
             let first = columns.start - first;
-            let mut part = rows.columns(start, end);
+            let (mut part, columns) = (rows.columns(start, end), first + start..first + end);
             if part.streams() {
-                sweep_part::<S, true, R>(token, &mut part, panel, first + start..first + end);
+                sweep_part::<S, A, true, R>(token, &mut part, panel, columns, &affine);
             } else {
-                sweep_part::<S, false, R>(token, &mut part, panel, first + start..first + end);
+                sweep_part::<S, A, false, R>(token, &mut part, panel, columns, &affine);
             }
         }
     }
@@ -313,11 +416,12 @@ fn sweep_rows<S: Simd, const R: usize>(
 
 /// Rows whose coefficients are those at `part` of the panel.
 #[inline(always)]
-fn sweep_part<S: Simd, const STREAM: bool, const R: usize>(
+fn sweep_part<S: Simd, A: RowAffine, const STREAM: bool, const R: usize>(
     token: S,
     rows: &mut Group<'_, R>,
     panel: &Panel,
     part: Range<usize>,
+    affine: &[(S::F32, S::F32); R],
 ) {
     let (hi, hi_tail) = panel.hi[part.clone()].as_chunks();
     let (alpha, alpha_tail) = panel.alpha[part.clone()].as_chunks();
@@ -338,7 +442,8 @@ fn sweep_part<S: Simd, const STREAM: bool, const R: usize>(
             }
         }
         for r in 0..R {
-            rows.store::<S::F32, STREAM>(r, i, coefficients.apply(x[r]));
+            let y = A::apply(affine[r], coefficients.apply(x[r]));
+            rows.store::<S::F32, STREAM>(r, i, y);
         }
     }
     if rows.tail() > 0 {
@@ -349,15 +454,15 @@ fn sweep_part<S: Simd, const STREAM: bool, const R: usize>(
         };
         for r in 0..R {
             let x = rows.load_tail(token, r, 0.0);
-            rows.store_tail(r, coefficients.apply(x));
+            rows.store_tail(r, A::apply(affine[r], coefficients.apply(x)));
         }
     }
 }
 
 /// One vector of columns, some of them on f64 lanes: the others keep the bits that they have beside any
 /// columns.
-struct SweepInF64<'w, 'a, T> {
-    work: &'w mut NormalizeColumns<'a, T>,
+struct SweepInF64<'w, 'a, T, A> {
+    work: &'w mut NormalizeColumns<'a, T, A>,
     vector: usize,
     /// A bit for each column that needs f64.
     outside: u16,
@@ -366,7 +471,7 @@ struct SweepInF64<'w, 'a, T> {
     i: usize,
 }
 
-impl<T: ColumnSource> Kernel for SweepInF64<'_, '_, T> {
+impl<T: ColumnSource, A: RowAffine> Kernel for SweepInF64<'_, '_, T, A> {
     type Output = ();
 
     #[inline(always)]
@@ -385,8 +490,11 @@ impl<T: ColumnSource> Kernel for SweepInF64<'_, '_, T> {
             let x: S::F32 =
                 if is_full { group.load(token, 0, vector) } else { group.load_tail(token, 0, 0.0) };
             let (mut y, mut of_f64) = ([0.0; LANES], [0.0; LANES]);
-            single.apply(x).store_init(&mut y);
-            wide.apply(S::F64::widen(x)).narrow().store_init(&mut of_f64);
+            let affine = work.rows.load::<S::F32>(token, row);
+            A::apply(affine, single.apply(x)).store_init(&mut y);
+            let affine = work.rows.load::<S::F64>(token, row);
+            let of_row = A::apply(affine, wide.apply(S::F64::widen(x)));
+            of_row.narrow().store_init(&mut of_f64);
             for lane in (0..LANES).filter(|lane| outside >> lane & 1 == 1) {
                 y[lane] = of_f64[lane];
             }

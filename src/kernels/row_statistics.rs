@@ -37,7 +37,7 @@ impl RowStatistics {
 
 /// 1 / sqrt(var + eps), and 0 where that is 1 / 0.
 #[inline(always)]
-fn rstd(var: f64, eps: f64) -> f64 {
+pub(crate) fn rstd(var: f64, eps: f64) -> f64 {
     let var = var + eps;
     // A select, not a branch. NaN stays NaN.
     if var == 0.0 { 0.0 } else { 1.0 / var.sqrt() }
@@ -84,7 +84,10 @@ pub(crate) trait Source: Sized + Send {
 
 /// Splits what may be absent.
 #[inline(always)]
-fn split_optional(out: Option<&mut [f64]>, at: usize) -> (Option<&mut [f64]>, Option<&mut [f64]>) {
+pub(crate) fn split_optional(
+    out: Option<&mut [f64]>,
+    at: usize,
+) -> (Option<&mut [f64]>, Option<&mut [f64]>) {
     match out {
         Some(out) => {
             let (low, high) = out.split_at_mut(at);

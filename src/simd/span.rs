@@ -30,6 +30,7 @@ unsafe impl Send for Span<'_> {}
 
 impl<'a> Span<'a> {
     /// Reads `x`, writes `y`.
+    #[inline(always)]
     pub(crate) fn new(x: &'a [f32], y: &'a mut [f32]) -> Self {
         assert_eq!(x.len(), y.len(), "x and y have the same number of elements");
         Self {
@@ -94,6 +95,7 @@ impl<'a> Span<'a> {
     }
 
     /// The same span again. Until the result is dropped, and what it streamed is fenced, this one cannot be used.
+    #[inline(always)]
     pub(crate) fn reborrow(&mut self) -> Span<'_> {
         Span { lifetime: PhantomData, ..*self }
     }

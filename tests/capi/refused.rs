@@ -2,9 +2,9 @@
 
 use std::ptr::{null, null_mut};
 
-use evenkeel::ColumnMoments;
 use evenkeel::capi::evenkeel_status::*;
 use evenkeel::capi::*;
+use evenkeel::{BatchNorm, Channels, ColumnMoments, GroupNorm};
 
 use crate::*;
 
@@ -58,6 +58,9 @@ fn entries() -> Vec<Entry> {
     let double = |name, n, output| Arg::new(name, output, &vec![0.5_f64; n]);
     let rstd_f32 = || Arg::new("rstd", true, &[0.5_f32; R]);
     let scratch = || double("scratch", ColumnMoments::new().scratch_len(data.rows), true);
+    let (last, first) = (Channels::last(1, R, C).unwrap(), Channels::first(1, C, R).unwrap());
+    let groups_scratch = || double("scratch", GroupNorm::new().scratch_len(last), true);
+    let first_scratch = || double("scratch", BatchNorm::new().scratch_len(first), true);
     let mask = |output| Arg::new("mask", output, &[0x5a_u8; (R * C).div_ceil(8)]);
     let moments = |n| Arg::new("moments", true, &vec![NOTHING; n]);
     // Braces: each pointer stays on one line with its length.
@@ -129,6 +132,67 @@ fn entries() -> Vec<Entry> {
             |a| evenkeel_batch_norm_inference_f32(
                 a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, a[3].0.cast(), a[3].1,
                 a[4].0.cast(), a[4].1, R, C, EPS, a[5].0.cast(), a[5].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_group_norm_f32,
+            [
+                x(), gamma(), beta(), y(), double("mean", 3, true), double("rstd", 3, true), groups_scratch()
+            ],
+            |a| evenkeel_group_norm_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1,
+                EVENKEEL_CHANNELS_LAST, 1, C, R, 3, EPS, a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1,
+                a[5].0.cast(), a[5].1, EVENKEEL_F64, a[6].0.cast(), a[6].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_instance_norm_f32,
+            [x(), gamma(), beta(), y(), double("mean", C, true), double("rstd", C, true)],
+            |a| evenkeel_instance_norm_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1,
+                EVENKEEL_CHANNELS_FIRST, 1, C, R, EPS, a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1,
+                a[5].0.cast(), a[5].1, EVENKEEL_F64, null_mut(), 0, null(),
+            )
+        },
+        entry! {
+            evenkeel_layer_norm_channels_f32,
+            [x(), gamma(), beta(), y(), double("mean", R, true), double("rstd", R, true)],
+            |a| evenkeel_layer_norm_channels_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1,
+                EVENKEEL_CHANNELS_FIRST, 1, C, R, EPS, a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1,
+                a[5].0.cast(), a[5].1, EVENKEEL_F64, null(),
+            )
+        },
+        entry! {
+            evenkeel_batch_norm_training_channels_f32,
+            [
+                x(), gamma(), beta(), y(), double("mean", C, true), double("rstd", C, true),
+                running_mean(true), running_var(true), first_scratch()
+            ],
+            |a| {
+                let running = evenkeel_running {
+                    mean: a[6].0.cast(),
+                    mean_len: a[6].1,
+                    var: a[7].0.cast(),
+                    var_len: a[7].1,
+                    rule: EVENKEEL_MOMENTUM_KEEP,
+                    unbiased_var: 1,
+                    momentum: 0.9,
+                    batches: 0,
+                };
+                evenkeel_batch_norm_training_channels_f32(
+                    a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1,
+                    EVENKEEL_CHANNELS_FIRST, 1, C, R, EPS, a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1,
+                    a[5].0.cast(), a[5].1, EVENKEEL_F64, &raw const running, a[8].0.cast(), a[8].1, null(),
+                )
+            }
+        },
+        entry! {
+            evenkeel_batch_norm_inference_channels_f32,
+            [x(), running_mean(false), running_var(false), gamma(), beta(), y()],
+            |a| evenkeel_batch_norm_inference_channels_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, a[3].0.cast(), a[3].1,
+                a[4].0.cast(), a[4].1, EVENKEEL_CHANNELS_FIRST, 1, C, R, EPS, a[5].0.cast(), a[5].1, null(),
             )
         },
         entry! {
@@ -525,6 +589,63 @@ fn parameters_and_shapes_outside_of_their_domain_have_the_status_of_their_error(
         assert_eq!((status, message().contains("`rows`")), (EVENKEEL_TOO_FEW_ROWS, true));
     }
     assert_eq!((y, mask), ([BEFORE; 1], [0; 1]));
+}
+
+/// A layout that there is not, a shape that no memory has, groups that do not divide the channels.
+#[test]
+fn channels_that_are_no_shape_are_refused() {
+    let (x, mut y, mut len) = ([1.0; 12], [BEFORE; 12], 77);
+    let mut call = |layout, (batch, channels, positions), groups| {
+        let status = unsafe {
+            evenkeel_group_norm_f32(
+                x.as_ptr(),
+                12,
+                null(),
+                0,
+                null(),
+                0,
+                layout,
+                batch,
+                channels,
+                positions,
+                groups,
+                EPS,
+                y.as_mut_ptr(),
+                12,
+                null_mut(),
+                0,
+                null_mut(),
+                0,
+                EVENKEEL_F64,
+                null_mut(),
+                0,
+                null(),
+            )
+        };
+        if status != EVENKEEL_OK {
+            assert_eq!(y, [BEFORE; 12]);
+        }
+        (status, message())
+    };
+    let refused = [
+        (2, (2, 3, 2), 3, EVENKEEL_UNKNOWN_OPTION, "`layout`"),
+        (0, (usize::MAX, 3, 2), 3, EVENKEEL_SHAPE_OVERFLOW, "`shape`"),
+        (1, (2, 1 << 40, 1 << 40), 1, EVENKEEL_SHAPE_OVERFLOW, "`shape`"),
+        (0, (2, 3, 2), 2, EVENKEEL_PARAMETER, "`groups`"),
+        (1, (2, 3, 2), 0, EVENKEEL_PARAMETER, "`groups`"),
+    ];
+    for (layout, shape, groups, expected, arg) in refused {
+        let (status, text) = call(layout, shape, groups);
+        assert_eq!((status, text.contains(arg)), (expected, true), "{text}");
+    }
+    assert_eq!(call(1, (2, 3, 2), 3).0, EVENKEEL_OK);
+
+    let mut scratch =
+        |layout| unsafe { evenkeel_channels_scratch_len(layout, 2, 3, 2, null(), &raw mut len) };
+    assert_eq!(scratch(2), EVENKEEL_UNKNOWN_OPTION);
+    assert_eq!(scratch(0), EVENKEEL_OK);
+    let shape = Channels::first(2, 3, 2).unwrap();
+    assert_eq!(len, BatchNorm::new().scratch_len(shape));
 }
 
 /// A length that C claims and memory does not have must be refused before a temporary of it is made.

@@ -5,8 +5,8 @@ use std::ptr::{null, null_mut};
 use evenkeel::capi::evenkeel_status::*;
 use evenkeel::capi::*;
 use evenkeel::{
-    BatchNorm, ColumnMoments, Dropout, LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift,
-    Regularizer, RmsNorm, RowMoments, RunningStatistics, ValidRows,
+    BatchNorm, Channels, ColumnMoments, Dropout, GroupNorm, InstanceNorm, LayerNorm, Mask, MaskMut,
+    Moments, NormalizeScaleShift, Regularizer, RmsNorm, RowMoments, RunningStatistics, ValidRows,
 };
 
 use crate::*;
@@ -317,6 +317,222 @@ fn column_operations_give_the_bits_of_rust() {
                         b_len,
                         r,
                         c,
+                        y,
+                        y_len,
+                        null(),
+                    )
+                },
+            );
+        }
+    }
+}
+
+/// Each matrix as one sample whose channels are its columns, in either layout.
+#[test]
+fn operations_on_channels_give_the_bits_of_rust() {
+    for (r, c) in SHAPES {
+        let data = Data::new((r, c));
+        let (gamma, beta) = (Some(&data.gamma[..]), Some(&data.beta[..]));
+        let ((g, g_len), (b, b_len)) = (optional(gamma), optional(beta));
+        let shapes = [
+            (EVENKEEL_CHANNELS_FIRST, Channels::first(1, c, r).unwrap()),
+            (EVENKEEL_CHANNELS_LAST, Channels::last(1, r, c).unwrap()),
+        ];
+        for (layout, shape) in shapes {
+            let mut scratch_len = 0;
+            let status = unsafe {
+                evenkeel_channels_scratch_len(layout, 1, c, r, null(), &raw mut scratch_len)
+            };
+            assert_eq!(status, EVENKEEL_OK, "{}", message());
+            let mut scratch = vec![0.0; scratch_len];
+            let scratch = scratch.as_mut_ptr();
+
+            let group_norm = GroupNorm::new().with_groups(1).with_eps(EPS);
+            assert_same_as_rust(
+                &data,
+                |x, y| group_norm.forward(x, gamma, beta, shape, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_group_norm_f32(
+                        x,
+                        x_len,
+                        g,
+                        g_len,
+                        b,
+                        b_len,
+                        layout,
+                        1,
+                        c,
+                        r,
+                        1,
+                        EPS,
+                        y,
+                        y_len,
+                        null_mut(),
+                        0,
+                        null_mut(),
+                        0,
+                        EVENKEEL_F64,
+                        null_mut(),
+                        0,
+                        null(),
+                    )
+                },
+            );
+            let norm = InstanceNorm::new().with_eps(EPS);
+            let (mut y, mut mean, mut rstd) = (data.y(), vec![0.0; c], vec![0.0; c]);
+            norm.forward_with_stats(&data.x, gamma, beta, shape, &mut y, &mut mean, &mut rstd)
+                .unwrap();
+            let (mut mean_c, mut rstd_c) = (vec![0.0_f32; c], vec![0.0_f32; c]);
+            let (mean_at, rstd_at) = (mean_c.as_mut_ptr(), rstd_c.as_mut_ptr());
+            assert_same_as_rust(
+                &data,
+                |x, y| norm.forward(x, gamma, beta, shape, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_instance_norm_f32(
+                        x,
+                        x_len,
+                        g,
+                        g_len,
+                        b,
+                        b_len,
+                        layout,
+                        1,
+                        c,
+                        r,
+                        EPS,
+                        y,
+                        y_len,
+                        mean_at.cast(),
+                        c,
+                        rstd_at.cast(),
+                        c,
+                        EVENKEEL_F32,
+                        scratch,
+                        scratch_len,
+                        null(),
+                    )
+                },
+            );
+            assert!((0..c).all(|i| (mean_c[i], rstd_c[i]) == (mean[i] as f32, rstd[i] as f32)));
+
+            let norm = LayerNorm::new().with_eps(EPS);
+            let (mut mean, mut rstd) = (vec![0.0; r], vec![0.0; r]);
+            norm.forward_channels_with_stats(
+                &data.x, gamma, beta, shape, &mut y, &mut mean, &mut rstd,
+            )
+            .unwrap();
+            let (mut mean_c, mut rstd_c) = (vec![0.0_f64; r], vec![0.0_f64; r]);
+            let (mean_at, rstd_at) = (mean_c.as_mut_ptr(), rstd_c.as_mut_ptr());
+            assert_same_as_rust(
+                &data,
+                |x, y| norm.forward_channels(x, gamma, beta, shape, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_layer_norm_channels_f32(
+                        x,
+                        x_len,
+                        g,
+                        g_len,
+                        b,
+                        b_len,
+                        layout,
+                        1,
+                        c,
+                        r,
+                        EPS,
+                        y,
+                        y_len,
+                        mean_at.cast(),
+                        r,
+                        rstd_at.cast(),
+                        r,
+                        EVENKEEL_F64,
+                        null(),
+                    )
+                },
+            );
+            assert_eq!((mean_c, rstd_c), (mean, rstd));
+
+            let norm = BatchNorm::new().with_eps(EPS).with_pytorch_momentum(0.75);
+            let (mut mean, mut rstd) = (vec![0.0; c], vec![0.0; c]);
+            let (mut running_mean, mut running_var) = (vec![0.5; c], vec![2.0; c]);
+            let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
+            norm.forward_training(
+                &data.x,
+                gamma,
+                beta,
+                shape,
+                &mut y,
+                &mut mean,
+                &mut rstd,
+                Some(running),
+            )
+            .unwrap();
+            for (scratch, scratch_len) in [(null_mut(), 0), (scratch, scratch_len)] {
+                let mut y_c = data.y();
+                let (mut mean_c, mut rstd_c) = (vec![0.0_f64; c], vec![0.0_f64; c]);
+                let (mut running_mean_c, mut running_var_c) = (vec![0.5; c], vec![2.0; c]);
+                let running = evenkeel_running {
+                    mean: running_mean_c.as_mut_ptr(),
+                    mean_len: c,
+                    var: running_var_c.as_mut_ptr(),
+                    var_len: c,
+                    rule: EVENKEEL_MOMENTUM_PYTORCH,
+                    unbiased_var: 0,
+                    momentum: 0.75,
+                    batches: 0,
+                };
+                let status = unsafe {
+                    evenkeel_batch_norm_training_channels_f32(
+                        data.x.as_ptr(),
+                        data.x.len(),
+                        g,
+                        g_len,
+                        b,
+                        b_len,
+                        layout,
+                        1,
+                        c,
+                        r,
+                        EPS,
+                        y_c.as_mut_ptr(),
+                        y_c.len(),
+                        mean_c.as_mut_ptr().cast(),
+                        c,
+                        rstd_c.as_mut_ptr().cast(),
+                        c,
+                        EVENKEEL_F64,
+                        &raw const running,
+                        scratch,
+                        scratch_len,
+                        null(),
+                    )
+                };
+                assert_eq!(status, EVENKEEL_OK, "{}", message());
+                assert_eq!(bits(&y_c), bits(&y), "{shape:?}");
+                assert_eq!((&running_mean_c, &running_var_c), (&running_mean, &running_var));
+                assert_eq!((&mean_c, &rstd_c), (&mean, &rstd));
+            }
+            let (rm, rv) = (&running_mean, &running_var);
+            assert_same_as_rust(
+                &data,
+                |x, y| norm.forward_inference(x, rm, rv, gamma, beta, shape, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_batch_norm_inference_channels_f32(
+                        x,
+                        x_len,
+                        rm.as_ptr(),
+                        c,
+                        rv.as_ptr(),
+                        c,
+                        g,
+                        g_len,
+                        b,
+                        b_len,
+                        layout,
+                        1,
+                        c,
+                        r,
+                        EPS,
                         y,
                         y_len,
                         null(),

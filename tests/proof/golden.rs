@@ -229,7 +229,7 @@ pub fn words(x: &[f32]) -> impl Iterator<Item = u64> {
     x.iter().map(|&x| u64::from(bits(x)))
 }
 
-fn words64(x: &[f64]) -> impl Iterator<Item = u64> {
+pub fn words64(x: &[f64]) -> impl Iterator<Item = u64> {
     x.iter().map(|&x| bits64(x))
 }
 

@@ -4,9 +4,9 @@
 use std::mem::MaybeUninit;
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
-    NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics,
-    Stores, Stream, ValidRows,
+    Backend, BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InstanceNorm,
+    LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift, Parallelism, Regularizer, RmsNorm,
+    RowMoments, Rows, RunningStatistics, Stores, Stream, ValidRows,
 };
 
 use crate::common::Random;
@@ -166,6 +166,8 @@ impl Call {
         let rms_norm = configured!(RmsNorm::new().with_eps(self.eps));
         let normalize = configured!(NormalizeScaleShift::new());
         let batch_norm = configured!(BatchNorm::new().with_eps(self.eps));
+        let group_norm = configured!(GroupNorm::new().with_groups(1).with_eps(self.eps));
+        let instance_norm = configured!(InstanceNorm::new().with_eps(self.eps));
         let dropout = configured!(Dropout::new().with_p(self.p));
         let regularizer = configured!(Regularizer::new().with_l1(0.01).with_l2(self.p));
         let row_moments =
@@ -185,6 +187,17 @@ impl Call {
         let (of_rows, and_rows) = (&mut *outputs.row_mean, &mut *outputs.row_rstd);
         let (of_cols, and_cols) = (&mut *outputs.col_mean, &mut *outputs.col_rstd);
         let (new_bits, new_bytes) = (&mut *outputs.bits, &mut *outputs.bytes);
+
+        // The rows as images: each the only channel of one; each a channel of the same; each a position of the same.
+        let (count, cols) = (rows.rows(), rows.cols());
+        let shape = |shape: Result<Channels, Error>| shape.expect("as many elements as rows have");
+        let planes = shape(Channels::first(count, cols.min(1), cols));
+        let first = shape(Channels::first(1, count, cols));
+        let last = shape(Channels::last(1, count, cols));
+        let one = cols.min(1);
+        let (gamma_1, beta_1) = (gamma.map(|of| &of[..one]), beta.map(|of| &of[..one]));
+        // There are as many as there are columns.
+        let [gamma_n, beta_n] = [gamma, beta].map(|of| of.and_then(|of| of.get(..count)));
 
         // What is worked on in place begins with the input's values.
         macro_rules! xy {
@@ -262,6 +275,43 @@ impl Call {
                 xy!(), byte_mask, m, v, gamma, beta, rows);
             batch_norm.forward_inference_masked_uninit(
                 x, lengths, m, v, gamma, beta, rows, uninit(y));
+            group_norm.forward(x, gamma_1, beta_1, planes, y);
+            group_norm
+                .forward_with_stats(x, gamma_1, beta_1, planes, y, of_rows, and_rows);
+            group_norm.forward_with_scratch(
+                x, gamma_1, beta_1, planes, y, of_rows, and_rows, &mut []);
+            group_norm.forward_in_place(xy!(), gamma_1, beta_1, planes);
+            group_norm.forward_uninit(x, gamma_n, beta_n, first, uninit(y));
+            group_norm.forward(x, gamma, beta, last, y);
+            group_norm.forward_in_place(xy!(), gamma, beta, last);
+            instance_norm.forward(x, gamma_n, beta_n, first, y);
+            instance_norm.forward_in_place_with_stats(
+                xy!(), gamma_n, beta_n, first, of_rows, and_rows);
+            instance_norm.forward_uninit_with_scratch(
+                x, gamma_n, beta_n, first, uninit(y), of_rows, and_rows, &mut []);
+            instance_norm.forward_with_scratch(
+                x, gamma, beta, last, y, of_cols, and_cols, scratch);
+            instance_norm.forward_in_place_with_scratch(
+                xy!(), gamma, beta, last, of_cols, and_cols, scratch);
+            instance_norm.forward_uninit_with_scratch(
+                x, gamma, beta, last, uninit(y), of_cols, and_cols, scratch);
+            layer_norm.forward_channels(x, gamma_n, beta_n, first, y);
+            layer_norm.forward_channels_in_place(xy!(), gamma_n, beta_n, first);
+            layer_norm.forward_channels_uninit(x, gamma_n, beta_n, first, uninit(y));
+            layer_norm
+                .forward_channels_with_stats(x, gamma_n, beta_n, first, y, of_cols, and_cols);
+            layer_norm.forward_channels_in_place_with_stats(
+                xy!(), gamma_n, beta_n, first, of_cols, and_cols);
+            layer_norm.forward_channels_uninit_with_stats(
+                x, gamma, beta, last, uninit(y), of_rows, and_rows);
+            batch_norm.forward_training(
+                x, gamma_1, beta_1, planes, y, &mut of_cols[..one], &mut and_cols[..one], None);
+            batch_norm.forward_training_in_place(
+                xy!(), gamma_1, beta_1, planes, &mut of_cols[..one], &mut and_cols[..one], None);
+            batch_norm
+                .forward_inference(x, &m[..one], &v[..one], gamma_1, beta_1, planes, y);
+            batch_norm.forward_inference_in_place(
+                xy!(), &m[..one], &v[..one], gamma_1, beta_1, planes);
             dropout.mask(stream, x.len(), MaskMut::Packed(new_bits));
             dropout.mask(stream, x.len(), MaskMut::Bytes(new_bytes));
             dropout.forward(x, stream, y);

@@ -1,0 +1,297 @@
+//! GroupNorm, InstanceNorm, and BatchNorm and LayerNorm of channels, which come first or last.
+#![forbid(unsafe_code)]
+#![no_main]
+
+use arbitrary::Arbitrary;
+use evenkeel::{Backend, BatchNorm, Channels, Error, GroupNorm, InstanceNorm, LayerNorm};
+use evenkeel_fuzz::*;
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    operation: Operation,
+    /// Its lines are the planes, or the samples' positions: rows.
+    matrix: Matrix,
+    /// What the rows are of.
+    rows_are: RowsAre,
+    /// Chooses a divisor of the channels, or a number that is none.
+    groups: u8,
+    any_groups: bool,
+    gamma: Option<Source>,
+    beta: Option<Source>,
+    eps: Parameter,
+    thorough: Thorough,
+    threads: Threads,
+    stores: StoresAre,
+    shifts: [u8; 7],
+    wrong: Wrong,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
+enum Operation {
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    BatchNorm,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum RowsAre {
+    /// Channels of samples of so many.
+    Planes { channels: u8 },
+    /// Positions of samples of so many.
+    Positions { positions: u8 },
+}
+
+fuzz_target!(|input: Continued<Input>| input.0.check());
+
+/// The largest divisor of n that is at most `most`, and at least 1.
+fn divisor(n: usize, most: u8) -> usize {
+    let most = usize::from(most).max(1);
+    (1..=most).rev().find(|divisor| n.is_multiple_of(*divisor)).unwrap_or(1)
+}
+
+struct Buffers {
+    x: Buffer<f32>,
+    y: Buffer<f32>,
+    gamma: Option<Buffer<f32>>,
+    beta: Option<Buffer<f32>>,
+    mean: Buffer<f64>,
+    rstd: Buffer<f64>,
+    scratch: Buffer<f64>,
+}
+
+/// How an operation is to run.
+#[derive(Clone, Copy)]
+struct Call {
+    operation: Operation,
+    groups: usize,
+    eps: f64,
+    shape: Channels,
+}
+
+impl Call {
+    /// In which set of elements with statistics of their own an element is.
+    fn set(&self, (n, c, p): (usize, usize, usize)) -> usize {
+        let shape = self.shape;
+        match self.operation {
+            Operation::GroupNorm => n * self.groups + c / (shape.channels() / self.groups),
+            Operation::InstanceNorm => n * shape.channels() + c,
+            Operation::LayerNorm => n * shape.positions() + p,
+            Operation::BatchNorm => c,
+        }
+    }
+
+    fn sets(&self) -> usize {
+        let shape = self.shape;
+        match self.operation {
+            Operation::GroupNorm => shape.batch().saturating_mul(self.groups),
+            Operation::InstanceNorm => shape.batch() * shape.channels(),
+            Operation::LayerNorm => shape.batch() * shape.positions(),
+            Operation::BatchNorm => shape.channels(),
+        }
+    }
+}
+
+impl Input {
+    fn run(
+        &self,
+        call: Call,
+        backend: Backend,
+        io: Io,
+        buffers: &mut Buffers,
+    ) -> Result<(), Error> {
+        let Buffers { x, y, gamma, beta, mean, rstd, scratch } = buffers;
+        let (gamma, beta, shape) = (gamma.as_deref(), beta.as_deref(), call.shape);
+        macro_rules! configured {
+            ($operation:expr) => {
+                $operation
+                    .with_eps(call.eps)
+                    .with_backend(backend)
+                    .with_parallelism(self.threads.into())
+                    .with_stores(self.stores.into())
+            };
+        }
+        macro_rules! by_groups {
+            ($operation:expr) => {
+                match io {
+                    Io::TwoBuffers => configured!($operation)
+                        .forward_with_scratch(x, gamma, beta, shape, y, mean, rstd, scratch),
+                    Io::InPlace => configured!($operation)
+                        .forward_in_place_with_scratch(x, gamma, beta, shape, mean, rstd, scratch),
+                    Io::Uninit => configured!($operation)
+                        .forward_uninit_with_scratch(
+                            x,
+                            gamma,
+                            beta,
+                            shape,
+                            uninit(y),
+                            mean,
+                            rstd,
+                            scratch,
+                        )
+                        .map(drop),
+                }
+            };
+        }
+        match (call.operation, io) {
+            (Operation::GroupNorm, _) => by_groups!(GroupNorm::new().with_groups(call.groups)),
+            (Operation::InstanceNorm, _) => by_groups!(InstanceNorm::new()),
+            (Operation::LayerNorm, Io::TwoBuffers) => configured!(LayerNorm::new())
+                .forward_channels_with_stats(x, gamma, beta, shape, y, mean, rstd),
+            (Operation::LayerNorm, Io::InPlace) => configured!(LayerNorm::new())
+                .forward_channels_in_place_with_stats(x, gamma, beta, shape, mean, rstd),
+            (Operation::LayerNorm, Io::Uninit) => configured!(LayerNorm::new())
+                .forward_channels_uninit_with_stats(x, gamma, beta, shape, uninit(y), mean, rstd)
+                .map(drop),
+            (Operation::BatchNorm, Io::TwoBuffers) => configured!(BatchNorm::new())
+                .forward_training_with_scratch(x, gamma, beta, shape, y, mean, rstd, None, scratch),
+            (Operation::BatchNorm, Io::InPlace) => configured!(BatchNorm::new())
+                .forward_training_in_place_with_scratch(
+                    x, gamma, beta, shape, mean, rstd, None, scratch,
+                ),
+            (Operation::BatchNorm, Io::Uninit) => configured!(BatchNorm::new())
+                .forward_training_uninit(
+                    x,
+                    gamma,
+                    beta,
+                    shape,
+                    uninit(y),
+                    mean,
+                    rstd,
+                    None,
+                    scratch,
+                )
+                .map(drop),
+        }
+    }
+
+    fn scratch_len(&self, call: Call, backend: Backend) -> usize {
+        macro_rules! of {
+            ($operation:expr) => {
+                $operation
+                    .with_backend(backend)
+                    .with_parallelism(self.threads.into())
+                    .scratch_len(call.shape)
+            };
+        }
+        match call.operation {
+            Operation::GroupNorm => of!(GroupNorm::new().with_groups(call.groups)),
+            Operation::InstanceNorm => of!(InstanceNorm::new()),
+            Operation::LayerNorm => 0,
+            Operation::BatchNorm => of!(BatchNorm::new()),
+        }
+    }
+
+    fn check(&self) {
+        let (x, rows) = self.matrix.make(Lines::Rows);
+        let (count, cols) = (rows.rows(), rows.cols());
+        let shape = match self.rows_are {
+            RowsAre::Planes { channels } => {
+                let channels = divisor(count, channels);
+                Channels::first(count / channels, channels, cols)
+            }
+            RowsAre::Positions { positions } => {
+                let positions = divisor(count, positions);
+                Channels::last(count / positions, positions, cols)
+            }
+        };
+        let shape = shape.expect("as many elements as the matrix has");
+        let (channels, positions) = (shape.channels(), shape.positions());
+        let groups =
+            if self.any_groups { usize::from(self.groups) } else { divisor(channels, self.groups) };
+        let eps = self.eps.value(1e-5);
+        let call = Call { operation: self.operation, groups, eps, shape };
+        let affine = Affine::new(&self.gamma, &self.beta, channels);
+        let divides =
+            call.operation != Operation::GroupNorm || groups > 0 && channels.is_multiple_of(groups);
+        let sets = call.sets();
+        // A statistic of nothing is an error but in training, where a batch may have no elements.
+        let empty = x.is_empty() && sets > 0 && call.operation != Operation::BatchNorm;
+
+        let mut elements = vec![Vec::new(); if divides { sets } else { 0 }];
+        if divides {
+            for n in 0..shape.batch() {
+                for c in 0..channels {
+                    for p in 0..positions {
+                        let i = match shape.is_last() {
+                            true => (n * positions + p) * channels + c,
+                            false => (n * channels + c) * positions + p,
+                        };
+                        elements[call.set((n, c, p))].push((i, c));
+                    }
+                }
+            }
+        }
+
+        let mut outputs = Expected::new();
+        for backend in Backend::available() {
+            let scratch_len = self.scratch_len(call, backend);
+            let right = [x.len(), x.len(), channels, channels, sets, sets];
+            let lengths = lengths(right, self.wrong);
+            let fits = |i: usize| lengths[i] == right[i];
+            let methods = if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] };
+            for &io in methods {
+                let operation = self.operation;
+                let what = format_args!("{operation:?}, {io:?}, {backend}, {shape:?}, {groups}");
+                let shifts = self.shifts;
+                let optional = |values: Option<&[f32]>, i: usize| {
+                    values.map(|values| Buffer::of(values, lengths[i], shifts[i]))
+                };
+                let mut buffers = Buffers {
+                    x: Buffer::of(&x, lengths[0], shifts[0]),
+                    y: Buffer::new(lengths[1], shifts[1]),
+                    gamma: optional(affine.gamma(), 2),
+                    beta: optional(affine.beta(), 3),
+                    mean: Buffer::new(lengths[4], shifts[4]),
+                    rstd: Buffer::new(lengths[5], shifts[5]),
+                    scratch: Buffer::new(scratch_len, shifts[6]),
+                };
+                let before = raw_bits(&buffers.x);
+                let result = self.run(call, backend, io, &mut buffers);
+                let valid = fits(0)
+                    && (io == Io::InPlace || fits(1))
+                    && (affine.gamma().is_none() || fits(2))
+                    && (affine.beta().is_none() || fits(3))
+                    && fits(4)
+                    && fits(5)
+                    && divides
+                    && !empty
+                    && eps_is_valid(eps);
+                assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
+
+                let Buffers { x: x_after, y, mean, rstd, scratch, .. } = &buffers;
+                assert!(y.is_untouched() || valid && io != Io::InPlace, "{what}: y");
+                let x_may_change = valid && io == Io::InPlace;
+                assert!(x_may_change || raw_bits(x_after) == before, "{what}: x");
+                if !valid {
+                    let statistics = mean.is_untouched() && rstd.is_untouched();
+                    assert!(statistics && scratch.is_untouched(), "{what}: statistics");
+                    continue;
+                }
+                if x.is_empty() {
+                    continue;
+                }
+                let y: &[f32] = if io == Io::InPlace { x_after } else { y };
+                let written = Written::default().f32(y).f64(mean).f64(rstd);
+                outputs.check(backend, written, what, || {
+                    for (set, elements) in elements.iter().enumerate() {
+                        let of = |from: &[f32]| -> Vec<f32> {
+                            elements.iter().map(|&(i, _)| from[i]).collect()
+                        };
+                        let channel = |of: Option<&[f32]>| -> Option<Vec<f32>> {
+                            of.map(|of| elements.iter().map(|&(_, c)| of[c]).collect())
+                        };
+                        let (gamma, beta) = (channel(affine.gamma()), channel(affine.beta()));
+                        let affine = Affine::of(gamma.as_deref(), beta.as_deref());
+                        let what = format_args!("{what}, set {set}");
+                        let (x, y) = (of(&x), of(y));
+                        let exact = ExactRow::of(RowNorm::LayerNorm, &x, eps);
+                        exact.check_output(&x, &y, &affine, what);
+                        exact.check_statistics(mean[set], rstd[set], what);
+                    }
+                });
+            }
+        }
+    }
+}

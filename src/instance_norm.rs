@@ -1,0 +1,240 @@
+//! InstanceNorm: every channel of every sample normalised by its own mean and variance.
+#![forbid(unsafe_code)]
+
+use core::mem::MaybeUninit;
+
+use crate::execution::{Execution, output_setters};
+use crate::group_norm::ByGroups;
+use crate::shape::check_length;
+use crate::simd::{Span, write_whole};
+use crate::{Channels, Error};
+
+/// Instance normalisation (Ulyanov, Vedaldi and Lempitsky, 2016, arXiv 1607.08022) of `[batch, channels, positions]` or
+/// `[batch, positions, channels]`.
+///
+/// For every sample n, channel c and position p, with the mean and the population variance over the positions of the
+/// channel in the sample:
+///
+/// ```text
+/// y[n, c, p] = gamma[c] * (x[n, c, p] - mean[n, c]) / sqrt(var[n, c] + eps) + beta[c]
+/// ```
+///
+/// gamma (absent: 1) and beta (absent: 0) are independent of each other. Training and inference are the same: for running
+/// statistics see [`BatchNorm`](crate::BatchNorm). The `_with_stats` methods also write `mean` and
+/// `rstd = 1 / sqrt(var + eps)` of every channel of every sample, `[batch, channels]`.
+///
+/// This is [`GroupNorm`](crate::GroupNorm) with a group for each channel, bit for bit, and has its accuracy, cost,
+/// determinism and special values: a constant channel gives beta (`==`), a NaN or infinity makes its own channel of its
+/// own sample NaN.
+///
+/// # Example
+///
+/// ```
+/// use evenkeel::{Channels, InstanceNorm};
+///
+/// // Two samples of two positions of two channels, which come last.
+/// let x = [1.0, 10.0, 3.0, 30.0, 5.0, 5.0, 7.0, 5.0];
+/// let mut y = [0.0; 8];
+/// let shape = Channels::last(2, 2, 2)?;
+/// InstanceNorm::new().with_eps(0.0).forward(&x, None, Some(&[0.0, 0.5]), shape, &mut y)?;
+/// assert_eq!(y, [-1.0, -0.5, 1.0, 1.5, -1.0, 0.5, 1.0, 0.5]);
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InstanceNorm {
+    eps: f64,
+    execution: Execution,
+}
+
+impl Default for InstanceNorm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl InstanceNorm {
+    /// eps = 1e-5, on the detected backend, with automatic parallelism.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { eps: 1e-5, execution: Execution::DEFAULT }
+    }
+
+    /// Adds `eps` to the variance, under the root; finite and at least 0 (checked by the calls).
+    #[must_use]
+    pub const fn with_eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    output_setters!();
+
+    /// How much scratch the methods `_with_scratch` need: none for channels that come first, about
+    /// `2 * channels * log2(positions / 64)` numbers a thread for channels that come last.
+    #[must_use]
+    pub fn scratch_len(&self, shape: Channels) -> usize {
+        self.by_groups().scratch_len(shape)
+    }
+
+    /// Reads `x`, writes `y`, both `shape.elements()` long; `gamma` and `beta` are `shape.channels()` long. Allocates the
+    /// scratch, where channels come last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if eps is negative or not finite; [`Error::Length`] if a slice has another length.
+    /// Nothing is written then.
+    pub fn forward(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &mut [f32],
+    ) -> Result<(), Error> {
+        shape.check_io(x.len(), y.len())?;
+        self.by_groups().run(Span::new(x, y), gamma, beta, shape, None, None)
+    }
+
+    /// As [`forward`](Self::forward), and writes `mean` and `rstd`, one of each a channel of every sample.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward); [`Error::Length`] if `mean` or `rstd` is not `shape.batch() * shape.channels()` long;
+    /// [`Error::EmptyAxis`] if there are channels and they are empty.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_with_stats(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &mut [f32],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+    ) -> Result<(), Error> {
+        shape.check_io(x.len(), y.len())?;
+        self.by_groups().run(Span::new(x, y), gamma, beta, shape, Some((mean, rstd)), None)
+    }
+
+    /// As [`forward_with_stats`](Self::forward_with_stats), with scratch of at least
+    /// [`scratch_len`](Self::scratch_len) numbers. Allocates nothing on a single thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_with_stats`](Self::forward_with_stats); [`Error::Length`] if `scratch` is too short.
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_with_scratch(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &mut [f32],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        scratch: &mut [f64],
+    ) -> Result<(), Error> {
+        shape.check_io(x.len(), y.len())?;
+        let stats = Some((mean, rstd));
+        self.by_groups().run(Span::new(x, y), gamma, beta, shape, stats, Some(scratch))
+    }
+
+    /// Reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_in_place(
+        &self,
+        x: &mut [f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), shape.elements())?;
+        self.by_groups().run(Span::in_place(x), gamma, beta, shape, None, None)
+    }
+
+    /// As [`forward_in_place`](Self::forward_in_place), and writes `mean` and `rstd`, one of each a channel of every sample.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_with_stats`](Self::forward_with_stats).
+    pub fn forward_in_place_with_stats(
+        &self,
+        x: &mut [f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        mean: &mut [f64],
+        rstd: &mut [f64],
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), shape.elements())?;
+        self.by_groups().run(Span::in_place(x), gamma, beta, shape, Some((mean, rstd)), None)
+    }
+
+    /// As [`forward_in_place_with_stats`](Self::forward_in_place_with_stats), with scratch of at least
+    /// [`scratch_len`](Self::scratch_len) numbers. Allocates nothing on a single thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_with_scratch`](Self::forward_with_scratch).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_in_place_with_scratch(
+        &self,
+        x: &mut [f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        scratch: &mut [f64],
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), shape.elements())?;
+        let stats = Some((mean, rstd));
+        self.by_groups().run(Span::in_place(x), gamma, beta, shape, stats, Some(scratch))
+    }
+
+    /// Reads `x`, initialises `y` and returns it. Allocates the scratch, where channels come last.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_uninit<'y>(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        shape.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.by_groups().run(io, gamma, beta, shape, None, None))
+    }
+
+    /// As [`forward_with_scratch`](Self::forward_with_scratch); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_with_scratch`](Self::forward_with_scratch).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_uninit_with_scratch<'y>(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &'y mut [MaybeUninit<f32>],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+        scratch: &mut [f64],
+    ) -> Result<&'y mut [f32], Error> {
+        shape.check_io(x.len(), y.len())?;
+        let stats = Some((mean, rstd));
+        write_whole(x, y, |io| self.by_groups().run(io, gamma, beta, shape, stats, Some(scratch)))
+    }
+
+    pub(crate) const fn by_groups(&self) -> ByGroups {
+        let Self { eps, execution } = *self;
+        ByGroups { groups: None, eps, execution }
+    }
+}
