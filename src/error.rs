@@ -64,6 +64,11 @@ pub enum Error {
         /// Its length that came.
         got: usize,
     },
+    /// A scaler was asked to transform before it has seen a number.
+    NotFitted {
+        /// What has not been fitted.
+        arg: &'static str,
+    },
     /// A range of a random stream ends beyond its 2^64 elements.
     StreamOverflow {
         /// The index of the first element.
@@ -111,6 +116,12 @@ impl fmt::Display for Error {
             }
             Self::SampleLength { sample, most, got } => {
                 write!(f, "`lengths`: expected at most {most} for sample {sample}, got {got}")
+            }
+            Self::NotFitted { arg } => {
+                write!(
+                    f,
+                    "`{arg}`: expected one that has been fitted, got one that has seen nothing"
+                )
             }
             Self::StreamOverflow { offset, len } => {
                 write!(

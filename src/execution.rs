@@ -57,20 +57,7 @@ impl Execution {
 /// The setters of an operation's `execution` field.
 macro_rules! execution_setters {
     () => {
-        /// Runs on this backend instead of [`Backend::detect`](crate::Backend::detect).
-        #[must_use]
-        pub const fn with_backend(mut self, backend: crate::Backend) -> Self {
-            self.execution.backend = Some(backend);
-            self
-        }
-
-        /// Uses threads as told instead of [`Parallelism::Auto`](crate::Parallelism::Auto). The
-        /// result has the same bits for every setting.
-        #[must_use]
-        pub const fn with_parallelism(mut self, parallelism: crate::Parallelism) -> Self {
-            self.execution.parallelism = parallelism;
-            self
-        }
+        $crate::execution::place_setters!();
 
         #[cfg(feature = "capi")]
         pub(crate) const fn with_execution(
@@ -87,7 +74,41 @@ macro_rules! execution_setters {
 macro_rules! output_setters {
     () => {
         $crate::execution::execution_setters!();
+        $crate::execution::stores_setter!();
+    };
+}
 
+/// The same for a scaler, whose statistics C has in buffers of its own.
+macro_rules! scaler_setters {
+    () => {
+        $crate::execution::place_setters!();
+        $crate::execution::stores_setter!();
+    };
+}
+
+/// Where an operation runs.
+macro_rules! place_setters {
+    () => {
+        /// Runs on this backend instead of [`Backend::detect`](crate::Backend::detect).
+        #[must_use]
+        pub const fn with_backend(mut self, backend: crate::Backend) -> Self {
+            self.execution.backend = Some(backend);
+            self
+        }
+
+        /// Uses threads as told instead of [`Parallelism::Auto`](crate::Parallelism::Auto). The
+        /// result has the same bits for every setting.
+        #[must_use]
+        pub const fn with_parallelism(mut self, parallelism: crate::Parallelism) -> Self {
+            self.execution.parallelism = parallelism;
+            self
+        }
+    };
+}
+
+/// How an operation writes.
+macro_rules! stores_setter {
+    () => {
         /// Writes the output as told instead of [`Stores::Auto`](crate::Stores::Auto). The result has
         /// the same bits for every setting.
         #[must_use]
@@ -98,4 +119,4 @@ macro_rules! output_setters {
     };
 }
 
-pub(crate) use {execution_setters, output_setters};
+pub(crate) use {execution_setters, output_setters, place_setters, scaler_setters, stores_setter};

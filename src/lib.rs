@@ -29,6 +29,8 @@
 //! | [`GroupNorm`], [`InstanceNorm`] | every group of channels, or channel, of a sample by its own mean and variance |
 //! | [`LayerNorm::forward_channels`] | every position of a sample by the mean and variance of its channels |
 //! | [`Dropout`] | inverted dropout, its mask drawn, stored, applied or drawn again |
+//! | [`StandardScaler`], [`MinMaxScaler`] | every feature by its mean and variance, or its range, learnt in batches |
+//! | [`Normalizer`] | every row divided by its L1, L2 or largest norm |
 //! | [`NormalizeScaleShift`] | rows or columns whose statistics the caller has |
 //! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | mean and variance: of rows, of columns, of streams, merged |
 //! | [`Regularizer`] | L1 and L2 penalties of parameters, their gradient, weight decay, the proximal step |
@@ -122,8 +124,10 @@ mod group_norm;
 mod instance_norm;
 mod kernels;
 mod layer_norm;
+mod min_max_scaler;
 mod moments;
 mod normalize_scale_shift;
+mod normalizer;
 mod parallel;
 pub mod reference;
 mod regularizer;
@@ -133,6 +137,7 @@ mod row_variants;
 mod shape;
 #[expect(unsafe_code, reason = "intrinsics and the pointers of in-place buffers; see simd/mod.rs")]
 mod simd;
+mod standard_scaler;
 mod stores;
 mod valid_rows;
 
@@ -150,11 +155,14 @@ pub use group_norm::GroupNorm;
 pub use instance_norm::InstanceNorm;
 pub use kernels::welford::Moments;
 pub use layer_norm::LayerNorm;
+pub use min_max_scaler::MinMaxScaler;
 pub use moments::RowMoments;
 pub use normalize_scale_shift::NormalizeScaleShift;
+pub use normalizer::{Norm, Normalizer};
 pub use parallel::Parallelism;
 pub use regularizer::Regularizer;
 pub use rms_norm::RmsNorm;
 pub use shape::{Channels, Rows};
+pub use standard_scaler::StandardScaler;
 pub use stores::Stores;
 pub use valid_rows::ValidRows;

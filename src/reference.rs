@@ -294,6 +294,63 @@ fn normalize_by(
     statistics.unzip()
 }
 
+/// What [`StandardScaler`](crate::StandardScaler) learns of one feature: its mean and scale. NaN are ignored.
+#[must_use]
+pub fn mean_scale(x: &[f32]) -> (f64, f64) {
+    let numbers: Vec<f32> = x.iter().copied().filter(|x| !x.is_nan()).collect();
+    let (n, (mean, var)) = ((numbers.len() as f64), mean_variance(&numbers));
+    let n = n.min(2.0_f64.powi(26));
+    let constant = var <= n * f64::EPSILON * var + (n * f64::EPSILON * mean).powi(2);
+    (mean, if constant { 1.0 } else { var.sqrt() })
+}
+
+/// [`StandardScaler::transform`](crate::StandardScaler::transform) of one feature.
+#[must_use]
+pub fn standardized(x: f32, mean: f64, scale: f64) -> f64 {
+    (f64::from(x) - mean) / scale
+}
+
+/// What [`MinMaxScaler`](crate::MinMaxScaler) learns of one feature: its least and greatest value. NaN are ignored.
+#[must_use]
+pub fn min_max(x: &[f32]) -> (f32, f32) {
+    x.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &x| (min.min(x), max.max(x)))
+}
+
+/// [`MinMaxScaler::transform`](crate::MinMaxScaler::transform) of one feature, without clipping.
+#[must_use]
+pub fn min_maxed(x: f32, (min, max): (f32, f32), (from, to): (f64, f64)) -> f64 {
+    let range = f64::from(max) - f64::from(min);
+    let range = if range == 0.0 { 1.0 } else { range };
+    if !range.is_finite() {
+        return f64::NAN;
+    }
+    (f64::from(x) - f64::from(min)) * (to - from) / range + from
+}
+
+/// The norm that [`Normalizer`](crate::Normalizer) divides a row by; NaN if the row has a NaN or an infinity.
+#[must_use]
+pub fn norm(x: &[f32], norm: crate::Norm) -> f64 {
+    if !x.iter().all(|x| x.is_finite()) {
+        return f64::NAN;
+    }
+    let magnitudes = x.iter().map(|&x| f64::from(x).abs());
+    match norm {
+        crate::Norm::L1 => sum(magnitudes),
+        crate::Norm::L2 => sum(magnitudes.map(|x| x * x)).sqrt(),
+        crate::Norm::Max => magnitudes.fold(0.0, f64::max),
+    }
+}
+
+/// [`Normalizer`](crate::Normalizer) of one row.
+///
+/// # Panics
+///
+/// If the lengths of `x` and `y` differ.
+pub fn normalizer(x: &[f32], norm: crate::Norm, y: &mut [f64]) {
+    let norm = self::norm(x, norm);
+    normalize_scale_shift(x, 0.0, if norm == 0.0 { 0.0 } else { 1.0 / norm }, None, None, y);
+}
+
 /// The mask of [`Dropout`](crate::Dropout): whether each of `len` elements from index `offset` on is kept. The
 /// probability is between 0 and 1, and neither.
 #[must_use]

@@ -45,6 +45,11 @@
 //! | no tasks, a million, the most there are | the same bits | `edges::any_number_of_tasks` |
 //! | calls within a pool's tasks, from several threads at once | the same bits | `edges::calls_within_tasks_and_from_many_threads` |
 //! | a call after a fork | the same bits, serially | `edges::serial_calls_in_a_forked_process` |
+//! | a scaler that has seen nothing | error | `a_scaler_that_has_seen_no_number` |
+//! | samples of more or fewer features than were fitted | error | `samples_of_other_features_than_the_scalers` |
+//! | a range whose lower end is not the lower one, NaN, infinite | error | `a_feature_range_that_is_none` |
+//! | statistics that no data have | error | `statistics_that_no_samples_have` |
+//! | NaN, infinities and constants among the features | ignored; NaN; scale 1 | `scalers::non_finite_values_...`, `scalers::constant_features` |
 //! | a backend that the CPU lacks, or that no one knows | error | `a_name_that_no_backend_has_or_whose_backend_this_cpu_lacks` |
 //! | moments of nothing, merged | nothing changes | `moments::an_empty_set_merges_as_nothing` |
 //! | counts over 2^24, 2^53, 2^64 | exact up to the last, where they stop | `edges::counts_of_any_size` |
@@ -53,8 +58,8 @@ use std::mem::MaybeUninit;
 
 use evenkeel::{
     Backend, BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InstanceNorm,
-    LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift, Parallelism, Regularizer, RmsNorm,
-    RowMoments, Rows, RunningStatistics, Stream, ValidRows,
+    LayerNorm, Mask, MaskMut, MinMaxScaler, Moments, NormalizeScaleShift, Normalizer, Parallelism,
+    Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics, StandardScaler, Stream, ValidRows,
 };
 use proptest::prelude::*;
 
@@ -397,6 +402,12 @@ const METHODS: &[Method] = methods! {
     "LayerNorm::forward_channels_uninit_with_stats, last": x gamma beta => y mean rstd;
         |a| LAYER_NORM.with_eps(a.eps).forward_channels_uninit_with_stats(
             x, gamma, beta, last(a.rows), uninit(y), mean, rstd);
+    "Normalizer::forward": x => y;
+        |a| Normalizer::new().forward(x, a.rows, y);
+    "Normalizer::forward_in_place": => x;
+        |a| Normalizer::new().forward_in_place(x, a.rows);
+    "Normalizer::forward_uninit": x => y;
+        |a| Normalizer::new().forward_uninit(x, a.rows, uninit(y));
 
     "RowMoments::compute": x => moments;
         |a| RowMoments::new().compute(x, a.rows, moments);
@@ -1556,4 +1567,161 @@ proptest! {
             }
         }
     }
+}
+
+/// A fitted scaler of so many features.
+fn standard(features: usize) -> StandardScaler {
+    let moments = Moments { count: 3, mean: 1.5, mean_low: 0.0, m2: 7.0 };
+    StandardScaler::from_moments(&vec![moments; features]).expect("moments of some values")
+}
+
+/// The same.
+fn min_max(features: usize) -> MinMaxScaler {
+    let (min, max) = (vec![0.5; features], vec![9.0; features]);
+    MinMaxScaler::from_ranges(&min, &max).expect("ranges of some values")
+}
+
+/// What can be seen of a scaler.
+fn state(standard: &StandardScaler, min_max: &MinMaxScaler) -> String {
+    // As text: infinities and NaN are among it.
+    let moments = (standard.moments(), standard.mean(), standard.scale());
+    format!("{moments:?} {:?} {:?}", min_max.data_min(), min_max.data_max())
+}
+
+#[test]
+fn samples_of_other_features_than_the_scalers() {
+    let (mut standard, mut min_max) = (standard(3), min_max(3));
+    let before = state(&standard, &min_max);
+    for features in [0, 1, 2, 4, 17] {
+        let (rows, x) = (Rows::new(2, features).expect("a small shape"), vec![1.0; 2 * features]);
+        let refused = Err(Error::Length { arg: "features", expected: 3, got: features });
+        let mut y = x.clone();
+        assert_eq!(standard.fit(&x, rows), refused);
+        assert_eq!(standard.partial_fit(&x, rows), refused);
+        assert_eq!(standard.transform(&x, rows, &mut y), refused);
+        assert_eq!(standard.transform_in_place(&mut y, rows), refused);
+        assert_eq!(standard.inverse_transform(&x, rows, &mut y), refused);
+        assert_eq!(min_max.fit(&x, rows), refused);
+        assert_eq!(min_max.partial_fit(&x, rows), refused);
+        assert_eq!(min_max.transform(&x, rows, &mut y), refused);
+        assert_eq!(min_max.transform_in_place(&mut y, rows), refused);
+        assert_eq!(min_max.inverse_transform(&x, rows, &mut y), refused);
+        let refused = Err(Error::Length { arg: "other", expected: 3, got: features });
+        assert_eq!(standard.merge(&StandardScaler::new(features)), refused);
+        assert_eq!(min_max.merge(&MinMaxScaler::new(features)), refused);
+        assert_eq!(y, x, "{features} features");
+    }
+    // A wrong length, and nothing to learn from.
+    let rows = Rows::new(2, 3).expect("a small shape");
+    for got in [0, 5, 7] {
+        let length = |arg, got| Error::Length { arg, expected: 6, got };
+        let (x, refused) = (vec![1.0; got], Err(length("x", got)));
+        assert_eq!(standard.fit(&x, rows), refused);
+        assert_eq!(standard.partial_fit(&x, rows), refused);
+        assert_eq!(min_max.fit(&x, rows), refused);
+        assert_eq!(min_max.partial_fit(&x, rows), refused);
+        let (mut right, mut y) = ([5.0; 6], vec![5.0; got]);
+        assert_eq!(standard.transform(&x, rows, &mut right), refused);
+        assert_eq!(standard.transform_in_place(&mut y, rows), refused);
+        assert_eq!(standard.transform_uninit(&x, rows, uninit(&mut right)), Err(length("x", got)));
+        assert_eq!(standard.inverse_transform(&x, rows, &mut right), refused);
+        assert_eq!(standard.inverse_transform_in_place(&mut y, rows), refused);
+        assert_eq!(min_max.transform(&x, rows, &mut right), refused);
+        assert_eq!(min_max.transform_in_place(&mut y, rows), refused);
+        assert_eq!(min_max.transform_uninit(&x, rows, uninit(&mut right)), Err(length("x", got)));
+        assert_eq!(min_max.inverse_transform(&x, rows, &mut right), refused);
+        assert_eq!(min_max.inverse_transform_in_place(&mut y, rows), refused);
+        let refused = Err(length("y", got));
+        assert_eq!(standard.transform(&right, rows, &mut y), refused);
+        assert_eq!(standard.transform_uninit(&right, rows, uninit(&mut y)), Err(length("y", got)));
+        assert_eq!(standard.inverse_transform(&right, rows, &mut y), refused);
+        assert_eq!(min_max.transform(&right, rows, &mut y), refused);
+        assert_eq!(min_max.inverse_transform(&right, rows, &mut y), refused);
+        assert!(right == [5.0; 6] && y.iter().all(|&y| y == 5.0));
+    }
+    let (none, refused) =
+        (Rows::new(0, 3).expect("a shape"), Err(Error::EmptyAxis { arg: "rows" }));
+    assert_eq!((standard.fit(&[], none), min_max.fit(&[], none)), (refused.clone(), refused));
+    assert_eq!((standard.partial_fit(&[], none), min_max.partial_fit(&[], none)), (Ok(()), Ok(())));
+    assert_eq!(state(&standard, &min_max), before, "no call that fails changes a scaler");
+}
+
+#[test]
+fn a_scaler_that_has_seen_no_number() {
+    let rows = Rows::new(1, 2).expect("a small shape");
+    let (mut standard, mut min_max) = (StandardScaler::new(2), MinMaxScaler::new(2));
+    for _ in 0..2 {
+        let (refused, mut y) = (Err(Error::NotFitted { arg: "scaler" }), [5.0; 2]);
+        assert_eq!(standard.transform(&[1.0; 2], rows, &mut y), refused);
+        assert_eq!(standard.transform_in_place(&mut y, rows), refused);
+        assert_eq!(standard.inverse_transform(&[1.0; 2], rows, &mut y), refused);
+        assert_eq!(min_max.transform(&[1.0; 2], rows, &mut y), refused);
+        assert_eq!(min_max.transform_in_place(&mut y, rows), refused);
+        assert_eq!(min_max.inverse_transform(&[1.0; 2], rows, &mut y), refused);
+        assert_eq!(y, [5.0; 2]);
+        standard.partial_fit(&[f32::NAN; 2], rows).expect("a batch");
+        min_max.partial_fit(&[f32::NAN; 2], rows).expect("a batch");
+    }
+    let text = Error::NotFitted { arg: "scaler" }.to_string();
+    assert_eq!(text, "`scaler`: expected one that has been fitted, got one that has seen nothing");
+    // No features need no fit.
+    let (none, mut y) = (Rows::new(3, 0).expect("a shape"), []);
+    assert_eq!(StandardScaler::new(0).transform(&[], none, &mut y), Ok(()));
+    assert_eq!(MinMaxScaler::new(0).transform(&[], none, &mut y), Ok(()));
+}
+
+#[test]
+fn a_feature_range_that_is_none() {
+    let rows = Rows::new(1, 2).expect("a small shape");
+    let lower = "a lower end that is finite as f32";
+    let upper = "an upper end above the lower one and finite as f32";
+    let (nan, infinity) = (f64::NAN, f64::INFINITY);
+    for (min, max, expected, got) in [
+        (1.0, 1.0, upper, 1.0),
+        (1.0, 0.5, upper, 0.5),
+        (0.0, -0.0, upper, -0.0),
+        (0.0, nan, upper, nan),
+        (0.0, infinity, upper, infinity),
+        (0.0, 1e39, upper, 1e39),
+        (nan, 1.0, lower, nan),
+        (-infinity, 1.0, lower, -infinity),
+        (-1e39, 1.0, lower, -1e39),
+    ] {
+        let scaler = min_max(2).with_feature_range(min, max);
+        let refused = Error::Parameter { arg: "feature_range", expected, got };
+        let mut y = [5.0; 2];
+        for clip in [false, true] {
+            let scaler = scaler.clone().with_clip(clip);
+            for result in [
+                scaler.transform(&[1.0; 2], rows, &mut y),
+                scaler.transform_in_place(&mut y, rows),
+                scaler.inverse_transform(&[1.0; 2], rows, &mut y),
+                scaler.inverse_transform_in_place(&mut y, rows),
+            ] {
+                assert_eq!(format!("{result:?}"), format!("{:?}", Err::<(), _>(&refused)));
+            }
+        }
+        assert_eq!(y, [5.0; 2]);
+    }
+}
+
+#[test]
+fn statistics_that_no_samples_have() {
+    let negative = Moments { count: 3, m2: -1.0, ..Moments::new() };
+    let expected = "sums of squared deviations of at least 0";
+    let refused = Error::Parameter { arg: "moments", expected, got: -1.0 };
+    let got = StandardScaler::from_moments(&[Moments::new(), negative]);
+    assert_eq!(got.expect_err("negative"), refused);
+    let refused = |min: &[f32], max: &[f32]| {
+        MinMaxScaler::from_ranges(min, max).expect_err("no range").to_string()
+    };
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
+    assert_eq!(refused(&[1.0; 2], &[1.0]), "`data_max`: expected 2 elements, got 1");
+    let expected = "`data_min`: expected numbers, infinity where none has been seen, got NaN";
+    assert_eq!(refused(&[1.0, nan], &[1.0, 2.0]), expected);
+    let expected = "`data_max`: expected numbers of at least `data_min`, minus infinity where none has been seen, got ";
+    for (max, got) in [(0.5, "0.5"), (nan, "NaN"), (-infinity, "-inf")] {
+        assert_eq!(refused(&[1.0], &[max]), format!("{expected}{got}"));
+    }
+    assert!(MinMaxScaler::from_ranges(&[infinity, 1.0], &[-infinity, 1.0]).is_ok());
 }

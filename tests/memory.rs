@@ -7,8 +7,9 @@ use std::mem::MaybeUninit;
 
 use evenkeel::{
     Backend, BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InstanceNorm,
-    LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift, Parallelism, Regularizer, RmsNorm,
-    RowMoments, Rows, RunningStatistics, Stream, ValidRows,
+    LayerNorm, Mask, MaskMut, MinMaxScaler, Moments, Norm, NormalizeScaleShift, Normalizer,
+    Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics, StandardScaler, Stream,
+    ValidRows,
 };
 
 /// The system's allocator, which counts what each thread asks of it: the harness runs other tests
@@ -248,6 +249,35 @@ fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads:
             column_moments.compute_masked_with_scratch(
                 x, valid[1], rows, moments_of_cols, column_scratch);
             column_moments.compute_with_scratch(x, rows, moments_of_cols, column_scratch);
+        }
+        let (mut standard, mut min_max) = (StandardScaler::new(cols), MinMaxScaler::new(cols));
+        (standard, min_max) =
+            (standard.with_parallelism(threads), min_max.with_parallelism(threads));
+        if let Some(backend) = backend {
+            (standard, min_max) = (standard.with_backend(backend), min_max.with_backend(backend));
+        }
+        let (mut new_standard, mut new_min_max) = (standard.clone(), min_max.clone());
+        standard.fit(x, rows).expect("a fit");
+        min_max.fit(x, rows).expect("a fit");
+        let normalizer = operation!(Normalizer);
+        assert_allocations! { (rows, scale, backend, threads), 0;
+            new_standard.fit(x, rows);
+            new_standard.partial_fit(x, rows);
+            new_standard.merge(&standard);
+            standard.transform(x, rows, y);
+            standard.transform_in_place(xy, rows);
+            standard.transform_uninit(x, rows, new);
+            standard.inverse_transform(x, rows, y);
+            new_min_max.fit(x, rows);
+            new_min_max.partial_fit(x, rows);
+            new_min_max.merge(&min_max);
+            min_max.transform(x, rows, y);
+            min_max.transform_in_place(xy, rows);
+            min_max.transform_uninit(x, rows, new);
+            min_max.inverse_transform(x, rows, y);
+            normalizer.with_norm(Norm::L1).forward(x, rows, y);
+            normalizer.with_norm(Norm::L2).forward_in_place(xy, rows);
+            normalizer.with_norm(Norm::Max).forward_uninit(x, rows, new);
         }
         assert_eq!(allocations(|| Moments::new().extend_from_slice(black_box(x))), 0);
         // Once, the scratch.
@@ -594,6 +624,58 @@ fn operations_on_channels_fill_a_new_buffer() {
                 },
             );
             assert_eq!((mean, rstd), (new_mean, new_rstd), "{what}");
+        }
+    });
+}
+
+#[test]
+fn scalers_and_norms_fill_a_new_buffer() {
+    for_every_case(|backend, case, (gamma, beta), outputs, what| {
+        if gamma.is_some() || beta.is_some() {
+            return;
+        }
+        let (x, rows) = (&*case.x, case.rows);
+        // Fitted, whatever x is.
+        let moments = case.mean[..rows.cols()].iter().map(|&mean| Moments {
+            count: 3,
+            mean,
+            mean_low: 0.0,
+            m2: mean * mean,
+        });
+        let standard = StandardScaler::from_moments(&moments.collect::<Vec<_>>()).expect(what);
+        let standard = standard.with_backend(backend);
+        let (m, v) = (&case.running_mean, &case.running_var);
+        let max: Vec<f32> = m.iter().zip(v).map(|(m, v)| m + v).collect();
+        let min_max = MinMaxScaler::from_ranges(m, &max).expect(what).with_backend(backend);
+        outputs.are_one_and_whole(
+            what,
+            |y| standard.transform(x, rows, y),
+            |new| standard.transform_uninit(x, rows, new),
+        );
+        outputs.are_one_and_whole(
+            what,
+            |y| standard.inverse_transform(x, rows, y),
+            |new| standard.inverse_transform_uninit(x, rows, new),
+        );
+        for min_max in [min_max.clone(), min_max.with_clip(true)] {
+            outputs.are_one_and_whole(
+                what,
+                |y| min_max.transform(x, rows, y),
+                |new| min_max.transform_uninit(x, rows, new),
+            );
+            outputs.are_one_and_whole(
+                what,
+                |y| min_max.inverse_transform(x, rows, y),
+                |new| min_max.inverse_transform_uninit(x, rows, new),
+            );
+        }
+        for norm in [Norm::L1, Norm::L2, Norm::Max] {
+            let normalizer = Normalizer::new().with_norm(norm).with_backend(backend);
+            outputs.are_one_and_whole(
+                what,
+                |y| normalizer.forward(x, rows, y),
+                |new| normalizer.forward_uninit(x, rows, new),
+            );
         }
     });
 }

@@ -14,6 +14,7 @@ mod batch_norm;
 mod digits;
 mod dropout;
 mod layer_norm;
+mod scalers;
 mod table;
 mod training;
 
@@ -32,5 +33,7 @@ fn main() -> Result<(), Error> {
     println!();
     batch_norm::run(&digits)?;
     println!();
-    dropout::run(&digits)
+    dropout::run(&digits)?;
+    println!();
+    scalers::run(&digits)
 }

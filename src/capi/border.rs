@@ -60,6 +60,7 @@ impl Fault {
                 }
                 Error::EmptyAxis { .. } => evenkeel_status::EVENKEEL_EMPTY_AXIS,
                 Error::TooFewRows { .. } => evenkeel_status::EVENKEEL_TOO_FEW_ROWS,
+                Error::NotFitted { .. } => evenkeel_status::EVENKEEL_TOO_FEW_ROWS,
                 Error::StreamOverflow { .. } => evenkeel_status::EVENKEEL_STREAM_OVERFLOW,
                 Error::UnknownBackend { .. } => evenkeel_status::EVENKEEL_UNKNOWN_OPTION,
                 Error::UnavailableBackend { .. } => evenkeel_status::EVENKEEL_UNAVAILABLE_BACKEND,

@@ -40,7 +40,7 @@ use crate::simd::{Double, Float, Kernel, LANES, Simd};
 const BLOCK_ROWS: usize = 64;
 
 /// Rows that are summed in registers.
-const STEP: usize = 8;
+pub(super) const STEP: usize = 8;
 
 /// Of every eight rows, how many the shift is the mean of: 32 of a block. Of normal data, the mean of 32 is far
 /// enough off to fail the test in one column of a block of 4 million, that of 16 rows in one of 140, of 8 in
@@ -247,23 +247,23 @@ impl Sums {
 /// The vectors of a panel, from `first` up to `end`, of rows of `cols` elements, in which every column occurs `factor`
 /// times (`kernels/fold.rs`).
 #[derive(Clone, Copy)]
-struct Panel {
-    cols: usize,
-    first: usize,
-    end: usize,
-    factor: usize,
+pub(super) struct Panel {
+    pub(super) cols: usize,
+    pub(super) first: usize,
+    pub(super) end: usize,
+    pub(super) factor: usize,
 }
 
 impl Panel {
     /// Columns of the panel.
     #[inline(always)]
-    fn cols_here(&self) -> usize {
+    pub(super) fn cols_here(&self) -> usize {
         self.cols.min(self.end * LANES) - self.first * LANES
     }
 
     /// Vectors of the panel once its parts are added.
     #[inline(always)]
-    fn merged(&self) -> usize {
+    pub(super) fn merged(&self) -> usize {
         (self.cols_here() / self.factor).div_ceil(LANES)
     }
 
@@ -294,6 +294,21 @@ pub(crate) fn load_columns<V: Float>(
 #[inline(always)]
 fn tree<V: Float>(x: [V; STEP]) -> V {
     ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]))
+}
+
+/// The same as [`for_each_vector`] of rows that lie one behind the other.
+#[inline(always)]
+pub(super) fn for_each_vector_together<S: Simd>(
+    token: S,
+    x: &[f32],
+    panel: Panel,
+    from: (usize, usize),
+    visit: impl FnMut(usize, [S::F32; STEP], usize),
+) {
+    let Panel { cols: width, factor, .. } = panel;
+    let (cols, count) = (width / factor, x.len() / width * factor);
+    let block = BlockRows { x, cols, factor, count, scattered: None };
+    for_each_vector(token, &block, &mut None, panel, from, visit);
 }
 
 /// Calls `visit` with the place in the panel and eight vectors, and how many of them are rows, of every vector

@@ -28,13 +28,24 @@ pub(crate) fn factor(cols: usize) -> usize {
 /// Adds the parts of every column: `x` has `factor` of them, a power of two, side by side. The sums are where the
 /// first part was.
 #[inline(always)]
-pub(crate) fn add_parts<T: Copy + core::ops::AddAssign>(mut x: &mut [T], factor: usize) {
+pub(crate) fn add_parts<T: Copy + core::ops::Add<Output = T>>(x: &mut [T], factor: usize) {
+    combine_parts(
+        x,
+        factor,
+        #[inline(always)]
+        |a, b| a + b,
+    );
+}
+
+/// The same by any operation on two parts.
+#[inline(always)]
+pub(crate) fn combine_parts<T: Copy>(mut x: &mut [T], factor: usize, combine: impl Fn(T, T) -> T) {
     let mut parts = factor;
     while parts > 1 {
         parts /= 2;
         let (first, second) = x.split_at_mut(x.len() / 2);
         for (a, &b) in first.iter_mut().zip(&*second) {
-            *a += b;
+            *a = combine(*a, b);
         }
         x = first;
     }

@@ -66,9 +66,45 @@ struct Sums<E, const R: usize> {
     q: [f64; R],
 }
 
+/// What Q is the sum of.
+pub(crate) trait Term {
+    /// Adds the term of d.
+    fn add<V: Float>(d: V, sum: V) -> V;
+    /// The term of d.
+    fn first<V: Float>(d: V) -> V;
+}
+
+/// d * d.
+pub(crate) struct Square;
+
+impl Term for Square {
+    #[inline(always)]
+    fn add<V: Float>(d: V, sum: V) -> V {
+        d.mul_add(d, sum)
+    }
+    #[inline(always)]
+    fn first<V: Float>(d: V) -> V {
+        d * d
+    }
+}
+
+/// |d|.
+pub(crate) struct Magnitude;
+
+impl Term for Magnitude {
+    #[inline(always)]
+    fn add<V: Float>(d: V, sum: V) -> V {
+        sum + d.abs()
+    }
+    #[inline(always)]
+    fn first<V: Float>(d: V) -> V {
+        d.abs()
+    }
+}
+
 /// The sums of `R` blocks of one length, 1 to [`BLOCK`], on lanes of type `V`.
 #[inline(always)]
-fn block_sums<V: Float, const R: usize, const CENTRED: bool>(
+fn block_sums<V: Float, T: Term, const R: usize, const CENTRED: bool>(
     token: V::Token,
     x: [&[f32]; R],
 ) -> Sums<V::Elem, R> {
@@ -95,12 +131,12 @@ fn block_sums<V: Float, const R: usize, const CENTRED: bool>(
         let (mut inner_s, mut inner_q) = ([zero; R], [zero; R]);
         for r in 0..R {
             let d = deviation::<V, CENTRED>(V::load(token, &groups[r][i][0]), k[r]);
-            (inner_s[r], inner_q[r]) = (d, d * d);
+            (inner_s[r], inner_q[r]) = (d, T::first(d));
         }
         for j in 1..TERMS {
             for r in 0..R {
                 let d = deviation::<V, CENTRED>(V::load(token, &groups[r][i][j]), k[r]);
-                (inner_s[r], inner_q[r]) = (inner_s[r] + d, d.mul_add(d, inner_q[r]));
+                (inner_s[r], inner_q[r]) = (inner_s[r] + d, T::add(d, inner_q[r]));
             }
         }
         for r in 0..R {
@@ -112,7 +148,7 @@ fn block_sums<V: Float, const R: usize, const CENTRED: bool>(
         for j in 0..rest[0].len() {
             for r in 0..R {
                 let d = deviation::<V, CENTRED>(V::load(token, &rest[r][j]), k[r]);
-                (inner_s[r], inner_q[r]) = (inner_s[r] + d, d.mul_add(d, inner_q[r]));
+                (inner_s[r], inner_q[r]) = (inner_s[r] + d, T::add(d, inner_q[r]));
             }
         }
         if !tail[0].is_empty() {
@@ -120,7 +156,7 @@ fn block_sums<V: Float, const R: usize, const CENTRED: bool>(
                 // Lanes beyond the row hold K, so that d is 0 there.
                 let x = V::load_partial(token, tail[r], shift[r]);
                 let d = deviation::<V, CENTRED>(x, k[r]);
-                (inner_s[r], inner_q[r]) = (inner_s[r] + d, d.mul_add(d, inner_q[r]));
+                (inner_s[r], inner_q[r]) = (inner_s[r] + d, T::add(d, inner_q[r]));
             }
         }
         for r in 0..R {
@@ -194,7 +230,7 @@ impl BlockStatistic for Moments {
     #[inline(always)]
     fn blocks<S: Simd, const R: usize>(token: S, x: [&[f32]; R]) -> [Self; R] {
         let n = x[0].len() as f64;
-        let Sums { shift, s, q } = block_sums::<S::F32, R, true>(token, x);
+        let Sums { shift, s, q } = block_sums::<S::F32, Square, R, true>(token, x);
         let mut moments = [Self::EMPTY; R];
         let mut good = true;
         for r in 0..R {
@@ -234,7 +270,8 @@ impl Kernel for MomentsInF64<'_> {
         if is_constant(token, x) {
             return Moments { count, mean: f64::from(x[0]), ..Moments::new() };
         }
-        let Sums { shift: [shift], s: [s], q: [q] } = block_sums::<S::F64, 1, true>(token, [x]);
+        let Sums { shift: [shift], s: [s], q: [q] } =
+            block_sums::<S::F64, Square, 1, true>(token, [x]);
         if !q.is_finite() {
             // Squares of finite f32 cannot overflow f64: there is a NaN or an infinity in x.
             return Moments { count, mean: f64::NAN, mean_low: 0.0, m2: f64::NAN };
@@ -251,7 +288,7 @@ impl BlockStatistic for f64 {
     #[inline(always)]
     fn blocks<S: Simd, const R: usize>(token: S, x: [&[f32]; R]) -> [Self; R] {
         let n = x[0].len() as f64;
-        let mut sums = block_sums::<S::F32, R, false>(token, x).q;
+        let mut sums = block_sums::<S::F32, Square, R, false>(token, x).q;
         for r in 0..R {
             if !squares_fit(sums[r], n) {
                 sums[r] = token.outline(SquaresInF64 { x: x[r] });
@@ -274,8 +311,36 @@ impl Kernel for SquaresInF64<'_> {
         if self.x[0] == 0.0 && is_constant(token, self.x) {
             return 0.0;
         }
-        let Sums { q: [q], .. } = block_sums::<S::F64, 1, false>(token, [self.x]);
+        let Sums { q: [q], .. } = block_sums::<S::F64, Square, 1, false>(token, [self.x]);
         // Squares of finite f32 cannot overflow f64: there is an infinity in x.
+        if q == f64::INFINITY { f64::NAN } else { q }
+    }
+}
+
+/// The sum of magnitudes, of `R` blocks of one length: what the norm L1 is made of.
+#[inline(always)]
+pub(crate) fn magnitudes<S: Simd, const R: usize>(token: S, x: [&[f32]; R]) -> [f64; R] {
+    let mut sums = block_sums::<S::F32, Magnitude, R, false>(token, x).q;
+    for r in 0..R {
+        if !sums[r].is_finite() {
+            sums[r] = token.outline(MagnitudesInF64 { x: x[r] });
+        }
+    }
+    sums
+}
+
+/// The sum of magnitudes of a block that f32 cannot do.
+pub(crate) struct MagnitudesInF64<'a> {
+    pub(crate) x: &'a [f32],
+}
+
+impl Kernel for MagnitudesInF64<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) -> f64 {
+        let Sums { q: [q], .. } = block_sums::<S::F64, Magnitude, 1, false>(token, [self.x]);
+        // The sum of finite f32 cannot overflow f64: there is an infinity in x.
         if q == f64::INFINITY { f64::NAN } else { q }
     }
 }

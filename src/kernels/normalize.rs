@@ -88,6 +88,9 @@ impl<T: Source> Kernel for NormalizeRows<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
         let Self { gamma, gated, .. } = self;
+        if T::BARE {
+            return self.in_rows(token, Columns::<ABSENT, false>::new(&[], &[], 0.0));
+        }
         if T::CENTRED {
             return self.affine::<S, GIVEN>(token);
         }

@@ -45,8 +45,23 @@ const WRITE_AHEAD: usize = 64;
 
 /// Where the statistics of columns come from.
 pub(crate) trait ColumnSource: Copy + Send {
+    /// Whether y is clamped to [`limits`](Self::limits).
+    const CLIPS: bool = false;
+
     /// mean and rstd of the columns of a vector; anything in lanes beyond the last column.
     fn load<S: Simd>(self, token: S, vector: usize) -> (S::F64, S::F64);
+
+    /// What is added to the columns of a vector where there is no beta.
+    #[inline(always)]
+    fn shift<S: Simd>(self, token: S, _: usize) -> S::F64 {
+        S::F64::splat(token, 0.0)
+    }
+
+    /// The least and the greatest y.
+    #[inline(always)]
+    fn limits(self) -> [f32; 2] {
+        [f32::NEG_INFINITY, f32::INFINITY]
+    }
 }
 
 /// Statistics in f64.
@@ -155,7 +170,7 @@ pub(crate) fn rstd<S: Simd>(token: S, var: S::F64, eps: f64) -> S::F64 {
 
 /// `value` in the lanes whose bit is set.
 #[inline(always)]
-fn replace<S: Simd>(token: S, vector: S::F64, bits: u16, value: f64) -> S::F64 {
+pub(super) fn replace<S: Simd>(token: S, vector: S::F64, bits: u16, value: f64) -> S::F64 {
     let mut lanes = [0.0; LANES];
     vector.store_f64(&mut lanes);
     for (i, lane) in lanes.iter_mut().enumerate() {
@@ -192,7 +207,7 @@ impl<V: Double> Coefficients<V> {
     #[inline(always)]
     pub(crate) fn new(
         token: V::Token,
-        (mean, rstd): (V, V),
+        (mean, rstd, shift): (V, V, V),
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
         (vector, cols): (usize, usize),
@@ -201,7 +216,7 @@ impl<V: Double> Coefficients<V> {
         if let Some(gamma) = gamma {
             alpha = rstd * V::widen(load_columns(token, gamma, vector, 0.0));
         }
-        let mut shift = V::splat(token, 0.0);
+        let mut shift = shift;
         if let Some(beta) = beta {
             shift = V::widen(load_columns(token, beta, vector, 0.0));
         }
@@ -233,6 +248,17 @@ impl<V: Float> Coefficients<V> {
     pub(crate) fn apply(self, x: V) -> V {
         (x - self.hi).mul_add(self.alpha, self.shift)
     }
+}
+
+/// `y`, clamped if the source asks for it. NaN stays NaN.
+#[inline(always)]
+fn clipped<S: Simd, T: ColumnSource>(token: S, source: T, y: S::F32) -> S::F32 {
+    if !T::CLIPS {
+        return y;
+    }
+    let [least, greatest] = source.limits();
+    // Where either is NaN, both operations give their second argument.
+    S::F32::splat(token, greatest).min(S::F32::splat(token, least).max(y))
 }
 
 /// Normalises, scales and shifts every column. There is at least one.
@@ -288,7 +314,8 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
     /// The f64 coefficients of a vector of columns, and a bit for each column whose do not fit f32.
     #[inline(always)]
     fn coefficients<S: Simd>(&self, token: S, vector: usize) -> (Coefficients<S::F64>, u16) {
-        let statistics = self.source.load(token, vector);
+        let (mean, rstd) = self.source.load(token, vector);
+        let statistics = (mean, rstd, self.source.shift(token, vector));
         Coefficients::new(token, statistics, self.gamma, self.beta, (vector, self.cols))
     }
 
@@ -367,12 +394,26 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
                 row -= ROWS;
                 let affine = self.affine_of::<S, ROWS>(token, row);
                 let mut group = self.io.group::<ROWS>(row * cols, cols);
-                sweep_rows::<S, A, ROWS>(token, &mut group, panel, first, columns.clone(), affine);
+                sweep_rows::<S, T, A, ROWS>(
+                    token,
+                    &mut group,
+                    self.source,
+                    (panel, first),
+                    columns.clone(),
+                    affine,
+                );
             } else {
                 row -= 1;
                 let affine = self.affine_of::<S, 1>(token, row);
                 let mut group = self.io.group::<1>(row * cols, cols);
-                sweep_rows::<S, A, 1>(token, &mut group, panel, first, columns.clone(), affine);
+                sweep_rows::<S, T, A, 1>(
+                    token,
+                    &mut group,
+                    self.source,
+                    (panel, first),
+                    columns.clone(),
+                    affine,
+                );
             }
         }
     }
@@ -391,11 +432,11 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
 /// Some columns of `R` rows: those before the first cache line boundary of y, then the rest, so that stores
 /// do not cross cache lines.
 #[inline(always)]
-fn sweep_rows<S: Simd, A: RowAffine, const R: usize>(
+fn sweep_rows<S: Simd, T: ColumnSource, A: RowAffine, const R: usize>(
     token: S,
     rows: &mut Group<'_, R>,
-    panel: &Panel,
-    first: usize,
+    source: T,
+    (panel, first): (&Panel, usize),
     columns: Range<usize>,
     affine: [(S::F32, S::F32); R],
 ) {
@@ -406,9 +447,9 @@ fn sweep_rows<S: Simd, A: RowAffine, const R: usize>(
             let first = columns.start - first;
             let (mut part, columns) = (rows.columns(start, end), first + start..first + end);
             if part.streams() {
-                sweep_part::<S, A, true, R>(token, &mut part, panel, columns, &affine);
+                sweep_part::<S, T, A, true, R>(token, &mut part, source, panel, columns, &affine);
             } else {
-                sweep_part::<S, A, false, R>(token, &mut part, panel, columns, &affine);
+                sweep_part::<S, T, A, false, R>(token, &mut part, source, panel, columns, &affine);
             }
         }
     }
@@ -416,9 +457,10 @@ fn sweep_rows<S: Simd, A: RowAffine, const R: usize>(
 
 /// Rows whose coefficients are those at `part` of the panel.
 #[inline(always)]
-fn sweep_part<S: Simd, A: RowAffine, const STREAM: bool, const R: usize>(
+fn sweep_part<S: Simd, T: ColumnSource, A: RowAffine, const STREAM: bool, const R: usize>(
     token: S,
     rows: &mut Group<'_, R>,
+    source: T,
     panel: &Panel,
     part: Range<usize>,
     affine: &[(S::F32, S::F32); R],
@@ -442,7 +484,7 @@ fn sweep_part<S: Simd, A: RowAffine, const STREAM: bool, const R: usize>(
             }
         }
         for r in 0..R {
-            let y = A::apply(affine[r], coefficients.apply(x[r]));
+            let y = clipped(token, source, A::apply(affine[r], coefficients.apply(x[r])));
             rows.store::<S::F32, STREAM>(r, i, y);
         }
     }
@@ -454,7 +496,8 @@ fn sweep_part<S: Simd, A: RowAffine, const STREAM: bool, const R: usize>(
         };
         for r in 0..R {
             let x = rows.load_tail(token, r, 0.0);
-            rows.store_tail(r, A::apply(affine[r], coefficients.apply(x)));
+            let y = clipped(token, source, A::apply(affine[r], coefficients.apply(x)));
+            rows.store_tail(r, y);
         }
     }
 }
@@ -498,7 +541,7 @@ impl<T: ColumnSource, A: RowAffine> Kernel for SweepInF64<'_, '_, T, A> {
             for lane in (0..LANES).filter(|lane| outside >> lane & 1 == 1) {
                 y[lane] = of_f64[lane];
             }
-            let y = S::F32::load(token, &y);
+            let y = clipped(token, work.source, S::F32::load(token, &y));
             if is_full {
                 group.store::<S::F32, false>(0, vector, y);
             } else {

@@ -106,6 +106,8 @@ impl<'a> Planes<'a> {
     ) {
         let Run { plane, len, vector, lane } = run;
         let place = (vector, self.channels);
+        let (mean, rstd) = statistics;
+        let statistics = (mean, rstd, S::F64::splat(token, 0.0));
         let (wide, outside) = Coefficients::new(token, statistics, self.gamma, self.beta, place);
         let single = wide.narrow(token);
         let (mut hi, mut alpha, mut shift) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);

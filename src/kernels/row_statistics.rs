@@ -1,9 +1,12 @@
 //! Where the statistics of rows come from: the row itself, with or without its mean, or the caller.
 #![forbid(unsafe_code)]
 
+use core::marker::PhantomData;
+
 use super::columns::Lanes64;
 use super::moments::{self, BlockStatistic, Cascades};
 use super::normalize::LARGEST;
+use super::row_norms::Norm;
 use super::welford::Moments;
 use super::{normalize_columns, short};
 use crate::simd::{Double, Float, LANES, Simd};
@@ -56,6 +59,8 @@ fn rstds<S: Simd>(token: S, squares: Lanes64, n: usize, eps: f64) -> Lanes64 {
 pub(crate) trait Source: Sized + Send {
     /// Whether the mean is subtracted.
     const CENTRED: bool;
+    /// Whether there is no gamma and no beta, ever: what is for them is not compiled.
+    const BARE: bool = false;
     /// Whether x is swept over once: its statistics are known.
     const ONE_SWEEP: bool = false;
     /// What blocks have of it.
@@ -215,6 +220,59 @@ impl Source for MeanSquare<'_> {
         let (rstd, high) = split_optional(self.rstd, at);
         (Self { rstd, ..self }, Self { eps: self.eps, rstd: high })
     }
+}
+
+/// One over the norm of the row, and 0 where the norm is 0: Normalizer's.
+pub(crate) struct Reciprocal<N>(PhantomData<N>);
+
+impl<N> Reciprocal<N> {
+    pub(crate) const NEW: Self = Self(PhantomData);
+}
+
+impl<N: Norm + Send> Source for Reciprocal<N> {
+    const BARE: bool = true;
+    const CENTRED: bool = false;
+    type Block = N;
+
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(
+        &mut self,
+        token: S,
+        _: usize,
+        x: [&[f32]; R],
+        cascades: &mut Cascades<N, R>,
+    ) -> [RowStatistics; R] {
+        let statistics = measure(token, x, cascades);
+        let mut rstds = [0.0; R];
+        for r in 0..R {
+            rstds[r] = reciprocal(statistics[r].norm());
+        }
+        RowStatistics::of(&[0.0; R], &rstds)
+    }
+
+    #[inline(always)]
+    fn short_rows<S: Simd>(
+        &mut self,
+        token: S,
+        _: usize,
+        x: &[&[f32]; LANES],
+    ) -> (Lanes64, Lanes64) {
+        let mut rstds = N::short(token, x);
+        for rstd in &mut rstds {
+            *rstd = reciprocal(*rstd);
+        }
+        ([0.0; LANES], rstds)
+    }
+
+    fn split_at(self, _: usize) -> (Self, Self) {
+        (Self::NEW, Self::NEW)
+    }
+}
+
+/// 1 / norm, and 0 where that is 1 / 0.
+#[inline(always)]
+fn reciprocal(norm: f64) -> f64 {
+    if norm == 0.0 { 0.0 } else { 1.0 / norm }
 }
 
 /// Statistics that the caller has.

@@ -10,8 +10,8 @@
 
 use super::columns::Lanes64;
 use super::moments::{
-    LARGEST_SHIFT, MomentsInF64, PILOT, SMALLEST_MEAN_SQUARE, SquaresInF64, TERMS, deviation,
-    pilot_sum,
+    LARGEST_SHIFT, Magnitude, MagnitudesInF64, MomentsInF64, PILOT, SMALLEST_MEAN_SQUARE, Square,
+    SquaresInF64, TERMS, Term, deviation, pilot_sum,
 };
 use super::normalize::LARGEST;
 use crate::simd::{Double, Float, LANES, Simd};
@@ -23,7 +23,7 @@ const HALF: usize = LANES / 2;
 
 /// K, S and Q of sixteen rows of one length, 1 to [`COLS`], a lane for each.
 #[inline(always)]
-fn sums<S: Simd, const CENTRED: bool>(
+fn sums<S: Simd, T: Term, const CENTRED: bool>(
     token: S,
     x: &[&[f32]; LANES],
 ) -> ([f32; LANES], S::F64, S::F64) {
@@ -48,13 +48,13 @@ fn sums<S: Simd, const CENTRED: bool>(
             let (vectors, tail) = x.as_chunks::<LANES>();
             for vector in vectors {
                 let d = deviation::<S::F32, CENTRED>(S::F32::load(token, vector), k);
-                (sums[i], squares[i]) = (sums[i] + d, d.mul_add(d, squares[i]));
+                (sums[i], squares[i]) = (sums[i] + d, T::add(d, squares[i]));
             }
             if !tail.is_empty() {
                 // Lanes beyond the row hold K, so that d is 0 there.
                 let x = S::F32::load_partial(token, tail, shift);
                 let d = deviation::<S::F32, CENTRED>(x, k);
-                (sums[i], squares[i]) = (sums[i] + d, d.mul_add(d, squares[i]));
+                (sums[i], squares[i]) = (sums[i] + d, T::add(d, squares[i]));
             }
         }
         if CENTRED {
@@ -76,7 +76,7 @@ fn squares_fit<S: Simd>(token: S, q: S::F64, n: f64) -> u16 {
 #[inline(always)]
 pub(crate) fn moments<S: Simd>(token: S, x: &[&[f32]; LANES]) -> (Lanes64, Lanes64) {
     let n = x[0].len() as f64;
-    let (k, s, q) = sums::<S, true>(token, x);
+    let (k, s, q) = sums::<S, Square, true>(token, x);
     let offset = s / S::F64::splat(token, n);
     let square = s * offset;
     let share = q * S::F64::splat(token, LARGEST_SHIFT);
@@ -94,7 +94,7 @@ pub(crate) fn moments<S: Simd>(token: S, x: &[&[f32]; LANES]) -> (Lanes64, Lanes
 /// The sum of squares of sixteen rows.
 #[inline(always)]
 pub(crate) fn squares<S: Simd>(token: S, x: &[&[f32]; LANES]) -> Lanes64 {
-    let (_, _, q) = sums::<S, false>(token, x);
+    let (_, _, q) = sums::<S, Square, false>(token, x);
     let good = squares_fit(token, q, x[0].len() as f64);
     let mut squares = [0.0; LANES];
     q.store_f64(&mut squares);
@@ -102,6 +102,19 @@ pub(crate) fn squares<S: Simd>(token: S, x: &[&[f32]; LANES]) -> Lanes64 {
         squares[r] = token.outline(SquaresInF64 { x: x[r] });
     }
     squares
+}
+
+/// The sum of magnitudes of sixteen rows.
+#[inline(always)]
+pub(crate) fn magnitudes<S: Simd>(token: S, x: &[&[f32]; LANES]) -> Lanes64 {
+    let (_, _, q) = sums::<S, Magnitude, false>(token, x);
+    let good = q.less_or_equal(S::F64::splat(token, f64::MAX));
+    let mut sums = [0.0; LANES];
+    q.store_f64(&mut sums);
+    for r in (0..LANES).filter(|r| good >> r & 1 == 0) {
+        sums[r] = token.outline(MagnitudesInF64 { x: x[r] });
+    }
+    sums
 }
 
 /// Mean and rstd of sixteen rows, and what the second sweep needs of them in f32 (`kernels/normalize.rs`).

@@ -21,7 +21,7 @@ fn row_counts() -> Vec<usize> {
 const WIDTHS: [usize; 12] = [1, 2, 3, 15, 16, 17, 31, 33, 48, 100, 1023, 1041];
 
 /// Narrow matrices with enough rows that several of them are worked on as one, and rows that are left over.
-const FOLDED: [(usize, usize); 8] = [
+pub const FOLDED: [(usize, usize); 8] = [
     (16_384, 1),
     (17_003, 1),
     (8_255, 3),
@@ -34,7 +34,7 @@ const FOLDED: [(usize, usize); 8] = [
 
 /// A matrix whose columns are of all data sets in turn. `stretch` makes one row of it 16 elements of a data set,
 /// so that what is meant for a block of 1024 elements meets a block of 64 rows.
-fn matrix(count: usize, cols: usize, stretch: usize, seed: u64) -> Vec<f32> {
+pub fn matrix(count: usize, cols: usize, stretch: usize, seed: u64) -> Vec<f32> {
     let random = &mut Random::new(seed);
     let mut x = vec![0.0; count * cols];
     for c in 0..cols {

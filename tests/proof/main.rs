@@ -25,6 +25,7 @@ mod padding;
 mod parallel;
 mod randomness;
 mod regularizer;
+mod scalers;
 mod special_values;
 mod stores;
 mod variants;

@@ -5,8 +5,9 @@ use std::mem::MaybeUninit;
 
 use evenkeel::{
     Backend, BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InstanceNorm,
-    LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift, Parallelism, Regularizer, RmsNorm,
-    RowMoments, Rows, RunningStatistics, Stores, Stream, ValidRows,
+    LayerNorm, Mask, MaskMut, MinMaxScaler, Moments, Norm, NormalizeScaleShift, Normalizer,
+    Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics, StandardScaler, Stores,
+    Stream, ValidRows,
 };
 
 use crate::common::Random;
@@ -146,6 +147,19 @@ fn uninit(y: &mut [f32]) -> &mut [MaybeUninit<f32>] {
 }
 
 impl Call {
+    /// Scalers that have been fitted, whatever x is.
+    fn scalers(&self, inputs: &Inputs<'_>) -> (StandardScaler, MinMaxScaler) {
+        let columns = inputs.col_mean.iter().zip(inputs.col_rstd);
+        let moments: Vec<Moments> = columns
+            .map(|(&mean, &m2)| Moments { count: 9, mean, mean_low: 0.0, m2: m2.abs() })
+            .collect();
+        let spread = inputs.running_mean.iter().zip(inputs.running_var);
+        let max: Vec<f32> = spread.map(|(mean, var)| mean + var).collect();
+        let standard = StandardScaler::from_moments(&moments).expect("moments of some values");
+        let min_max = MinMaxScaler::from_ranges(inputs.running_mean, &max);
+        (standard, min_max.expect("ranges of some values"))
+    }
+
     /// Hands every method to `around`, which is to call it: its text, and the call. Those that write a statistic of
     /// every row or column refuse empty ones.
     pub fn every_method(
@@ -174,6 +188,12 @@ impl Call {
             RowMoments::new().with_backend(self.backend).with_parallelism(self.parallelism);
         let column_moments =
             ColumnMoments::new().with_backend(self.backend).with_parallelism(self.parallelism);
+
+        let normalizer = configured!(Normalizer::new());
+        let (mut standard, mut min_max) = self.scalers(inputs);
+        (standard, min_max) = (configured!(standard), configured!(min_max));
+        let clipping = min_max.clone().with_clip(true);
+        let (mut new_standard, mut new_min_max) = (standard.clone(), min_max.clone());
 
         let (rows, stream) = (self.rows, Stream { seed: 5, offset: self.offset });
         let Inputs { x, row_mean, row_rstd, col_mean, col_rstd, bits, bytes, .. } = *inputs;
@@ -348,6 +368,28 @@ impl Call {
             column_moments
                 .compute_masked_with_scratch(x, byte_mask, rows, outputs.col_moments, scratch);
             column_moments.compute_with_scratch(x, rows, outputs.col_moments, scratch);
+            normalizer.with_norm(Norm::L1).forward(x, rows, y);
+            normalizer.with_norm(Norm::L2).forward(x, rows, y);
+            normalizer.with_norm(Norm::Max).forward(x, rows, y);
+            normalizer.forward_in_place(xy!(), rows);
+            normalizer.forward_uninit(x, rows, uninit(y));
+            new_standard.fit(x, rows);
+            new_standard.partial_fit(x, rows);
+            standard.transform(x, rows, y);
+            standard.transform_in_place(xy!(), rows);
+            standard.transform_uninit(x, rows, uninit(y));
+            standard.inverse_transform(x, rows, y);
+            standard.inverse_transform_in_place(xy!(), rows);
+            standard.inverse_transform_uninit(x, rows, uninit(y));
+            new_min_max.fit(x, rows);
+            new_min_max.partial_fit(x, rows);
+            min_max.transform(x, rows, y);
+            clipping.transform(x, rows, y);
+            min_max.transform_in_place(xy!(), rows);
+            min_max.transform_uninit(x, rows, uninit(y));
+            min_max.inverse_transform(x, rows, y);
+            min_max.inverse_transform_in_place(xy!(), rows);
+            min_max.inverse_transform_uninit(x, rows, uninit(y));
             {
                 Moments::new().extend_from_slice(x);
                 Ok::<_, Error>(())
