@@ -1198,14 +1198,15 @@ fn the_largest_empty_shapes() {
     for method in METHODS {
         for (rows, cols) in [(0, MOST), (MOST, 0)] {
             let mut arguments = Arguments::right(method, (0, 0));
+            let none = arguments.rows;
             (arguments.gamma.absent, arguments.beta.absent) = (true, true);
             arguments.rows = Rows::new(rows, cols).expect("no elements");
+            let lengths =
+                |buffer| (method.length(buffer, arguments.rows), method.length(buffer, none));
             let statistics = method.buffers().filter(|name| !["gamma", "beta"].contains(name));
-            match { statistics }.find(|arg| method.length(arg, arguments.rows) > 0) {
-                Some(buffer) => {
-                    let (arg, expected) =
-                        (method.arg(buffer), method.length(buffer, arguments.rows));
-                    let expected = Error::Length { arg, expected, got: 0 };
+            match { statistics }.map(|buffer| (buffer, lengths(buffer))).find(|(_, (a, b))| a > b) {
+                Some((buffer, (expected, got))) => {
+                    let expected = Error::Length { arg: method.arg(buffer), expected, got };
                     method.refuses(&mut arguments, &expected);
                 }
                 None => match method.empty_axis(arguments.rows) {
