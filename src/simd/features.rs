@@ -18,8 +18,9 @@ macro_rules! backend_features {
                 }
             }
 
-            /// Runs a kernel with the backend's features enabled.
-            #[inline]
+            /// Runs a kernel with the backend's features enabled. A function of its own: otherwise a kernel is compiled
+            /// for each of its callers.
+            #[inline(never)]
             #[target_feature($(enable = $feature),+)]
             fn enter<K: $crate::simd::Kernel>(self, kernel: K) -> K::Output {
                 kernel.run(self)

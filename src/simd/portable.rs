@@ -24,7 +24,8 @@ impl Simd for Portable {
     const ROWS: usize = 1;
     const FUSED: bool = features::PORTABLE_FUSED;
 
-    #[inline]
+    // A function of its own, as in the other backends.
+    #[inline(never)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
