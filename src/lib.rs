@@ -36,6 +36,9 @@
 //! | [`Regularizer`] | L1 and L2 penalties of parameters, their gradient, weight decay, the proximal step |
 //! | [`mod@reference`] | the scalar definition of all of them |
 //!
+//! [`LayerNorm`] and [`RmsNorm`] also take the sum of x and a residual, and rows at a pitch; [`RmsNorm`] has a gate
+//! ([`RmsNorm::forward_gated`]) and 1 + gamma.
+//!
 //! Where some rows are padding, [`ValidRows`] says which are not: [`BatchNorm`] and the moments leave the others out.
 //!
 //! # Words
