@@ -12,8 +12,8 @@
 //! and Chan's merge of blocks (`kernels/welford.rs`). The kernel of `kernels/columns.rs` sums in f32, which is right to
 //! 1e-6 and fast in L1. Batches are to agree to 1e-12, so here:
 //!
-//! * **f64 lanes.** The difference of two f32 is exact in f64, or nearly so. Data to fit on come from memory, and
-//!   this is as fast as memory with AVX-512.
+//! * **f64 lanes.** The difference of two f32 is exact in f64, or nearly so. Data to fit on come from memory,
+//!   which is slower than the caches that the f32 kernel is made for.
 //! * **K is the first row of the block.** In f64 it need not be near the mean: M2 loses as much as Q is larger. No pass
 //!   over the block to find it, and a constant column has d = 0.
 //! * **NaN is not looked for.** It makes Q NaN. A column whose Q is not finite, or whose K was an outlier, is done again
@@ -36,7 +36,7 @@ use super::{Split, fold};
 use crate::simd::{Double, Float, Keep, Kernel, LANES, Simd};
 
 /// Rows of a block (wide ones, where several narrow rows are one): 32 sums of 8. More would make sums longer, fewer would
-/// merge more often: the merge of a block is 3% of its work.
+/// merge more often. Not chosen by measurement.
 const BLOCK_ROWS: usize = 256;
 
 /// Columns that are worked on at a time: K in f32, S and Q in f64 are 20 KB of a 32 or 48 KB L1.
