@@ -20,13 +20,13 @@ pub const EVENKEEL_CHANNELS_LAST: evenkeel_layout = 1;
 fn channels(
     layout: evenkeel_layout,
     (batch, channels, positions): (usize, usize, usize),
-) -> Result<Channels, Fault> {
+) -> Result<Channels, Box<Fault>> {
     Ok(match layout {
         EVENKEEL_CHANNELS_FIRST => Channels::first(batch, channels, positions)?,
         EVENKEEL_CHANNELS_LAST => Channels::last(batch, positions, channels)?,
         got => {
             let expected = "EVENKEEL_CHANNELS_FIRST or EVENKEEL_CHANNELS_LAST";
-            return Err(Fault::Option { arg: "layout", expected, got });
+            return Err(Fault::Option { arg: "layout", expected, got }.boxed());
         }
     })
 }
@@ -349,8 +349,8 @@ impl Own {
         &self,
         norm: ByGroups,
         scratch: Buffer<f64>,
-        shape: impl FnOnce() -> Result<Channels, Fault>,
-    ) -> Result<(), Fault> {
+        shape: impl FnOnce() -> Result<Channels, Box<Fault>>,
+    ) -> Result<(), Box<Fault>> {
         let groups = |shape: Channels| norm.groups.unwrap_or(shape.channels());
         let statistics = |shape: Channels| shape.batch().saturating_mul(groups(shape));
         let needed = |shape| norm.scratch_len(shape);
@@ -375,7 +375,7 @@ impl Own {
     unsafe fn run(
         &self,
         scratch: Buffer<f64>,
-        shape: impl FnOnce() -> Result<Channels, Fault>,
+        shape: impl FnOnce() -> Result<Channels, Box<Fault>>,
         (statistics, needed): (impl Fn(Channels) -> usize, impl Fn(Channels) -> usize),
         operation: impl FnOnce(
             Span<'_>,
@@ -384,7 +384,7 @@ impl Own {
             Stats<'_>,
             &mut [f64],
         ) -> Result<(), Error>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Box<Fault>> {
         let Self { x, gamma, beta, y, mean, rstd } = self;
         let inputs = [x.extent(), gamma.extent(), beta.extent()];
         let outputs = [y.extent(), mean.extent(), rstd.extent(), scratch.extent()];

@@ -19,13 +19,13 @@ const MASKS: &str = "a number EVENKEEL_MASK_...";
 /// # Safety
 ///
 /// As for [`Buffer::slice`].
-unsafe fn mask<'a>(buffer: Buffer<u8>, kind: evenkeel_mask) -> Result<Mask<'a>, Fault> {
+unsafe fn mask<'a>(buffer: Buffer<u8>, kind: evenkeel_mask) -> Result<Mask<'a>, Box<Fault>> {
     // SAFETY: the caller's promise.
     let bytes = unsafe { buffer.slice() };
     match kind {
         EVENKEEL_MASK_PACKED => Ok(Mask::Packed(bytes)),
         EVENKEEL_MASK_BYTES => Ok(Mask::Bytes(bytes)),
-        got => Err(Fault::Option { arg: "mask_kind", expected: MASKS, got }),
+        got => Err(Fault::Option { arg: "mask_kind", expected: MASKS, got }.boxed()),
     }
 }
 
@@ -34,13 +34,13 @@ unsafe fn mask<'a>(buffer: Buffer<u8>, kind: evenkeel_mask) -> Result<Mask<'a>, 
 /// # Safety
 ///
 /// As for [`Buffer::slice_mut`].
-unsafe fn mask_mut<'a>(buffer: Buffer<u8>, kind: evenkeel_mask) -> Result<MaskMut<'a>, Fault> {
+unsafe fn mask_mut<'a>(buffer: Buffer<u8>, kind: evenkeel_mask) -> Result<MaskMut<'a>, Box<Fault>> {
     // SAFETY: the caller's promise.
     let bytes = unsafe { buffer.slice_mut() };
     match kind {
         EVENKEEL_MASK_PACKED => Ok(MaskMut::Packed(bytes)),
         EVENKEEL_MASK_BYTES => Ok(MaskMut::Bytes(bytes)),
-        got => Err(Fault::Option { arg: "mask_kind", expected: MASKS, got }),
+        got => Err(Fault::Option { arg: "mask_kind", expected: MASKS, got }.boxed()),
     }
 }
 
@@ -49,7 +49,7 @@ unsafe fn mask_mut<'a>(buffer: Buffer<u8>, kind: evenkeel_mask) -> Result<MaskMu
 /// # Safety
 ///
 /// As for [`execution`].
-unsafe fn dropout(p: f64, execution: *const evenkeel_execution) -> Result<Dropout, Fault> {
+unsafe fn dropout(p: f64, execution: *const evenkeel_execution) -> Result<Dropout, Box<Fault>> {
     // SAFETY: the caller's promise.
     Ok(Dropout::new().with_p(p).with_execution(unsafe { self::execution(execution)? }))
 }
@@ -193,7 +193,7 @@ unsafe fn apply(
     mask: Buffer<u8>,
     mask_kind: evenkeel_mask,
     execution: *const evenkeel_execution,
-) -> Result<(), Fault> {
+) -> Result<(), Box<Fault>> {
     let io = Io::check(x, y, [y.extent()], [x.extent(), mask.extent()])?;
     // SAFETY: the caller's promise; checked and disjoint.
     unsafe {

@@ -109,13 +109,14 @@ pub struct evenkeel_execution {
 const BACKENDS: [&CStr; 4] = [c"detect", c"portable", c"avx2", c"avx512"];
 
 /// The backend of this number, if there is one; `None` where it is to be detected.
-fn backend(number: evenkeel_backend) -> Result<Option<Backend>, Fault> {
+fn backend(number: evenkeel_backend) -> Result<Option<Backend>, Box<Fault>> {
     if number == EVENKEEL_BACKEND_DETECT {
         return Ok(None);
     }
     let expected = "a number EVENKEEL_BACKEND_...";
-    let unknown = Fault::Option { arg: "backend", expected, got: number };
-    let name = BACKENDS.get(number as usize).and_then(|name| name.to_str().ok()).ok_or(unknown)?;
+    let unknown = || Fault::Option { arg: "backend", expected, got: number }.boxed();
+    let name = BACKENDS.get(number as usize).and_then(|name| name.to_str().ok());
+    let name = name.ok_or_else(unknown)?;
     Ok(Some(Backend::by_name(name)?))
 }
 
@@ -133,14 +134,14 @@ fn number(backend: Backend) -> evenkeel_backend {
 /// # Safety
 ///
 /// `execution` is NULL or points to one.
-unsafe fn execution(execution: *const evenkeel_execution) -> Result<Execution, Fault> {
+unsafe fn execution(execution: *const evenkeel_execution) -> Result<Execution, Box<Fault>> {
     let default = Execution { from_c: true, ..Execution::DEFAULT };
     if execution.is_null() {
         return Ok(default);
     }
     if !execution.is_aligned() {
         let (align, address) = (align_of::<evenkeel_execution>(), execution.addr());
-        return Err(Fault::Misaligned { arg: "execution", align, address });
+        return Err(Fault::Misaligned { arg: "execution", align, address }.boxed());
     }
     // SAFETY: aligned and not NULL; the rest is the caller's promise.
     let evenkeel_execution { backend: number, stores, tasks } = unsafe { *execution };
@@ -154,13 +155,13 @@ unsafe fn execution(execution: *const evenkeel_execution) -> Result<Execution, F
         EVENKEEL_STORES_AUTO => Stores::Auto,
         EVENKEEL_STORES_CACHED => Stores::Cached,
         EVENKEEL_STORES_NON_TEMPORAL => Stores::NonTemporal,
-        got => return Err(Fault::Option { arg: "stores", expected, got }),
+        got => return Err(Fault::Option { arg: "stores", expected, got }.boxed()),
     };
     Ok(Execution { backend: backend(number)?, parallelism, stores, ..default })
 }
 
 /// A shape.
-fn shape(rows: usize, cols: usize) -> Result<Rows, Fault> {
+fn shape(rows: usize, cols: usize) -> Result<Rows, Box<Fault>> {
     Ok(Rows::new(rows, cols)?)
 }
 

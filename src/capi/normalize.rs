@@ -70,10 +70,14 @@ pub unsafe extern "C" fn evenkeel_layer_norm_f32(
 }
 
 /// Refuses one of two statistics without the other.
-pub(super) fn both_or_neither(mean: &Statistic, rstd: &Statistic, len: usize) -> Result<(), Fault> {
+pub(super) fn both_or_neither(
+    mean: &Statistic,
+    rstd: &Statistic,
+    len: usize,
+) -> Result<(), Box<Fault>> {
     match (mean.is_absent(), rstd.is_absent()) {
-        (true, false) if len > 0 => Err(Fault::Null { arg: "mean", len }),
-        (false, true) if len > 0 => Err(Fault::Null { arg: "rstd", len }),
+        (true, false) if len > 0 => Err(Fault::Null { arg: "mean", len }.boxed()),
+        (false, true) if len > 0 => Err(Fault::Null { arg: "rstd", len }.boxed()),
         _ => Ok(()),
     }
 }
@@ -231,7 +235,7 @@ unsafe fn normalize(
     (rows, cols): (usize, usize),
     execution: *const evenkeel_execution,
     by_rows: bool,
-) -> Result<(), Fault> {
+) -> Result<(), Box<Fault>> {
     let inputs = [x.extent(), mean.extent(), rstd.extent(), gamma.extent(), beta.extent()];
     let io = Io::check(x, y, [y.extent()], inputs)?;
     // SAFETY: the caller's promise.
@@ -358,8 +362,8 @@ impl Training {
     /// The duties of the entries.
     pub(super) unsafe fn run(
         &self,
-        shape: impl FnOnce() -> Result<Channels, Fault>,
-    ) -> Result<(), Fault> {
+        shape: impl FnOnce() -> Result<Channels, Box<Fault>>,
+    ) -> Result<(), Box<Fault>> {
         let Self { x, gamma, beta, eps, y, mean, rstd, running, scratch, valid, execution } = self;
         running.check()?;
         // SAFETY: the caller's promise.
@@ -374,7 +378,7 @@ impl Training {
                 EVENKEEL_MOMENTUM_CUMULATIVE => operation.with_cumulative_average(running.batches),
                 got => {
                     let expected = "a number EVENKEEL_MOMENTUM_...";
-                    return Err(Fault::Option { arg: "rule", expected, got });
+                    return Err(Fault::Option { arg: "rule", expected, got }.boxed());
                 }
             };
         }
@@ -491,8 +495,8 @@ impl Inference {
     /// The duties of the entries.
     pub(super) unsafe fn run(
         &self,
-        shape: impl FnOnce() -> Result<Channels, Fault>,
-    ) -> Result<(), Fault> {
+        shape: impl FnOnce() -> Result<Channels, Box<Fault>>,
+    ) -> Result<(), Box<Fault>> {
         let Self { x, running_mean: mean, running_var: var, gamma, beta, eps, y, valid, execution } =
             self;
         let mask = valid.map_or(Extent::default(), |valid| valid.extent());

@@ -33,7 +33,7 @@ impl Valid {
         len: usize,
         kind: evenkeel_valid,
         steps: usize,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, Box<Fault>> {
         match kind {
             EVENKEEL_VALID_PACKED => Ok(Self::Packed(Buffer::input("mask", start.cast(), len))),
             EVENKEEL_VALID_BYTES => Ok(Self::Bytes(Buffer::input("mask", start.cast(), len))),
@@ -42,7 +42,7 @@ impl Valid {
             }
             got => {
                 let expected = "a number EVENKEEL_VALID_...";
-                Err(Fault::Option { arg: "valid_kind", expected, got })
+                Err(Fault::Option { arg: "valid_kind", expected, got }.boxed())
             }
         }
     }

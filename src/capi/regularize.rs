@@ -13,7 +13,7 @@ unsafe fn regularizer(
     l1: f64,
     l2: f64,
     execution: *const evenkeel_execution,
-) -> Result<Regularizer, Fault> {
+) -> Result<Regularizer, Box<Fault>> {
     // SAFETY: the caller's promise.
     let execution = unsafe { self::execution(execution)? };
     Ok(Regularizer::new().with_l1(l1).with_l2(l2).with_execution(execution))

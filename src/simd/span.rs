@@ -49,7 +49,8 @@ impl<'a> Span<'a> {
     }
 
     /// Reads `x`, writes `y`, which holds nothing yet.
-    fn uninit(x: &'a [f32], y: &'a mut [MaybeUninit<f32>]) -> Self {
+    #[inline(always)]
+    pub(crate) fn uninit(x: &'a [f32], y: &'a mut [MaybeUninit<f32>]) -> Self {
         assert_eq!(x.len(), y.len(), "x and y have the same number of elements");
         Self {
             src: x.as_ptr(),
