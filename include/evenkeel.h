@@ -1002,6 +1002,40 @@ enum evenkeel_status evenkeel_column_moments_masked_f32(const float *x,
                                                         const struct evenkeel_execution *execution);
 
 /**
+ * `evenkeel_instance_norm_f32` of the samples without their padding, bit for bit; padding of `y` becomes +0.0, whatever `x`
+ * holds there. `mean` and `rstd` of a sample without a valid position are 0.
+ *
+ * `valid` says it of the positions of the samples, batch * positions, in either layout: `valid_len` elements of the type
+ * that `valid_kind` says. Lengths are those of samples, at most positions.
+ *
+ * # Safety
+ *
+ * As `evenkeel_instance_norm_f32`; `valid` is readable.
+ */
+enum evenkeel_status evenkeel_instance_norm_masked_f32(const float *x,
+                                                       size_t x_len,
+                                                       const void *valid,
+                                                       size_t valid_len,
+                                                       evenkeel_valid valid_kind,
+                                                       const float *gamma,
+                                                       size_t gamma_len,
+                                                       const float *beta,
+                                                       size_t beta_len,
+                                                       evenkeel_layout layout,
+                                                       size_t batch,
+                                                       size_t channels,
+                                                       size_t positions,
+                                                       double eps,
+                                                       float *y,
+                                                       size_t y_len,
+                                                       void *mean,
+                                                       size_t mean_len,
+                                                       void *rstd,
+                                                       size_t rstd_len,
+                                                       evenkeel_dtype stats_dtype,
+                                                       const struct evenkeel_execution *execution);
+
+/**
  * The moments of the first `lengths[r]` elements of every row r of `x`, [rows, cols]: `lengths_len` and `moments_len` are
  * rows, a length is at most cols. Those of no elements are all zeros.
  *

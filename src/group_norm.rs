@@ -11,9 +11,11 @@ use crate::kernels::planes::{NormalizeGroups, Planes};
 use crate::kernels::row_statistics::{MeanVariance, split_optional};
 use crate::kernels::samples::{GroupStatistics, NormalizeSamples};
 use crate::normalize_scale_shift::normalize_columns;
+use crate::padded_samples::PaddedSamples;
 use crate::shape::{check_at_least, check_eps, check_length, check_optional};
 use crate::simd::{LANES, Span, write_whole};
-use crate::{Channels, Error};
+use crate::valid_rows::kept_rows;
+use crate::{Channels, Error, ValidRows};
 
 /// Group normalisation (Wu and He, 2018, arXiv 1803.08494) of `[batch, channels, positions]` or `[batch, positions,
 /// channels]`.
@@ -270,6 +272,9 @@ impl GroupNorm {
     }
 }
 
+/// Where mean and rstd go, if they are asked for.
+type Statistics<'s> = (Option<&'s mut [f64]>, Option<&'s mut [f64]>);
+
 /// What GroupNorm and InstanceNorm are.
 #[derive(Clone, Copy)]
 pub(crate) struct ByGroups {
@@ -315,17 +320,22 @@ impl ByGroups {
         }
     }
 
-    pub(crate) fn run(
+    /// Groups of a sample.
+    pub(crate) fn groups_of(&self, shape: Channels) -> usize {
+        self.groups.unwrap_or(shape.channels())
+    }
+
+    /// Refuses parameters that do not fit the shape; gives mean and rstd back.
+    fn check<'s>(
         &self,
-        io: Span<'_>,
         gamma: Option<&[f32]>,
         beta: Option<&[f32]>,
         shape: Channels,
-        stats: Option<(&mut [f64], &mut [f64])>,
-        scratch: Option<&mut [f64]>,
-    ) -> Result<(), Error> {
+        stats: Option<(&'s mut [f64], &'s mut [f64])>,
+        scratch: Option<&[f64]>,
+    ) -> Result<Statistics<'s>, Error> {
         let (channels, positions) = (shape.channels(), shape.positions());
-        let groups = self.groups.unwrap_or(channels);
+        let groups = self.groups_of(shape);
         check_eps(self.eps)?;
         if self.groups.is_some() && (groups == 0 || !channels.is_multiple_of(groups)) {
             return Err(Error::Groups { channels, got: groups });
@@ -337,9 +347,8 @@ impl ByGroups {
         let statistics = shape.batch().saturating_mul(groups);
         check_optional("mean", mean.as_deref(), statistics)?;
         check_optional("rstd", rstd.as_deref(), statistics)?;
-        let needed = self.scratch_len(shape);
-        if let Some(scratch) = &scratch {
-            check_at_least("scratch", scratch.len(), needed)?;
+        if let Some(scratch) = scratch {
+            check_at_least("scratch", scratch.len(), self.scratch_len(shape))?;
         }
         if mean.is_some() && statistics > 0 {
             for (arg, len) in [("channels", channels), ("positions", positions)] {
@@ -348,14 +357,49 @@ impl ByGroups {
                 }
             }
         }
+        Ok((mean, rstd))
+    }
+
+    /// As [`run`](Self::run) of the samples without their padding, which becomes `+0.0`.
+    pub(crate) fn run_masked(
+        &self,
+        io: Span<'_>,
+        valid: ValidRows<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        stats: Option<(&mut [f64], &mut [f64])>,
+    ) -> Result<(), Error> {
+        let (mean, rstd) = self.check(gamma, beta, shape, stats, None)?;
+        let (kept, _) = kept_rows(Some(valid), shape.batch() * shape.positions())?;
+        if shape.elements() == 0 {
+            return Ok(());
+        }
+        let work =
+            PaddedSamples { norm: *self, io, shape, gamma, beta, kept, first: 0, mean, rstd };
+        self.execution.reduce(work, shape.elements(), Result::and)
+    }
+
+    pub(crate) fn run(
+        &self,
+        io: Span<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        stats: Option<(&mut [f64], &mut [f64])>,
+        scratch: Option<&mut [f64]>,
+    ) -> Result<(), Error> {
+        let (channels, positions) = (shape.channels(), shape.positions());
+        let (mean, rstd) = self.check(gamma, beta, shape, stats, scratch.as_deref())?;
         if shape.elements() == 0 {
             return Ok(());
         }
 
-        let (Self { eps, execution, .. }, per_group) = (*self, channels / groups);
+        let (Self { eps, execution, .. }, groups) = (*self, self.groups_of(shape));
+        let per_group = channels / groups;
         let mut allocated = Vec::new();
         let scratch = scratch.unwrap_or_else(|| {
-            allocated.resize(needed, 0.0);
+            allocated.resize(self.scratch_len(shape), 0.0);
             &mut allocated
         });
         match self.plan(shape) {

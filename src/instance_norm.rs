@@ -7,7 +7,7 @@ use crate::execution::{Execution, output_setters};
 use crate::group_norm::ByGroups;
 use crate::shape::check_length;
 use crate::simd::{Span, write_whole};
-use crate::{Channels, Error};
+use crate::{Channels, Error, ValidRows};
 
 /// Instance normalisation (Ulyanov, Vedaldi and Lempitsky, 2016, arXiv 1607.08022) of `[batch, channels, positions]` or
 /// `[batch, positions, channels]`.
@@ -231,6 +231,104 @@ impl InstanceNorm {
         shape.check_io(x.len(), y.len())?;
         let stats = Some((mean, rstd));
         write_whole(x, y, |io| self.by_groups().run(io, gamma, beta, shape, stats, Some(scratch)))
+    }
+
+    /// As [`forward`](Self::forward) of samples without their padding: the valid positions of a sample have the bits of one that
+    /// has only these, and the padding of `y` is `+0.0`, whatever `x` holds there, NaN too.
+    ///
+    /// A row of `valid` is a position of a sample: `batch * positions`, in either layout, with the mask or the length of a
+    /// sample in common for its channels. Costs two copies of a sample more than [`forward`](Self::forward), and allocates one on
+    /// each thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward); [`Error::Length`] if the mask is not as long as `shape.batch() * shape.positions()` asks for,
+    /// or there are not as many lengths as samples; [`Error::Parameter`] if the steps do not divide that;
+    /// [`Error::SampleLength`] if a length is above the steps.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use evenkeel::{Channels, InstanceNorm, ValidRows};
+    ///
+    /// // Two samples of one channel, of three positions and of two.
+    /// let x = [1.0, 2.0, 3.0, 5.0, 7.0, f32::NAN];
+    /// let (mut y, shape) = ([9.0; 6], Channels::first(2, 1, 3)?);
+    /// let valid = ValidRows::Lengths { lengths: &[3, 2], steps: 3 };
+    /// InstanceNorm::new().with_eps(1.0 / 3.0).forward_masked(&x, valid, None, None, shape, &mut y)?;
+    /// assert_eq!(y[..3], [-1.0, 0.0, 1.0]);
+    /// assert_eq!(y[5], 0.0);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    pub fn forward_masked(
+        &self,
+        x: &[f32],
+        valid: ValidRows<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &mut [f32],
+    ) -> Result<(), Error> {
+        shape.check_io(x.len(), y.len())?;
+        self.by_groups().run_masked(Span::new(x, y), valid, gamma, beta, shape, None)
+    }
+
+    /// As [`forward_masked`](Self::forward_masked), and writes `mean` and `rstd`, one of each a channel of every sample; 0
+    /// and 0 for a sample without a valid position.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_masked`](Self::forward_masked) and [`forward_with_stats`](Self::forward_with_stats).
+    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    pub fn forward_masked_with_stats(
+        &self,
+        x: &[f32],
+        valid: ValidRows<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &mut [f32],
+        mean: &mut [f64],
+        rstd: &mut [f64],
+    ) -> Result<(), Error> {
+        shape.check_io(x.len(), y.len())?;
+        let stats = Some((mean, rstd));
+        self.by_groups().run_masked(Span::new(x, y), valid, gamma, beta, shape, stats)
+    }
+
+    /// As [`forward_masked`](Self::forward_masked); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_masked`](Self::forward_masked).
+    pub fn forward_masked_in_place(
+        &self,
+        x: &mut [f32],
+        valid: ValidRows<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+    ) -> Result<(), Error> {
+        check_length("x", x.len(), shape.elements())?;
+        self.by_groups().run_masked(Span::in_place(x), valid, gamma, beta, shape, None)
+    }
+
+    /// As [`forward_masked`](Self::forward_masked); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_masked`](Self::forward_masked).
+    pub fn forward_masked_uninit<'y>(
+        &self,
+        x: &[f32],
+        valid: ValidRows<'_>,
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        shape: Channels,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        shape.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.by_groups().run_masked(io, valid, gamma, beta, shape, None))
     }
 
     pub(crate) const fn by_groups(&self) -> ByGroups {

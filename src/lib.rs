@@ -131,6 +131,7 @@ mod min_max_scaler;
 mod moments;
 mod normalize_scale_shift;
 mod normalizer;
+mod padded_samples;
 mod parallel;
 pub mod reference;
 mod regularizer;

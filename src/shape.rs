@@ -205,6 +205,12 @@ impl Channels {
         Rows { rows, cols }
     }
 
+    /// One sample of so many positions, at most as many as there are.
+    pub(crate) fn of_one(self, positions: usize) -> Self {
+        debug_assert!(positions <= self.positions, "{positions} of {self:?}");
+        Self { batch: 1, positions, ..self }
+    }
+
     /// The same as a matrix whose columns are the channels, if it is one.
     pub(crate) fn as_rows(self) -> Option<Rows> {
         let rows = Rows { rows: self.batch * self.positions, cols: self.channels };

@@ -369,6 +369,19 @@ const METHODS: &[Method] = methods! {
         |a| INSTANCE_NORM.with_eps(a.eps).forward_uninit_with_scratch(
             x, gamma, beta, last(a.rows), uninit(y), mean, rstd, scratch);
 
+    "InstanceNorm::forward_masked, first": x row_bytes gamma beta => y;
+        |a| INSTANCE_NORM.with_eps(a.eps).forward_masked(
+            x, ValidRows::Mask(Mask::Bytes(row_bytes)), gamma, beta, first(a.rows), y);
+    "InstanceNorm::forward_masked_with_stats, last": x row_bits gamma beta => y mean rstd;
+        |a| INSTANCE_NORM.with_eps(a.eps).forward_masked_with_stats(
+            x, packed_rows(row_bits), gamma, beta, last(a.rows), y, mean, rstd);
+    "InstanceNorm::forward_masked_in_place, last": row_bits gamma beta => x;
+        |a| INSTANCE_NORM.with_eps(a.eps)
+            .forward_masked_in_place(x, packed_rows(row_bits), gamma, beta, last(a.rows));
+    "InstanceNorm::forward_masked_uninit, first": x row_bytes gamma beta => y;
+        |a| INSTANCE_NORM.with_eps(a.eps).forward_masked_uninit(
+            x, ValidRows::Mask(Mask::Bytes(row_bytes)), gamma, beta, first(a.rows), uninit(y));
+
     "LayerNorm::forward_channels, first": x gamma beta => y;
         |a| LAYER_NORM.with_eps(a.eps).forward_channels(x, gamma, beta, first(a.rows), y);
     "LayerNorm::forward_channels_with_stats, first": x gamma beta => y mean rstd;

@@ -599,6 +599,14 @@ fn operations_on_channels_fill_a_new_buffer() {
                 |y| instance_norm.forward(x, gamma, beta, shape, y),
                 |new| instance_norm.forward_uninit(x, gamma, beta, shape, new),
             );
+            let some: Vec<u8> =
+                (0..shape.batch() * shape.positions()).map(|i| i as u8 % 3).collect();
+            let valid = ValidRows::Mask(Mask::Bytes(&some));
+            outputs.are_one_and_whole(
+                &format!("{what}, masked"),
+                |y| instance_norm.forward_masked(x, valid, gamma, beta, shape, y),
+                |new| instance_norm.forward_masked_uninit(x, valid, gamma, beta, shape, new),
+            );
             outputs.are_one_and_whole(
                 what,
                 |y| layer_norm.forward_channels(x, gamma, beta, shape, y),

@@ -2,8 +2,9 @@
 
 use core::ffi::c_void;
 
-use super::border::{Buffer, Fault, Io, Statistic, enter, temporary};
+use super::border::{Buffer, Extent, Fault, Io, Statistic, enter, temporary};
 use super::normalize::{Inference, Training, both_or_neither, evenkeel_running};
+use super::padding::Valid;
 use super::{evenkeel_dtype, evenkeel_execution, evenkeel_status, execution};
 use crate::group_norm::ByGroups;
 use crate::simd::Span;
@@ -17,7 +18,7 @@ pub const EVENKEEL_CHANNELS_FIRST: evenkeel_layout = 0;
 pub const EVENKEEL_CHANNELS_LAST: evenkeel_layout = 1;
 
 /// A shape.
-fn channels(
+pub(super) fn channels(
     layout: evenkeel_layout,
     (batch, channels, positions): (usize, usize, usize),
 ) -> Result<Channels, Box<Fault>> {
@@ -106,6 +107,7 @@ pub unsafe extern "C" fn evenkeel_group_norm_f32(
             y: Buffer::output("y", y, y_len),
             mean: Statistic::output("mean", mean, mean_len, stats_dtype)?,
             rstd: Statistic::output("rstd", rstd, rstd_len, stats_dtype)?,
+            valid: None,
         };
         let scratch = Buffer::output("scratch", scratch, scratch_len);
         // SAFETY: the caller's promise.
@@ -157,6 +159,7 @@ pub unsafe extern "C" fn evenkeel_instance_norm_f32(
             y: Buffer::output("y", y, y_len),
             mean: Statistic::output("mean", mean, mean_len, stats_dtype)?,
             rstd: Statistic::output("rstd", rstd, rstd_len, stats_dtype)?,
+            valid: None,
         };
         let scratch = Buffer::output("scratch", scratch, scratch_len);
         // SAFETY: the caller's promise.
@@ -209,6 +212,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm_channels_f32(
             y: Buffer::output("y", y, y_len),
             mean: Statistic::output("mean", mean, mean_len, stats_dtype)?,
             rstd: Statistic::output("rstd", rstd, rstd_len, stats_dtype)?,
+            valid: None,
         };
         let scratch = Buffer::output("scratch", core::ptr::null_mut(), 0);
         // SAFETY: the caller's promise.
@@ -324,13 +328,14 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_channels_f32(
 }
 
 /// The buffers of an operation that takes its statistics from x.
-struct Own {
-    x: Buffer<f32>,
-    gamma: Buffer<f32>,
-    beta: Buffer<f32>,
-    y: Buffer<f32>,
-    mean: Statistic,
-    rstd: Statistic,
+pub(super) struct Own {
+    pub(super) x: Buffer<f32>,
+    pub(super) gamma: Buffer<f32>,
+    pub(super) beta: Buffer<f32>,
+    pub(super) y: Buffer<f32>,
+    pub(super) mean: Statistic,
+    pub(super) rstd: Statistic,
+    pub(super) valid: Option<Valid>,
 }
 
 /// gamma and beta.
@@ -345,23 +350,24 @@ impl Own {
     /// # Safety
     ///
     /// The duties of the entries.
-    unsafe fn by_groups(
+    pub(super) unsafe fn by_groups(
         &self,
         norm: ByGroups,
         scratch: Buffer<f64>,
         shape: impl FnOnce() -> Result<Channels, Box<Fault>>,
     ) -> Result<(), Box<Fault>> {
-        let groups = |shape: Channels| norm.groups.unwrap_or(shape.channels());
-        let statistics = |shape: Channels| shape.batch().saturating_mul(groups(shape));
-        let needed = |shape| norm.scratch_len(shape);
+        let statistics = |shape: Channels| shape.batch().saturating_mul(norm.groups_of(shape));
+        // With padding it has scratch of its own.
+        let needed = |shape| if self.valid.is_some() { 0 } else { norm.scratch_len(shape) };
         // SAFETY: the caller's promise.
         unsafe {
             self.run(
                 scratch,
                 shape,
                 (statistics, needed),
-                |io, [gamma, beta], shape, stats, scratch| {
-                    norm.run(io, gamma, beta, shape, stats, Some(scratch))
+                |io, [gamma, beta], shape, stats, scratch| match self.valid {
+                    None => norm.run(io, gamma, beta, shape, stats, Some(scratch)),
+                    Some(valid) => norm.run_masked(io, valid.rows(), gamma, beta, shape, stats),
                 },
             )
         }
@@ -385,8 +391,9 @@ impl Own {
             &mut [f64],
         ) -> Result<(), Error>,
     ) -> Result<(), Box<Fault>> {
-        let Self { x, gamma, beta, y, mean, rstd } = self;
-        let inputs = [x.extent(), gamma.extent(), beta.extent()];
+        let Self { x, gamma, beta, y, mean, rstd, valid } = self;
+        let mask = valid.map_or(Extent::default(), |valid| valid.extent());
+        let inputs = [x.extent(), gamma.extent(), beta.extent(), mask];
         let outputs = [y.extent(), mean.extent(), rstd.extent(), scratch.extent()];
         let io = Io::check(*x, *y, outputs, inputs)?;
         let shape = shape()?;

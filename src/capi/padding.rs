@@ -1,14 +1,15 @@
-//! Padding: BatchNorm and moments of the valid rows or elements alone.
+//! Padding: BatchNorm, InstanceNorm and moments of the valid rows or elements alone.
 
 use core::ffi::c_void;
 
 use super::border::{Buffer, Extent, Fault, Statistic, check, enter, temporary};
+use super::channels::{Own, channels, evenkeel_layout};
 use super::normalize::{Inference, Training};
 use super::{
     evenkeel_dtype, evenkeel_execution, evenkeel_moments, evenkeel_running, evenkeel_status,
     execution, shape,
 };
-use crate::{ColumnMoments, Mask, Moments, RowMoments, ValidRows};
+use crate::{ColumnMoments, InstanceNorm, Mask, Moments, RowMoments, ValidRows};
 
 /// How it is said which rows are valid; the others are padding.
 pub type evenkeel_valid = u32;
@@ -223,6 +224,60 @@ pub unsafe extern "C" fn evenkeel_column_moments_masked_f32(
             unsafe { scratch.slice_mut() }
         };
         Ok(operation.compute_masked_with_scratch(x, valid, rows, moments, scratch)?)
+    })
+}
+
+/// `evenkeel_instance_norm_f32` of the samples without their padding, bit for bit; padding of `y` becomes +0.0, whatever `x`
+/// holds there. `mean` and `rstd` of a sample without a valid position are 0.
+///
+/// `valid` says it of the positions of the samples, batch * positions, in either layout: `valid_len` elements of the type
+/// that `valid_kind` says. Lengths are those of samples, at most positions.
+///
+/// # Safety
+///
+/// As `evenkeel_instance_norm_f32`; `valid` is readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_instance_norm_masked_f32(
+    x: *const f32,
+    x_len: usize,
+    valid: *const c_void,
+    valid_len: usize,
+    valid_kind: evenkeel_valid,
+    gamma: *const f32,
+    gamma_len: usize,
+    beta: *const f32,
+    beta_len: usize,
+    layout: evenkeel_layout,
+    batch: usize,
+    channels: usize,
+    positions: usize,
+    eps: f64,
+    y: *mut f32,
+    y_len: usize,
+    mean: *mut c_void,
+    mean_len: usize,
+    rstd: *mut c_void,
+    rstd_len: usize,
+    stats_dtype: evenkeel_dtype,
+    execution: *const evenkeel_execution,
+) -> evenkeel_status {
+    enter(move || {
+        let own = Own {
+            x: Buffer::input("x", x, x_len),
+            gamma: Buffer::input("gamma", gamma, gamma_len),
+            beta: Buffer::input("beta", beta, beta_len),
+            y: Buffer::output("y", y, y_len),
+            mean: Statistic::output("mean", mean, mean_len, stats_dtype)?,
+            rstd: Statistic::output("rstd", rstd, rstd_len, stats_dtype)?,
+            valid: Some(Valid::new(valid, valid_len, valid_kind, positions)?),
+        };
+        let scratch = Buffer::output("scratch", core::ptr::null_mut(), 0);
+        // SAFETY: the caller's promise.
+        let execution = unsafe { self::execution(execution)? };
+        let norm = InstanceNorm::new().with_eps(eps).with_execution(execution);
+        let shape = || self::channels(layout, (batch, channels, positions));
+        // SAFETY: the caller's promise.
+        unsafe { own.by_groups(norm.by_groups(), scratch, shape) }
     })
 }
 

@@ -44,6 +44,11 @@ impl<'a> Kept<'a> {
         Self { valid, rows }
     }
 
+    /// The same rows as if there were none from `end` on.
+    pub(crate) fn before(self, end: usize) -> Self {
+        Self { rows: end.min(self.rows), ..self }
+    }
+
     /// The first row of a range that is kept, or that is not; the end of the range if there is none.
     #[inline(always)]
     fn find(self, range: Range<usize>, kept: bool) -> usize {

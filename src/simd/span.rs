@@ -113,6 +113,14 @@ impl<'a> Span<'a> {
         unsafe { self.dst.write_bytes(0, self.len) }
     }
 
+    /// Writes the elements `y` to those of y from `start` on.
+    pub(crate) fn put(&mut self, start: usize, y: &[f32]) {
+        let inside = self.len.checked_sub(start).is_some_and(|room| y.len() <= room);
+        assert!(inside, "{} elements from {start} on are within {}", y.len(), self.len);
+        // SAFETY: the elements are within the range of `dst`, which the span has for itself: `y` is elsewhere.
+        unsafe { self.dst.add(start).copy_from_nonoverlapping(y.as_ptr(), y.len()) }
+    }
+
     /// Element `i` of x.
     #[inline(always)]
     pub(crate) fn read(&self, i: usize) -> f32 {

@@ -248,6 +248,18 @@ fn entries() -> Vec<Entry> {
             )
         },
         entry! {
+            evenkeel_instance_norm_masked_f32,
+            [
+                x(), Arg::new("mask", false, &[1_u8; R]), gamma(), beta(), y(),
+                double("mean", C, true), double("rstd", C, true)
+            ],
+            |a| evenkeel_instance_norm_masked_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, EVENKEEL_VALID_BYTES,
+                a[2].0.cast(), a[2].1, a[3].0.cast(), a[3].1, EVENKEEL_CHANNELS_LAST, 1, C, R, EPS,
+                a[4].0.cast(), a[4].1, a[5].0.cast(), a[5].1, a[6].0.cast(), a[6].1, EVENKEEL_F64, null(),
+            )
+        },
+        entry! {
             evenkeel_column_moments_masked_f32,
             [x(), Arg::new("lengths", false, &[1_usize; R]), moments(C), scratch()],
             |a| evenkeel_column_moments_masked_f32(

@@ -680,6 +680,69 @@ fn padding_gives_the_bits_of_rust() {
     }
 }
 
+#[test]
+fn padded_instances_give_the_bits_of_rust() {
+    for shape in SHAPES {
+        let data = Data::new(shape);
+        let (r, c) = shape;
+        let bytes: Vec<u8> = (0..r).map(|i| u8::from(i % 3 != 1)).collect();
+        let lengths = [r.max(2) - 1];
+        for (valid, start, valid_len, kind) in [
+            (ValidRows::Mask(Mask::Bytes(&bytes)), bytes.as_ptr().cast(), r, EVENKEEL_VALID_BYTES),
+            (
+                ValidRows::Lengths { lengths: &lengths, steps: r },
+                lengths.as_ptr().cast(),
+                1,
+                EVENKEEL_VALID_LENGTHS,
+            ),
+        ] {
+            for (layout, shape) in [
+                (EVENKEEL_CHANNELS_FIRST, Channels::first(1, c, r).unwrap()),
+                (EVENKEEL_CHANNELS_LAST, Channels::last(1, r, c).unwrap()),
+            ] {
+                let norm = InstanceNorm::new().with_eps(EPS);
+                let (mut y, mut mean, mut rstd) = (data.y(), vec![0.0; c], vec![0.0; c]);
+                let (x, to) = (&data.x, (&mut y, &mut mean, &mut rstd));
+                norm.forward_masked_with_stats(x, valid, None, None, shape, to.0, to.1, to.2)
+                    .unwrap();
+                let (mut mean_c, mut rstd_c) = (vec![0.0_f64; c], vec![0.0_f64; c]);
+                let (mean_at, rstd_at) = (mean_c.as_mut_ptr(), rstd_c.as_mut_ptr());
+                assert_same_as_rust(
+                    &data,
+                    |x, y| norm.forward_masked(x, valid, None, None, shape, y).unwrap(),
+                    |x, x_len, y, y_len| unsafe {
+                        evenkeel_instance_norm_masked_f32(
+                            x,
+                            x_len,
+                            start,
+                            valid_len,
+                            kind,
+                            null(),
+                            0,
+                            null(),
+                            0,
+                            layout,
+                            1,
+                            c,
+                            r,
+                            EPS,
+                            y,
+                            y_len,
+                            mean_at.cast(),
+                            c,
+                            rstd_at.cast(),
+                            c,
+                            EVENKEEL_F64,
+                            null(),
+                        )
+                    },
+                );
+                assert_eq!((mean_c, rstd_c), (mean, rstd), "{r}x{c}");
+            }
+        }
+    }
+}
+
 /// A batch of no rows, or of padding alone, has no statistics, in floats as in doubles.
 #[test]
 fn statistics_of_no_rows_stay_as_they_are() {

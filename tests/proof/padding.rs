@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Error, Mask, Moments, Parallelism, RowMoments,
-    RunningStatistics, Stores, ValidRows, reference,
+    Backend, BatchNorm, Channels, ColumnMoments, Error, InstanceNorm, Mask, Moments, Parallelism,
+    RowMoments, RunningStatistics, Stores, ValidRows, reference,
 };
 
 use crate::common::*;
@@ -234,6 +234,111 @@ fn inference_is_that_without_padding() {
                 assert!(zeros || n > 0, "{}: padding is +0.0", padded.name);
             }
         }
+    }
+}
+
+/// Law: InstanceNorm of padded samples has the bits of each sample without its padding, which becomes `+0.0`: in either
+/// layout, for any mask, in place, on any number of threads. A sample that is all padding has 0 for its statistics.
+#[test]
+fn instance_norm_has_the_bits_of_the_samples_without_padding() {
+    let shapes = [(1, 1, 1), (3, 2, 5), (2, 17, 70), (5, 3, 300), (2, 5, 1100), (40, 40, 100)];
+    let all = shapes.into_iter().flat_map(|shape| RULES.map(|rule| (shape, rule)));
+    for ((batch, channels, positions), rule) in all.filter(|((n, _, _), _)| !short() || *n < 40) {
+        let padded = Padded::new((batch * positions, channels), rule);
+        let gamma: Vec<f32> = (0..channels).map(|c| 0.5 + c as f32).collect();
+        let (gamma, beta) = (Some(&gamma[..]), Some(&gamma[..]));
+        for (last, backend) in with_backends([false, true]) {
+            let what = &format!("{}, {batch} samples, last: {last}, {backend}", padded.name);
+            // Element i of the compact or padded sample, [positions, channels], is at this place in this layout.
+            let place = |i: usize, n: usize| match last {
+                true => i,
+                false => i % channels * n + i / channels,
+            };
+            let arranged = |sample: &[f32]| {
+                let mut x = vec![0.0; sample.len()];
+                for (i, element) in sample.iter().enumerate() {
+                    x[place(i, sample.len() / channels)] = *element;
+                }
+                x
+            };
+            let shape = |batch, n| match last {
+                true => Channels::last(batch, n, channels).unwrap(),
+                false => Channels::first(batch, channels, n).unwrap(),
+            };
+            let operation = InstanceNorm::new().with_backend(backend);
+
+            let (mut x, mut expected, mut of_sample) = (vec![], vec![], vec![]);
+            for (n, sample) in padded.x.chunks_exact(positions * channels).enumerate() {
+                x.extend(arranged(sample));
+                let valid = &padded.valid[n * positions..][..positions];
+                let rows = sample.chunks_exact(channels).zip(valid).filter(|(_, valid)| **valid);
+                let compact: Vec<f32> = rows.flat_map(|(row, _)| row).copied().collect();
+                let (mut y, count) = (arranged(&compact), compact.len() / channels);
+                let (mut mean, mut rstd) = (vec![0.0; channels], vec![0.0; channels]);
+                if count > 0 {
+                    let (shape, to) = (shape(1, count), (&mut mean, &mut rstd));
+                    operation
+                        .forward_in_place_with_stats(&mut y, gamma, beta, shape, to.0, to.1)
+                        .unwrap();
+                }
+                of_sample.extend([mean, rstd]);
+                let mut spread = vec![0.0; sample.len()];
+                let mut k = 0;
+                for (p, _) in valid.iter().enumerate().filter(|(_, valid)| **valid) {
+                    for c in 0..channels {
+                        spread[place(p * channels + c, positions)] = y[place(k, count)];
+                        k += 1;
+                    }
+                }
+                expected.extend(spread);
+            }
+            let shape = shape(batch, positions);
+            let [mask, other] = padded.masks();
+            for parallelism in [Parallelism::Serial, Parallelism::Auto, Parallelism::AtMost(3)] {
+                let operation = operation.with_parallelism(parallelism);
+                let (mut y, mut xy, mut z) = (vec![7.0; x.len()], x.clone(), vec![7.0; x.len()]);
+                let statistics = vec![7.0; batch * channels];
+                let (mut mean, mut rstd) = (statistics.clone(), statistics);
+                operation.forward_masked(&x, mask, gamma, beta, shape, &mut z).unwrap();
+                operation.forward_masked_in_place(&mut xy, other, gamma, beta, shape).unwrap();
+                let to = (&mut y, &mut mean, &mut rstd);
+                operation
+                    .forward_masked_with_stats(&x, mask, gamma, beta, shape, to.0, to.1, to.2)
+                    .unwrap();
+                for y in [&y, &xy, &z] {
+                    assert_same(what, &expected, y);
+                    let zero = |(y, e): (&f32, &f32)| *e != 0.0 || y.to_bits() == e.to_bits();
+                    assert!(y.iter().zip(&expected).all(zero), "{what}: padding is +0.0");
+                }
+                let got = mean.chunks_exact(channels).zip(rstd.chunks_exact(channels));
+                for (got, expected) in got.zip(of_sample.chunks_exact(2)) {
+                    let same = |a: &[f64], b: &[f64]| {
+                        a.iter().zip(b).all(|(a, b)| bits64(*a) == bits64(*b))
+                    };
+                    assert!(same(got.0, &expected[0]) && same(got.1, &expected[1]), "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// Law: lengths of samples are their mask, for InstanceNorm too.
+#[test]
+fn lengths_of_instances_are_a_mask() {
+    let (x, lengths) = (Random::new(3).normals(4 * 3 * 50), [50, 0, 17, 1]);
+    let bytes: Vec<u8> =
+        lengths.iter().flat_map(|&length| (0..50).map(move |p| u8::from(p < length))).collect();
+    let mask = ValidRows::Mask(Mask::Bytes(&bytes));
+    let lengths = ValidRows::Lengths { lengths: &lengths, steps: 50 };
+    let shapes = [Channels::first(4, 3, 50), Channels::last(4, 50, 3)].map(Result::unwrap);
+    for (shape, backend) in with_backends(shapes) {
+        let operation = InstanceNorm::new().with_backend(backend);
+        let [expected, got] = [mask, lengths].map(|valid| {
+            let mut y = x.clone();
+            operation.forward_masked_in_place(&mut y, valid, None, None, shape).unwrap();
+            y
+        });
+        assert_same("lengths", &expected, &got);
     }
 }
 
