@@ -70,6 +70,7 @@ fn border(c: &mut Criterion) {
                     COLS,
                     gamma.as_ptr(),
                     COLS,
+                    0,
                     null(),
                     0,
                     1,

@@ -767,7 +767,8 @@ enum evenkeel_status evenkeel_layer_norm_f32(const float *x,
  * RmsNorm of every row of `x`, [rows, cols]: `y = gamma * x / sqrt(mean of x^2 + eps) + beta`.
  *
  * `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
- * have cols elements. `rstd = 1 / sqrt(mean of x^2 + eps)` is written if it is there: rows elements of type `stats_dtype`.
+ * have cols elements; if `one_plus_gamma` is not 0, 1 + gamma takes the place of gamma, as in the models of the Gemma
+ * family. `rstd = 1 / sqrt(mean of x^2 + eps)` is written if it is there: rows elements of type `stats_dtype`.
  *
  * # Safety
  *
@@ -778,6 +779,7 @@ enum evenkeel_status evenkeel_rms_norm_f32(const float *x,
                                            size_t x_len,
                                            const float *gamma,
                                            size_t gamma_len,
+                                           uint32_t one_plus_gamma,
                                            const float *beta,
                                            size_t beta_len,
                                            size_t rows,
@@ -1109,6 +1111,202 @@ enum evenkeel_status evenkeel_proximal_f32(const float *w,
                                            float *y,
                                            size_t y_len,
                                            const struct evenkeel_execution *execution);
+
+/**
+ * LayerNorm of every row of `x + residual`, [rows, cols]: a block of a transformer before its normalisation. The bits of
+ * `evenkeel_layer_norm_f32` of the sum, which is rounded to float once.
+ *
+ * `x_len`, `residual_len` and `y_len` are rows * cols; `y` may be `x`. The sum is written to `sum` (NULL with length 0: it
+ * is not kept), which has rows * cols elements and may be `residual`. `gamma` (NULL with length 0: 1) and `beta` (NULL with
+ * length 0: 0) have cols elements. `mean` and `rstd` of the sum are written if they are there, both or neither: rows
+ * elements of type `stats_dtype`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x`, `residual`, `gamma` and `beta` readable, the others writable.
+ * `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_layer_norm_residual_f32(const float *x,
+                                                      size_t x_len,
+                                                      const float *residual,
+                                                      size_t residual_len,
+                                                      const float *gamma,
+                                                      size_t gamma_len,
+                                                      const float *beta,
+                                                      size_t beta_len,
+                                                      size_t rows,
+                                                      size_t cols,
+                                                      double eps,
+                                                      float *y,
+                                                      size_t y_len,
+                                                      float *sum,
+                                                      size_t sum_len,
+                                                      void *mean,
+                                                      size_t mean_len,
+                                                      void *rstd,
+                                                      size_t rstd_len,
+                                                      evenkeel_dtype stats_dtype,
+                                                      const struct evenkeel_execution *execution);
+
+/**
+ * RmsNorm of every row of `x + residual`, [rows, cols]: a block of a transformer before its normalisation. The bits of
+ * `evenkeel_rms_norm_f32` of the sum, which is rounded to float once.
+ *
+ * `x_len`, `residual_len` and `y_len` are rows * cols; `y` may be `x`. The sum is written to `sum` (NULL with length 0: it
+ * is not kept), which has rows * cols elements and may be `residual`. `gamma` (NULL with length 0: 1) and `beta` (NULL with
+ * length 0: 0) have cols elements; if `one_plus_gamma` is not 0, 1 + gamma takes the place of gamma. `rstd` of the sum is
+ * written if it is there: rows elements of type `stats_dtype`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x`, `residual`, `gamma` and `beta` readable, the others writable.
+ * `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_rms_norm_residual_f32(const float *x,
+                                                    size_t x_len,
+                                                    const float *residual,
+                                                    size_t residual_len,
+                                                    const float *gamma,
+                                                    size_t gamma_len,
+                                                    uint32_t one_plus_gamma,
+                                                    const float *beta,
+                                                    size_t beta_len,
+                                                    size_t rows,
+                                                    size_t cols,
+                                                    double eps,
+                                                    float *y,
+                                                    size_t y_len,
+                                                    float *sum,
+                                                    size_t sum_len,
+                                                    void *rstd,
+                                                    size_t rstd_len,
+                                                    evenkeel_dtype stats_dtype,
+                                                    const struct evenkeel_execution *execution);
+
+/**
+ * RmsNorm of every row of `x`, [rows, cols], gated by `z`, as in Mamba-2:
+ * `y = gamma * x / sqrt(mean of x^2 + eps) * silu(z)` with `silu(z) = z / (1 + exp(-z))`.
+ *
+ * `x_len`, `z_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) has cols elements; if
+ * `one_plus_gamma` is not 0, 1 + gamma takes the place of gamma.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
+ * readable.
+ */
+enum evenkeel_status evenkeel_rms_norm_gated_f32(const float *x,
+                                                 size_t x_len,
+                                                 const float *z,
+                                                 size_t z_len,
+                                                 const float *gamma,
+                                                 size_t gamma_len,
+                                                 uint32_t one_plus_gamma,
+                                                 size_t rows,
+                                                 size_t cols,
+                                                 double eps,
+                                                 float *y,
+                                                 size_t y_len,
+                                                 const struct evenkeel_execution *execution);
+
+/**
+ * `evenkeel_layer_norm_f32` of rows that begin every `x_pitch` elements of `x` and every `y_pitch` of `y`, as the parts of a
+ * wider matrix do, bit for bit. What lies between two rows of `y` is not touched.
+ *
+ * A pitch is at least cols; `x_len` and `y_len` are at least (rows - 1) * pitch + cols, and 0 will do without rows. `y` may
+ * be `x` with the same pitch; else the two share no memory, between the rows neither. `gamma` (NULL with length 0: 1) and
+ * `beta` (NULL with length 0: 0) have cols elements.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `y` readable and writable, the others readable. Nothing else writes
+ * to them meanwhile, and nothing reads `y`, between its rows neither. `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_layer_norm_strided_f32(const float *x,
+                                                     size_t x_len,
+                                                     size_t x_pitch,
+                                                     const float *gamma,
+                                                     size_t gamma_len,
+                                                     const float *beta,
+                                                     size_t beta_len,
+                                                     size_t rows,
+                                                     size_t cols,
+                                                     double eps,
+                                                     float *y,
+                                                     size_t y_len,
+                                                     size_t y_pitch,
+                                                     const struct evenkeel_execution *execution);
+
+/**
+ * `evenkeel_rms_norm_f32` of rows that begin every `x_pitch` elements of `x` and every `y_pitch` of `y`, bit for bit.
+ *
+ * `x`, `y` and their pitches are as in `evenkeel_layer_norm_strided_f32`, the rest as in `evenkeel_rms_norm_f32`.
+ *
+ * # Safety
+ *
+ * As `evenkeel_layer_norm_strided_f32`.
+ */
+enum evenkeel_status evenkeel_rms_norm_strided_f32(const float *x,
+                                                   size_t x_len,
+                                                   size_t x_pitch,
+                                                   const float *gamma,
+                                                   size_t gamma_len,
+                                                   uint32_t one_plus_gamma,
+                                                   const float *beta,
+                                                   size_t beta_len,
+                                                   size_t rows,
+                                                   size_t cols,
+                                                   double eps,
+                                                   float *y,
+                                                   size_t y_len,
+                                                   size_t y_pitch,
+                                                   const struct evenkeel_execution *execution);
+
+/**
+ * `evenkeel_normalize_rows_f32` of rows that begin every `x_pitch` elements of `x` and every `y_pitch` of `y`, bit for bit.
+ *
+ * `x`, `y` and their pitches are as in `evenkeel_layer_norm_strided_f32`, the rest as in `evenkeel_normalize_rows_f32`.
+ *
+ * # Safety
+ *
+ * As `evenkeel_layer_norm_strided_f32`.
+ */
+enum evenkeel_status evenkeel_normalize_rows_strided_f32(const float *x,
+                                                         size_t x_len,
+                                                         size_t x_pitch,
+                                                         const void *mean,
+                                                         size_t mean_len,
+                                                         const void *rstd,
+                                                         size_t rstd_len,
+                                                         evenkeel_dtype stats_dtype,
+                                                         const float *gamma,
+                                                         size_t gamma_len,
+                                                         const float *beta,
+                                                         size_t beta_len,
+                                                         size_t rows,
+                                                         size_t cols,
+                                                         float *y,
+                                                         size_t y_len,
+                                                         size_t y_pitch,
+                                                         const struct evenkeel_execution *execution);
+
+/**
+ * The moments of every row of `x`, whose rows begin every `x_pitch` elements: `x_pitch` is at least cols, `x_len` at least
+ * `(rows - 1) * x_pitch + cols`, and `moments_len` is rows.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x` readable, `moments` writable. `execution` is NULL or
+ * readable.
+ */
+enum evenkeel_status evenkeel_row_moments_strided_f32(const float *x,
+                                                      size_t x_len,
+                                                      size_t x_pitch,
+                                                      size_t rows,
+                                                      size_t cols,
+                                                      struct evenkeel_moments *moments,
+                                                      size_t moments_len,
+                                                      const struct evenkeel_execution *execution);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -10,7 +10,7 @@ use crate::kernels::positions::{NormalizePositions, fits};
 use crate::kernels::row_statistics::{MeanVariance, split_optional};
 use crate::kernels::samples::GroupStatistics;
 use crate::normalize_scale_shift::{PLAIN, normalize_rows};
-use crate::row_variants::row_variants;
+use crate::row_variants::{Residual, row_variants};
 use crate::shape::{check_eps, check_length, check_optional};
 use crate::simd::{RowSpan, Span, write_whole};
 use crate::{Channels, Error, Rows};
@@ -191,7 +191,7 @@ impl LayerNorm {
         write_whole(x, y, |io| self.run(io, gamma, beta, rows, Some((mean, rstd))))
     }
 
-    row_variants!();
+    row_variants!(mean, rstd: (&mut [f64], &mut [f64]));
 
     pub(crate) fn run(
         &self,
@@ -205,7 +205,7 @@ impl LayerNorm {
     }
 
     /// `io` has the shape `rows`.
-    fn run_rows(
+    pub(crate) fn run_rows(
         &self,
         io: RowSpan<'_>,
         gamma: Option<&[f32]>,

@@ -146,9 +146,7 @@ impl NormalizeScaleShift {
         y: &mut [f32],
         y_pitch: usize,
     ) -> Result<(), Error> {
-        rows.check_strided("x", x.len(), "x_pitch", x_pitch)?;
-        rows.check_strided("y", y.len(), "y_pitch", y_pitch)?;
-        let io = RowSpan::strided(x, x_pitch, y, y_pitch, (rows.rows(), rows.cols()));
+        let io = rows.strided(x, x_pitch, y, y_pitch)?;
         self.run(io, mean, rstd, gamma, beta, rows)
     }
 
@@ -168,8 +166,7 @@ impl NormalizeScaleShift {
         beta: Option<&[f32]>,
         rows: Rows,
     ) -> Result<(), Error> {
-        rows.check_strided("x", x.len(), "x_pitch", x_pitch)?;
-        let io = RowSpan::strided_in_place(x, x_pitch, (rows.rows(), rows.cols()));
+        let io = rows.strided_in_place(x, x_pitch)?;
         self.run(io, mean, rstd, gamma, beta, rows)
     }
 

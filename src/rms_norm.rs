@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 use crate::execution::{Execution, output_setters};
 use crate::kernels::row_statistics::MeanSquare;
 use crate::normalize_scale_shift::{Variant, normalize_rows};
-use crate::row_variants::row_variants;
+use crate::row_variants::{Residual, row_variants};
 use crate::shape::{check_eps, check_length, check_optional};
 use crate::simd::{RowSpan, Span, write_whole};
 use crate::{Error, Rows};
@@ -184,7 +184,7 @@ impl RmsNorm {
         write_whole(x, y, |io| self.run(io, gamma, beta, rows, Some(rstd)))
     }
 
-    row_variants!();
+    row_variants!(rstd: &mut [f64]);
 
     /// Gated: `y = gamma * x / sqrt(mean of x^2 + eps) * silu(z)` with `silu(z) = z / (1 + exp(-z))`, as in the Mamba-2 and
     /// gated-attention families of models. `z` is as long as `x`.
@@ -279,7 +279,7 @@ impl RmsNorm {
     }
 
     /// `io` has the shape `rows`.
-    fn run_rows(
+    pub(crate) fn run_rows(
         &self,
         io: RowSpan<'_>,
         gamma: Option<&[f32]>,

@@ -2,9 +2,39 @@
 //! the sum with a residual, and rows with a pitch.
 #![forbid(unsafe_code)]
 
-/// The methods, for an operation with `run_rows`.
+use crate::shape::{check_length, check_optional};
+use crate::simd::{RowSpan, Span};
+use crate::{Error, Rows};
+
+/// What is added to x.
+pub(crate) enum Residual<'a> {
+    /// This; the sum is kept where there is a place for it.
+    Added(&'a [f32], Option<&'a mut [f32]>),
+    /// This, which becomes the sum.
+    Updated(&'a mut [f32]),
+}
+
+impl<'a> Residual<'a> {
+    /// The rows of `io`, x of them the sum. `io` has the shape `rows`.
+    pub(crate) fn add_to(self, io: Span<'a>, rows: Rows) -> Result<RowSpan<'a>, Error> {
+        let elements = rows.elements();
+        Ok(match self {
+            Self::Added(residual, sum) => {
+                check_length("residual", residual.len(), elements)?;
+                check_optional("sum", sum.as_deref(), elements)?;
+                rows.span(io).plus(residual, sum)
+            }
+            Self::Updated(residual) => {
+                check_length("residual", residual.len(), elements)?;
+                rows.span(io).added_to(residual)
+            }
+        })
+    }
+}
+
+/// The methods, for an operation with `run_rows` and these statistics, which it takes as this type.
 macro_rules! row_variants {
-    () => {
+    ($($stat:ident),+: $stats:ty) => {
         /// Normalises `x + residual`, and writes that sum too if there is a `sum`.
         ///
         /// `y = forward(x + residual)`, bit for bit, where the sum is rounded to f32 once: a block of a transformer before
@@ -25,10 +55,31 @@ macro_rules! row_variants {
             sum: Option<&mut [f32]>,
         ) -> Result<(), Error> {
             rows.check_io(x.len(), y.len())?;
-            check_length("residual", residual.len(), rows.elements())?;
-            check_optional("sum", sum.as_deref(), rows.elements())?;
-            let io = rows.span(Span::new(x, y)).plus(residual, sum);
-            self.run_rows(io, gamma, beta, rows, None)
+            let residual = Residual::Added(residual, sum);
+            self.run_residual(Span::new(x, y), residual, gamma, beta, rows, None)
+        }
+
+        /// As [`forward_residual`](Self::forward_residual), and writes the statistics of the sum, as
+        /// [`forward_with_stats`](Self::forward_with_stats) does those of x.
+        ///
+        /// # Errors
+        ///
+        /// As [`forward_residual`](Self::forward_residual) and [`forward_with_stats`](Self::forward_with_stats).
+        #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+        pub fn forward_residual_with_stats(
+            &self,
+            x: &[f32],
+            residual: &[f32],
+            gamma: Option<&[f32]>,
+            beta: Option<&[f32]>,
+            rows: Rows,
+            y: &mut [f32],
+            sum: Option<&mut [f32]>,
+            $($stat: &mut [f64],)+
+        ) -> Result<(), Error> {
+            rows.check_io(x.len(), y.len())?;
+            let (residual, stats) = (Residual::Added(residual, sum), ($($stat),+));
+            self.run_residual(Span::new(x, y), residual, gamma, beta, rows, Some(stats))
         }
 
         /// As [`forward_residual`](Self::forward_residual), and `residual` becomes the sum: `residual += x`,
@@ -47,9 +98,30 @@ macro_rules! row_variants {
             y: &mut [f32],
         ) -> Result<(), Error> {
             rows.check_io(x.len(), y.len())?;
-            check_length("residual", residual.len(), rows.elements())?;
-            let io = rows.span(Span::new(x, y)).added_to(residual);
-            self.run_rows(io, gamma, beta, rows, None)
+            let residual = Residual::Updated(residual);
+            self.run_residual(Span::new(x, y), residual, gamma, beta, rows, None)
+        }
+
+        /// As [`forward_update_residual`](Self::forward_update_residual), and writes the statistics of the sum, as
+        /// [`forward_with_stats`](Self::forward_with_stats) does those of x.
+        ///
+        /// # Errors
+        ///
+        /// As [`forward_residual_with_stats`](Self::forward_residual_with_stats).
+        #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+        pub fn forward_update_residual_with_stats(
+            &self,
+            x: &[f32],
+            residual: &mut [f32],
+            gamma: Option<&[f32]>,
+            beta: Option<&[f32]>,
+            rows: Rows,
+            y: &mut [f32],
+            $($stat: &mut [f64],)+
+        ) -> Result<(), Error> {
+            rows.check_io(x.len(), y.len())?;
+            let (residual, stats) = (Residual::Updated(residual), ($($stat),+));
+            self.run_residual(Span::new(x, y), residual, gamma, beta, rows, Some(stats))
         }
 
         /// As [`forward_update_residual`](Self::forward_update_residual), and `x` becomes y: `residual += x`,
@@ -67,9 +139,43 @@ macro_rules! row_variants {
             rows: Rows,
         ) -> Result<(), Error> {
             check_length("x", x.len(), rows.elements())?;
-            check_length("residual", residual.len(), rows.elements())?;
-            let io = rows.span(Span::in_place(x)).added_to(residual);
-            self.run_rows(io, gamma, beta, rows, None)
+            let residual = Residual::Updated(residual);
+            self.run_residual(Span::in_place(x), residual, gamma, beta, rows, None)
+        }
+
+        /// As [`forward_update_residual_in_place`](Self::forward_update_residual_in_place), and writes the statistics of the
+        /// sum, as [`forward_with_stats`](Self::forward_with_stats) does those of x.
+        ///
+        /// # Errors
+        ///
+        /// As [`forward_residual_with_stats`](Self::forward_residual_with_stats).
+        #[expect(clippy::allow_attributes, reason = "of one operation they are seven, of the other eight")]
+        #[allow(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+        pub fn forward_update_residual_in_place_with_stats(
+            &self,
+            x: &mut [f32],
+            residual: &mut [f32],
+            gamma: Option<&[f32]>,
+            beta: Option<&[f32]>,
+            rows: Rows,
+            $($stat: &mut [f64],)+
+        ) -> Result<(), Error> {
+            check_length("x", x.len(), rows.elements())?;
+            let (residual, stats) = (Residual::Updated(residual), ($($stat),+));
+            self.run_residual(Span::in_place(x), residual, gamma, beta, rows, Some(stats))
+        }
+
+        /// `io` has the shape `rows`.
+        pub(crate) fn run_residual<'a>(
+            &self,
+            io: Span<'a>,
+            residual: Residual<'a>,
+            gamma: Option<&[f32]>,
+            beta: Option<&[f32]>,
+            rows: Rows,
+            stats: Option<$stats>,
+        ) -> Result<(), Error> {
+            self.run_rows(residual.add_to(io, rows)?, gamma, beta, rows, stats)
         }
 
         /// As [`forward`](Self::forward) for rows that begin every `x_pitch` elements of `x` and every `y_pitch` of `y`, as
@@ -91,10 +197,7 @@ macro_rules! row_variants {
             y: &mut [f32],
             y_pitch: usize,
         ) -> Result<(), Error> {
-            rows.check_strided("x", x.len(), "x_pitch", x_pitch)?;
-            rows.check_strided("y", y.len(), "y_pitch", y_pitch)?;
-            let io = RowSpan::strided(x, x_pitch, y, y_pitch, (rows.rows(), rows.cols()));
-            self.run_rows(io, gamma, beta, rows, None)
+            self.run_rows(rows.strided(x, x_pitch, y, y_pitch)?, gamma, beta, rows, None)
         }
 
         /// As [`forward_strided`](Self::forward_strided); reads and writes `x`.
@@ -110,9 +213,7 @@ macro_rules! row_variants {
             beta: Option<&[f32]>,
             rows: Rows,
         ) -> Result<(), Error> {
-            rows.check_strided("x", x.len(), "x_pitch", x_pitch)?;
-            let io = RowSpan::strided_in_place(x, x_pitch, (rows.rows(), rows.cols()));
-            self.run_rows(io, gamma, beta, rows, None)
+            self.run_rows(rows.strided_in_place(x, x_pitch)?, gamma, beta, rows, None)
         }
     };
 }

@@ -84,6 +84,29 @@ impl Rows {
         }
     }
 
+    /// Rows of this shape at pitches, from x to y, if they are all there.
+    pub(crate) fn strided<'a>(
+        self,
+        x: &'a [f32],
+        x_pitch: usize,
+        y: &'a mut [f32],
+        y_pitch: usize,
+    ) -> Result<RowSpan<'a>, Error> {
+        self.check_strided("x", x.len(), "x_pitch", x_pitch)?;
+        self.check_strided("y", y.len(), "y_pitch", y_pitch)?;
+        Ok(RowSpan::strided(x, x_pitch, y, y_pitch, (self.rows, self.cols)))
+    }
+
+    /// The same where y is x.
+    pub(crate) fn strided_in_place(
+        self,
+        x: &mut [f32],
+        pitch: usize,
+    ) -> Result<RowSpan<'_>, Error> {
+        self.check_strided("x", x.len(), "x_pitch", pitch)?;
+        Ok(RowSpan::strided_in_place(x, pitch, (self.rows, self.cols)))
+    }
+
     /// Refuses an empty row where every row must have a statistic.
     pub(crate) fn check_statistic(self) -> Result<(), Error> {
         if self.cols == 0 && self.rows > 0 {

@@ -144,6 +144,15 @@ const METHODS: &[Method] = methods! {
     "LayerNorm::forward_update_residual_in_place": gamma beta => x residual;
         |a| LAYER_NORM.with_eps(a.eps)
             .forward_update_residual_in_place(x, residual, gamma, beta, a.rows);
+    "LayerNorm::forward_residual_with_stats": x residual gamma beta => y sum mean rstd;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_residual_with_stats(x, residual, gamma, beta, a.rows, y, Some(sum), mean, rstd);
+    "LayerNorm::forward_update_residual_with_stats": x gamma beta => residual y mean rstd;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_update_residual_with_stats(x, residual, gamma, beta, a.rows, y, mean, rstd);
+    "LayerNorm::forward_update_residual_in_place_with_stats": gamma beta => x residual mean rstd;
+        |a| LAYER_NORM.with_eps(a.eps)
+            .forward_update_residual_in_place_with_stats(x, residual, gamma, beta, a.rows, mean, rstd);
     "RmsNorm::forward_residual": x residual gamma beta => y sum;
         |a| RMS_NORM.with_eps(a.eps)
             .forward_residual(x, residual, gamma, beta, a.rows, y, Some(sum));
@@ -155,6 +164,15 @@ const METHODS: &[Method] = methods! {
     "RmsNorm::forward_update_residual_in_place": gamma beta => x residual;
         |a| RMS_NORM.with_eps(a.eps)
             .forward_update_residual_in_place(x, residual, gamma, beta, a.rows);
+    "RmsNorm::forward_residual_with_stats": x residual gamma beta => y sum rstd;
+        |a| RMS_NORM.with_eps(a.eps)
+            .forward_residual_with_stats(x, residual, gamma, beta, a.rows, y, Some(sum), rstd);
+    "RmsNorm::forward_update_residual_with_stats": x gamma beta => residual y rstd;
+        |a| RMS_NORM.with_eps(a.eps)
+            .forward_update_residual_with_stats(x, residual, gamma, beta, a.rows, y, rstd);
+    "RmsNorm::forward_update_residual_in_place_with_stats": gamma beta => x residual rstd;
+        |a| RMS_NORM.with_eps(a.eps)
+            .forward_update_residual_in_place_with_stats(x, residual, gamma, beta, a.rows, rstd);
     "RmsNorm::forward_gated": x z gamma => y;
         |a| RMS_NORM.with_eps(a.eps).forward_gated(x, z, gamma, a.rows, y);
     "RmsNorm::forward_gated_in_place": z gamma => x;

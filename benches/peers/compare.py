@@ -170,7 +170,7 @@ def layer_norm(library, data, execution, threads):
 def rms_norm(library, data, execution, threads):
     d = data
     ours = library.prepare(
-        "rms_norm_f32", d.x, d.gamma, None, d.rows, d.cols, EPS, d.y, None, ctypes.c_uint32(F32), execution
+        "rms_norm_f32", d.x, d.gamma, ctypes.c_uint32(0), None, d.rows, d.cols, EPS, d.y, None, ctypes.c_uint32(F32), execution
     )
     x, w = map(torch.from_numpy, (d.x, d.gamma))
     out = {}

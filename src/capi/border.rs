@@ -11,9 +11,10 @@ use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{EVENKEEL_F32, EVENKEEL_F64, evenkeel_dtype, evenkeel_status};
-use crate::Error;
+use crate::row_variants::Residual;
 use crate::shape::check_length;
-use crate::simd::{Span, with_default_environment};
+use crate::simd::{RowSpan, Span, with_default_environment};
+use crate::{Error, Rows};
 
 /// Why a call from C was refused. What returns it, boxes it: a result that fits in two registers costs a call that is not
 /// refused 60 instructions less.
@@ -360,10 +361,21 @@ impl Io {
         x: Buffer<f32>,
         y: Buffer<f32>,
         outputs: [Extent; OUT],
+        inputs: [Extent; IN],
+    ) -> Result<Self, Box<Fault>> {
+        Self::check_pitches((x, 0), (y, 0), outputs, inputs)
+    }
+
+    /// The same for rows at pitches: with two of them, one buffer is an overlap.
+    #[inline(always)]
+    pub(super) fn check_pitches<const OUT: usize, const IN: usize>(
+        (x, x_pitch): (Buffer<f32>, usize),
+        (y, y_pitch): (Buffer<f32>, usize),
+        outputs: [Extent; OUT],
         mut inputs: [Extent; IN],
     ) -> Result<Self, Box<Fault>> {
         // One address, one buffer: that the lengths are equal too is checked with the shape.
-        let in_place = x.start == y.start && x.len > 0;
+        let in_place = x.start == y.start && x.len > 0 && x_pitch == y_pitch;
         if in_place {
             inputs[0] = Extent::default();
         }
@@ -398,6 +410,87 @@ impl Io {
             false => Span::uninit(unsafe { x.slice() }, unsafe { y.uninit() }),
         };
         Ok(run(io)?)
+    }
+
+    /// Runs an operation on rows of x and y at pitches.
+    ///
+    /// # Safety
+    ///
+    /// C promises that x is readable and y readable and writable.
+    #[inline(always)]
+    pub(super) unsafe fn with_rows(
+        &self,
+        rows: Rows,
+        [x_pitch, y_pitch]: [usize; 2],
+        run: impl FnOnce(RowSpan<'_>) -> Result<(), Error>,
+    ) -> Result<(), Box<Fault>> {
+        let Self { x, y, in_place } = self;
+        let io = if *in_place {
+            rows.check_strided(x.arg, x.len, "x_pitch", x_pitch)?;
+            rows.check_strided(y.arg, y.len, "y_pitch", y_pitch)?;
+            // SAFETY: the caller's promise. Both are one buffer, of which this is the only slice.
+            rows.strided_in_place(unsafe { y.slice_mut() }, y_pitch)?
+        } else {
+            // SAFETY: the caller's promise. The two are disjoint.
+            let (x, y) = unsafe { (x.slice(), y.slice_mut()) };
+            rows.strided(x, x_pitch, y, y_pitch)?
+        };
+        Ok(run(io)?)
+    }
+}
+
+/// A residual, and where its sum with x goes: to a buffer of its own, to the residual itself, or nowhere.
+pub(super) struct Sum {
+    residual: Buffer<f32>,
+    sum: Buffer<f32>,
+    in_place: bool,
+}
+
+impl Sum {
+    pub(super) fn new(residual: Buffer<f32>, sum: Buffer<f32>) -> Self {
+        // As in `Io::check`; absent, it has no address.
+        let in_place = residual.start == sum.start && residual.len > 0 && !sum.is_absent();
+        Self { residual, sum, in_place }
+    }
+
+    /// What is only read, as [`Buffer::extent`].
+    #[inline(always)]
+    pub(super) fn residual(&self) -> Extent {
+        if self.in_place { Extent::default() } else { self.residual.extent() }
+    }
+
+    /// What is written, as [`Buffer::extent`].
+    #[inline(always)]
+    pub(super) fn extent(&self) -> Extent {
+        self.sum.extent()
+    }
+
+    /// Refuses a residual or a sum that is not so long.
+    pub(super) fn check_lengths(&self, elements: usize) -> Result<(), Box<Fault>> {
+        let Self { residual, sum, .. } = self;
+        check_length(residual.arg, residual.len, elements)?;
+        if !sum.is_absent() {
+            check_length(sum.arg, sum.len, elements)?;
+        }
+        Ok(())
+    }
+
+    /// Both for the operation.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Buffer::slice`] and [`Buffer::slice_mut`]; the lengths [were checked](Self::check_lengths).
+    pub(super) unsafe fn get<'a>(&self) -> Residual<'a> {
+        // SAFETY: the caller's promise. In place both are one buffer, of which this is the only slice.
+        unsafe {
+            match self.in_place {
+                true => Residual::Updated(self.sum.slice_mut()),
+                false => {
+                    let sum = (!self.sum.is_absent()).then(|| self.sum.slice_mut());
+                    Residual::Added(self.residual.slice(), sum)
+                }
+            }
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //! made from this folder.
 //!
 //! No logic is here: pointers become slices (`border.rs`), the Rust operation is called, and its result becomes a status.
-//! `moments.rs`, `normalize.rs`, `channels.rs`, `padding.rs`, `dropout.rs` and `regularize.rs` have an entry for every
-//! operation.
+//! `moments.rs`, `normalize.rs`, `row_variants.rs`, `channels.rs`, `padding.rs`, `dropout.rs` and `regularize.rs` have an entry
+//! for every operation.
 #![expect(non_camel_case_types, reason = "the names are C's")]
 
 mod border;
@@ -13,6 +13,7 @@ mod moments;
 mod normalize;
 mod padding;
 mod regularize;
+mod row_variants;
 
 use core::ffi::{CStr, c_char};
 
@@ -22,6 +23,7 @@ pub use moments::*;
 pub use normalize::*;
 pub use padding::*;
 pub use regularize::*;
+pub use row_variants::*;
 
 use border::{Fault, enter, last_message, text};
 

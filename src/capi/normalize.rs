@@ -85,7 +85,8 @@ pub(super) fn both_or_neither(
 /// RmsNorm of every row of `x`, [rows, cols]: `y = gamma * x / sqrt(mean of x^2 + eps) + beta`.
 ///
 /// `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
-/// have cols elements. `rstd = 1 / sqrt(mean of x^2 + eps)` is written if it is there: rows elements of type `stats_dtype`.
+/// have cols elements; if `one_plus_gamma` is not 0, 1 + gamma takes the place of gamma, as in the models of the Gemma
+/// family. `rstd = 1 / sqrt(mean of x^2 + eps)` is written if it is there: rows elements of type `stats_dtype`.
 ///
 /// # Safety
 ///
@@ -97,6 +98,7 @@ pub unsafe extern "C" fn evenkeel_rms_norm_f32(
     x_len: usize,
     gamma: *const f32,
     gamma_len: usize,
+    one_plus_gamma: u32,
     beta: *const f32,
     beta_len: usize,
     rows: usize,
@@ -122,6 +124,7 @@ pub unsafe extern "C" fn evenkeel_rms_norm_f32(
         // SAFETY: the caller's promise.
         let operation =
             RmsNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
+        let operation = operation.with_one_plus_gamma(one_plus_gamma != 0);
         let rows = shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
@@ -218,11 +221,20 @@ pub unsafe extern "C" fn evenkeel_normalize_columns_f32(
 }
 
 /// What x is normalised by.
-struct Given {
-    mean: Statistic,
-    rstd: Statistic,
-    gamma: Buffer<f32>,
-    beta: Buffer<f32>,
+pub(super) struct Given {
+    pub(super) mean: Statistic,
+    pub(super) rstd: Statistic,
+    pub(super) gamma: Buffer<f32>,
+    pub(super) beta: Buffer<f32>,
+}
+
+impl Given {
+    /// All that is read.
+    #[inline(always)]
+    pub(super) fn inputs(&self, x: Buffer<f32>) -> [Extent; 5] {
+        let Self { mean, rstd, gamma, beta } = self;
+        [x.extent(), mean.extent(), rstd.extent(), gamma.extent(), beta.extent()]
+    }
 }
 
 /// # Safety
@@ -231,13 +243,13 @@ struct Given {
 unsafe fn normalize(
     x: Buffer<f32>,
     y: Buffer<f32>,
-    Given { mean, rstd, gamma, beta }: &Given,
+    given: &Given,
     (rows, cols): (usize, usize),
     execution: *const evenkeel_execution,
     by_rows: bool,
 ) -> Result<(), Box<Fault>> {
-    let inputs = [x.extent(), mean.extent(), rstd.extent(), gamma.extent(), beta.extent()];
-    let io = Io::check(x, y, [y.extent()], inputs)?;
+    let io = Io::check(x, y, [y.extent()], given.inputs(x))?;
+    let Given { mean, rstd, gamma, beta } = given;
     // SAFETY: the caller's promise.
     let operation =
         NormalizeScaleShift::new().with_execution(unsafe { self::execution(execution)? });

@@ -104,7 +104,7 @@ static void bad_input(void) {
   refused("no such stores", layer_norm(x, LEN, gamma_, COLS, y, LEN, 0, &no_stores), EVENKEEL_UNKNOWN_OPTION,
           "`stores`");
   refused("rows * cols overflows",
-          evenkeel_rms_norm_f32(x, LEN, NULL, 0, NULL, 0, huge, 4, 0, y, LEN, NULL, 0, EVENKEEL_F64, NULL),
+          evenkeel_rms_norm_f32(x, LEN, NULL, 0, 0, NULL, 0, huge, 4, 0, y, LEN, NULL, 0, EVENKEEL_F64, NULL),
           EVENKEEL_SHAPE_OVERFLOW, "`rows`");
   refused("rows without elements",
           evenkeel_layer_norm_f32(NULL, 0, NULL, 0, NULL, 0, 3, 0, 0, NULL, 0, mean, 3, rstd, 3, EVENKEEL_F64, NULL),

@@ -43,11 +43,16 @@ struct Entry {
 
 const R: usize = 17;
 const C: usize = 9;
+/// Elements from a row to the next where there are some between.
+const PITCH: usize = C + 3;
 
 fn entries() -> Vec<Entry> {
     let data = Data::new((R, C));
     let x = || Arg::new("x", false, &data.x);
     let y = || Arg::new("y", true, &data.y());
+    let residual = || Arg::new("residual", false, &data.x);
+    let sum = || Arg::new("sum", true, &data.y());
+    let wide = |name, output| Arg::new(name, output, &[0.5_f32; (R - 1) * PITCH + C]);
     let w = || Arg::new("w", false, &data.x);
     let dy = || Arg::new("dy", false, &data.x);
     let dx = || Arg::new("dx", true, &data.y());
@@ -82,8 +87,70 @@ fn entries() -> Vec<Entry> {
             evenkeel_rms_norm_f32,
             [x(), gamma(), beta(), y(), rstd_f32()],
             |a| evenkeel_rms_norm_f32(
-                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, R, C, EPS,
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, 1, a[2].0.cast(), a[2].1, R, C, EPS,
                 a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1, EVENKEEL_F32, null(),
+            )
+        },
+        entry! {
+            evenkeel_layer_norm_residual_f32,
+            [
+                x(), residual(), gamma(), beta(), y(), sum(), double("mean", R, true), double("rstd", R, true)
+            ],
+            |a| evenkeel_layer_norm_residual_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, a[3].0.cast(), a[3].1,
+                R, C, EPS, a[4].0.cast(), a[4].1, a[5].0.cast(), a[5].1, a[6].0.cast(), a[6].1,
+                a[7].0.cast(), a[7].1, EVENKEEL_F64, null(),
+            )
+        },
+        entry! {
+            evenkeel_rms_norm_residual_f32,
+            [x(), residual(), gamma(), beta(), y(), sum(), rstd_f32()],
+            |a| evenkeel_rms_norm_residual_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, 1,
+                a[3].0.cast(), a[3].1, R, C, EPS, a[4].0.cast(), a[4].1, a[5].0.cast(), a[5].1,
+                a[6].0.cast(), a[6].1, EVENKEEL_F32, null(),
+            )
+        },
+        entry! {
+            evenkeel_rms_norm_gated_f32,
+            [x(), Arg::new("z", false, &data.x), gamma(), y()],
+            |a| evenkeel_rms_norm_gated_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, 0, R, C, EPS,
+                a[3].0.cast(), a[3].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_layer_norm_strided_f32,
+            [wide("x", false), gamma(), beta(), wide("y", true)],
+            |a| evenkeel_layer_norm_strided_f32(
+                a[0].0.cast(), a[0].1, PITCH, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, R, C, EPS,
+                a[3].0.cast(), a[3].1, PITCH, null(),
+            )
+        },
+        entry! {
+            evenkeel_rms_norm_strided_f32,
+            [wide("x", false), gamma(), beta(), wide("y", true)],
+            |a| evenkeel_rms_norm_strided_f32(
+                a[0].0.cast(), a[0].1, PITCH, a[1].0.cast(), a[1].1, 0, a[2].0.cast(), a[2].1, R, C, EPS,
+                a[3].0.cast(), a[3].1, PITCH, null(),
+            )
+        },
+        entry! {
+            evenkeel_normalize_rows_strided_f32,
+            [
+                wide("x", false), double("mean", R, false), double("rstd", R, false), gamma(), beta(),
+                wide("y", true)
+            ],
+            |a| evenkeel_normalize_rows_strided_f32(
+                a[0].0.cast(), a[0].1, PITCH, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, EVENKEEL_F64,
+                a[3].0.cast(), a[3].1, a[4].0.cast(), a[4].1, R, C, a[5].0.cast(), a[5].1, PITCH, null(),
+            )
+        },
+        entry! {
+            evenkeel_row_moments_strided_f32,
+            [wide("x", false), moments(R)],
+            |a| evenkeel_row_moments_strided_f32(
+                a[0].0.cast(), a[0].1, PITCH, R, C, a[1].0.cast(), a[1].1, null(),
             )
         },
         entry! {
@@ -398,7 +465,11 @@ fn bad_buffers_are_refused_by_name_and_nothing_is_written() {
             let text =
                 entry.refused("one element short", i, EVENKEEL_LENGTH, |given| given[i].1 -= 1);
             assert!(text.contains(&(len - 1).to_string()), "{text}");
-            if entry.args[i].name != "scratch" {
+            let may_be_longer = match entry.args[i].name {
+                "x" | "y" => entry.name.contains("strided"),
+                name => name == "scratch",
+            };
+            if !may_be_longer {
                 entry.refused("one element over", i, EVENKEEL_LENGTH, |given| given[i].1 += 1);
             }
         }
@@ -416,7 +487,8 @@ fn outputs_that_overlap_are_refused_and_nothing_is_written() {
             }
             for j in (0..entry.args.len()).filter(|&j| j != i) {
                 let (a, b) = (entry.args[i].name, entry.args[j].name);
-                let in_place = matches!((a, b), ("y", "x" | "w") | ("dx", "dy"));
+                let in_place =
+                    matches!((a, b), ("y", "x" | "w") | ("dx", "dy") | ("sum", "residual"));
                 for shift in [0, 8] {
                     if shift == 0 && in_place {
                         continue;
@@ -603,6 +675,137 @@ fn parameters_and_shapes_outside_of_their_domain_have_the_status_of_their_error(
     assert_eq!((y, mask), ([BEFORE; 1], [0; 1]));
 }
 
+/// In place, each length is checked; absent, the sum does not hide a residual that is NULL.
+#[test]
+fn residuals_in_place_are_checked_too() {
+    let (x, mut y, mut residual) = ([1.0_f32; 4], [BEFORE; 4], [2.0_f32; 4]);
+    let mut call = |residual: *const f32, residual_len, sum, sum_len| {
+        let status = unsafe {
+            evenkeel_rms_norm_residual_f32(
+                x.as_ptr(),
+                4,
+                residual,
+                residual_len,
+                null(),
+                0,
+                0,
+                null(),
+                0,
+                2,
+                2,
+                EPS,
+                y.as_mut_ptr(),
+                4,
+                sum,
+                sum_len,
+                null_mut(),
+                0,
+                EVENKEEL_F64,
+                null(),
+            )
+        };
+        if status != EVENKEEL_OK {
+            assert_eq!(y, [BEFORE; 4]);
+        }
+        (status, message())
+    };
+    let at = residual.as_mut_ptr();
+    let refused = [
+        (at.cast_const(), 3, at, 4, EVENKEEL_LENGTH, "`residual`"),
+        (at, 4, at, 3, EVENKEEL_LENGTH, "`sum`"),
+        (at, 4, at, 0, EVENKEEL_LENGTH, "`sum`"),
+        (null(), 4, null_mut(), 0, EVENKEEL_NULL_POINTER, "`residual`"),
+        (null(), 4, null_mut(), 4, EVENKEEL_NULL_POINTER, "`sum`"),
+        (at, 4, null_mut(), 4, EVENKEEL_NULL_POINTER, "`sum`"),
+    ];
+    for (residual, residual_len, sum, sum_len, expected, arg) in refused {
+        let (status, text) = call(residual, residual_len, sum, sum_len);
+        assert_eq!((status, text.contains(arg)), (expected, true), "{text}");
+    }
+    assert_eq!(call(at, 4, at, 4).0, EVENKEEL_OK);
+    assert_eq!(residual, [3.0; 4]);
+}
+
+/// Pitches below a row, beyond memory, and two of them in place.
+#[test]
+fn pitches_that_are_none_are_refused() {
+    let (mut x, mut y) = ([1.0_f32; 10], [BEFORE; 10]);
+    let (from, to) = (x.as_mut_ptr(), y.as_mut_ptr());
+    let call = |x_pitch, y: *mut f32, y_len, y_pitch| {
+        let status = unsafe {
+            evenkeel_layer_norm_strided_f32(
+                from,
+                10,
+                x_pitch,
+                null(),
+                0,
+                null(),
+                0,
+                3,
+                2,
+                EPS,
+                y,
+                y_len,
+                y_pitch,
+                null(),
+            )
+        };
+        (status, message())
+    };
+    let far = usize::MAX / 2;
+    let refused = [
+        (1, to, 2, EVENKEEL_LENGTH, "`x_pitch`"),
+        (0, to, 2, EVENKEEL_LENGTH, "`x_pitch`"),
+        (5, to, 2, EVENKEEL_LENGTH, "`x`"),
+        (4, to, 1, EVENKEEL_LENGTH, "`y_pitch`"),
+        (4, to, 5, EVENKEEL_LENGTH, "`y`"),
+        (far, to, 2, EVENKEEL_SHAPE_OVERFLOW, "`x_pitch`"),
+        (usize::MAX, to, 2, EVENKEEL_SHAPE_OVERFLOW, "`x_pitch`"),
+        (4, to, far, EVENKEEL_SHAPE_OVERFLOW, "`y_pitch`"),
+        (3, from, 2, EVENKEEL_OVERLAP, "`y`"),
+        (1, from, 1, EVENKEEL_LENGTH, "`x_pitch`"),
+        (5, from, 5, EVENKEEL_LENGTH, "`x`"),
+    ];
+    for (x_pitch, out, y_pitch, expected, arg) in refused {
+        let (status, text) = call(x_pitch, out, 10, y_pitch);
+        assert_eq!((status, text.contains(arg)), (expected, true), "{x_pitch}, {y_pitch}: {text}");
+    }
+    let (status, text) = call(4, from, 9, 4);
+    assert_eq!((status, text.contains("`y`")), (EVENKEEL_LENGTH, true), "{text}");
+    let mut moments = [NOTHING; 3];
+    for (pitch, expected) in [(1, EVENKEEL_LENGTH), (far, EVENKEEL_SHAPE_OVERFLOW)] {
+        let at = moments.as_mut_ptr();
+        let status =
+            unsafe { evenkeel_row_moments_strided_f32(from, 10, pitch, 3, 2, at, 3, null()) };
+        assert_eq!((status, message().contains("`x_pitch`")), (expected, true));
+    }
+    assert_eq!((x, y), ([1.0; 10], [BEFORE; 10]));
+    assert!(moments.iter().all(|moments| moments.count == 0));
+    // Between the rows nothing is written.
+    let (from, to) = (x.as_mut_ptr(), y.as_mut_ptr());
+    let status = unsafe {
+        evenkeel_rms_norm_strided_f32(
+            from,
+            10,
+            2,
+            null(),
+            0,
+            0,
+            null(),
+            0,
+            3,
+            2,
+            EPS,
+            to,
+            10,
+            4,
+            null(),
+        )
+    };
+    assert_eq!(status, EVENKEEL_OK, "{}", message());
+    assert!((0..10).all(|i| (y[i] == BEFORE) == (i % 4 > 1)), "{y:?}");
+}
+
 /// A layout that there is not, a shape that no memory has, groups that do not divide the channels.
 #[test]
 fn channels_that_are_no_shape_are_refused() {
@@ -670,6 +873,7 @@ fn a_length_that_no_shape_asks_for_allocates_nothing() {
             x.as_ptr(),
             2,
             null(),
+            0,
             0,
             null(),
             0,

@@ -84,6 +84,7 @@ fn row_operations_give_the_bits_of_rust() {
                         x_len,
                         g,
                         g_len,
+                        0,
                         b,
                         b_len,
                         r,
@@ -98,6 +99,305 @@ fn row_operations_give_the_bits_of_rust() {
                     )
                 },
             );
+        }
+    }
+}
+
+/// A residual and a gate are the data in another order.
+fn second_of(data: &Data) -> Vec<f32> {
+    data.x.iter().rev().copied().collect()
+}
+
+/// An entry with a residual, called with pointers to x, the residual, y and the sum, and with statistics as double: the
+/// bits of the operation on the sum, whether it is not kept, kept or becomes the residual, out of place and in place.
+fn assert_residual(
+    data: &Data,
+    expected: (&[f32], &[f64]),
+    c: impl Fn(*const f32, *const f32, *mut f32, (*mut f32, usize), &mut [f64]) -> evenkeel_status,
+) {
+    let residual = second_of(data);
+    let sum: Vec<f32> = data.x.iter().zip(&residual).map(|(x, r)| x + r).collect();
+    let len = sum.len();
+    for in_place in [false, true] {
+        for place in ["none", "apart", "residual"] {
+            let what = format!("{:?}, y is x: {in_place}, the sum: {place}", data.rows);
+            let (mut x, mut y) = (data.x.clone(), data.y());
+            let (mut residual, mut kept) = (residual.clone(), data.y());
+            let mut stats = vec![0.0; expected.1.len()];
+            let at = x.as_mut_ptr();
+            let to = if in_place { at } else { y.as_mut_ptr() };
+            let of = residual.as_mut_ptr();
+            let place_of_sum = match place {
+                "none" => (null_mut(), 0),
+                "apart" => (kept.as_mut_ptr(), len),
+                _ => (of, len),
+            };
+            let status = c(at, of, to, place_of_sum, &mut stats);
+            assert_eq!(status, EVENKEEL_OK, "{what}: {}", message());
+            assert_eq!(bits(if in_place { &x } else { &y }), bits(expected.0), "{what}");
+            assert_eq!(stats, expected.1, "{what}");
+            match place {
+                "none" => assert_eq!(bits(&kept), bits(&data.y()), "{what}"),
+                "apart" => assert_eq!(bits(&kept), bits(&sum), "{what}"),
+                _ => assert_eq!(bits(&residual), bits(&sum), "{what}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn residuals_give_the_bits_of_rust() {
+    for shape in SHAPES {
+        let data = Data::new(shape);
+        let (rows, (r, c), len) = (data.rows, shape, data.x.len());
+        let residual = second_of(&data);
+        let (gamma, beta) = (Some(&data.gamma[..]), Some(&data.beta[..]));
+        let ((g, g_len), (b, b_len)) = (optional(gamma), optional(beta));
+
+        let (mut y, mut stats) = (data.y(), vec![0.0; 2 * r]);
+        let (mean, rstd) = stats.split_at_mut(r);
+        LayerNorm::new()
+            .forward_residual_with_stats(
+                &data.x, &residual, gamma, beta, rows, &mut y, None, mean, rstd,
+            )
+            .unwrap();
+        assert_residual(&data, (&y, &stats), |x, residual, y, (sum, sum_len), stats| unsafe {
+            let (mean, rstd) = stats.split_at_mut(r);
+            evenkeel_layer_norm_residual_f32(
+                x,
+                len,
+                residual,
+                len,
+                g,
+                g_len,
+                b,
+                b_len,
+                r,
+                c,
+                EPS,
+                y,
+                len,
+                sum,
+                sum_len,
+                mean.as_mut_ptr().cast(),
+                r,
+                rstd.as_mut_ptr().cast(),
+                r,
+                EVENKEEL_F64,
+                null(),
+            )
+        });
+
+        for one_plus_gamma in [0, 1] {
+            let mut stats = vec![0.0; r];
+            RmsNorm::new()
+                .with_one_plus_gamma(one_plus_gamma == 1)
+                .forward_residual_with_stats(
+                    &data.x, &residual, gamma, beta, rows, &mut y, None, &mut stats,
+                )
+                .unwrap();
+            assert_residual(&data, (&y, &stats), |x, residual, y, (sum, sum_len), stats| unsafe {
+                evenkeel_rms_norm_residual_f32(
+                    x,
+                    len,
+                    residual,
+                    len,
+                    g,
+                    g_len,
+                    one_plus_gamma,
+                    b,
+                    b_len,
+                    r,
+                    c,
+                    EPS,
+                    y,
+                    len,
+                    sum,
+                    sum_len,
+                    stats.as_mut_ptr().cast(),
+                    r,
+                    EVENKEEL_F64,
+                    null(),
+                )
+            });
+        }
+    }
+}
+
+#[test]
+fn gates_and_one_plus_gamma_give_the_bits_of_rust() {
+    for shape in SHAPES {
+        let data = Data::new(shape);
+        let (rows, (r, c)) = (data.rows, shape);
+        let z = second_of(&data);
+        for (gamma, one_plus_gamma) in
+            [(None, 0), (Some(&data.gamma[..]), 0), (Some(&data.gamma[..]), 1)]
+        {
+            let (g, g_len) = optional(gamma);
+            let operation = RmsNorm::new().with_one_plus_gamma(one_plus_gamma == 1);
+            assert_same_as_rust(
+                &data,
+                |x, y| operation.forward_gated(x, &z, gamma, rows, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_rms_norm_gated_f32(
+                        x,
+                        x_len,
+                        z.as_ptr(),
+                        z.len(),
+                        g,
+                        g_len,
+                        one_plus_gamma,
+                        r,
+                        c,
+                        EPS,
+                        y,
+                        y_len,
+                        null(),
+                    )
+                },
+            );
+            assert_same_as_rust(
+                &data,
+                |x, y| operation.forward(x, gamma, None, rows, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_rms_norm_f32(
+                        x,
+                        x_len,
+                        g,
+                        g_len,
+                        one_plus_gamma,
+                        null(),
+                        0,
+                        r,
+                        c,
+                        EPS,
+                        y,
+                        y_len,
+                        null_mut(),
+                        0,
+                        EVENKEEL_F64,
+                        null(),
+                    )
+                },
+            );
+        }
+    }
+}
+
+/// Rows at pitches, out of place and in place; what lies between those of y stays.
+#[test]
+fn rows_at_a_pitch_give_the_bits_of_rust() {
+    for (shape, (x_more, y_more)) in SHAPES.into_iter().flat_map(|s| [(s, (3, 0)), (s, (0, 16))]) {
+        let (r, c) = shape;
+        let data = Data::new(shape);
+        let (rows, x_pitch, y_pitch) = (data.rows, c + x_more, c + y_more);
+        let x = Data::new((r, x_pitch)).x;
+        let (x_len, y_len) = (x.len(), (r - 1) * y_pitch + c);
+        let (gamma, beta) = (Some(&data.gamma[..]), Some(&data.beta[..]));
+        let ((g, g_len), (b, b_len)) = (optional(gamma), optional(beta));
+        let (mean, rstd) = (vec![0.25_f64; r], vec![1.5_f64; r]);
+
+        /// An operation's strided methods with these arguments beside x, y and the pitches, and its entry.
+        macro_rules! check {
+            ($operation:expr, ($($given:expr),*), |$x:ident, $x_pitch:ident, $y:ident, $y_pitch:ident| $c:expr) => {{
+                let c = |$x: (*const f32, usize), $x_pitch, $y: (*mut f32, usize), $y_pitch| unsafe { $c };
+                let (mut expected, mut y) = (vec![BEFORE; y_len], vec![BEFORE; y_len]);
+                let operation = $operation;
+                operation.forward_strided(&x, x_pitch, $($given,)* rows, &mut expected, y_pitch).unwrap();
+                let status = c((x.as_ptr(), x_len), x_pitch, (y.as_mut_ptr(), y_len), y_pitch);
+                assert_eq!(status, EVENKEEL_OK, "{}", message());
+                assert_eq!(bits(&y), bits(&expected), "{operation:?}, {rows:?}, {x_pitch}, {y_pitch}");
+
+                let (mut expected, mut xy) = (x.clone(), x.clone());
+                operation.forward_strided_in_place(&mut expected, x_pitch, $($given,)* rows).unwrap();
+                let at = xy.as_mut_ptr();
+                assert_eq!(c((at, x_len), x_pitch, (at, x_len), x_pitch), EVENKEEL_OK, "{}", message());
+                assert_eq!(bits(&xy), bits(&expected), "{operation:?}, {rows:?}, {x_pitch}, in place");
+            }};
+        }
+        check!(LayerNorm::new(), (gamma, beta), |x, x_pitch, y, y_pitch| {
+            evenkeel_layer_norm_strided_f32(
+                x.0,
+                x.1,
+                x_pitch,
+                g,
+                g_len,
+                b,
+                b_len,
+                r,
+                c,
+                EPS,
+                y.0,
+                y.1,
+                y_pitch,
+                null(),
+            )
+        });
+        for one_plus_gamma in [0, 1] {
+            let operation = RmsNorm::new().with_one_plus_gamma(one_plus_gamma == 1);
+            check!(operation, (gamma, beta), |x, x_pitch, y, y_pitch| {
+                evenkeel_rms_norm_strided_f32(
+                    x.0,
+                    x.1,
+                    x_pitch,
+                    g,
+                    g_len,
+                    one_plus_gamma,
+                    b,
+                    b_len,
+                    r,
+                    c,
+                    EPS,
+                    y.0,
+                    y.1,
+                    y_pitch,
+                    null(),
+                )
+            });
+        }
+        let given = NormalizeScaleShift::new();
+        check!(given, (&mean, &rstd, gamma, beta), |x, x_pitch, y, y_pitch| {
+            evenkeel_normalize_rows_strided_f32(
+                x.0,
+                x.1,
+                x_pitch,
+                mean.as_ptr().cast(),
+                r,
+                rstd.as_ptr().cast(),
+                r,
+                EVENKEEL_F64,
+                g,
+                g_len,
+                b,
+                b_len,
+                r,
+                c,
+                y.0,
+                y.1,
+                y_pitch,
+                null(),
+            )
+        });
+
+        let mut moments = vec![Moments::new(); r];
+        RowMoments::new().compute_strided(&x, x_pitch, rows, &mut moments).unwrap();
+        let mut got = vec![NOTHING; r];
+        let status = unsafe {
+            evenkeel_row_moments_strided_f32(
+                x.as_ptr(),
+                x_len,
+                x_pitch,
+                r,
+                c,
+                got.as_mut_ptr(),
+                r,
+                null(),
+            )
+        };
+        assert_eq!(status, EVENKEEL_OK, "{}", message());
+        for (got, expected) in got.iter().zip(&moments) {
+            let Moments { count, mean, m2, .. } = *expected;
+            assert_eq!((got.count, got.mean, got.m2), (count, mean, m2));
         }
     }
 }

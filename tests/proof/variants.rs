@@ -98,6 +98,54 @@ fn with_a_residual_it_is_the_operation_on_the_sum() {
     }
 }
 
+/// Asserts that the statistics are those of the sum, for an operation with these.
+macro_rules! assert_statistics {
+    ($operation:expr, $x:ident, $residual:ident, $shape:ident, $($stat:ident),+) => {{
+        let sum: Vec<f32> = $x.iter().zip(&$residual).map(|(x, r)| x + r).collect();
+        let (mut expected, count) = (vec![f32::NAN; $x.len()], $shape.rows());
+        $(let mut $stat = vec![f64::NAN; count];)+
+        $operation
+            .forward_with_stats(&sum, None, None, $shape, &mut expected, $(&mut $stat),+)
+            .unwrap();
+        let right = [$($stat),+];
+        for form in 0..3 {
+            let what = format!("{:?}, {:?}, form {form}", $operation, $shape);
+            $(let mut $stat = vec![f64::NAN; count];)+
+            let (mut x, mut residual) = ($x.clone(), $residual.clone());
+            let mut y = vec![f32::NAN; x.len()];
+            match form {
+                0 => $operation.forward_residual_with_stats(
+                    &x, &residual, None, None, $shape, &mut y, None, $(&mut $stat),+
+                ),
+                1 => $operation.forward_update_residual_with_stats(
+                    &x, &mut residual, None, None, $shape, &mut y, $(&mut $stat),+
+                ),
+                _ => $operation.forward_update_residual_in_place_with_stats(
+                    &mut x, &mut residual, None, None, $shape, $(&mut $stat),+
+                ),
+            }
+            .unwrap();
+            assert_same(&what, &expected, if form == 2 { &x } else { &y });
+            assert_eq!(right, [$($stat),+], "{what}");
+        }
+    }};
+}
+
+#[test]
+fn with_a_residual_the_statistics_are_those_of_the_sum() {
+    for shape in shapes() {
+        let random = &mut Random::new(shape.1 as u64);
+        let (x, residual) = (numbers(shape, random), numbers(shape, random));
+        let shape = rows(shape.0, shape.1);
+        for backend in backends() {
+            let layer_norm = LayerNorm::new().with_backend(backend);
+            assert_statistics!(layer_norm, x, residual, shape, mean, rstd);
+            let rms_norm = RmsNorm::new().with_backend(backend);
+            assert_statistics!(rms_norm, x, residual, shape, rstd);
+        }
+    }
+}
+
 /// Rows of x at a pitch, NaN between them.
 fn spread_out(x: &[f32], cols: usize, pitch: usize) -> Vec<f32> {
     let mut wide = vec![f32::NAN; (x.len() / cols - 1) * pitch + cols];
