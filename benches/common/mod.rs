@@ -151,12 +151,19 @@ fn measure_shape<O: Operation>(criterion: &mut Criterion, rows: Rows) {
     group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Bytes(bytes as u64));
     let mut shape = Shape { group, rows, buffers: None::<(O, Io)> };
 
-    // Half of the bytes are read, half are written.
+    // Half of the bytes are read, half are written, in several copies where they are more than x and y.
     let half = bytes / 2 / size_of::<f32>();
+    let copies = half.div_ceil(rows.elements());
+    let copied = half / copies;
     shape.contender(
         "memcpy",
-        |_, io| io.y[..half].copy_from_slice(&io.x[..half]),
-        |_, io| assert_eq!(io.y[..half], io.x[..half]),
+        |_, io| {
+            for _ in 0..copies {
+                let Io { x, y, .. } = black_box(&mut *io);
+                y[..copied].copy_from_slice(&x[..copied]);
+            }
+        },
+        |_, io| assert_eq!(io.y[..copied], io.x[..copied]),
     );
     for &(name, run) in O::LOOPS {
         shape.contender(name, run, O::check_loop);

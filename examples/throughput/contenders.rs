@@ -27,6 +27,10 @@ pub enum Traffic {
     Copy,
     /// x, and again x and y, or x, and y twice: a sum and a copy.
     ReadThenCopy,
+    /// x, another input and y: a sum and a copy, too.
+    ReadTwoThenCopy,
+    /// x and y, and a residual that is read and written: two copies.
+    CopyTwice,
     /// Nothing of x and y: one bit of mask an element, compared with the fastest plain sum of x.
     Mask,
 }
@@ -38,7 +42,8 @@ impl Traffic {
         match self {
             Self::Read | Self::Mask => read,
             Self::Copy => copy,
-            Self::ReadThenCopy => read + copy,
+            Self::ReadThenCopy | Self::ReadTwoThenCopy => read + copy,
+            Self::CopyTwice => copy + copy,
         }
     }
 }
@@ -47,6 +52,8 @@ impl Traffic {
 pub const OPERATIONS: &[Operation] = &[
     Operation { name: "layer_norm", traffic: Traffic::Copy, run: layer_norm },
     Operation { name: "rms_norm", traffic: Traffic::Copy, run: rms_norm },
+    Operation { name: "rms_norm_residual", traffic: Traffic::CopyTwice, run: rms_norm_residual },
+    Operation { name: "rms_norm_gated", traffic: Traffic::ReadTwoThenCopy, run: rms_norm_gated },
     Operation { name: "normalize_scale_shift", traffic: Traffic::Copy, run: normalize_scale_shift },
     Operation { name: "row_moments", traffic: Traffic::Read, run: row_moments },
     Operation {
@@ -82,12 +89,14 @@ pub fn operation(name: &str) -> Option<&'static Operation> {
 }
 
 impl Operation {
-    /// x read and y written.
+    /// x read and y written, and what else there is of their size.
     pub fn bytes(&self, rows: Rows) -> usize {
         let elements = rows.elements();
         match self.traffic {
             Traffic::Read => elements * size_of::<f32>(),
             Traffic::Copy | Traffic::ReadThenCopy => elements * size_of::<f32>() * 2,
+            Traffic::ReadTwoThenCopy => elements * size_of::<f32>() * 3,
+            Traffic::CopyTwice => elements * size_of::<f32>() * 4,
             Traffic::Mask => elements.div_ceil(8),
         }
     }
@@ -131,6 +140,8 @@ pub struct Buffers {
     stores: Stores,
     x: Aligned,
     y: Aligned,
+    residual: Aligned,
+    z: Aligned,
     gamma: Aligned,
     beta: Aligned,
     mean: Vec<f64>,
@@ -171,6 +182,8 @@ impl Buffers {
             stores,
             x: Aligned::new((0..shape.elements()).map(spread)),
             y: Aligned::new((0..shape.elements()).map(|_| 1.0)),
+            residual: Aligned::new((0..shape.elements()).map(|_| 0.0)),
+            z: Aligned::new((0..shape.elements()).map(|i| spread(i + 3))),
             gamma: Aligned::new((0..cols).map(|i| 1.0 + 0.1 * spread(i))),
             beta: Aligned::new((0..cols).map(|i| 0.1 * spread(i + 7))),
             mean: vec![0.25; rows],
@@ -259,6 +272,25 @@ fn rms_norm(b: &mut Buffers, backend: Backend) {
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
         .forward(&b.x, Some(&b.gamma), None, b.rows, &mut b.y)
+        .expect("the buffers fit");
+}
+
+/// Every run adds x to the residual again, which no sum of squares minds.
+fn rms_norm_residual(b: &mut Buffers, backend: Backend) {
+    RmsNorm::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
+        .forward_update_residual(&b.x, &mut b.residual, Some(&b.gamma), None, b.rows, &mut b.y)
+        .expect("the buffers fit");
+}
+
+fn rms_norm_gated(b: &mut Buffers, backend: Backend) {
+    RmsNorm::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
+        .forward_gated(&b.x, &b.z, Some(&b.gamma), b.rows, &mut b.y)
         .expect("the buffers fit");
 }
 

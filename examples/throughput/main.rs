@@ -43,9 +43,10 @@ fn main() {
     if !arguments.json {
         println!("This machine gets the {} backend.", Backend::detect());
         println!(
-            "GB/s count x read and y written. `of copy` is the ratio to memcpy of the same bytes; for operations\n\
-             that only read, to the fastest plain sum; for batch_norm_training and penalty_gradient, to one of\n\
-             each. dropout_mask counts its bits and is compared with the sum of as many f32.\n"
+            "GB/s count x read and y written, and the residual and the gate. `of copy` is the ratio to memcpy of the\n\
+             same bytes, for rms_norm_residual two of it; for operations that only read, to the fastest plain sum;\n\
+             for batch_norm_training, penalty_gradient and rms_norm_gated, to one of each. dropout_mask counts its\n\
+             bits and is compared with the sum of as many f32.\n"
         );
         println!(
             "{:<22} {:<9} {:>11} {:>7} {:>9} {:>8} {:>8}",

@@ -241,8 +241,11 @@ fn legend(
     }
     line(Some(YARDSTICK.stroke_width(6)), "memcpy of the same bytes")?;
     let any = |traffic| operations.iter().any(|operation| operation.traffic == traffic);
-    if any(Traffic::ReadThenCopy) {
-        line(None, "(training: a sum and a memcpy)")?;
+    if any(Traffic::ReadThenCopy) || any(Traffic::ReadTwoThenCopy) {
+        line(None, "(training, gated: a sum and a memcpy)")?;
+    }
+    if any(Traffic::CopyTwice) {
+        line(None, "(residual: two memcpys)")?;
     }
     if any(Traffic::Read) {
         line(None, "(moments: a sum)")?;
