@@ -17,6 +17,7 @@ use super::{LANES, fence};
 #[derive(Debug)]
 pub(crate) struct RowSpan<'a> {
     src: *const f32,
+    /// The second input, or the first term, or x.
     second: *const f32,
     dst: *mut f32,
     rows: usize,
@@ -89,7 +90,7 @@ impl<'a> RowSpan<'a> {
         assert_eq!(len, residual.len(), "a sum for every element of x");
         let src = sum.map_or(self.dst, <[f32]>::as_mut_ptr);
         let terms = Some((self.src, residual.as_ptr()));
-        Self { src, second: src, terms, ..self }
+        Self { src, second: self.src, terms, ..self }
     }
 
     /// The same, and `residual` becomes x + `residual`, which is what is read as x.
@@ -97,7 +98,7 @@ impl<'a> RowSpan<'a> {
         assert_eq!(Some(residual.len()), self.contiguous(), "a residual for every element of x");
         let src = residual.as_mut_ptr().cast_const();
         let terms = Some((self.src, src));
-        Self { src, second: src, terms, ..self }
+        Self { src, second: self.src, terms, ..self }
     }
 
     /// The same with a second input.

@@ -324,6 +324,12 @@ impl<const R: usize> Group<'_, R> {
         super::prefetch(self.src[r].wrapping_add(ahead.wrapping_add(i * LANES)));
     }
 
+    /// Asks for vector `i` of what is `ahead` elements after row `r` of the second input.
+    #[inline(always)]
+    pub(crate) fn prefetch_second(&self, r: usize, i: usize, ahead: usize) {
+        super::prefetch(self.second[r].wrapping_add(ahead.wrapping_add(i * LANES)));
+    }
+
     /// Asks for vector `i` of what is `ahead` elements after row `r` of y, to write it.
     #[inline(always)]
     pub(crate) fn prefetch_write(&self, r: usize, i: usize, ahead: usize) {

@@ -5,6 +5,7 @@
 //! lists it (names with commas between them, or `all`).
 
 mod parts;
+mod rows;
 mod words;
 
 use core::array::from_fn;

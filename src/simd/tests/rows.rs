@@ -1,0 +1,100 @@
+//! Rows at pitches, with a second input and with terms: what is refused, what streams.
+#![forbid(unsafe_code)]
+
+use super::{SENTINEL, numbers, panics, same_memory};
+use crate::simd::row_span::reach;
+use crate::simd::{RowSpan, Span};
+
+#[test]
+fn rows_reach_from_the_first_element_to_the_last() {
+    assert_eq!([reach(0, 5, 9), reach(1, 5, 9), reach(3, 5, 9)], [Some(0), Some(5), Some(23)]);
+    assert_eq!(reach(3, 5, usize::MAX / 2), None);
+    assert_eq!(
+        (reach(2, 2, usize::MAX - 1), reach(2, 1, usize::MAX - 1)),
+        (None, Some(usize::MAX))
+    );
+}
+
+#[test]
+fn row_spans_refuse_rows_that_are_not_there() {
+    let (mut x, mut y) = (numbers(40), vec![SENTINEL; 40]);
+    for shape in [(4, 9), (5, 10), (0, 1), (usize::MAX, 2)] {
+        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), shape.0, shape.1)), "{shape:?}");
+    }
+    // Of 4 rows of 7 with 11 from one to the next, the last ends with element 40.
+    assert!(!panics(|| RowSpan::strided(&x, 11, &mut y, 7, (4, 7))));
+    assert!(!panics(|| RowSpan::strided_in_place(&mut x, 11, (4, 7))));
+    for pitch in [6, 0, 12, usize::MAX / 2, usize::MAX] {
+        assert!(panics(|| RowSpan::strided(&x, pitch, &mut y, 7, (4, 7))), "x, {pitch}");
+        assert!(panics(|| RowSpan::strided(&x, 7, &mut y, pitch, (4, 7))), "y, {pitch}");
+        assert!(panics(|| RowSpan::strided_in_place(&mut x, pitch, (4, 7))), "in place, {pitch}");
+    }
+    assert!(panics(|| RowSpan::strided(&x[1..], 11, &mut y, 7, (4, 7))));
+    assert!(panics(|| RowSpan::strided(&x, 7, &mut y[1..], 11, (4, 7))));
+    assert!(panics(|| RowSpan::strided_in_place(&mut x[1..], 11, (4, 7))));
+
+    let mut rows = RowSpan::strided(&x, 11, &mut y, 10, (4, 7));
+    for first in [3, 4, usize::MAX] {
+        assert!(panics(|| rows.group::<2>(first).full()), "2 from {first}");
+    }
+    assert!(panics(|| rows.split_at(5)));
+    assert!(same_memory(&y, &[SENTINEL; 40]));
+}
+
+#[test]
+fn row_spans_refuse_terms_and_second_inputs_of_another_length() {
+    let (x, mut y, mut other) = (numbers(40), vec![SENTINEL; 40], numbers(41));
+    for len in [39, 41] {
+        let given = &other[..len];
+        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).with_second(given)), "{len}");
+        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).plus(given, None)), "{len}");
+        let sum = &mut vec![SENTINEL; len][..];
+        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).plus(&x, Some(sum))), "{len}");
+        let residual = &mut other[..len];
+        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).added_to(residual)), "{len}");
+    }
+    // Rows with something between them have neither: there are as many elements of the other as of the rows.
+    let (given, residual) = (numbers(20), &mut numbers(20)[..]);
+    for pitches in [(5, 6), (6, 5), (6, 6)] {
+        let (x_pitch, y_pitch) = pitches;
+        let rows = RowSpan::strided(&x, x_pitch, &mut y, y_pitch, (4, 5));
+        assert!(panics(|| rows.with_second(&given)), "{pitches:?}");
+        let rows = RowSpan::strided(&x, x_pitch, &mut y, y_pitch, (4, 5));
+        assert!(panics(|| rows.plus(&given, None)), "{pitches:?}");
+        let rows = RowSpan::strided(&x, x_pitch, &mut y, y_pitch, (4, 5));
+        assert!(panics(|| rows.added_to(residual)), "{pitches:?}");
+    }
+
+    let mut rows = RowSpan::new(Span::new(&x, &mut y), 4, 10).added_to(&mut other[..40]);
+    for (first, count) in [(0, 5), (3, 2), (4, 1), (usize::MAX, 1), (1, usize::MAX)] {
+        assert!(panics(|| rows.terms(first, count).is_some()), "{count} from {first}");
+    }
+    assert!(rows.terms(1, 3).is_some_and(|terms| terms.cols() == 30));
+    drop(rows);
+    let mut plain = RowSpan::new(Span::new(&x, &mut y), 4, 10);
+    assert!(plain.terms(0, 4).is_none());
+    drop(plain);
+    assert!(same_memory(&y, &[SENTINEL; 40]));
+}
+
+/// y is written around the caches unless it is read: as x, as a term, or as the sum.
+#[test]
+fn row_spans_stream_only_what_is_not_read() {
+    fn apart<'a>(x: &'a [f32], y: &'a mut [f32]) -> RowSpan<'a> {
+        RowSpan::new(Span::new(x, y), 4, 10)
+    }
+    fn in_place(y: &mut [f32]) -> RowSpan<'_> {
+        RowSpan::new(Span::in_place(y), 4, 10)
+    }
+    let (x, mut y, mut residual) = (numbers(40), vec![SENTINEL; 40], numbers(40));
+    let mut sum = vec![SENTINEL; 40];
+    assert!(apart(&x, &mut y).streaming().streams());
+    assert!(apart(&x, &mut y).with_second(&residual).streaming().streams());
+    assert!(apart(&x, &mut y).plus(&residual, Some(&mut sum)).streaming().streams());
+    assert!(apart(&x, &mut y).added_to(&mut residual).streaming().streams());
+    assert!(!apart(&x, &mut y).plus(&residual, None).streaming().streams());
+    assert!(!in_place(&mut y).streaming().streams());
+    assert!(!in_place(&mut y).plus(&residual, Some(&mut sum)).streaming().streams());
+    assert!(!in_place(&mut y).added_to(&mut residual).streaming().streams());
+    assert!(!RowSpan::strided_in_place(&mut y, 10, (4, 10)).streaming().streams());
+}
