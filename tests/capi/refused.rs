@@ -490,7 +490,9 @@ fn outputs_that_overlap_are_refused_and_nothing_is_written() {
                 let in_place =
                     matches!((a, b), ("y", "x" | "w") | ("dx", "dy") | ("sum", "residual"));
                 for shift in [0, 8] {
-                    if shift == 0 && in_place {
+                    // Beyond the end of a short b there is memory of nobody.
+                    let is_beyond = shift >= entry.args[j].size * entry.args[j].len;
+                    if shift == 0 && in_place || is_beyond {
                         continue;
                     }
                     let mut given = entry.given();
