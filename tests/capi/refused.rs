@@ -523,6 +523,7 @@ fn numbers_that_mean_no_option_are_refused() {
     let mut y = [BEFORE; 2];
     let mut call = |backend, stores, dtype, eps| {
         let execution = evenkeel_execution { backend, stores, tasks: 1 };
+        y = [BEFORE; 2];
         let status = unsafe {
             evenkeel_layer_norm_f32(
                 x.as_ptr(),
