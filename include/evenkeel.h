@@ -87,6 +87,10 @@ typedef enum evenkeel_status {
    * A bug of this library was caught; outputs may have been written in part.
    */
   EVENKEEL_PANIC = 13,
+  /**
+   * A scaler that has seen no number was to transform.
+   */
+  EVENKEEL_NOT_FITTED = 14,
 } evenkeel_status;
 
 /**
@@ -206,6 +210,11 @@ typedef struct evenkeel_moments {
 typedef uint32_t evenkeel_valid;
 
 /**
+ * What the length of a row is.
+ */
+typedef uint32_t evenkeel_norm;
+
+/**
  * The fastest that this CPU has.
  */
 #define EVENKEEL_BACKEND_DETECT 0
@@ -301,6 +310,21 @@ typedef uint32_t evenkeel_valid;
  * One length a sample, `size_t`, at most `steps`: of each sample's `steps` rows the first so many are valid.
  */
 #define EVENKEEL_VALID_LENGTHS 2
+
+/**
+ * The sum of absolute values.
+ */
+#define EVENKEEL_NORM_L1 0
+
+/**
+ * The root of the sum of squares.
+ */
+#define EVENKEEL_NORM_L2 1
+
+/**
+ * The largest absolute value.
+ */
+#define EVENKEEL_NORM_MAX 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -1307,6 +1331,204 @@ enum evenkeel_status evenkeel_row_moments_strided_f32(const float *x,
                                                       struct evenkeel_moments *moments,
                                                       size_t moments_len,
                                                       const struct evenkeel_execution *execution);
+
+/**
+ * Adds the samples of `x`, [rows, cols], to what a standard scaler has learnt: number, mean and sum of squared deviations of
+ * every column. NaN are not counted; no rows change nothing.
+ *
+ * `x_len` is rows * cols. `moments` has cols elements; start with all zeros. `m2_low` is what rounding left of every m2:
+ * cols doubles, start with zeros, or NULL with length 0. With it, the error does not grow with the number of batches. A
+ * call allocates a temporary of about 40 bytes a column, sixteen times as much where tasks may share the work.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x` readable, `moments` and `m2_low` readable and writable.
+ * `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_standard_scaler_partial_fit_f32(const float *x,
+                                                              size_t x_len,
+                                                              size_t rows,
+                                                              size_t cols,
+                                                              struct evenkeel_moments *moments,
+                                                              size_t moments_len,
+                                                              double *m2_low,
+                                                              size_t m2_low_len,
+                                                              const struct evenkeel_execution *execution);
+
+/**
+ * Adds what another standard scaler has learnt, `other` and `other_m2_low`, to `moments` and `m2_low`: afterwards this one
+ * has seen the samples of both.
+ *
+ * `other_len` is `moments_len`, as are `m2_low_len` and `other_m2_low_len` unless they are NULL with length 0. Runs on the
+ * calling thread.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `moments` and `m2_low` readable and writable, the others readable.
+ * `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_standard_scaler_merge(struct evenkeel_moments *moments,
+                                                    size_t moments_len,
+                                                    double *m2_low,
+                                                    size_t m2_low_len,
+                                                    const struct evenkeel_moments *other,
+                                                    size_t other_len,
+                                                    const double *other_m2_low,
+                                                    size_t other_m2_low_len,
+                                                    const struct evenkeel_execution *execution);
+
+/**
+ * Standardises every column of `x`, [rows, cols], by what a standard scaler has learnt: `y = (x - mean) / scale`. scale is
+ * the population standard deviation, 1 of a constant column.
+ *
+ * `x_len` and `y_len` are rows * cols; `y` may be `x`. `moments` has cols elements. Where `with_mean` is 0, so is mean; where
+ * `with_std` is 0, scale is 1. A column without a number becomes NaN; if there is no number at all, the call is refused with
+ * `EVENKEEL_NOT_FITTED`. A call allocates a temporary of 16 bytes a column.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
+ * readable.
+ */
+enum evenkeel_status evenkeel_standard_scaler_transform_f32(const float *x,
+                                                            size_t x_len,
+                                                            const struct evenkeel_moments *moments,
+                                                            size_t moments_len,
+                                                            size_t rows,
+                                                            size_t cols,
+                                                            uint32_t with_mean,
+                                                            uint32_t with_std,
+                                                            float *y,
+                                                            size_t y_len,
+                                                            const struct evenkeel_execution *execution);
+
+/**
+ * The way back from `evenkeel_standard_scaler_transform_f32`, with its arguments: `y = x * scale + mean`.
+ *
+ * # Safety
+ *
+ * As `evenkeel_standard_scaler_transform_f32`.
+ */
+enum evenkeel_status evenkeel_standard_scaler_inverse_transform_f32(const float *x,
+                                                                    size_t x_len,
+                                                                    const struct evenkeel_moments *moments,
+                                                                    size_t moments_len,
+                                                                    size_t rows,
+                                                                    size_t cols,
+                                                                    uint32_t with_mean,
+                                                                    uint32_t with_std,
+                                                                    float *y,
+                                                                    size_t y_len,
+                                                                    const struct evenkeel_execution *execution);
+
+/**
+ * Adds the samples of `x`, [rows, cols], to what a min-max scaler has learnt: the least and the greatest value of every
+ * column. NaN are ignored; no rows change nothing.
+ *
+ * `x_len` is rows * cols. `data_min` and `data_max` have cols elements; start with INFINITY and -INFINITY. A call allocates
+ * a temporary of about 8 bytes a column, sixteen times as much where tasks may share the work.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x` readable, the others readable and writable. `execution` is
+ * NULL or readable.
+ */
+enum evenkeel_status evenkeel_min_max_scaler_partial_fit_f32(const float *x,
+                                                             size_t x_len,
+                                                             size_t rows,
+                                                             size_t cols,
+                                                             float *data_min,
+                                                             size_t data_min_len,
+                                                             float *data_max,
+                                                             size_t data_max_len,
+                                                             const struct evenkeel_execution *execution);
+
+/**
+ * Adds what another min-max scaler has learnt, `other_min` and `other_max`, to `data_min` and `data_max`: afterwards this one
+ * has seen the samples of both. All four lengths are equal.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `data_min` and `data_max` readable and writable, the others
+ * readable.
+ */
+enum evenkeel_status evenkeel_min_max_scaler_merge_f32(float *data_min,
+                                                       size_t data_min_len,
+                                                       float *data_max,
+                                                       size_t data_max_len,
+                                                       const float *other_min,
+                                                       size_t other_min_len,
+                                                       const float *other_max,
+                                                       size_t other_max_len);
+
+/**
+ * Maps every column of `x`, [rows, cols], from the range that a min-max scaler has learnt to that from `range_min` to
+ * `range_max`: `y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min`. A constant column has 1 for
+ * `data_max - data_min`.
+ *
+ * `x_len` and `y_len` are rows * cols; `y` may be `x`. `data_min` and `data_max` have cols elements. `range_min` is less than
+ * `range_max`, both are finite as float. Where `clip` is not 0, what would be outside of the range becomes its nearest end.
+ * A column without a number becomes NaN; if there is no number at all, the call is refused with `EVENKEEL_NOT_FITTED`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
+ * readable.
+ */
+enum evenkeel_status evenkeel_min_max_scaler_transform_f32(const float *x,
+                                                           size_t x_len,
+                                                           const float *data_min,
+                                                           size_t data_min_len,
+                                                           const float *data_max,
+                                                           size_t data_max_len,
+                                                           size_t rows,
+                                                           size_t cols,
+                                                           double range_min,
+                                                           double range_max,
+                                                           uint32_t clip,
+                                                           float *y,
+                                                           size_t y_len,
+                                                           const struct evenkeel_execution *execution);
+
+/**
+ * The way back from `evenkeel_min_max_scaler_transform_f32`, with its arguments, never clipped:
+ * `y = (x - range_min) * (data_max - data_min) / (range_max - range_min) + data_min`.
+ *
+ * # Safety
+ *
+ * As `evenkeel_min_max_scaler_transform_f32`.
+ */
+enum evenkeel_status evenkeel_min_max_scaler_inverse_transform_f32(const float *x,
+                                                                   size_t x_len,
+                                                                   const float *data_min,
+                                                                   size_t data_min_len,
+                                                                   const float *data_max,
+                                                                   size_t data_max_len,
+                                                                   size_t rows,
+                                                                   size_t cols,
+                                                                   double range_min,
+                                                                   double range_max,
+                                                                   float *y,
+                                                                   size_t y_len,
+                                                                   const struct evenkeel_execution *execution);
+
+/**
+ * Divides every row of `x`, [rows, cols], by its norm: `y = x / norm`. A row of zeros stays one.
+ *
+ * `x_len` and `y_len` are rows * cols; `y` may be `x`. `norm` is `EVENKEEL_NORM_...`.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `x` readable, `y` writable. `execution` is NULL or readable.
+ */
+enum evenkeel_status evenkeel_normalizer_f32(const float *x,
+                                             size_t x_len,
+                                             size_t rows,
+                                             size_t cols,
+                                             evenkeel_norm norm,
+                                             float *y,
+                                             size_t y_len,
+                                             const struct evenkeel_execution *execution);
 
 #ifdef __cplusplus
 }  // extern "C"

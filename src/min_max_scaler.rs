@@ -4,7 +4,8 @@
 use core::mem::MaybeUninit;
 
 use crate::execution::{Execution, scaler_setters};
-use crate::kernels::ranges::{FitChunks, Range, ToRange, chunk_rows, merge, merge_chunk};
+use crate::kernels::ranges::{FitChunks, ToRange, chunk_rows, merge_chunk};
+pub(crate) use crate::kernels::ranges::{Range, merge};
 use crate::normalize_scale_shift::normalize_columns;
 use crate::shape::check_length;
 use crate::simd::{LANES, Span, write_whole};
@@ -92,7 +93,7 @@ impl MinMaxScaler {
     /// [`Error::Length`] if `data_max` is not as long as `data_min`; [`Error::Parameter`] if one of them is NaN, or a
     /// minimum is greater than its maximum and not both are those of nothing.
     pub fn from_ranges(data_min: &[f32], data_max: &[f32]) -> Result<Self, Error> {
-        check_ranges(data_min, data_max)?;
+        check_ranges(["data_min", "data_max"], data_min, data_max)?;
         let mut scaler = Self::new(data_min.len());
         merge(&mut scaler.min, &mut scaler.max, data_min, data_max);
         Ok(scaler)
@@ -274,18 +275,22 @@ impl MinMaxScaler {
 }
 
 /// Refuses minima and maxima that no values have.
-pub(crate) fn check_ranges(data_min: &[f32], data_max: &[f32]) -> Result<(), Error> {
-    check_length("data_max", data_max.len(), data_min.len())?;
+pub(crate) fn check_ranges(
+    [arg_min, arg_max]: [&'static str; 2],
+    data_min: &[f32],
+    data_max: &[f32],
+) -> Result<(), Error> {
+    check_length(arg_max, data_max.len(), data_min.len())?;
     for (&min, &max) in data_min.iter().zip(data_max) {
         let empty = min == f32::INFINITY && max == f32::NEG_INFINITY;
         if min.is_nan() {
             let expected = "numbers, infinity where none has been seen";
-            return Err(Error::Parameter { arg: "data_min", expected, got: min.into() });
+            return Err(Error::Parameter { arg: arg_min, expected, got: min.into() });
         }
         if max.is_nan() || max < min && !empty {
             let expected =
-                "numbers of at least `data_min`, minus infinity where none has been seen";
-            return Err(Error::Parameter { arg: "data_max", expected, got: max.into() });
+                "numbers of at least the minimum, minus infinity where none has been seen";
+            return Err(Error::Parameter { arg: arg_max, expected, got: max.into() });
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use core::mem::MaybeUninit;
 
-use crate::execution::{Execution, scaler_setters};
+use crate::execution::{Execution, output_setters};
 use crate::kernels::row_norms::{Largest, Magnitudes, Squares};
 use crate::kernels::row_statistics::Reciprocal;
 use crate::normalize_scale_shift::{PLAIN, normalize_rows};
@@ -83,7 +83,7 @@ impl Normalizer {
         self
     }
 
-    scaler_setters!();
+    output_setters!();
 
     /// Reads `x`, writes `y`, both `rows.elements()` long.
     ///

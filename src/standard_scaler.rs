@@ -4,10 +4,8 @@
 use core::mem::MaybeUninit;
 
 use crate::execution::{Execution, scaler_setters};
-use crate::kernels::normalize_columns::ColumnSource;
-use crate::kernels::scaling::{
-    Addend, Chunks, FitChunks, MergeInto, Partial, Standard, means_and_scales,
-};
+use crate::kernels::scaling::{Addend, Chunks, FitChunks, MergeInto, Standard};
+pub(crate) use crate::kernels::scaling::{Partial, means_and_scales};
 use crate::normalize_scale_shift::normalize_columns;
 use crate::shape::check_length;
 use crate::simd::{LANES, Span, write_whole};
@@ -106,7 +104,7 @@ impl StandardScaler {
     ///
     /// [`Error::Parameter`] if a sum of squared deviations is negative.
     pub fn from_moments(moments: &[Moments]) -> Result<Self, Error> {
-        check_moments(moments)?;
+        check_moments("moments", moments)?;
         let mut scaler = Self::new(moments.len());
         scaler.moments.copy_from_slice(moments);
         scaler.update();
@@ -164,7 +162,7 @@ impl StandardScaler {
     /// Whether a number has been seen, of any feature.
     #[must_use]
     pub fn is_fitted(&self) -> bool {
-        self.moments.iter().any(|moments| moments.count > 0)
+        is_fitted(&self.moments)
     }
 
     /// Forgets all samples.
@@ -215,9 +213,8 @@ impl StandardScaler {
     /// [`Error::Length`] if `other` has another number of features. The scaler stays as it was then.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         check_length("other", other.features(), self.features())?;
-        let addend = Addend::Moments(&other.moments, &other.m2_low);
         let (moments, m2_low) = (&mut self.moments, Some(&mut self.m2_low[..]));
-        self.execution.run_here(MergeInto { moments, m2_low, addend });
+        merge(self.execution, moments, m2_low, &other.moments, Some(&other.m2_low));
         self.update();
         Ok(())
     }
@@ -305,27 +302,26 @@ impl StandardScaler {
 
     fn run<const INVERSE: bool>(&self, io: Span<'_>, rows: Rows) -> Result<(), Error> {
         check_length("features", rows.cols(), self.features())?;
-        if !self.is_fitted() && self.features() > 0 {
-            return Err(Error::NotFitted { arg: "scaler" });
-        }
-        let source = Standard::<INVERSE> {
-            mean: self.with_mean.then_some(&self.mean),
-            scale: self.with_std.then_some(&self.scale),
-        };
-        apply(self.execution, io, source, rows);
-        Ok(())
+        let mean = self.with_mean.then_some(&self.mean[..]);
+        let scale = self.with_std.then_some(&self.scale[..]);
+        apply::<INVERSE>(self.execution, io, &self.moments, mean, scale, rows)
     }
 }
 
 /// Refuses moments that no values have.
-pub(crate) fn check_moments(moments: &[Moments]) -> Result<(), Error> {
+pub(crate) fn check_moments(arg: &'static str, moments: &[Moments]) -> Result<(), Error> {
     match moments.iter().find(|moments| moments.m2 < 0.0) {
         Some(moments) => {
             let expected = "sums of squared deviations of at least 0";
-            Err(Error::Parameter { arg: "moments", expected, got: moments.m2 })
+            Err(Error::Parameter { arg, expected, got: moments.m2 })
         }
         None => Ok(()),
     }
+}
+
+/// Whether a number has been seen.
+fn is_fitted(moments: &[Moments]) -> bool {
+    moments.iter().any(|moments| moments.count > 0)
 }
 
 /// How many sets of the moments of sixteen columns [`add`] works with: of one chunk, or of all, where threads share them.
@@ -363,7 +359,30 @@ pub(crate) fn add(
     }
 }
 
-/// Scales and shifts every column by the coefficients of a source. Everything has been checked.
-pub(crate) fn apply<T: ColumnSource>(execution: Execution, io: Span<'_>, source: T, rows: Rows) {
-    normalize_columns(execution, io, source, None, None, rows);
+/// Adds the moments of other values to `moments`, which are as many.
+pub(crate) fn merge(
+    execution: Execution,
+    moments: &mut [Moments],
+    m2_low: Option<&mut [f64]>,
+    others: &[Moments],
+    others_low: Option<&[f64]>,
+) {
+    execution.run_here(MergeInto { moments, m2_low, addend: Addend::Moments(others, others_low) });
+}
+
+/// Checks whether a number has been seen, then subtracts the mean, which absent is 0, and divides by the scale, which absent
+/// is 1, or goes the way back. Everything else has been checked.
+pub(crate) fn apply<const INVERSE: bool>(
+    execution: Execution,
+    io: Span<'_>,
+    moments: &[Moments],
+    mean: Option<&[f64]>,
+    scale: Option<&[f64]>,
+    rows: Rows,
+) -> Result<(), Error> {
+    if !is_fitted(moments) && rows.cols() > 0 {
+        return Err(Error::NotFitted { arg: "scaler" });
+    }
+    normalize_columns(execution, io, Standard::<INVERSE> { mean, scale }, None, None, rows);
+    Ok(())
 }

@@ -1751,7 +1751,7 @@ fn statistics_that_no_samples_have() {
     assert_eq!(refused(&[1.0; 2], &[1.0]), "`data_max`: expected 2 elements, got 1");
     let expected = "`data_min`: expected numbers, infinity where none has been seen, got NaN";
     assert_eq!(refused(&[1.0, nan], &[1.0, 2.0]), expected);
-    let expected = "`data_max`: expected numbers of at least `data_min`, minus infinity where none has been seen, got ";
+    let expected = "`data_max`: expected numbers of at least the minimum, minus infinity where none has been seen, got ";
     for (max, got) in [(0.5, "0.5"), (nan, "NaN"), (-infinity, "-inf")] {
         assert_eq!(refused(&[1.0], &[max]), format!("{expected}{got}"));
     }

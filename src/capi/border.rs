@@ -69,7 +69,7 @@ impl Fault {
                 }
                 Error::EmptyAxis { .. } => evenkeel_status::EVENKEEL_EMPTY_AXIS,
                 Error::TooFewRows { .. } => evenkeel_status::EVENKEEL_TOO_FEW_ROWS,
-                Error::NotFitted { .. } => evenkeel_status::EVENKEEL_TOO_FEW_ROWS,
+                Error::NotFitted { .. } => evenkeel_status::EVENKEEL_NOT_FITTED,
                 Error::StreamOverflow { .. } => evenkeel_status::EVENKEEL_STREAM_OVERFLOW,
                 Error::UnknownBackend { .. } => evenkeel_status::EVENKEEL_UNKNOWN_OPTION,
                 Error::UnavailableBackend { .. } => evenkeel_status::EVENKEEL_UNAVAILABLE_BACKEND,
@@ -234,6 +234,16 @@ impl<T> Buffer<T> {
         }
         // SAFETY: not NULL, aligned and not too long, since it was checked; the rest is the caller's promise.
         unsafe { slice::from_raw_parts_mut(self.start, self.len) }
+    }
+
+    /// The elements of an output that is read too, if it is there.
+    ///
+    /// # Safety
+    ///
+    /// As for [`slice_mut`](Self::slice_mut).
+    pub(super) unsafe fn optional_mut<'a>(&self) -> Option<&'a mut [T]> {
+        // SAFETY: the caller's promise.
+        (!self.is_absent()).then(|| unsafe { self.slice_mut() })
     }
 
     /// The elements of an output, which need not be initialised.
@@ -606,11 +616,16 @@ impl Statistic {
 
 /// A temporary of zeros, whose allocation may fail.
 pub(super) fn temporary(len: usize) -> Result<Vec<f64>, Box<Fault>> {
-    let mut numbers = Vec::new();
-    let bytes = len.saturating_mul(size_of::<f64>());
-    numbers.try_reserve_exact(len).map_err(|_| Fault::OutOfMemory { bytes }.boxed())?;
-    numbers.resize(len, 0.0);
-    Ok(numbers)
+    temporary_of(0.0, len)
+}
+
+/// The same of anything.
+pub(super) fn temporary_of<T: Clone>(element: T, len: usize) -> Result<Vec<T>, Box<Fault>> {
+    let mut elements = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T>());
+    elements.try_reserve_exact(len).map_err(|_| Fault::OutOfMemory { bytes }.boxed())?;
+    elements.resize(len, element);
+    Ok(elements)
 }
 
 /// The text of a C string.

@@ -2,8 +2,8 @@
 //! made from this folder.
 //!
 //! No logic is here: pointers become slices (`border.rs`), the Rust operation is called, and its result becomes a status.
-//! `moments.rs`, `normalize.rs`, `row_variants.rs`, `channels.rs`, `padding.rs`, `dropout.rs` and `regularize.rs` have an entry
-//! for every operation.
+//! `moments.rs`, `normalize.rs`, `row_variants.rs`, `channels.rs`, `padding.rs`, `dropout.rs`, `regularize.rs` and `scalers.rs`
+//! have an entry for every operation.
 #![expect(non_camel_case_types, reason = "the names are C's")]
 
 mod border;
@@ -14,6 +14,7 @@ mod normalize;
 mod padding;
 mod regularize;
 mod row_variants;
+mod scalers;
 
 use core::ffi::{CStr, c_char};
 
@@ -24,6 +25,7 @@ pub use normalize::*;
 pub use padding::*;
 pub use regularize::*;
 pub use row_variants::*;
+pub use scalers::*;
 
 use border::{Fault, enter, last_message, text};
 
@@ -63,6 +65,8 @@ pub enum evenkeel_status {
     EVENKEEL_OUT_OF_MEMORY = 12,
     /// A bug of this library was caught; outputs may have been written in part.
     EVENKEEL_PANIC = 13,
+    /// A scaler that has seen no number was to transform.
+    EVENKEEL_NOT_FITTED = 14,
 }
 
 /// Which instructions an operation runs on.
@@ -170,7 +174,7 @@ fn shape(rows: usize, cols: usize) -> Result<Rows, Box<Fault>> {
 /// A name for a status.
 #[unsafe(no_mangle)]
 pub extern "C" fn evenkeel_status_text(status: u32) -> *const c_char {
-    const TEXTS: [&CStr; 14] = [
+    const TEXTS: [&CStr; 15] = [
         c"done",
         c"a buffer is NULL",
         c"a buffer is not aligned to its elements",
@@ -185,6 +189,7 @@ pub extern "C" fn evenkeel_status_text(status: u32) -> *const c_char {
         c"this CPU or this build lacks the backend",
         c"no memory for a temporary",
         c"a bug of evenkeel was caught",
+        c"a scaler has seen no number",
     ];
     TEXTS.get(status as usize).copied().unwrap_or(c"not a status of evenkeel").as_ptr()
 }
@@ -287,10 +292,10 @@ mod tests {
     #[test]
     fn every_status_has_a_text_and_nothing_else_has() {
         let unknown = evenkeel_status_text(u32::MAX);
-        for status in 0..=evenkeel_status::EVENKEEL_PANIC as u32 {
+        for status in 0..=evenkeel_status::EVENKEEL_NOT_FITTED as u32 {
             assert_ne!(evenkeel_status_text(status), unknown, "{status}");
         }
-        assert_eq!(evenkeel_status_text(evenkeel_status::EVENKEEL_PANIC as u32 + 1), unknown);
+        assert_eq!(evenkeel_status_text(evenkeel_status::EVENKEEL_NOT_FITTED as u32 + 1), unknown);
     }
 
     #[test]

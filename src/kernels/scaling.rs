@@ -410,8 +410,8 @@ fn sums_of_numbers<S: Simd>(
 pub(crate) enum Addend<'a> {
     /// Those of a chunk.
     Chunk(&'a [Partial]),
-    /// Those of another set, and what rounding left of their M2.
-    Moments(&'a [Moments], &'a [f64]),
+    /// Those of another set, and what rounding left of their M2, where that is kept.
+    Moments(&'a [Moments], Option<&'a [f64]>),
 }
 
 /// Merges moments into those of every column.
@@ -439,12 +439,13 @@ impl Kernel for MergeInto<'_> {
                     (partials[i], counts)
                 }
                 Addend::Moments(others, low) => {
-                    let (others, low) = (&others[columns.clone()], &low[columns.clone()]);
+                    let (others, low) =
+                        (&others[columns.clone()], low.map(|low| &low[columns.clone()]));
                     let mut counts = [0; LANES];
                     for (count, other) in counts.iter_mut().zip(others) {
                         *count = other.count;
                     }
-                    (Partial::gather(others, Some(low)), counts)
+                    (Partial::gather(others, low), counts)
                 }
             };
             let low = m2_low.as_deref().map(|low| &low[columns.clone()]);

@@ -68,6 +68,12 @@ fn entries() -> Vec<Entry> {
     let first_scratch = || double("scratch", BatchNorm::new().scratch_len(first), true);
     let mask = |output| Arg::new("mask", output, &[0x5a_u8; (R * C).div_ceil(8)]);
     let moments = |n| Arg::new("moments", true, &vec![NOTHING; n]);
+    let learnt = |name, output| {
+        let of_feature = evenkeel_moments { count: 3, mean: 2.0, mean_low: 0.0, m2: 6.0 };
+        Arg::new(name, output, &[of_feature; C])
+    };
+    let least = |name, output| Arg::new(name, output, &[-1.0_f32; C]);
+    let greatest = |name, output| Arg::new(name, output, &[3.0_f32; C]);
     // Braces: each pointer stays on one line with its length.
     macro_rules! entry {
         ($name:ident, [$($arg:expr),*], |$a:ident| $call:expr) => {
@@ -410,6 +416,78 @@ fn entries() -> Vec<Entry> {
                 a[0].0.cast(), a[0].1, 0.1, 0.2, 0.3, a[1].0.cast(), a[1].1, null(),
             )
         },
+        entry! {
+            evenkeel_standard_scaler_partial_fit_f32,
+            [x(), learnt("moments", true), double("m2_low", C, true)],
+            |a| evenkeel_standard_scaler_partial_fit_f32(
+                a[0].0.cast(), a[0].1, R, C, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_standard_scaler_merge,
+            [
+                learnt("moments", true), double("m2_low", C, true), learnt("other", false),
+                double("other_m2_low", C, false)
+            ],
+            |a| evenkeel_standard_scaler_merge(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, a[3].0.cast(), a[3].1,
+                null(),
+            )
+        },
+        entry! {
+            evenkeel_standard_scaler_transform_f32,
+            [x(), learnt("moments", false), y()],
+            |a| evenkeel_standard_scaler_transform_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, R, C, 1, 1, a[2].0.cast(), a[2].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_standard_scaler_inverse_transform_f32,
+            [x(), learnt("moments", false), y()],
+            |a| evenkeel_standard_scaler_inverse_transform_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, R, C, 1, 1, a[2].0.cast(), a[2].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_min_max_scaler_partial_fit_f32,
+            [x(), least("data_min", true), greatest("data_max", true)],
+            |a| evenkeel_min_max_scaler_partial_fit_f32(
+                a[0].0.cast(), a[0].1, R, C, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_min_max_scaler_merge_f32,
+            [
+                least("data_min", true), greatest("data_max", true), least("other_min", false),
+                greatest("other_max", false)
+            ],
+            |a| evenkeel_min_max_scaler_merge_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, a[3].0.cast(), a[3].1,
+            )
+        },
+        entry! {
+            evenkeel_min_max_scaler_transform_f32,
+            [x(), least("data_min", false), greatest("data_max", false), y()],
+            |a| evenkeel_min_max_scaler_transform_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, R, C, 0.0, 1.0, 1,
+                a[3].0.cast(), a[3].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_min_max_scaler_inverse_transform_f32,
+            [x(), least("data_min", false), greatest("data_max", false), y()],
+            |a| evenkeel_min_max_scaler_inverse_transform_f32(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1, R, C, 0.0, 1.0,
+                a[3].0.cast(), a[3].1, null(),
+            )
+        },
+        entry! {
+            evenkeel_normalizer_f32,
+            [x(), y()],
+            |a| evenkeel_normalizer_f32(
+                a[0].0.cast(), a[0].1, R, C, EVENKEEL_NORM_L2, a[1].0.cast(), a[1].1, null(),
+            )
+        },
     ]
 }
 
@@ -457,8 +535,10 @@ fn bad_buffers_are_refused_by_name_and_nothing_is_written() {
             entry.refused("more bytes than addresses", i, EVENKEEL_SHAPE_OVERFLOW, |given| {
                 given[i].1 = usize::MAX;
             });
-            // The length of dropout's input is the shape, and that of parameters: the others have the wrong one then.
-            let is_measure = entry.name.contains("dropout") || entry.args[i].name == "w";
+            // The length of dropout's input is the shape, that of parameters, and that of a scaler that another is merged into:
+            // the others have the wrong one then.
+            let is_measure = ["dropout", "scaler_merge"].iter().any(|of| entry.name.contains(of))
+                || entry.args[i].name == "w";
             if is_measure && i == 0 && entry.args.len() > 1 {
                 continue;
             }
@@ -917,4 +997,78 @@ fn backends_have_names() {
         unsafe { evenkeel_backend_by_name(null(), &raw mut backend) },
         EVENKEEL_NULL_POINTER
     );
+}
+
+/// Statistics that no samples have, a range that is none, a norm that there is not, a scaler that has seen nothing.
+#[test]
+fn scalers_that_can_be_of_no_samples_are_refused() {
+    let (x, mut y) = ([1.0, 2.0], [BEFORE; 2]);
+    let fitted = evenkeel_moments { count: 1, mean: 1.0, mean_low: 0.0, m2: 0.0 };
+    let mut standard = |moments: &[evenkeel_moments; 2]| {
+        let (m, y) = (moments.as_ptr(), y.as_mut_ptr());
+        let status = unsafe {
+            evenkeel_standard_scaler_transform_f32(x.as_ptr(), 2, m, 2, 1, 2, 1, 1, y, 2, null())
+        };
+        (status, message())
+    };
+    let (status, text) = standard(&[NOTHING; 2]);
+    assert_eq!((status, text.contains("`scaler`")), (EVENKEEL_NOT_FITTED, true), "{text}");
+    let negative = evenkeel_moments { m2: -1.0, ..fitted };
+    let (status, text) = standard(&[fitted, negative]);
+    assert_eq!((status, text.contains("`moments`")), (EVENKEEL_PARAMETER, true), "{text}");
+    assert_eq!(y, [BEFORE; 2]);
+
+    let (mut moments, other) = ([fitted], [negative]);
+    let (to, from) = (moments.as_mut_ptr(), other.as_ptr());
+    let status =
+        unsafe { evenkeel_standard_scaler_merge(to, 1, null_mut(), 0, from, 1, null(), 0, null()) };
+    assert_eq!((status, message().contains("`other`")), (EVENKEEL_PARAMETER, true));
+    assert_eq!((moments[0].count, moments[0].m2), (1, 0.0));
+
+    let mut min_max = |min: [f32; 2], max: [f32; 2], from, to| {
+        let (min, max, y) = (min.as_ptr(), max.as_ptr(), y.as_mut_ptr());
+        let status = unsafe {
+            evenkeel_min_max_scaler_transform_f32(
+                x.as_ptr(),
+                2,
+                min,
+                2,
+                max,
+                2,
+                1,
+                2,
+                from,
+                to,
+                0,
+                y,
+                2,
+                null(),
+            )
+        };
+        (status, message())
+    };
+    let (nothing, less) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 2]);
+    let refused = [
+        (nothing, less, 0.0, 1.0, EVENKEEL_NOT_FITTED, "`scaler`"),
+        ([f32::NAN, 1.0], [1.0; 2], 0.0, 1.0, EVENKEEL_PARAMETER, "`data_min`"),
+        ([1.0; 2], [1.0, 0.5], 0.0, 1.0, EVENKEEL_PARAMETER, "`data_max`"),
+        ([1.0; 2], [2.0; 2], 1.0, 1.0, EVENKEEL_PARAMETER, "`feature_range`"),
+        ([1.0; 2], [2.0; 2], f64::NAN, 1.0, EVENKEEL_PARAMETER, "`feature_range`"),
+    ];
+    for (min, max, from, to, expected, arg) in refused {
+        let (status, text) = min_max(min, max, from, to);
+        assert_eq!((status, text.contains(arg)), (expected, true), "{text}");
+    }
+    let (mut min, mut max) = ([1.0], [2.0]);
+    let (to_min, to_max, bad) = (min.as_mut_ptr(), max.as_mut_ptr(), [f32::NAN]);
+    let status = unsafe {
+        evenkeel_min_max_scaler_merge_f32(to_min, 1, to_max, 1, x.as_ptr(), 1, bad.as_ptr(), 1)
+    };
+    assert_eq!((status, message().contains("`other_max`")), (EVENKEEL_PARAMETER, true));
+    assert_eq!((min, max), ([1.0], [2.0]));
+
+    let status =
+        unsafe { evenkeel_normalizer_f32(x.as_ptr(), 2, 1, 2, 3, y.as_mut_ptr(), 2, null()) };
+    assert_eq!((status, message().contains("`norm`")), (EVENKEEL_UNKNOWN_OPTION, true));
+    assert_eq!(y, [BEFORE; 2]);
 }

@@ -6,7 +6,8 @@ use evenkeel::capi::evenkeel_status::*;
 use evenkeel::capi::*;
 use evenkeel::{
     BatchNorm, Channels, ColumnMoments, Dropout, GroupNorm, InstanceNorm, LayerNorm, Mask, MaskMut,
-    Moments, NormalizeScaleShift, Regularizer, RmsNorm, RowMoments, RunningStatistics, ValidRows,
+    MinMaxScaler, Moments, Norm, NormalizeScaleShift, Normalizer, Regularizer, RmsNorm, RowMoments,
+    Rows, RunningStatistics, StandardScaler, ValidRows,
 };
 
 use crate::*;
@@ -1273,6 +1274,223 @@ fn regularizers_give_the_bits_of_rust() {
             |w, y| regularizer.proximal(w, rate, y).unwrap(),
             |w, w_len, y, y_len| unsafe {
                 evenkeel_proximal_f32(w, w_len, l1, l2, rate, y, y_len, null())
+            },
+        );
+    }
+}
+
+/// The rows that are the first of two batches, and the others.
+fn batches(data: &Data) -> [(&[f32], Rows); 2] {
+    let (rows, cols) = (data.rows.rows(), data.rows.cols());
+    let (first, rest) = data.x.split_at(rows.div_ceil(3) * cols);
+    [first, rest].map(|x| (x, Rows::new(x.len() / cols, cols).unwrap()))
+}
+
+/// Two batches, once more merged with themselves, and transforms by what they leave.
+#[test]
+fn standard_scalers_give_the_bits_of_rust() {
+    for shape in SHAPES {
+        let (data, (r, c)) = (Data::new(shape), shape);
+        let (mut scaler, mut whole) = (StandardScaler::new(c), StandardScaler::new(c));
+        let (mut moments, mut m2_low) = (vec![NOTHING; c], vec![0.0; c]);
+        for (x, rows) in batches(&data) {
+            scaler.partial_fit(x, rows).unwrap();
+            let (to, low) = (moments.as_mut_ptr(), m2_low.as_mut_ptr());
+            let (x, len, r) = (x.as_ptr(), x.len(), rows.rows());
+            let status = unsafe {
+                evenkeel_standard_scaler_partial_fit_f32(x, len, r, c, to, c, low, c, null())
+            };
+            assert_eq!(status, EVENKEEL_OK, "{}", message());
+        }
+        assert_eq!(in_bits(&moments), as_c(scaler.moments()), "{r}x{c}");
+
+        // Without what rounding left: a scaler of saved moments.
+        let saved = StandardScaler::from_moments(scaler.moments()).unwrap();
+        whole.merge(&scaler).unwrap();
+        whole.merge(&saved).unwrap();
+        let (mut whole_c, mut whole_low) = (vec![NOTHING; c], vec![0.0; c]);
+        for low in [m2_low.as_ptr(), null()] {
+            let status = unsafe {
+                evenkeel_standard_scaler_merge(
+                    whole_c.as_mut_ptr(),
+                    c,
+                    whole_low.as_mut_ptr(),
+                    c,
+                    moments.as_ptr(),
+                    c,
+                    low,
+                    if low.is_null() { 0 } else { c },
+                    null(),
+                )
+            };
+            assert_eq!(status, EVENKEEL_OK, "{}", message());
+        }
+        assert_eq!(in_bits(&whole_c), as_c(whole.moments()), "{r}x{c}");
+
+        for (mean, std) in [(true, true), (true, false), (false, true), (false, false)] {
+            let scaler = scaler.clone().with_mean(mean).with_std(std);
+            let (m, mean, std) = (moments.as_ptr(), mean.into(), std.into());
+            assert_same_as_rust(
+                &data,
+                |x, y| scaler.transform(x, data.rows, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_standard_scaler_transform_f32(
+                        x,
+                        x_len,
+                        m,
+                        c,
+                        r,
+                        c,
+                        mean,
+                        std,
+                        y,
+                        y_len,
+                        null(),
+                    )
+                },
+            );
+            assert_same_as_rust(
+                &data,
+                |x, y| scaler.inverse_transform(x, data.rows, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_standard_scaler_inverse_transform_f32(
+                        x,
+                        x_len,
+                        m,
+                        c,
+                        r,
+                        c,
+                        mean,
+                        std,
+                        y,
+                        y_len,
+                        null(),
+                    )
+                },
+            );
+        }
+    }
+}
+
+/// A scaler that keeps no `m2_low` has the moments of the first batch, and of more to their last bits.
+#[test]
+fn a_standard_scaler_needs_no_m2_low() {
+    let (x, mut moments, mut merged) = ([1.0, 10.0, 3.0, 10.0, 5.0, 10.0], [NOTHING; 2], NOTHING);
+    for (x, rows) in [(&x[..4], 2), (&x[4..], 1)] {
+        let (len, to) = (x.len(), moments.as_mut_ptr());
+        let status = unsafe {
+            evenkeel_standard_scaler_partial_fit_f32(
+                x.as_ptr(),
+                len,
+                rows,
+                2,
+                to,
+                2,
+                null_mut(),
+                0,
+                null(),
+            )
+        };
+        assert_eq!(status, EVENKEEL_OK, "{}", message());
+    }
+    assert_eq!((moments[0].count, moments[0].mean, moments[0].m2), (3, 3.0, 8.0));
+    assert_eq!((moments[1].count, moments[1].mean, moments[1].m2), (3, 10.0, 0.0));
+    let (to, from) = (&raw mut merged, moments.as_ptr());
+    let status =
+        unsafe { evenkeel_standard_scaler_merge(to, 1, null_mut(), 0, from, 1, null(), 0, null()) };
+    assert_eq!((status, in_bits(&[merged])), (EVENKEEL_OK, in_bits(&moments[..1])));
+}
+
+#[test]
+fn min_max_scalers_give_the_bits_of_rust() {
+    for shape in SHAPES {
+        let (data, (r, c)) = (Data::new(shape), shape);
+        let mut scaler = MinMaxScaler::new(c).with_feature_range(-1.0, 0.5);
+        let (mut min, mut max) = (vec![f32::INFINITY; c], vec![f32::NEG_INFINITY; c]);
+        // The first batch alone, so that some of x is outside of the range.
+        let (x, rows) = batches(&data)[0];
+        scaler.partial_fit(x, rows).unwrap();
+        let (to_min, to_max) = (min.as_mut_ptr(), max.as_mut_ptr());
+        let (x, len, fitted) = (x.as_ptr(), x.len(), rows.rows());
+        let status = unsafe {
+            evenkeel_min_max_scaler_partial_fit_f32(x, len, fitted, c, to_min, c, to_max, c, null())
+        };
+        assert_eq!(status, EVENKEEL_OK, "{}", message());
+        assert_eq!((bits(&min), bits(&max)), (bits(scaler.data_min()), bits(scaler.data_max())));
+
+        let (from_min, from_max) = (min.as_ptr(), max.as_ptr());
+        for clip in [false, true] {
+            let scaler = scaler.clone().with_clip(clip);
+            assert_same_as_rust(
+                &data,
+                |x, y| scaler.transform(x, data.rows, y).unwrap(),
+                |x, x_len, y, y_len| unsafe {
+                    evenkeel_min_max_scaler_transform_f32(
+                        x,
+                        x_len,
+                        from_min,
+                        c,
+                        from_max,
+                        c,
+                        r,
+                        c,
+                        -1.0,
+                        0.5,
+                        clip.into(),
+                        y,
+                        y_len,
+                        null(),
+                    )
+                },
+            );
+        }
+        assert_same_as_rust(
+            &data,
+            |x, y| scaler.inverse_transform(x, data.rows, y).unwrap(),
+            |x, x_len, y, y_len| unsafe {
+                evenkeel_min_max_scaler_inverse_transform_f32(
+                    x,
+                    x_len,
+                    from_min,
+                    c,
+                    from_max,
+                    c,
+                    r,
+                    c,
+                    -1.0,
+                    0.5,
+                    y,
+                    y_len,
+                    null(),
+                )
+            },
+        );
+
+        let other = MinMaxScaler::from_ranges(&data.beta, &data.gamma);
+        let (less, more) = (data.beta.as_ptr(), data.gamma.as_ptr());
+        let status =
+            unsafe { evenkeel_min_max_scaler_merge_f32(to_min, c, to_max, c, less, c, more, c) };
+        let mut merged = scaler;
+        merged.merge(&other.unwrap()).unwrap();
+        assert_eq!(status, EVENKEEL_OK, "{}", message());
+        assert_eq!((bits(&min), bits(&max)), (bits(merged.data_min()), bits(merged.data_max())));
+    }
+}
+
+#[test]
+fn normalizers_give_the_bits_of_rust() {
+    let norms = [
+        (EVENKEEL_NORM_L1, Norm::L1),
+        (EVENKEEL_NORM_L2, Norm::L2),
+        (EVENKEEL_NORM_MAX, Norm::Max),
+    ];
+    for ((r, c), (number, norm)) in SHAPES.into_iter().flat_map(|shape| norms.map(|n| (shape, n))) {
+        let data = Data::new((r, c));
+        assert_same_as_rust(
+            &data,
+            |x, y| Normalizer::new().with_norm(norm).forward(x, data.rows, y).unwrap(),
+            |x, x_len, y, y_len| unsafe {
+                evenkeel_normalizer_f32(x, x_len, r, c, number, y, y_len, null())
             },
         );
     }
