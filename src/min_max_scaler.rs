@@ -33,7 +33,7 @@ use crate::{Error, Rows};
 ///
 /// * **Accuracy**: minima and maxima are exact, for any batches in any order. The error of y is at most
 ///   `1e-6 * (max(1, |y - a|) + |a|) + 2^-149`; that of the inverse
-///   `1e-6 * (range * max(1, |x|) + |data_min|) + 2^-149` with `range = (data_max - data_min) / (b - a)`.
+///   `1e-6 * (range * max(1, |x - a|) + |data_min|) + 2^-149` with `range = (data_max - data_min) / (b - a)`.
 ///   `data_min` becomes exactly a (as f32); `data_max` may miss b by that error. With clip no y is outside of `[a, b]`,
 ///   a and b as f32.
 /// * **Cost**: fitting reads x once; transforming reads x once and writes y once, clipping included. What a scaler holds
