@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::mem::replace;
 use std::ops::{Deref, DerefMut, Range};
 
 use evenkeel::{
     Backend, BatchNorm, Channels, ColumnMoments, Dropout, GroupNorm, InstanceNorm, LayerNorm, Mask,
-    MaskMut, Moments, NormalizeScaleShift, Parallelism, Regularizer, RmsNorm, RowMoments, Rows,
-    RunningStatistics, Stores, Stream, ValidRows,
+    MaskMut, MinMaxScaler, Moments, NormalizeScaleShift, Normalizer, Parallelism, Regularizer,
+    RmsNorm, RowMoments, Rows, RunningStatistics, StandardScaler, Stores, Stream, ValidRows,
 };
 use rayon::prelude::*;
 
@@ -80,6 +81,14 @@ pub const OPERATIONS: &[Operation] = &[
     Operation { name: "penalty", traffic: Traffic::Read, run: penalty },
     Operation { name: "penalty_gradient", traffic: Traffic::ReadThenCopy, run: penalty_gradient },
     Operation { name: "proximal", traffic: Traffic::Copy, run: proximal },
+    Operation { name: "standard_scaler_fit", traffic: Traffic::Read, run: standard_scaler_fit },
+    Operation {
+        name: "standard_scaler_transform",
+        traffic: Traffic::Copy,
+        run: standard_scaler_transform,
+    },
+    Operation { name: "min_max_scaler_fit", traffic: Traffic::Read, run: min_max_scaler_fit },
+    Operation { name: "normalizer_l2", traffic: Traffic::Copy, run: normalizer_l2 },
     Operation { name: "dropout", traffic: Traffic::Copy, run: dropout },
     Operation { name: "dropout_mask", traffic: Traffic::Mask, run: dropout_mask },
 ];
@@ -153,6 +162,8 @@ pub struct Buffers {
     running_var: Vec<f32>,
     scratch: Vec<f64>,
     mask: Vec<u8>,
+    standard_scaler: StandardScaler,
+    min_max_scaler: MinMaxScaler,
     /// Every eighth row is padding.
     valid_rows: Vec<u8>,
     /// The rows as one sample of planes that come first, and as positions of one whose channels come last.
@@ -175,12 +186,15 @@ impl Buffers {
         };
         let first = Channels::first(1, rows, cols).expect("as many elements as the shape has");
         let last = Channels::last(1, rows, cols).expect("as many elements as the shape has");
+        let x = Aligned::new((0..shape.elements()).map(spread));
+        let mut standard_scaler = StandardScaler::new(cols);
+        standard_scaler.fit(&x, shape).expect("as many features");
         let scratch = BatchNorm::new().scratch_len(shape).max(BatchNorm::new().scratch_len(first));
         Self {
             rows: shape,
             threads,
             stores,
-            x: Aligned::new((0..shape.elements()).map(spread)),
+            x,
             y: Aligned::new((0..shape.elements()).map(|_| 1.0)),
             residual: Aligned::new((0..shape.elements()).map(|_| 0.0)),
             z: Aligned::new((0..shape.elements()).map(|i| spread(i + 3))),
@@ -195,6 +209,8 @@ impl Buffers {
             running_var: vec![1.0; cols],
             scratch: vec![0.0; scratch],
             mask: vec![0; shape.elements().div_ceil(8)],
+            standard_scaler,
+            min_max_scaler: MinMaxScaler::new(cols),
             valid_rows: vec![!(1 << 5); rows.div_ceil(8)],
             first,
             last,
@@ -467,6 +483,35 @@ fn penalty_gradient(b: &mut Buffers, backend: Backend) {
 
 fn proximal(b: &mut Buffers, backend: Backend) {
     regularizer(b, backend).proximal(&b.x, 0.1, &mut b.y).expect("the buffers fit");
+}
+
+fn standard_scaler_fit(b: &mut Buffers, backend: Backend) {
+    // A setter takes the scaler, whose buffers are to stay.
+    let scaler = replace(&mut b.standard_scaler, StandardScaler::new(0));
+    b.standard_scaler = scaler.with_backend(backend).with_parallelism(b.parallelism());
+    b.standard_scaler.fit(&b.x, b.rows).expect("the buffers fit");
+}
+
+fn standard_scaler_transform(b: &mut Buffers, backend: Backend) {
+    let scaler = replace(&mut b.standard_scaler, StandardScaler::new(0));
+    let scaler = scaler.with_backend(backend).with_parallelism(b.parallelism());
+    b.standard_scaler = scaler.with_stores(b.stores);
+    b.standard_scaler.transform(&b.x, b.rows, &mut b.y).expect("the buffers fit");
+}
+
+fn min_max_scaler_fit(b: &mut Buffers, backend: Backend) {
+    let scaler = replace(&mut b.min_max_scaler, MinMaxScaler::new(0));
+    b.min_max_scaler = scaler.with_backend(backend).with_parallelism(b.parallelism());
+    b.min_max_scaler.fit(&b.x, b.rows).expect("the buffers fit");
+}
+
+fn normalizer_l2(b: &mut Buffers, backend: Backend) {
+    Normalizer::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
+        .forward(&b.x, b.rows, &mut b.y)
+        .expect("the buffers fit");
 }
 
 fn dropout(b: &mut Buffers, backend: Backend) {
