@@ -16,13 +16,10 @@ through Python; evenkeel goes through ctypes. All that counts at small shapes.
 import argparse
 import ctypes
 import os
-import statistics
-import sys
-import time
 
-KEEP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
-if any(os.environ.get(name) != value for name, value in KEEP.items()):
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP})
+from library import KEEP, Execution, Library, aligned, medians, start_with
+
+start_with(**KEEP)
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
@@ -35,12 +32,6 @@ P = 0.1
 MEANS = [0.0, 1e3, 1e6]
 # Of an output, as a part of |gamma| * max(1, |x_hat|) + |beta|; of a variance, relative.
 PROMISE = 1e-6
-DISCARDED = 3
-SAMPLE_SECONDS = 2e-3
-
-
-class Execution(ctypes.Structure):
-    _fields_ = [("backend", ctypes.c_uint32), ("stores", ctypes.c_uint32), ("tasks", ctypes.c_size_t)]
 
 
 class Running(ctypes.Structure):
@@ -58,48 +49,6 @@ class Running(ctypes.Structure):
 
 MOMENTS = np.dtype([("count", "u8"), ("mean", "f8"), ("mean_low", "f8"), ("m2", "f8")])
 F32, PYTORCH, PACKED = 1, 1, 0
-
-
-def aligned(count, dtype):
-    """Memory that begins at a cache line."""
-    bytes_ = count * np.dtype(dtype).itemsize
-    raw = np.zeros(bytes_ + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + bytes_].view(dtype)
-
-
-class Library:
-    """libevenkeel: each call raises what the library complains of."""
-
-    def __init__(self, path):
-        self.dll = ctypes.CDLL(path)
-        self.dll.evenkeel_last_error_message.restype = ctypes.c_char_p
-        self.dll.evenkeel_backend_name.restype = ctypes.c_char_p
-        self.backend = self.dll.evenkeel_backend_name(self.dll.evenkeel_backend_detect()).decode()
-
-    def prepare(self, name, *arguments):
-        """The call, with arguments converted once: a buffer becomes its address and its length."""
-        converted = []
-        for argument in arguments:
-            if argument is None:
-                converted += [ctypes.c_void_p(), ctypes.c_size_t(0)]
-            elif isinstance(argument, np.ndarray):
-                converted += [ctypes.c_void_p(argument.ctypes.data), ctypes.c_size_t(argument.size)]
-            elif isinstance(argument, float):
-                converted.append(ctypes.c_double(argument))
-            elif isinstance(argument, int):
-                converted.append(ctypes.c_size_t(argument))
-            else:
-                converted.append(argument)
-        function = getattr(self.dll, f"evenkeel_{name}")
-
-        def call():
-            if function(*converted) != 0:
-                raise RuntimeError(self.dll.evenkeel_last_error_message().decode())
-
-        # Addresses do not keep what they point to.
-        call.buffers = arguments
-        return call
 
 
 def onnx_session(nodes, names, x, y_name, initializers, threads):
@@ -298,26 +247,6 @@ OPERATIONS = {
     "var_mean of rows": var_mean(1),
     "var_mean of columns": var_mean(0),
 }
-
-
-def medians(contenders, seconds):
-    """Microseconds a run of each: they take turns, sample by sample."""
-    runs, samples = {}, {name: [] for name in contenders}
-    for name, run in contenders.items():
-        run()
-        start = time.perf_counter()
-        run()
-        runs[name] = max(DISCARDED + 1, int(SAMPLE_SECONDS / max(time.perf_counter() - start, 1e-7)))
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(samples[name]) < 3:
-        for name, run in contenders.items():
-            for _ in range(DISCARDED):
-                run()
-            start = time.perf_counter()
-            for _ in range(runs[name]):
-                run()
-            samples[name].append((time.perf_counter() - start) / runs[name] * 1e6)
-    return {name: statistics.median(times) for name, times in samples.items()}
 
 
 def main():
