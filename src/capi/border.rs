@@ -189,8 +189,9 @@ impl<T> Buffer<T> {
     #[inline(always)]
     pub(super) fn extent(&self) -> Extent {
         let Self { arg, start, len } = *self;
-        let bytes = len.saturating_mul(size_of::<T>());
-        Extent { arg, start: start.addr(), len, bytes, align: align_of::<T>() }
+        let most = isize::MAX as usize / size_of::<T>();
+        let bytes = len.wrapping_mul(size_of::<T>());
+        Extent { arg, start: start.addr(), len, most, bytes, align: align_of::<T>() }
     }
 
     /// Refuses what cannot be a slice: the one buffer of a call.
@@ -264,6 +265,9 @@ pub(super) struct Extent {
     start: usize,
     /// In elements.
     len: usize,
+    /// Elements that memory may have.
+    most: usize,
+    /// Wrapped where `len` is more than that.
     bytes: usize,
     align: usize,
 }
@@ -272,10 +276,11 @@ impl Extent {
     /// Whether it can be a slice: not NULL unless it is empty, aligned, and not beyond the last address.
     #[inline(always)]
     fn is_sound(&self) -> bool {
-        let Self { start, len, bytes, align, .. } = *self;
-        let there = (start != 0) | (len == 0);
+        let Self { start, len, most, bytes, align, .. } = *self;
+        // Neither NULL nor too far up, in one comparison.
+        let there = (start.wrapping_sub(1) < usize::MAX - bytes) | (len == 0);
         let aligned = start & align.wrapping_sub(1) == 0;
-        there & aligned & (bytes <= isize::MAX as usize) & (start <= usize::MAX - bytes)
+        there & aligned & (len <= most)
     }
 
     /// Of sound extents. An empty one overlaps nothing.

@@ -115,15 +115,18 @@ pub struct evenkeel_execution {
 const BACKENDS: [&CStr; 4] = [c"detect", c"portable", c"avx2", c"avx512"];
 
 /// The backend of this number, if there is one; `None` where it is to be detected.
+#[inline(always)]
 fn backend(number: evenkeel_backend) -> Result<Option<Backend>, Box<Fault>> {
-    if number == EVENKEEL_BACKEND_DETECT {
-        return Ok(None);
-    }
+    if number == EVENKEEL_BACKEND_DETECT { Ok(None) } else { forced(number).map(Some) }
+}
+
+#[inline(never)]
+fn forced(number: evenkeel_backend) -> Result<Backend, Box<Fault>> {
     let expected = "a number EVENKEEL_BACKEND_...";
     let unknown = || Fault::Option { arg: "backend", expected, got: number }.boxed();
     let name = BACKENDS.get(number as usize).and_then(|name| name.to_str().ok());
     let name = name.ok_or_else(unknown)?;
-    Ok(Some(Backend::by_name(name)?))
+    Ok(Backend::by_name(name)?)
 }
 
 /// The number of a backend.

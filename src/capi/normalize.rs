@@ -45,11 +45,14 @@ pub unsafe extern "C" fn evenkeel_layer_norm_f32(
         let beta = Buffer::input("beta", beta, beta_len);
         let mean = Statistic::output("mean", mean, mean_len, stats_dtype)?;
         let rstd = Statistic::output("rstd", rstd, rstd_len, stats_dtype)?;
-        both_or_neither(&mean, &rstd, rows)?;
         let inputs = [x.extent(), gamma.extent(), beta.extent()];
-        let io = match mean.is_absent() && rstd.is_absent() {
+        let without = mean.is_absent() && rstd.is_absent();
+        let io = match without {
             true => Io::check(x, y, [y.extent()], inputs)?,
-            false => Io::check(x, y, [y.extent(), mean.extent(), rstd.extent()], inputs)?,
+            false => {
+                both_or_neither(&mean, &rstd, rows)?;
+                Io::check(x, y, [y.extent(), mean.extent(), rstd.extent()], inputs)?
+            }
         };
         // SAFETY: the caller's promise.
         let operation =
@@ -58,6 +61,10 @@ pub unsafe extern "C" fn evenkeel_layer_norm_f32(
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let (gamma, beta) = (gamma.optional(), beta.optional());
+            if without {
+                return io
+                    .with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, None));
+            }
             let mut wide = [mean.temporary(rows.rows())?, rstd.temporary(rows.rows())?];
             let [wide_mean, wide_rstd] = &mut wide;
             let stats = mean.write(wide_mean).zip(rstd.write(wide_rstd));
