@@ -416,7 +416,8 @@ impl Outputs {
 /// Runs a check on every backend, for every length of a row up to four vectors and three elements and
 /// around blocks, and for every number of rows up to two groups of four and one.
 fn for_every_case(check: impl Fn(Backend, &Case, Affine<'_>, &mut Outputs, &str)) {
-    for cols in (0..=67).chain(767..=769).chain(1023..=1025) {
+    let all = (0..=67).chain(767..=769).chain(1023..=1025);
+    for cols in all.filter(|cols| !short() || *cols == 0 || *cols > 64 || cols % 5 == 1) {
         for rows in 0..=9 {
             let mut outputs = Outputs::new(rows * cols);
             for scale in SCALES {
