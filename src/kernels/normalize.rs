@@ -576,7 +576,8 @@ fn sweep_columns<
         for r in 0..R {
             x[r] = group.load(token, r, i);
             group.prefetch(r, i, ahead);
-            if A::GATED || STREAM {
+            // x is not asked for twice: RmsNorm of 16384x4096 took 2% longer.
+            if A::GATED || STREAM && group.has_second() {
                 group.prefetch_second(r, i, ahead);
             }
             if ASK {

@@ -324,6 +324,12 @@ impl<const R: usize> Group<'_, R> {
         super::prefetch(self.src[r].wrapping_add(ahead.wrapping_add(i * LANES)));
     }
 
+    /// Whether the second input is another than x.
+    #[inline(always)]
+    pub(crate) fn has_second(&self) -> bool {
+        !ptr::eq(self.second[0], self.src[0])
+    }
+
     /// Asks for vector `i` of what is `ahead` elements after row `r` of the second input.
     #[inline(always)]
     pub(crate) fn prefetch_second(&self, r: usize, i: usize, ahead: usize) {
