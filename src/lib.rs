@@ -71,7 +71,9 @@
 //!   [`Error`]. A panic is a bug of this crate.
 //! * **Threads**: [`Parallelism`] says how many. Tasks run in the caller's rayon pool.
 //! * **Memory**: nothing is allocated on a single thread, as long as operations on columns, and on channels, are brought
-//!   their scratch (`_with_scratch`). Outputs of 32 MiB and more are written around the caches; [`Stores`] forces either.
+//!   their scratch (`_with_scratch`); [`InstanceNorm::forward_masked`] and its like gather samples in memory of their own.
+//!   Outputs of 32 MiB and more are written around the caches; [`Stores`] forces either. Where nothing is optimised, a
+//!   function takes up to 1 MiB of stack.
 //!
 //! # Special values
 //!

@@ -16,8 +16,8 @@ use crate::shape::check_length;
 use crate::simd::{RowSpan, Span, with_default_environment};
 use crate::{Error, Rows};
 
-/// Why a call from C was refused. What returns it, boxes it: a result that fits in two registers costs a call that is not
-/// refused 60 instructions less.
+/// Why a call from C was refused. What returns it, boxes it: with results that fit in two registers, a call that is not
+/// refused takes 43 instructions less (RmsNorm, callgrind).
 #[derive(Debug)]
 pub(super) enum Fault {
     /// NULL where there must be elements.
@@ -500,10 +500,7 @@ impl Sum {
         unsafe {
             match self.in_place {
                 true => Residual::Updated(self.sum.slice_mut()),
-                false => {
-                    let sum = (!self.sum.is_absent()).then(|| self.sum.slice_mut());
-                    Residual::Added(self.residual.slice(), sum)
-                }
+                false => Residual::Added(self.residual.slice(), self.sum.optional_mut()),
             }
         }
     }
