@@ -70,7 +70,8 @@ impl RmsNorm {
         self
     }
 
-    /// Whether 1 + gamma takes the place of gamma, as in the models of the Gemma family, whose weights are stored less 1.
+    /// Whether 1 + gamma, rounded to f32, takes the place of gamma, as in the models of the Gemma family, whose weights are
+    /// stored less 1.
     #[must_use]
     pub const fn with_one_plus_gamma(mut self, one_plus_gamma: bool) -> Self {
         self.one_plus_gamma = one_plus_gamma;

@@ -340,13 +340,14 @@ impl<'a, const GAMMA: u8, const BETA: bool> Columns<'a, GAMMA, BETA> {
         Self { gamma, beta, offset }
     }
 
-    /// What `x_hat` is multiplied with.
+    /// What `x_hat` is multiplied with. The offset is added in f32 where lanes are f64 too: y does not depend on whether
+    /// the caller added it.
     #[inline(always)]
-    fn factor<V: Float>(self, token: V::Token, gamma: V) -> V {
+    fn factor<V: Float>(self, token: V::Token, gamma: <V::Token as Simd>::F32) -> V {
         if GAMMA != OFFSET {
-            return gamma;
+            return V::of_single(gamma);
         }
-        V::splat(token, V::Elem::from_f64(self.offset.into())) + gamma
+        V::of_single(<V::Token as Simd>::F32::splat(token, self.offset) + gamma)
     }
 }
 
