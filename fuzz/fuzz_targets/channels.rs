@@ -45,12 +45,6 @@ enum RowsAre {
 
 fuzz_target!(|input: Continued<Input>| input.0.check());
 
-/// The largest divisor of n that is at most `most`, and at least 1.
-fn divisor(n: usize, most: u8) -> usize {
-    let most = usize::from(most).max(1);
-    (1..=most).rev().find(|divisor| n.is_multiple_of(*divisor)).unwrap_or(1)
-}
-
 struct Buffers {
     x: Buffer<f32>,
     y: Buffer<f32>,

@@ -1,11 +1,12 @@
-//! Padding: masked `BatchNorm`, masked `ColumnMoments`, `RowMoments` of prefixes, beside the same without the padding.
+//! Padding: masked `BatchNorm`, `InstanceNorm` and `ColumnMoments`, `RowMoments` of prefixes, beside the same without the
+//! padding.
 #![forbid(unsafe_code)]
 #![no_main]
 
 use arbitrary::Arbitrary;
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Error, Mask, Moments, RowMoments, Rows, RunningStatistics,
-    ValidRows,
+    Backend, BatchNorm, Channels, ColumnMoments, Error, InstanceNorm, Mask, Moments, RowMoments,
+    Rows, RunningStatistics, ValidRows,
 };
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
@@ -24,6 +25,9 @@ struct Input {
     stores: StoresAre,
     shifts: [u8; 3],
     wrong: Wrong,
+    /// Asks for a divisor of the rows, where they are positions of samples.
+    positions: u8,
+    channels_first: bool,
 }
 
 /// Which rows are valid.
@@ -156,6 +160,17 @@ impl Input {
                 (given, &valid),
                 given_is_right,
             );
+            let positions = match self.kind {
+                Kind::Lengths(_) => steps,
+                _ => divisor(count, self.positions),
+            };
+            self.check_instance_norm(
+                backend,
+                &x,
+                (cols, positions),
+                (given, &valid),
+                given_is_right,
+            );
         }
         self.check_prefixes(&x, rows);
     }
@@ -280,7 +295,14 @@ impl Input {
                     .map(drop),
             };
             let got = left.written(&y_trained);
-            compare(right, &expected, result, &before, &got, format_args!("training, {what}"));
+            compare(
+                right,
+                expected.as_ref().ok(),
+                result,
+                &before,
+                &got,
+                format_args!("training, {what}"),
+            );
 
             let mut y = y();
             let before = Written::default().f32(&y);
@@ -304,7 +326,113 @@ impl Input {
                     .map(drop),
             };
             let got = Written::default().f32(&y);
-            compare(right, &inferred, result, &before, &got, format_args!("inference, {what}"));
+            compare(
+                right,
+                inferred.as_ref().ok(),
+                result,
+                &before,
+                &got,
+                format_args!("inference, {what}"),
+            );
+        }
+    }
+
+    /// The rows as positions of samples, so many each.
+    fn check_instance_norm(
+        &self,
+        backend: Backend,
+        x: &[f32],
+        (channels, positions): (usize, usize),
+        (valid, is_valid): (ValidRows<'_>, &[bool]),
+        right: bool,
+    ) {
+        let (eps, batch) = (self.eps.value(1e-5), is_valid.len() / positions);
+        let shape = |batch, positions| match self.channels_first {
+            true => Channels::first(batch, channels, positions).expect("a small shape"),
+            false => Channels::last(batch, positions, channels).expect("a small shape"),
+        };
+        // Where a channel of position p, of so many of a sample, is in the sample.
+        let at = |c: usize, p: usize, of: usize| match self.channels_first {
+            true => c * of + p,
+            false => p * channels + c,
+        };
+        let affine = Affine::new(&self.affine.0, &self.affine.1, channels);
+        let (gamma, beta) = (affine.gamma(), affine.beta());
+        let plain = InstanceNorm::new().with_eps(eps).with_backend(backend);
+        let operation = plain.with_parallelism(self.threads.into()).with_stores(self.stores.into());
+
+        let sample = positions * channels;
+        let (mut laid, mut expected_y) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        let (mut expected_mean, mut expected_rstd) = (Vec::new(), Vec::new());
+        for n in 0..batch {
+            let kept: Vec<usize> = (0..positions).filter(|p| is_valid[n * positions + p]).collect();
+            let mut compact = vec![0.0; kept.len() * channels];
+            let (laid, y) = (&mut laid[n * sample..][..sample], &mut expected_y[n * sample..]);
+            for c in 0..channels {
+                for p in 0..positions {
+                    laid[at(c, p, positions)] = x[n * sample + p * channels + c];
+                }
+                for (i, &p) in kept.iter().enumerate() {
+                    compact[at(c, i, kept.len())] = laid[at(c, p, positions)];
+                }
+            }
+            let (mut mean, mut rstd) = (vec![0.0; channels], vec![0.0; channels]);
+            if !kept.is_empty() && eps_is_valid(eps) {
+                let one = shape(1, kept.len());
+                plain
+                    .forward_in_place_with_stats(
+                        &mut compact,
+                        gamma,
+                        beta,
+                        one,
+                        &mut mean,
+                        &mut rstd,
+                    )
+                    .expect("valid");
+            }
+            expected_mean.extend(mean);
+            expected_rstd.extend(rstd);
+            for c in 0..channels {
+                for (i, &p) in kept.iter().enumerate() {
+                    y[at(c, p, positions)] = compact[at(c, i, kept.len())];
+                }
+            }
+        }
+        let statistics =
+            |y: &[f32], mean: &[f64], rstd: &[f64]| Written::default().f32(y).f64(mean).f64(rstd);
+        let valid_eps = eps_is_valid(eps);
+        let with_stats = valid_eps.then(|| statistics(&expected_y, &expected_mean, &expected_rstd));
+        let without = valid_eps.then(|| Written::default().f32(&expected_y));
+
+        let shape = shape(batch, positions);
+        let thorough = self.thorough.is(backend);
+        for &io in if thorough { &Io::ALL[..] } else { &Io::ALL[..1] } {
+            let what = format_args!("InstanceNorm, {io:?}, {backend}, {shape:?}, eps {eps:e}");
+            let (mut xy, mut y) =
+                (Buffer::of(&laid, x.len(), 0), Buffer::new(x.len(), self.shifts[2]));
+            let [mut mean, mut rstd] = [0; 2].map(|_| Buffer::<f64>::new(expected_mean.len(), 0));
+            let before = match io {
+                Io::InPlace => Written::default().f32(&xy),
+                Io::TwoBuffers => statistics(&y, &mean, &rstd),
+                Io::Uninit => Written::default().f32(&y),
+            };
+            let result = match io {
+                Io::TwoBuffers => operation.forward_masked_with_stats(
+                    &xy, valid, gamma, beta, shape, &mut y, &mut mean, &mut rstd,
+                ),
+                Io::InPlace => {
+                    operation.forward_masked_in_place(&mut xy, valid, gamma, beta, shape)
+                }
+                Io::Uninit => operation
+                    .forward_masked_uninit(&xy, valid, gamma, beta, shape, uninit(&mut y))
+                    .map(drop),
+            };
+            let (expected, got) = match io {
+                Io::InPlace => (&without, Written::default().f32(&xy)),
+                Io::TwoBuffers => (&with_stats, statistics(&y, &mean, &rstd)),
+                Io::Uninit => (&without, Written::default().f32(&y)),
+            };
+            compare(right, expected.as_ref(), result, &before, &got, what);
         }
     }
 
@@ -339,14 +467,14 @@ impl Input {
 /// Asserts that a masked call did what the same call did without the padding.
 fn compare(
     right: bool,
-    expected: &Result<Written, Error>,
+    expected: Option<&Written>,
     result: Result<(), Error>,
     before: &Written,
     got: &Written,
     what: std::fmt::Arguments<'_>,
 ) {
     match expected {
-        Ok(expected) if right => {
+        Some(expected) if right => {
             assert_eq!(result, Ok(()), "{what}");
             expected.assert_same(got, what);
         }

@@ -471,3 +471,9 @@ pub fn lengths<const N: usize>(right: [usize; N], wrong: Wrong) -> [usize; N] {
     }
     lengths
 }
+
+/// The largest divisor of n that is at most `most`, and at least 1.
+pub fn divisor(n: usize, most: u8) -> usize {
+    let most = usize::from(most).max(1);
+    (1..=most).rev().find(|divisor| n.is_multiple_of(*divisor)).unwrap_or(1)
+}
