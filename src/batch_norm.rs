@@ -14,7 +14,7 @@ use crate::normalize_scale_shift::normalize_columns;
 use crate::shape::{check_at_least, check_eps, check_length, check_optional};
 use crate::simd::{LANES, Span, write_whole};
 use crate::valid_rows::kept_rows;
-use crate::{Channels, Error, Rows, ValidRows};
+use crate::{Channels, Error, Rows, ValidRows, scratch};
 
 /// Batch normalisation of a matrix `[rows, channels]`, of `[batch, channels, positions]` or of `[batch, positions,
 /// channels]` (Ioffe and Szegedy, 2015, arXiv 1502.03167).
@@ -601,10 +601,7 @@ impl BatchNorm {
         }
 
         let mut allocated = Vec::new();
-        let scratch = scratch.unwrap_or_else(|| {
-            allocated.resize(needed, 0.0);
-            &mut allocated
-        });
+        let scratch = scratch::or_allocated(scratch, &mut allocated, needed)?;
         let (means, m2s) = self.statistics(io.src(), shape, (kept, n), scratch);
         let running = running.map(|RunningStatistics { mean, var }| batch::Running {
             update: self.update,

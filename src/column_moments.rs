@@ -8,7 +8,7 @@ use crate::kernels::valid_rows::Kept;
 use crate::shape::{check_at_least, check_length};
 use crate::simd::LANES;
 use crate::valid_rows::kept_rows;
-use crate::{Error, Moments, Rows, ValidRows};
+use crate::{Error, Moments, Rows, ValidRows, scratch};
 
 /// Mean and variance of every column of a matrix `[rows, cols]`, in one pass.
 ///
@@ -77,7 +77,9 @@ impl ColumnMoments {
     /// [`Error::EmptyAxis`] if there are columns and they are empty. Nothing is written then.
     pub fn compute(&self, x: &[f32], rows: Rows, moments: &mut [Moments]) -> Result<(), Error> {
         self.check(x, rows, moments)?;
-        self.compute_with_scratch(x, rows, moments, &mut vec![0.0; self.scratch_len(rows)])
+        let mut allocated = Vec::new();
+        let scratch = scratch::grow(&mut allocated, 0.0, self.scratch_len(rows))?;
+        self.compute_with_scratch(x, rows, moments, scratch)
     }
 
     /// As [`compute`](Self::compute) of the matrix without its padding, bit for bit. What is in the padding, NaN too, does
@@ -113,7 +115,8 @@ impl ColumnMoments {
         moments: &mut [Moments],
     ) -> Result<(), Error> {
         self.check(x, rows, moments)?;
-        let scratch = &mut vec![0.0; self.scratch_len(rows)];
+        let mut allocated = Vec::new();
+        let scratch = scratch::grow(&mut allocated, 0.0, self.scratch_len(rows))?;
         self.compute_masked_with_scratch(x, valid, rows, moments, scratch)
     }
 

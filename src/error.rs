@@ -1,9 +1,10 @@
-//! What can be wrong with a call, always found before anything is written.
+//! What can be wrong with a call, found before anything is written.
 #![forbid(unsafe_code)]
 
 use core::fmt;
 
-/// Why a call was refused. Nothing has been written when an operation returns one.
+/// Why a call was refused. Nothing has been written when an operation returns one (but see
+/// [`OutOfMemory`](Self::OutOfMemory)).
 ///
 /// Every variant names the argument as the method's signature does, what was expected and what came.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +77,12 @@ pub enum Error {
         /// The number of elements.
         len: usize,
     },
+    /// There is no memory for what the call needs beside its buffers. Where it is brought its scratch it needs none. With
+    /// padding [`InstanceNorm`](crate::InstanceNorm) needs some on every thread: it alone may have written samples of `y` then.
+    OutOfMemory {
+        /// How much was asked for.
+        bytes: usize,
+    },
     /// No backend has this name.
     UnknownBackend {
         /// The name that came.
@@ -129,6 +136,7 @@ impl fmt::Display for Error {
                     "`offset`: expected at most 2^64 - {len} for {len} elements, got {offset}"
                 )
             }
+            Self::OutOfMemory { bytes } => write!(f, "no memory for {bytes} bytes"),
             Self::UnknownBackend { got } => {
                 write!(f, "`name`: expected one of {:?}, got {got:?}", crate::Backend::NAMES)
             }

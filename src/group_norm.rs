@@ -15,7 +15,7 @@ use crate::padded_samples::PaddedSamples;
 use crate::shape::{check_at_least, check_eps, check_length, check_optional};
 use crate::simd::{LANES, Span, write_whole};
 use crate::valid_rows::kept_rows;
-use crate::{Channels, Error, ValidRows};
+use crate::{Channels, Error, ValidRows, scratch};
 
 /// Group normalisation (Wu and He, 2018, arXiv 1803.08494) of `[batch, channels, positions]` or `[batch, positions,
 /// channels]`.
@@ -398,10 +398,7 @@ impl ByGroups {
         let (Self { eps, execution, .. }, groups) = (*self, self.groups_of(shape));
         let per_group = channels / groups;
         let mut allocated = Vec::new();
-        let scratch = scratch.unwrap_or_else(|| {
-            allocated.resize(self.scratch_len(shape), 0.0);
-            &mut allocated
-        });
+        let scratch = scratch::or_allocated(scratch, &mut allocated, self.scratch_len(shape))?;
         match self.plan(shape) {
             Plan::Rows => {
                 let io = execution.stores.apply(io, positions);

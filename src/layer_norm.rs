@@ -13,7 +13,7 @@ use crate::normalize_scale_shift::{PLAIN, normalize_rows};
 use crate::row_variants::{Residual, row_variants};
 use crate::shape::{check_eps, check_length, check_optional};
 use crate::simd::{RowSpan, Span, write_whole};
-use crate::{Channels, Error, Rows};
+use crate::{Channels, Error, Rows, scratch};
 
 /// Layer normalisation over the last axis (Ba, Kiros and Hinton, 2016, arXiv 1607.06450).
 ///
@@ -397,7 +397,8 @@ impl LayerNorm {
         // One sample after the other, each on all threads.
         let (mut io, mut mean, mut rstd) = (io, mean, rstd);
         let sample_rows = shape.sample_rows();
-        let mut scratch = vec![0.0; scratch_len(execution, sample_rows)];
+        let mut allocated = Vec::new();
+        let scratch = scratch::grow(&mut allocated, 0.0, scratch_len(execution, sample_rows))?;
         for _ in 0..shape.batch() {
             let (sample, of_mean, of_rstd);
             (sample, io) = io.split_at(shape.sample());
@@ -408,7 +409,7 @@ impl LayerNorm {
                 sample.src(),
                 sample_rows,
                 all_rows(sample_rows),
-                &mut scratch,
+                scratch,
             );
             execution.run_here(GroupStatistics {
                 rows: channels,

@@ -68,7 +68,7 @@
 //!   [fuses multiply-adds](Backend::is_fused) and the floating-point environment is the default one. A NaN is
 //!   a NaN, of unspecified sign and payload.
 //! * **Errors**: everything that a caller supplies is checked before the first write, and comes back as an
-//!   [`Error`]. A panic is a bug of this crate.
+//!   [`Error`], and so does memory that there is not. A panic is a bug of this crate.
 //! * **Threads**: [`Parallelism`] says how many. Tasks run in the caller's rayon pool.
 //! * **Memory**: nothing is allocated on a single thread, as long as operations on columns, and on channels, are brought
 //!   their scratch (`_with_scratch`); [`InstanceNorm::forward_masked`] and its like gather samples in memory of their own.
@@ -140,6 +140,7 @@ mod regularizer;
 mod rms_norm;
 mod rng;
 mod row_variants;
+mod scratch;
 mod shape;
 #[expect(unsafe_code, reason = "intrinsics and the pointers of in-place buffers; see simd/mod.rs")]
 mod simd;

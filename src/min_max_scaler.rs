@@ -9,7 +9,7 @@ pub(crate) use crate::kernels::ranges::{Range, merge};
 use crate::normalize_scale_shift::normalize_columns;
 use crate::shape::check_length;
 use crate::simd::{LANES, Span, write_whole};
-use crate::{Error, Rows};
+use crate::{Error, Rows, scratch};
 
 /// Maps the features of a matrix `[samples, features]` to a range: that of the samples that it was fitted with
 /// becomes `[0, 1]`, or what [`with_feature_range`](Self::with_feature_range) says.
@@ -170,9 +170,7 @@ impl MinMaxScaler {
     pub fn partial_fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
         self.check_fit(x, rows)?;
         let needed = ranges_len(self.execution, rows);
-        if self.ranges.len() < needed {
-            self.ranges.resize(needed, Range::EMPTY);
-        }
+        scratch::grow(&mut self.ranges, Range::EMPTY, needed)?;
         add(self.execution, x, rows, &mut self.ranges, &mut self.min, &mut self.max);
         Ok(())
     }

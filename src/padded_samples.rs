@@ -19,7 +19,7 @@ use crate::kernels::Split;
 use crate::kernels::row_statistics::split_optional;
 use crate::kernels::valid_rows::Kept;
 use crate::simd::{Kernel, Simd, Span};
-use crate::{Channels, Error, Parallelism};
+use crate::{Channels, Error, Parallelism, scratch};
 
 /// Some samples of a batch.
 pub(crate) struct PaddedSamples<'a> {
@@ -75,6 +75,7 @@ impl PaddedSamples<'_> {
             norm.execution.parallelism = Parallelism::Serial;
         }
         let (mut compact, mut runs) = (Vec::new(), Vec::new());
+        scratch::reserve(&mut compact, shape.sample())?;
         for n in first..first + samples {
             let (mut sample, of_mean, of_rstd);
             (sample, io) = io.split_at(shape.sample());
@@ -87,6 +88,7 @@ impl PaddedSamples<'_> {
             runs.clear();
             let mut run = kept.next_run(start, usize::MAX);
             while !run.is_empty() {
+                scratch::reserve(&mut runs, 1)?;
                 runs.push(run.start - start..run.end - start);
                 run = kept.next_run(run.end, usize::MAX);
             }

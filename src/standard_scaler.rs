@@ -9,7 +9,7 @@ pub(crate) use crate::kernels::scaling::{Partial, means_and_scales};
 use crate::normalize_scale_shift::normalize_columns;
 use crate::shape::check_length;
 use crate::simd::{LANES, Span, write_whole};
-use crate::{Error, Moments, Rows};
+use crate::{Error, Moments, Rows, scratch};
 
 /// Standardises the features of a matrix `[samples, features]`: mean 0 and variance 1 over the samples that it was
 /// fitted with.
@@ -196,9 +196,7 @@ impl StandardScaler {
     pub fn partial_fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
         self.check_fit(x, rows)?;
         let needed = partials_len(self.execution, rows);
-        if self.partials.len() < needed {
-            self.partials.resize(needed, Partial::EMPTY);
-        }
+        scratch::grow(&mut self.partials, Partial::EMPTY, needed)?;
         let (partials, low) = (&mut self.partials, &mut self.m2_low);
         add(self.execution, x, rows, partials, &mut self.moments, Some(low));
         self.update();

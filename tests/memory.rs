@@ -1,9 +1,11 @@
-//! What calls do with memory: serial ones allocate nothing, and those that take a new buffer fill it.
+//! What calls do with memory: serial ones allocate nothing, those that take a new buffer fill it, and those for which there
+//! is none are refused.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
+use std::ptr::null_mut;
 
 use evenkeel::{
     Backend, BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InstanceNorm,
@@ -12,8 +14,8 @@ use evenkeel::{
     ValidRows,
 };
 
-/// The system's allocator, which counts what each thread asks of it: the harness runs other tests
-/// meanwhile, on threads of their own.
+/// The system's allocator, which counts what each thread asks of it, and refuses what is too much for the thread: the
+/// harness runs other tests meanwhile, on threads of their own.
 struct Counting;
 
 #[global_allocator]
@@ -22,29 +24,38 @@ static ALLOCATOR: Counting = Counting;
 thread_local! {
     /// Without a destructor and made at compile time, so that using it allocates nothing.
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-fn count() {
+/// Counts, and says whether there is memory.
+fn count(bytes: usize) -> bool {
     ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
+    bytes <= LARGEST.get()
 }
 
 #[expect(unsafe_code, reason = "an allocator is unsafe to write")]
-// SAFETY: every call is `System`'s, unchanged.
+// SAFETY: every call is `System`'s, unchanged, or fails.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        if !count(layout.size()) {
+            return null_mut();
+        }
         // SAFETY: the caller keeps the contract, which is that of `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        if !count(layout.size()) {
+            return null_mut();
+        }
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        if !count(size) {
+            return null_mut();
+        }
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -154,6 +165,84 @@ fn small_calls_allocate_nothing() {
     black_box(Backend::detect());
     for (rows, cols) in [(1, 5000), (64, 1000), (9, 67), (3, 1)] {
         allocate_nothing(rows, cols, None, Parallelism::Auto);
+    }
+}
+
+/// What a call says while this thread has no memory.
+fn without_memory<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    LARGEST.set(0);
+    let result = call();
+    LARGEST.set(usize::MAX);
+    result
+}
+
+#[test]
+fn a_call_for_which_there_is_no_memory_is_refused() {
+    // Worth several tasks; as channels, few samples.
+    let (rows, cols) = (512, 400);
+    let (x, shape) = (numbers(rows * cols, 1.0), Rows::new(rows, cols).expect("a small shape"));
+    let last = Channels::last(2, rows / 2, cols).expect("a small shape");
+    let first = Channels::first(1, rows, cols).expect("a small shape");
+    let lengths = [200, 100];
+    let valid = ValidRows::Lengths { lengths: &lengths, steps: rows / 2 };
+    for backend in Backend::available() {
+        let (mut y, mut mean, mut rstd) = (vec![7.0; x.len()], vec![7.0; cols], vec![7.0; cols]);
+        let mut moments = vec![Moments::new(); cols];
+        let of_columns = ColumnMoments::new().with_backend(backend);
+        let batch_norm = BatchNorm::new().with_backend(backend);
+        let group_norm = GroupNorm::new().with_groups(20).with_backend(backend);
+        let instance_norm = InstanceNorm::new().with_backend(backend);
+        let layer_norm = LayerNorm::new().with_backend(backend);
+        let mut standard = StandardScaler::new(cols).with_backend(backend);
+        let mut min_max = MinMaxScaler::new(cols).with_backend(backend);
+        macro_rules! assert_refused {
+            ($($call:expr;)+) => {$(
+                let refused = without_memory(|| $call);
+                let bytes = match refused {
+                    Err(Error::OutOfMemory { bytes }) => bytes,
+                    other => panic!("{}, {backend}: {other:?}", stringify!($call)),
+                };
+                assert!((1..1 << 20).contains(&bytes), "{}: {bytes} bytes", stringify!($call));
+                $call.expect("there is memory again");
+            )+};
+        }
+        // The scalers first: what they have got they keep. As for everything else, nothing is written when they are refused.
+        standard.fit(&x[..cols], Rows::new(1, cols).expect("a row")).expect("little");
+        min_max.fit(&x[..cols], Rows::new(1, cols).expect("a row")).expect("little");
+        let before = format!("{standard:?}, {min_max:?}");
+        assert!(without_memory(|| standard.partial_fit(&x, shape)).is_err());
+        assert!(without_memory(|| min_max.partial_fit(&x, shape)).is_err());
+        assert_eq!(format!("{standard:?}, {min_max:?}"), before);
+        assert_refused! {
+            standard.partial_fit(&x, shape);
+            min_max.partial_fit(&x, shape);
+        }
+
+        let untouched = without_memory(|| of_columns.compute(&x, shape, &mut moments)).is_err()
+            && without_memory(|| {
+                batch_norm
+                    .forward_training(&x, None, None, shape, &mut y, &mut mean, &mut rstd, None)
+            })
+            .is_err()
+            && without_memory(|| group_norm.forward(&x, None, None, last, &mut y)).is_err()
+            && without_memory(|| layer_norm.forward_channels(&x, None, None, first, &mut y))
+                .is_err();
+        assert!(untouched, "{backend}: every one is refused");
+        assert!(y.iter().all(|&y| y == 7.0) && mean.iter().chain(&rstd).all(|&s| s == 7.0));
+        assert!(moments.iter().all(|moments| moments.count == 0));
+        assert_refused! {
+            of_columns.compute(&x, shape, &mut moments);
+            of_columns.compute_masked(&x, valid, shape, &mut moments);
+            batch_norm.forward_training(&x, None, None, shape, &mut y, &mut mean, &mut rstd, None);
+            group_norm.forward(&x, None, None, last, &mut y);
+            instance_norm.forward(&x, None, None, last, &mut y);
+            layer_norm.forward_channels(&x, None, None, first, &mut y);
+        }
+        // A sample at a time is gathered, on whichever thread.
+        let serial = instance_norm.with_parallelism(Parallelism::Serial);
+        assert_refused! {
+            serial.forward_masked(&x, valid, None, None, last, &mut y);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::{EVENKEEL_F32, EVENKEEL_F64, evenkeel_dtype, evenkeel_status};
 use crate::row_variants::Residual;
 use crate::shape::check_length;
 use crate::simd::{RowSpan, Span, with_default_environment};
-use crate::{Error, Rows};
+use crate::{Error, Rows, scratch};
 
 /// Why a call from C was refused. What returns it, boxes it: with results that fit in two registers, a call that is not
 /// refused takes 43 instructions less (RmsNorm, callgrind).
@@ -30,8 +30,6 @@ pub(super) enum Fault {
     Overlap { arg: &'static str, other: &'static str },
     /// A number that names no option.
     Option { arg: &'static str, expected: &'static str, got: u32 },
-    /// A temporary that could not be allocated.
-    OutOfMemory { bytes: usize },
     /// A bug of this library.
     Panic(String),
     /// What the Rust operation refuses.
@@ -59,7 +57,6 @@ impl Fault {
             Self::TooLong { .. } => evenkeel_status::EVENKEEL_SHAPE_OVERFLOW,
             Self::Overlap { .. } => evenkeel_status::EVENKEEL_OVERLAP,
             Self::Option { .. } => evenkeel_status::EVENKEEL_UNKNOWN_OPTION,
-            Self::OutOfMemory { .. } => evenkeel_status::EVENKEEL_OUT_OF_MEMORY,
             Self::Panic(_) => evenkeel_status::EVENKEEL_PANIC,
             Self::Operation(error) => match error {
                 Error::Length { .. } => evenkeel_status::EVENKEEL_LENGTH,
@@ -71,6 +68,7 @@ impl Fault {
                 Error::TooFewRows { .. } => evenkeel_status::EVENKEEL_TOO_FEW_ROWS,
                 Error::NotFitted { .. } => evenkeel_status::EVENKEEL_NOT_FITTED,
                 Error::StreamOverflow { .. } => evenkeel_status::EVENKEEL_STREAM_OVERFLOW,
+                Error::OutOfMemory { .. } => evenkeel_status::EVENKEEL_OUT_OF_MEMORY,
                 Error::UnknownBackend { .. } => evenkeel_status::EVENKEEL_UNKNOWN_OPTION,
                 Error::UnavailableBackend { .. } => evenkeel_status::EVENKEEL_UNAVAILABLE_BACKEND,
             },
@@ -96,7 +94,6 @@ impl fmt::Display for Fault {
             Self::Option { arg, expected, got } => {
                 write!(f, "`{arg}`: expected {expected}, got {got}")
             }
-            Self::OutOfMemory { bytes } => write!(f, "no memory for {bytes} bytes"),
             Self::Panic(message) => write!(f, "a bug of evenkeel: {message}"),
             Self::Operation(error) => error.fmt(f),
         }
@@ -624,9 +621,7 @@ pub(super) fn temporary(len: usize) -> Result<Vec<f64>, Box<Fault>> {
 /// The same of anything.
 pub(super) fn temporary_of<T: Clone>(element: T, len: usize) -> Result<Vec<T>, Box<Fault>> {
     let mut elements = Vec::new();
-    let bytes = len.saturating_mul(size_of::<T>());
-    elements.try_reserve_exact(len).map_err(|_| Fault::OutOfMemory { bytes }.boxed())?;
-    elements.resize(len, element);
+    scratch::grow(&mut elements, element, len)?;
     Ok(elements)
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod environment;
+mod out_of_memory;
 mod refused;
 mod same_bits;
 

@@ -9,12 +9,12 @@ use evenkeel::{BatchNorm, Channels, ColumnMoments, GroupNorm};
 use crate::*;
 
 /// A buffer of a call: memory of its own, with room for one element more on either side.
-struct Arg {
-    name: &'static str,
+pub(crate) struct Arg {
+    pub(crate) name: &'static str,
     output: bool,
     size: usize,
     len: usize,
-    memory: Vec<u64>,
+    pub(crate) memory: Vec<u64>,
 }
 
 impl Arg {
@@ -32,13 +32,13 @@ impl Arg {
     }
 }
 
-type Given = (*mut u8, usize);
+pub(crate) type Given = (*mut u8, usize);
 
 /// An entry, its buffers, and how it is called with them.
-struct Entry {
-    name: &'static str,
-    args: Vec<Arg>,
-    call: fn(&[Given]) -> evenkeel_status,
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) args: Vec<Arg>,
+    pub(crate) call: fn(&[Given]) -> evenkeel_status,
 }
 
 const R: usize = 17;
@@ -46,7 +46,7 @@ const C: usize = 9;
 /// Elements from a row to the next where there are some between.
 const PITCH: usize = C + 3;
 
-fn entries() -> Vec<Entry> {
+pub(crate) fn entries() -> Vec<Entry> {
     let data = Data::new((R, C));
     let x = || Arg::new("x", false, &data.x);
     let y = || Arg::new("y", true, &data.y());
@@ -492,7 +492,7 @@ fn entries() -> Vec<Entry> {
 }
 
 impl Entry {
-    fn given(&mut self) -> Vec<Given> {
+    pub(crate) fn given(&mut self) -> Vec<Given> {
         self.args.iter_mut().map(|arg| (arg.pointer(), arg.len)).collect()
     }
 
