@@ -690,7 +690,7 @@ const GOLDEN: [(usize, usize, [u64; 5]); 7] = [
         3000,
         37,
         [
-            0xea79adabc9793549,
+            0x23498e7447432a54,
             0x895cb40774e30f45,
             0x334d48df01fe00ba,
             0x3746ec6998e47e65,
