@@ -34,6 +34,11 @@ use crate::simd::{Double, Float, Group, Kernel, LANES, Real, Simd, Span};
 /// 0.59 and 0.66, 4 rows 0.67 and 0.71, 8 rows 0.65 and 0.58.
 const ROWS: usize = 4;
 
+/// Elements from one row of a group to the next, or more: rows of one page, read in turns, are no stream that prefetchers
+/// follow. Of a copy around the caches, inference of 1000000x64 went from 0.66 to 0.99, of 250000x256 from 0.67 to 0.98, of
+/// 20000000x3 from 0.71 to 0.91 (AVX-512). In the caches it is neither better nor worse by more than 5%.
+const APART: usize = 1024;
+
 /// Columns whose coefficients are made at a time: three f32 of each are 12 KB of a 32 or 48 KB L1.
 const PANEL: usize = 1024;
 
@@ -388,23 +393,29 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
         }
         // Lines that are written around the caches must begin alike in the rows of a group.
         let alike = !self.io.streams() || cols.is_multiple_of(LANES);
+        let mut apart = (APART / cols).max(1);
         let mut row = rows.end;
         while row > rows.start {
+            if row - rows.start < ROWS * apart {
+                apart = 1;
+            }
             if alike && row - rows.start >= ROWS {
-                row -= ROWS;
-                let affine = self.affine_of::<S, ROWS>(token, row);
-                let mut group = self.io.group::<ROWS>(row * cols, cols);
-                sweep_rows::<S, T, A, ROWS>(
-                    token,
-                    &mut group,
-                    self.source,
-                    (panel, first),
-                    columns.clone(),
-                    affine,
-                );
+                row -= ROWS * apart;
+                for row in row..row + apart {
+                    let affine = self.affine_of::<S, ROWS>(token, row, apart);
+                    let mut group = self.io.group_apart::<ROWS>(row * cols, cols, apart * cols);
+                    sweep_rows::<S, T, A, ROWS>(
+                        token,
+                        &mut group,
+                        self.source,
+                        (panel, first),
+                        columns.clone(),
+                        affine,
+                    );
+                }
             } else {
                 row -= 1;
-                let affine = self.affine_of::<S, 1>(token, row);
+                let affine = self.affine_of::<S, 1>(token, row, 1);
                 let mut group = self.io.group::<1>(row * cols, cols);
                 sweep_rows::<S, T, A, 1>(
                     token,
@@ -418,12 +429,17 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
         }
     }
 
-    /// gamma and beta of `R` rows.
+    /// gamma and beta of `R` rows, each so many after the one before.
     #[inline(always)]
-    fn affine_of<S: Simd, const R: usize>(&self, token: S, row: usize) -> [(S::F32, S::F32); R] {
+    fn affine_of<S: Simd, const R: usize>(
+        &self,
+        token: S,
+        row: usize,
+        apart: usize,
+    ) -> [(S::F32, S::F32); R] {
         let mut affine = [self.rows.load(token, row); R];
         for r in 1..R {
-            affine[r] = self.rows.load(token, row + r);
+            affine[r] = self.rows.load(token, row + r * apart);
         }
         affine
     }

@@ -140,12 +140,24 @@ impl<'a> Span<'a> {
     /// `R` rows of `cols` elements, the first of them at `start`.
     #[inline(always)]
     pub(crate) fn group<const R: usize>(&mut self, start: usize, cols: usize) -> Group<'_, R> {
-        let end = cols.checked_mul(R).and_then(|elements| elements.checked_add(start));
+        self.group_apart(start, cols, cols)
+    }
+
+    /// `R` rows of `cols` elements, the first of them at `start`, and each so many elements after the one before.
+    #[inline(always)]
+    pub(crate) fn group_apart<const R: usize>(
+        &mut self,
+        start: usize,
+        cols: usize,
+        pitch: usize,
+    ) -> Group<'_, R> {
+        let last = pitch.checked_mul(R - 1).and_then(|elements| elements.checked_add(start));
+        let end = last.and_then(|last| last.checked_add(cols));
         assert!(end.is_some_and(|end| end <= self.len), "the rows lie within the span");
         // SAFETY: `start` is within both ranges.
         let (src, dst) = unsafe { (self.src.add(start), self.dst.add(start)) };
-        let pitches = Pitches { src: cols, second: cols, dst: cols };
-        // SAFETY: row `r` starts at `start + r * cols`, within both ranges.
+        let pitches = Pitches { src: pitch, second: pitch, dst: pitch };
+        // SAFETY: row `r` is `cols` elements from `start + r * pitch` on, and the last of them ends within both ranges.
         unsafe { Group::new((src, src, dst), pitches, cols, self.streams) }
     }
 

@@ -611,6 +611,12 @@ fn refusals<E: Scalar, S: Simd>(token: S) {
         assert!(panics(|| span.group::<2>(start, cols).full()), "2 of {cols} from {start}");
     }
     assert_eq!(span.group::<2>(40, 0).full(), 0);
+    for (cols, pitch) in [(10, 31), (41, 0), (1, usize::MAX), (usize::MAX, 1)] {
+        let refused = panics(|| span.group_apart::<2>(0, cols, pitch).full());
+        assert!(refused, "2 of {cols}, {pitch} apart");
+    }
+    assert!(panics(|| span.group_apart::<3>(1, 9, 16).full()));
+    assert_eq!(span.group_apart::<3>(1, 7, 16).cols(), 7);
 
     let mut group = span.group::<2>(2, 19);
     for (r, i) in [(0, 1), (1, 1), (2, 0), (0, usize::MAX), (0, usize::MAX / LANES + 1)] {
