@@ -289,6 +289,20 @@ fn negative_zeros_are_zeros() {
 }
 
 /// Subnormal numbers are numbers like any other, where they are read and where they are written.
+/// Law: RmsNorm's factor is gamma, also where it is `-0.0`, whose sign y has.
+#[test]
+fn a_gamma_of_negative_zero_keeps_its_sign() {
+    for (len, backend) in with_backends([1, 16, 37]) {
+        let mut y = vec![2.0; len];
+        let gamma = vec![-0.0; len];
+        RmsNorm::new()
+            .with_backend(backend)
+            .forward_in_place(&mut y, Some(&gamma), None, rows(1, len))
+            .unwrap();
+        assert!(y.iter().all(|y| y.to_bits() == (-0.0_f32).to_bits()), "{backend}, {len}: {y:?}");
+    }
+}
+
 #[test]
 fn subnormal_gammas_betas_and_outputs() {
     for len in [1, 17, 100, 1030] {
