@@ -244,7 +244,8 @@ impl InstanceNorm {
     ///
     /// As [`forward`](Self::forward); [`Error::Length`] if the mask is not as long as `shape.batch() * shape.positions()` asks for,
     /// or there are not as many lengths as samples; [`Error::Parameter`] if the steps do not divide that;
-    /// [`Error::SampleLength`] if a length is above the steps.
+    /// [`Error::SampleLength`] if a length is above the steps; [`Error::OutOfMemory`] if there is no memory for a sample, and
+    /// then other samples of `y` may have been written.
     ///
     /// # Example
     ///
