@@ -33,7 +33,7 @@
 
 use core::marker::PhantomData;
 
-use super::moments::GROUP_COLS;
+use super::moments::{Cascades, GROUP_COLS};
 use super::row_statistics::{RowStatistics, Source};
 use super::silu::silu;
 use super::{Split, short};
@@ -156,53 +156,50 @@ impl<T: Source, A: Affine> Kernel for InRows<'_, T, A> {
 }
 
 impl<T: Source, A: Affine> InRows<'_, T, A> {
+    /// There is one place where several rows are swept over, and one for a row: each is compiled three times (`sweep`). With
+    /// places of their own for short rows and for exceptions, and one for each source of statistics of columns,
+    /// `examples/throughput` had 3.7 MB of machine code, which are 3.1.
     #[inline(always)]
     fn in_groups<S: Simd, const R: usize>(mut self, token: S) {
         let (rows, cols) = (self.io.rows(), self.io.cols());
-        let grouped = in_groups(self.io.streams(), self.io.alike(), cols);
-        let grouped = if grouped { rows - rows % R } else { 0 };
-        let (mut cascades, mut cascade) = (None, None);
+        let short = if cols <= short::COLS { rows - rows % LANES } else { 0 };
+        let grouped = R == 1 || in_groups(self.io.streams(), self.io.alike(), cols);
+        let grouped = if grouped { rows - rows % R } else { short };
+        let (mut sixteen, mut cascades, mut cascade) = (None, None, None);
         let mut first = 0;
-        while cols <= short::COLS && rows - first >= LANES {
-            self.add_terms(token, first, LANES);
-            let x = self.io.group::<LANES>(first);
-            let source = &mut self.source;
-            let statistics = token.outline(ShortRows { source, first, x: x.rows() });
-            if statistics.fit_f32 {
-                for r in (0..LANES).step_by(R) {
-                    let short::Statistics { hi, rstd_f32, offset, .. } = &statistics;
-                    let rows = Standardize::of_lanes::<R>(token, [hi, rstd_f32, offset], r);
-                    self.sweep_group::<S, R>(token, first + r, rows);
-                }
-            } else {
-                for r in 0..LANES {
-                    let (mean, rstd) = (statistics.mean[r], statistics.rstd[r]);
-                    self.sweep_row(token, first + r, RowStatistics { mean, rstd });
-                }
+        while first < grouped {
+            if first < short && first % LANES == 0 {
+                self.add_terms(token, first, LANES);
+                let x = self.io.group::<LANES>(first);
+                let source = &mut self.source;
+                sixteen = Some(token.outline(ShortRows { source, first, x: x.rows() }));
             }
-            first += LANES;
-        }
-        while R > 1 && first < grouped {
-            self.add_terms(token, first, R);
-            let x = self.io.group::<R>(first);
-            let statistics = self.source.rows(token, first, x.rows(), &mut cascades);
-            if all_fit_f32(&statistics) {
-                let rows = Standardize::of(token, statistics);
-                self.sweep_group::<S, R>(token, first, rows);
-            } else {
-                for r in 0..R {
-                    self.sweep_row(token, first + r, statistics[r]);
-                }
-            }
+            let (statistics, in_f32) = match &sixteen {
+                Some(sixteen) if first < short => sixteen.of::<R>(first % LANES),
+                _ => self.statistics::<S, R>(token, first, &mut cascades),
+            };
+            self.sweep_group(token, first, statistics, in_f32);
             first += R;
         }
-        while first < rows {
-            self.add_terms(token, first, 1);
-            let row = self.io.group::<1>(first);
-            let [statistics] = self.source.rows(token, first, row.rows(), &mut cascade);
-            self.sweep_row(token, first, statistics);
+        while R > 1 && first < rows {
+            let (statistics, in_f32) = self.statistics::<S, 1>(token, first, &mut cascade);
+            self.sweep_group(token, first, statistics, in_f32);
             first += 1;
         }
+    }
+
+    /// The first sweep over `R` rows.
+    #[inline(always)]
+    fn statistics<S: Simd, const R: usize>(
+        &mut self,
+        token: S,
+        first: usize,
+        cascades: &mut Cascades<T::Block, R>,
+    ) -> ([RowStatistics; R], Option<InF32<R>>) {
+        self.add_terms(token, first, R);
+        let x = self.io.group::<R>(first);
+        let statistics = self.source.rows(token, first, x.rows(), cascades);
+        (statistics, InF32::of(&statistics))
     }
 
     /// Makes x the sum of its terms, if it has any, before its rows are read.
@@ -213,30 +210,26 @@ impl<T: Source, A: Affine> InRows<'_, T, A> {
         }
     }
 
-    /// The second sweep over `R` rows.
+    /// The second sweep over `R` rows: at once, unless f32 does not hold the statistics of each.
     #[inline(always)]
     fn sweep_group<S: Simd, const R: usize>(
         &mut self,
         token: S,
         first: usize,
-        rows: [Standardize<S::F32>; R],
+        statistics: [RowStatistics; R],
+        in_f32: Option<InF32<R>>,
     ) {
+        let Some(in_f32) = in_f32 else {
+            let Self { io, affine, .. } = self;
+            let (affine, source) = (*affine, PhantomData::<T>);
+            // Only here are they in memory: for a reference to those of the caller, every group would store its own.
+            let statistics = &{ statistics };
+            return token.outline(OneByOne { io, first, statistics, affine, source });
+        };
         let ahead = self.io.ahead(R);
         let mut group = self.io.group::<R>(first);
+        let rows = in_f32.standardize(token);
         sweep::<T, S::F32, A, R>(token, &mut group, rows, self.affine, ahead);
-    }
-
-    /// The second sweep over one row.
-    #[inline(always)]
-    fn sweep_row<S: Simd>(&mut self, token: S, row: usize, statistics: RowStatistics) {
-        if statistics.fit_f32() {
-            let rows = Standardize::of(token, [statistics]);
-            self.sweep_group::<S, 1>(token, row, rows);
-        } else {
-            let (affine, ahead, source) = (self.affine, self.io.ahead(1), PhantomData::<T>);
-            let row = self.io.group::<1>(row);
-            token.outline(SweepInF64 { row, statistics, affine, ahead, source });
-        }
     }
 }
 
@@ -435,31 +428,68 @@ fn zero<V: Float>(token: V::Token) -> V {
     V::splat(token, V::Elem::from_f64(0.0))
 }
 
-#[inline(always)]
-fn all_fit_f32(statistics: &[RowStatistics]) -> bool {
-    let mut fit = true;
-    for row in statistics {
-        fit &= row.fit_f32();
-    }
-    fit
-}
-
-/// The second sweep over a row whose statistics leave f32.
-struct SweepInF64<'a, T, A> {
-    row: Group<'a, 1>,
-    statistics: RowStatistics,
+/// The second sweep over rows of which some leave f32.
+struct OneByOne<'w, 'a, T, A> {
+    io: &'w mut RowSpan<'a>,
+    first: usize,
+    statistics: &'w [RowStatistics],
     affine: A,
-    ahead: usize,
     source: PhantomData<T>,
 }
 
-impl<T: Source, A: Affine> Kernel for SweepInF64<'_, T, A> {
+impl<T: Source, A: Affine> Kernel for OneByOne<'_, '_, T, A> {
     type Output = ();
 
+    /// Neither around the caches nor asked for: there are few such rows.
     #[inline(always)]
-    fn run<S: Simd>(mut self, token: S) {
-        let rows = Standardize::of(token, [self.statistics]);
-        sweep::<T, S::F64, A, 1>(token, &mut self.row, rows, self.affine, self.ahead);
+    fn run<S: Simd>(self, token: S) {
+        let Self { io, first, statistics, affine, .. } = self;
+        let ahead = io.ahead(1);
+        for (i, &statistics) in statistics.iter().enumerate() {
+            let mut row = io.group::<1>(first + i);
+            if let Some(in_f32) = InF32::of(&[statistics]) {
+                let rows = in_f32.standardize::<S>(token);
+                sweep_columns::<T, S::F32, A, false, false, 1>(
+                    token, &mut row, &rows, affine, ahead,
+                );
+            } else {
+                let rows = [Standardize::new(token, statistics)];
+                sweep_columns::<T, S::F64, A, false, false, 1>(
+                    token, &mut row, &rows, affine, ahead,
+                );
+            }
+        }
+    }
+}
+
+/// hi, rstd and lo * -rstd of `R` rows. Vectors of them are made where they are used: what a loop keeps from one round to
+/// another then is a number each.
+#[derive(Clone, Copy)]
+pub(crate) struct InF32<const R: usize> {
+    pub(crate) hi: [f32; R],
+    pub(crate) rstd: [f32; R],
+    pub(crate) offset: [f32; R],
+}
+
+impl<const R: usize> InF32<R> {
+    /// If f32 holds all of it.
+    #[inline(always)]
+    fn of(statistics: &[RowStatistics; R]) -> Option<Self> {
+        let mut rows = Self { hi: [0.0; R], rstd: [0.0; R], offset: [0.0; R] };
+        let mut fit = true;
+        for r in 0..R {
+            let RowStatistics { mean, rstd } = statistics[r];
+            rows.hi[r] = mean as f32;
+            rows.rstd[r] = rstd as f32;
+            rows.offset[r] = (f64::from(rows.hi[r]) - mean) as f32 * rows.rstd[r];
+            fit &= statistics[r].fit_f32();
+        }
+        fit.then_some(rows)
+    }
+
+    #[inline(always)]
+    fn standardize<S: Simd>(&self, token: S) -> [Standardize<S::F32>; R] {
+        Standardize::of_lanes::<R>(token, [&self.hi, &self.rstd, &self.offset], 0)
     }
 }
 
@@ -478,15 +508,6 @@ impl<V: Float> Standardize<V> {
         let minus_lo = V::splat(token, V::Elem::from_f64(hi.to_f64() - mean));
         let rstd = V::splat(token, V::Elem::from_f64(rstd));
         Self { hi: V::splat(token, hi), rstd, offset: minus_lo * rstd }
-    }
-
-    #[inline(always)]
-    fn of<const R: usize>(token: V::Token, statistics: [RowStatistics; R]) -> [Self; R] {
-        let mut rows = [Self::new(token, statistics[0]); R];
-        for r in 1..R {
-            rows[r] = Self::new(token, statistics[r]);
-        }
-        rows
     }
 
     /// From the lanes `first` and up of hi, rstd and the offset. With another factor and offset, gamma and beta of the row

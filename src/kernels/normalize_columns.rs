@@ -255,13 +255,9 @@ impl<V: Float> Coefficients<V> {
     }
 }
 
-/// `y`, clamped if the source asks for it. NaN stays NaN.
+/// `y` between the limits. NaN stays NaN.
 #[inline(always)]
-fn clipped<S: Simd, T: ColumnSource>(token: S, source: T, y: S::F32) -> S::F32 {
-    if !T::CLIPS {
-        return y;
-    }
-    let [least, greatest] = source.limits();
+fn clip<S: Simd>(token: S, [least, greatest]: [f32; 2], y: S::F32) -> S::F32 {
     // Where either is NaN, both operations give their second argument.
     S::F32::splat(token, greatest).min(S::F32::splat(token, least).max(y))
 }
@@ -351,7 +347,7 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
             let run_end = start + fit.count();
             let columns = start * LANES..self.cols.min(run_end * LANES);
             let rows = 0..self.io.len() / self.cols;
-            self.sweep::<S>(token, &panel, self.cols, rows, first * LANES, columns);
+            self.sweep(token, &panel, self.cols, rows, first * LANES, columns);
             if run_end < end {
                 let (panel, i) = (&panel, run_end - first);
                 let outside = outside[i];
@@ -367,12 +363,12 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
         let rows = self.io.len() / self.cols;
         let factor = fold::factor(self.cols);
         let (wide_rows, wide) = (rows / factor, factor * self.cols);
-        self.sweep::<S>(token, panel, self.cols, wide_rows * factor..rows, 0, 0..self.cols);
+        self.sweep(token, panel, self.cols, wide_rows * factor..rows, 0, 0..self.cols);
         if wide_rows > 0 {
             for coefficients in [&mut panel.hi, &mut panel.alpha, &mut panel.shift] {
                 fold::repeat_part(&mut coefficients[..wide], factor);
             }
-            self.sweep::<S>(token, panel, wide, 0..wide_rows, 0, 0..wide);
+            self.sweep(token, panel, wide, 0..wide_rows, 0, 0..wide);
         }
     }
 
@@ -388,84 +384,86 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
         first: usize,
         columns: Range<usize>,
     ) {
-        if columns.is_empty() {
+        if columns.is_empty() || rows.is_empty() {
             return;
         }
-        // Lines that are written around the caches must begin alike in the rows of a group.
-        let alike = !self.io.streams() || cols.is_multiple_of(LANES);
-        let mut apart = (APART / cols).max(1);
-        let mut row = rows.end;
-        while row > rows.start {
-            if row - rows.start < ROWS * apart {
-                apart = 1;
-            }
-            if alike && row - rows.start >= ROWS {
-                row -= ROWS * apart;
-                for row in row..row + apart {
-                    let affine = self.affine_of::<S, ROWS>(token, row, apart);
-                    let mut group = self.io.group_apart::<ROWS>(row * cols, cols, apart * cols);
-                    sweep_rows::<S, T, A, ROWS>(
-                        token,
-                        &mut group,
-                        self.source,
-                        (panel, first),
-                        columns.clone(),
-                        affine,
-                    );
-                }
-            } else {
-                row -= 1;
-                let affine = self.affine_of::<S, 1>(token, row, 1);
-                let mut group = self.io.group::<1>(row * cols, cols);
-                sweep_rows::<S, T, A, 1>(
-                    token,
-                    &mut group,
-                    self.source,
-                    (panel, first),
-                    columns.clone(),
-                    affine,
-                );
-            }
+        let (io, affine, limits) = (&mut self.io, self.rows, self.source.limits());
+        if T::CLIPS {
+            let sweep = Sweep::<A, true> { io, panel, cols, rows, first, columns, affine, limits };
+            token.vectorize(sweep);
+        } else {
+            let sweep = Sweep::<A, false> { io, panel, cols, rows, first, columns, affine, limits };
+            token.vectorize(sweep);
         }
-    }
-
-    /// gamma and beta of `R` rows, each so many after the one before.
-    #[inline(always)]
-    fn affine_of<S: Simd, const R: usize>(
-        &self,
-        token: S,
-        row: usize,
-        apart: usize,
-    ) -> [(S::F32, S::F32); R] {
-        let mut affine = [self.rows.load(token, row); R];
-        for r in 1..R {
-            affine[r] = self.rows.load(token, row + r * apart);
-        }
-        affine
     }
 }
 
-/// Some columns of `R` rows: those before the first cache line boundary of y, then the rest, so that stores
-/// do not cross cache lines.
-#[inline(always)]
-fn sweep_rows<S: Simd, T: ColumnSource, A: RowAffine, const R: usize>(
-    token: S,
-    rows: &mut Group<'_, R>,
-    source: T,
-    (panel, first): (&Panel, usize),
+/// Some columns of some rows of `cols`, whose coefficients are in a panel that begins with column `first`. A function of its
+/// own, whatever the statistics came from, compiled once for all operations on columns.
+struct Sweep<'w, 'a, A, const CLIPS: bool> {
+    io: &'w mut Span<'a>,
+    panel: &'w Panel,
+    cols: usize,
+    rows: Range<usize>,
+    first: usize,
     columns: Range<usize>,
-    affine: [(S::F32, S::F32); R],
-) {
-    let mut rows = rows.columns(columns.start, columns.end);
-    let (width, head) = (rows.cols(), rows.before_line());
-    for (start, end) in [(0, head), (head, width)] {
-        if start < end {
-            let first = columns.start - first;
-            let (mut part, columns) = (rows.columns(start, end), first + start..first + end);
-            if part.streams() {
-                sweep_part::<S, T, A, true, R>(token, &mut part, source, panel, columns, &affine);
+    affine: A,
+    limits: [f32; 2],
+}
+
+impl<A: RowAffine, const CLIPS: bool> Kernel for Sweep<'_, '_, A, CLIPS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, token: S) {
+        // Lines that are written around the caches must begin alike in the rows of a group.
+        let alike = !self.io.streams() || self.cols.is_multiple_of(LANES);
+        let mut apart = (APART / self.cols).max(1);
+        let first = self.rows.start;
+        let mut row = self.rows.end;
+        while row > first {
+            if row - first < ROWS * apart {
+                apart = 1;
+            }
+            if alike && row - first >= ROWS {
+                row -= ROWS * apart;
+                for row in row..row + apart {
+                    self.group::<S, ROWS>(token, row, apart);
+                }
             } else {
-                sweep_part::<S, T, A, false, R>(token, &mut part, source, panel, columns, &affine);
+                row -= 1;
+                self.group::<S, 1>(token, row, 1);
+            }
+        }
+    }
+}
+
+impl<A: RowAffine, const CLIPS: bool> Sweep<'_, '_, A, CLIPS> {
+    /// `R` rows, each so many after the one before: the columns before the first cache line boundary of y, then the
+    /// rest, so that stores do not cross cache lines.
+    #[inline(always)]
+    fn group<S: Simd, const R: usize>(&mut self, token: S, row: usize, apart: usize) {
+        let Self { panel, cols, first, limits, .. } = *self;
+        let mut affine = [self.affine.load(token, row); R];
+        for r in 1..R {
+            affine[r] = self.affine.load(token, row + r * apart);
+        }
+        let mut rows = self.io.group_apart::<R>(row * cols, cols, apart * cols);
+        let mut rows = rows.columns(self.columns.start, self.columns.end);
+        let (width, head) = (rows.cols(), rows.before_line());
+        for (start, end) in [(0, head), (head, width)] {
+            if start < end {
+                let first = self.columns.start - first;
+                let (mut part, columns) = (rows.columns(start, end), first + start..first + end);
+                if part.streams() {
+                    sweep_part::<S, A, CLIPS, true, R>(
+                        token, &mut part, panel, columns, &affine, limits,
+                    );
+                } else {
+                    sweep_part::<S, A, CLIPS, false, R>(
+                        token, &mut part, panel, columns, &affine, limits,
+                    );
+                }
             }
         }
     }
@@ -473,13 +471,13 @@ fn sweep_rows<S: Simd, T: ColumnSource, A: RowAffine, const R: usize>(
 
 /// Rows whose coefficients are those at `part` of the panel.
 #[inline(always)]
-fn sweep_part<S: Simd, T: ColumnSource, A: RowAffine, const STREAM: bool, const R: usize>(
+fn sweep_part<S: Simd, A: RowAffine, const CLIPS: bool, const STREAM: bool, const R: usize>(
     token: S,
     rows: &mut Group<'_, R>,
-    source: T,
     panel: &Panel,
     part: Range<usize>,
     affine: &[(S::F32, S::F32); R],
+    limits: [f32; 2],
 ) {
     let (hi, hi_tail) = panel.hi[part.clone()].as_chunks();
     let (alpha, alpha_tail) = panel.alpha[part.clone()].as_chunks();
@@ -500,7 +498,8 @@ fn sweep_part<S: Simd, T: ColumnSource, A: RowAffine, const STREAM: bool, const 
             }
         }
         for r in 0..R {
-            let y = clipped(token, source, A::apply(affine[r], coefficients.apply(x[r])));
+            let y = A::apply(affine[r], coefficients.apply(x[r]));
+            let y = if CLIPS { clip(token, limits, y) } else { y };
             rows.store::<S::F32, STREAM>(r, i, y);
         }
     }
@@ -512,7 +511,8 @@ fn sweep_part<S: Simd, T: ColumnSource, A: RowAffine, const STREAM: bool, const 
         };
         for r in 0..R {
             let x = rows.load_tail(token, r, 0.0);
-            let y = clipped(token, source, A::apply(affine[r], coefficients.apply(x)));
+            let y = A::apply(affine[r], coefficients.apply(x));
+            let y = if CLIPS { clip(token, limits, y) } else { y };
             rows.store_tail(r, y);
         }
     }
@@ -557,7 +557,10 @@ impl<T: ColumnSource, A: RowAffine> Kernel for SweepInF64<'_, '_, T, A> {
             for lane in (0..LANES).filter(|lane| outside >> lane & 1 == 1) {
                 y[lane] = of_f64[lane];
             }
-            let y = clipped(token, work.source, S::F32::load(token, &y));
+            let mut y = S::F32::load(token, &y);
+            if T::CLIPS {
+                y = clip(token, work.source.limits(), y);
+            }
             if is_full {
                 group.store::<S::F32, false>(0, vector, y);
             } else {
