@@ -259,6 +259,27 @@ pub(crate) trait Keep: Copy {
 #[repr(align(64))]
 pub(crate) struct Line([MaybeUninit<f32>; LANES]);
 
+/// The same address, of whose making the optimiser knows nothing. A loop over several rows then counts one index; of sums that
+/// it sees through, it makes a pointer for each row, gamma and beta, and moves every one of them on.
+#[inline(always)]
+fn opaque(address: *const f32) -> *const f32 {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        let mut address = address;
+        // SAFETY: no instruction, which gives back what it was given.
+        unsafe {
+            core::arch::asm!(
+                "/* {} */",
+                inout(reg) address,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        address
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    address
+}
+
 /// Makes what this thread has streamed visible to others before what it writes next.
 #[inline(always)]
 fn fence() {

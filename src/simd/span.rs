@@ -268,9 +268,9 @@ impl<const R: usize> Group<'_, R> {
         for r in 0..R {
             // SAFETY: `start` is within the row.
             unsafe {
-                columns.src[r] = self.src[r].add(start);
-                columns.second[r] = self.second[r].add(start);
-                columns.dst[r] = self.dst[r].add(start);
+                columns.src[r] = super::opaque(self.src[r].add(start));
+                columns.second[r] = super::opaque(self.second[r].add(start));
+                columns.dst[r] = super::opaque(self.dst[r].add(start).cast_const()).cast_mut();
             }
         }
         columns
