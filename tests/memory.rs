@@ -306,6 +306,10 @@ fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads:
             layer_norm.forward_strided(x, cols, gamma, beta, rows, y, cols);
             layer_norm.forward_strided_in_place(xy, cols, gamma, beta, rows);
             rms_norm.forward_residual(x, x, gamma, beta, rows, y, None);
+            rms_norm.forward_residual_with_stats(x, x, gamma, beta, rows, y, Some(xy), of_rows);
+            rms_norm.forward_update_residual_with_stats(x, xy, gamma, beta, rows, y, of_rows);
+            layer_norm.forward_update_residual_in_place_with_stats(
+                xy, y, gamma, beta, rows, of_rows, and_rows);
             rms_norm.forward_gated(x, x, gamma, rows, y);
             rms_norm.forward_gated_in_place(xy, x, gamma, rows);
             rms_norm.forward_gated_uninit(x, x, gamma, rows, new);
