@@ -1422,6 +1422,23 @@ enum evenkeel_status evenkeel_standard_scaler_inverse_transform_f32(const float 
                                                                     const struct evenkeel_execution *execution);
 
 /**
+ * The mean of every column, which a standard scaler subtracts, and its scale, by which it divides: the square root of the
+ * population variance, or 1 if the column is constant. Both are NaN where no number has been seen.
+ *
+ * `mean_len` and `scale_len` are `moments_len`, unless one of the two is NULL with length 0. Runs on the calling thread.
+ *
+ * # Safety
+ *
+ * Every buffer has as many elements as its length says: `moments` readable, the others readable and writable.
+ */
+enum evenkeel_status evenkeel_standard_scaler_statistics(const struct evenkeel_moments *moments,
+                                                         size_t moments_len,
+                                                         double *mean,
+                                                         size_t mean_len,
+                                                         double *scale,
+                                                         size_t scale_len);
+
+/**
  * Adds the samples of `x`, [rows, cols], to what a min-max scaler has learnt: the least and the greatest value of every
  * column. NaN are ignored; no rows change nothing.
  *

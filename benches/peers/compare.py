@@ -63,6 +63,8 @@ def onnx_session(nodes, names, x, y_name, initializers, threads):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Threads that wait busily for the next call would take the cores from whoever is timed next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     y = aligned(x.size, np.float32).reshape(x.shape)
     binding = session.io_binding()

@@ -169,6 +169,41 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_inverse_transform_f32(
     })
 }
 
+/// The mean of every column, which a standard scaler subtracts, and its scale, by which it divides: the square root of the
+/// population variance, or 1 if the column is constant. Both are NaN where no number has been seen.
+///
+/// `mean_len` and `scale_len` are `moments_len`, unless one of the two is NULL with length 0. Runs on the calling thread.
+///
+/// # Safety
+///
+/// Every buffer has as many elements as its length says: `moments` readable, the others readable and writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_standard_scaler_statistics(
+    moments: *const evenkeel_moments,
+    moments_len: usize,
+    mean: *mut f64,
+    mean_len: usize,
+    scale: *mut f64,
+    scale_len: usize,
+) -> evenkeel_status {
+    enter(move || {
+        let moments = Buffer::input("moments", moments, moments_len).cast::<Moments>();
+        let mean = Buffer::output("mean", mean, mean_len);
+        let scale = Buffer::output("scale", scale, scale_len);
+        check(&[mean.extent(), scale.extent()], &[moments.extent()])?;
+        // SAFETY: the caller's promise; checked and disjoint.
+        unsafe {
+            let moments = moments.slice();
+            let (mean, scale) = (mean.optional_mut(), scale.optional_mut());
+            check_optional("mean", mean.as_deref(), moments.len())?;
+            check_optional("scale", scale.as_deref(), moments.len())?;
+            check_moments("moments", moments)?;
+            means_and_scales(moments, mean.unwrap_or_default(), scale.unwrap_or_default());
+        }
+        Ok(())
+    })
+}
+
 /// The arguments of a standard scaler but the shape.
 struct Standard {
     x: Buffer<f32>,

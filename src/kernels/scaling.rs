@@ -493,10 +493,16 @@ pub(crate) fn mean_and_scale(moments: &Moments) -> (f64, f64) {
     (moments.mean, if constant { 1.0 } else { var.sqrt() })
 }
 
-/// The same of every column.
+/// The same of every column; a slice without elements is for what is not asked for.
 pub(crate) fn means_and_scales(moments: &[Moments], mean: &mut [f64], scale: &mut [f64]) {
-    for ((moments, mean), scale) in moments.iter().zip(mean).zip(scale) {
-        (*mean, *scale) = mean_and_scale(moments);
+    for (c, moments) in moments.iter().enumerate() {
+        let (of_mean, of_scale) = mean_and_scale(moments);
+        if let Some(mean) = mean.get_mut(c) {
+            *mean = of_mean;
+        }
+        if let Some(scale) = scale.get_mut(c) {
+            *scale = of_scale;
+        }
     }
 }
 

@@ -435,6 +435,13 @@ pub(crate) fn entries() -> Vec<Entry> {
             )
         },
         entry! {
+            evenkeel_standard_scaler_statistics,
+            [learnt("moments", false), double("mean", C, true), double("scale", C, true)],
+            |a| evenkeel_standard_scaler_statistics(
+                a[0].0.cast(), a[0].1, a[1].0.cast(), a[1].1, a[2].0.cast(), a[2].1,
+            )
+        },
+        entry! {
             evenkeel_standard_scaler_transform_f32,
             [x(), learnt("moments", false), y()],
             |a| evenkeel_standard_scaler_transform_f32(
@@ -535,10 +542,11 @@ fn bad_buffers_are_refused_by_name_and_nothing_is_written() {
             entry.refused("more bytes than addresses", i, EVENKEEL_SHAPE_OVERFLOW, |given| {
                 given[i].1 = usize::MAX;
             });
-            // The length of dropout's input is the shape, that of parameters, and that of a scaler that another is merged into:
-            // the others have the wrong one then.
-            let is_measure = ["dropout", "scaler_merge"].iter().any(|of| entry.name.contains(of))
-                || entry.args[i].name == "w";
+            // The length of dropout's input is the shape, that of parameters, and that of a scaler without data: the others
+            // have the wrong one then.
+            let measures = ["dropout", "scaler_merge", "scaler_statistics"];
+            let is_measure =
+                measures.iter().any(|of| entry.name.contains(of)) || entry.args[i].name == "w";
             if is_measure && i == 0 && entry.args.len() > 1 {
                 continue;
             }

@@ -1327,6 +1327,24 @@ fn standard_scalers_give_the_bits_of_rust() {
         }
         assert_eq!(in_bits(&whole_c), as_c(whole.moments()), "{r}x{c}");
 
+        for (has_mean, has_scale) in [(true, true), (true, false), (false, true), (false, false)] {
+            let (mut mean, mut scale) = (vec![0.5; c], vec![0.5; c]);
+            let to = |wanted, of: &mut [f64]| match wanted {
+                true => (of.as_mut_ptr(), c),
+                false => (null_mut(), 0),
+            };
+            let ((to_mean, mean_len), (to_scale, scale_len)) =
+                (to(has_mean, &mut mean), to(has_scale, &mut scale));
+            let from = moments.as_ptr();
+            let status = unsafe {
+                evenkeel_standard_scaler_statistics(from, c, to_mean, mean_len, to_scale, scale_len)
+            };
+            assert_eq!(status, EVENKEEL_OK, "{}", message());
+            let expected = |wanted, of: &[f64]| if wanted { of.to_vec() } else { vec![0.5; c] };
+            assert_eq!(mean, expected(has_mean, scaler.mean()), "{r}x{c}");
+            assert_eq!(scale, expected(has_scale, scaler.scale()), "{r}x{c}");
+        }
+
         for (mean, std) in [(true, true), (true, false), (false, true), (false, false)] {
             let scaler = scaler.clone().with_mean(mean).with_std(std);
             let (m, mean, std) = (moments.as_ptr(), mean.into(), std.into());
