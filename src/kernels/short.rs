@@ -13,8 +13,7 @@ use super::moments::{
     LARGEST_SHIFT, Magnitude, MagnitudesInF64, MomentsInF64, PILOT, SMALLEST_MEAN_SQUARE, Square,
     SquaresInF64, TERMS, Term, deviation, pilot_sum,
 };
-use super::normalize::{InF32, LARGEST};
-use super::row_statistics::RowStatistics;
+use super::normalize::LARGEST;
 use crate::simd::{Double, Float, LANES, Simd};
 
 /// The longest rows that are short: the terms of a lane are one sum.
@@ -148,23 +147,5 @@ impl Statistics {
         rounded.store_init(&mut rstd_f32);
         offset.store_init(&mut offsets);
         Self { mean, rstd, hi, rstd_f32, offset: offsets, fit_f32: fits == u16::MAX }
-    }
-
-    /// Those of `R` rows, from `first` on.
-    #[inline(always)]
-    pub(crate) fn of<const R: usize>(
-        &self,
-        first: usize,
-    ) -> ([RowStatistics; R], Option<InF32<R>>) {
-        let mut statistics = [RowStatistics { mean: 0.0, rstd: 0.0 }; R];
-        let mut rows = InF32 { hi: [0.0; R], rstd: [0.0; R], offset: [0.0; R] };
-        for r in 0..R {
-            let lane = first + r;
-            statistics[r] = RowStatistics { mean: self.mean[lane], rstd: self.rstd[lane] };
-            rows.hi[r] = self.hi[lane];
-            rows.rstd[r] = self.rstd_f32[lane];
-            rows.offset[r] = self.offset[lane];
-        }
-        (statistics, self.fit_f32.then_some(rows))
     }
 }

@@ -262,6 +262,10 @@ pub(crate) struct Line([MaybeUninit<f32>; LANES]);
 /// The same address, of whose making the optimiser knows nothing. A loop over several rows then counts one index; of sums that
 /// it sees through, it makes a pointer for each row, gamma and beta, and moves every one of them on.
 #[inline(always)]
+#[cfg_attr(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read there")
+)]
 fn opaque(address: *const f32) -> *const f32 {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
