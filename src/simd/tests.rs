@@ -18,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{env, io, thread};
 
 use self::parts::{columns, lines, spans, streamed};
+use self::rows::row_splits;
 use self::words::{keep, word_arithmetic, word_choices};
 use super::{Double, Float, Kernel, LANES, Real, Simd, Single, Span, write_whole};
 use crate::{Backend, Error};
@@ -93,7 +94,7 @@ on_every_backend! {
     splat: f32 f64; load: f32 f64; load_partial: f32 f64; store: f32 f64;
     store_partial: f32 f64; arithmetic: f32 f64; mul_add: f32 f64; sum: f32 f64; sums: f32 f64;
     equal: f32 f64; power_of_two: f32; double_memory: f64; double_arithmetic: f64;
-    groups: f32 f64; splits: f32 f64; spans: f32; refusals: f32 f64;
+    groups: f32 f64; splits: f32 f64; row_splits: f32; spans: f32; refusals: f32 f64;
     word_arithmetic: f32; word_choices: f32; keep: f32; columns: f32 f64; lines: f32;
     streamed: f32 f64;
 }

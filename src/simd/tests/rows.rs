@@ -1,9 +1,9 @@
-//! Rows at pitches, with a second input and with terms: what is refused, what streams.
+//! Rows at pitches, with a second input and with terms: what their parts are, what is refused, what streams.
 #![forbid(unsafe_code)]
 
-use super::{SENTINEL, numbers, panics, same_memory};
+use super::{SENTINEL, Scalar, numbers, panics, same_memory};
 use crate::simd::row_span::reach;
-use crate::simd::{RowSpan, Span};
+use crate::simd::{Float, RowSpan, Simd, Span};
 
 #[test]
 fn rows_reach_from_the_first_element_to_the_last() {
@@ -97,4 +97,71 @@ fn row_spans_stream_only_what_is_not_read() {
     assert!(!in_place(&mut y).plus(&residual, Some(&mut sum)).streaming().streams());
     assert!(!in_place(&mut y).added_to(&mut residual).streaming().streams());
     assert!(!RowSpan::strided_in_place(&mut y, 10, (4, 10)).streaming().streams());
+}
+
+const ROWS: usize = 4;
+const COLS: usize = 5;
+
+/// Writes x + 2 * the second input, row by row, terms added before.
+#[inline(always)]
+fn combine<S: Simd>(token: S, mut rows: RowSpan<'_>) {
+    let two = S::F32::splat(token, 2.0);
+    for r in 0..rows.rows() {
+        if let Some(mut terms) = rows.terms(r, 1) {
+            let sum = terms.load_tail::<S::F32>(token, 0, 0.0) + terms.load_second_tail(token, 0);
+            terms.store_tail(0, sum);
+        }
+        let mut row = rows.group::<1>(r);
+        let x = row.load_tail::<S::F32>(token, 0, 0.0);
+        row.store_tail(0, x + two * row.load_second_tail(token, 0));
+    }
+}
+
+/// The rows of two parts are those of the whole: in x, y, the second input and the terms.
+#[inline(always)]
+pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
+    let in_parts = |at, rows: RowSpan<'_>| {
+        let (low, high) = rows.split_at(at);
+        assert_eq!((low.rows(), low.cols()), (at, COLS));
+        assert_eq!((high.rows(), high.cols()), (ROWS - at, COLS));
+        // The later rows first.
+        combine(token, high);
+        combine(token, low);
+    };
+    let x = numbers(ROWS * COLS);
+    let other: Vec<f32> = (0..x.len()).map(|i| i as f32 / 2.0).collect();
+    let with = |f: fn(f32, f32) -> f32| -> Vec<f32> {
+        x.iter().zip(&other).map(|(&x, &other)| f(x, other)).collect()
+    };
+    for at in 0..=ROWS {
+        let mut y = vec![SENTINEL; x.len()];
+        in_parts(at, RowSpan::new(Span::new(&x, &mut y), ROWS, COLS).with_second(&other));
+        assert!(same_memory(&y, &with(|x, other| x + 2.0 * other)), "second, at {at}: {y:?}");
+
+        // Where there are terms, the second input is the first of them.
+        let (mut y, mut sum) = (vec![SENTINEL; x.len()], vec![SENTINEL; x.len()]);
+        let rows = RowSpan::new(Span::new(&x, &mut y), ROWS, COLS);
+        in_parts(at, rows.plus(&other, Some(&mut sum)));
+        assert!(same_memory(&sum, &with(|x, other| x + other)), "sum, at {at}: {sum:?}");
+        assert!(same_memory(&y, &with(|x, other| (x + other) + 2.0 * x)), "terms, at {at}: {y:?}");
+
+        let (mut y, mut residual) = (vec![SENTINEL; x.len()], other.clone());
+        let rows = RowSpan::new(Span::new(&x, &mut y), ROWS, COLS);
+        in_parts(at, rows.added_to(&mut residual));
+        assert!(same_memory(&residual, &with(|x, other| x + other)), "residual, at {at}");
+        assert!(same_memory(&y, &with(|x, other| (x + other) + 2.0 * x)), "added to, at {at}");
+
+        // At pitches, the second input is x.
+        let (x_pitch, y_pitch) = (COLS + 6, COLS + 2);
+        let wide = numbers(ROWS * x_pitch - 6);
+        let mut y = vec![SENTINEL; ROWS * y_pitch - 2];
+        let mut expected = y.clone();
+        for r in 0..ROWS {
+            for c in 0..COLS {
+                expected[r * y_pitch + c] = 3.0 * wide[r * x_pitch + c];
+            }
+        }
+        in_parts(at, RowSpan::strided(&wide, x_pitch, &mut y, y_pitch, (ROWS, COLS)));
+        assert!(same_memory(&y, &expected), "pitches, at {at}: {y:?}");
+    }
 }
