@@ -215,6 +215,13 @@ fn the_ends_of_p() {
         assert_eq!(y.map(f32::to_bits), x.map(f32::to_bits), "p = 0 copies, every bit");
         assert_eq!(packed, [0xff, 1]);
         assert_eq!((keep.realised_p(), keep.scale()), (Ok(0.0), Ok(1.0)));
+        for len in 0..=25_usize {
+            let mut packed = vec![0xaa; len.div_ceil(8)];
+            keep.mask(Stream { seed: 1, offset: 0 }, len, MaskMut::Packed(&mut packed)).unwrap();
+            let expected = (0..8 * packed.len()).map(|i| i < len);
+            let got = (0..8 * packed.len()).map(|i| packed[i / 8] >> (i % 8) & 1 == 1);
+            assert!(got.eq(expected), "p = 0 keeps {len} and none beyond: {packed:x?}");
+        }
         let drop = Dropout::new().with_p(1.0).with_backend(backend);
         drop.forward_with_mask(&x, stream, &mut y, MaskMut::Packed(&mut packed)).unwrap();
         assert_eq!(y.map(f32::to_bits), [0; 9], "p = 1 writes +0.0");
