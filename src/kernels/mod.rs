@@ -6,6 +6,7 @@
 //! operations of one row.
 #![forbid(unsafe_code)]
 
+pub(crate) mod affine;
 pub(crate) mod batch;
 pub(crate) mod columns;
 pub(crate) mod dropout;
