@@ -415,15 +415,20 @@ fn parallel_gives_the_bits_of_serial() {
 
 /// One batch of a channel with mean 2 and population variance 1, unbiased 2.
 fn running_after(operation: BatchNorm, mean: f32, var: f32) -> (f32, f32) {
+    running_after_batch(&[1.0, 3.0], operation, mean, var)
+}
+
+/// One batch of a channel.
+fn running_after_batch(x: &[f32], operation: BatchNorm, mean: f32, var: f32) -> (f32, f32) {
     let (mut running_mean, mut running_var) = ([mean], [var]);
     let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
     operation
         .forward_training(
-            &[1.0, 3.0],
+            x,
             None,
             None,
-            rows(2, 1),
-            &mut [0.0; 2],
+            rows(x.len(), 1),
+            &mut vec![0.0; x.len()],
             &mut [0.0],
             &mut [0.0],
             Some(running),
@@ -441,6 +446,9 @@ fn running_statistics_follow_their_rule() {
     assert_eq!(running_after(batch_norm.with_momentum(1.0), 10.0, 5.0), (10.0, 5.0));
     let pytorch = batch_norm.with_pytorch_momentum(0.25).with_unbiased_running_var(true);
     assert_eq!(running_after(pytorch, 10.0, 6.0), (8.0, 5.0));
+    // Of two rows, to divide by n - 1 is to multiply with it.
+    let last = pytorch.with_pytorch_momentum(1.0);
+    assert_eq!(running_after_batch(&[1.0, 2.0, 3.0, 2.0, 2.0], last, 10.0, 6.0), (2.0, 0.5));
     let cumulative = |batches| batch_norm.with_cumulative_average(batches);
     assert_eq!(running_after(cumulative(0), 10.0, 5.0), (2.0, 1.0));
     assert_eq!(running_after(cumulative(3), 10.0, 5.0), (8.0, 4.0));
