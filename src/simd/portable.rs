@@ -105,7 +105,7 @@ impl Float for F32 {
 
     #[inline(always)]
     fn store(self, y: &mut [MaybeUninit<f32>; LANES]) {
-        *y = self.0.to_array().map(MaybeUninit::new);
+        *y = each(self.0.to_array(), MaybeUninit::new);
     }
 
     // `wide` has no such store, x86-64 always.
@@ -129,7 +129,7 @@ impl Float for F32 {
 
     #[inline(always)]
     fn store_partial(self, y: &mut [MaybeUninit<f32>]) {
-        let lanes = self.0.to_array().map(MaybeUninit::new);
+        let lanes = each(self.0.to_array(), MaybeUninit::new);
         y.copy_from_slice(&lanes[..y.len()]);
     }
 
@@ -167,7 +167,7 @@ impl Float for F32 {
 
     #[inline(always)]
     fn sums<const N: usize>(vectors: [Self; N]) -> [f64; N] {
-        vectors.map(|vector| halve(vector.0.to_array().map(f64::from)))
+        each(vectors, |vector| halve(each(vector.0.to_array(), f64::from)))
     }
 
     #[inline(always)]
@@ -175,6 +175,23 @@ impl Float for F32 {
         let (a, b) = (self.0.to_array(), other.0.to_array());
         bits(|i| a[i] == b[i])
     }
+}
+
+/// What a rule gives for each index. `core::array::from_fn` and `map` do the same, but the compiler may leave them functions,
+/// even in a release build (`sums` of eight rows called `map`): lanes then go through memory.
+#[inline(always)]
+fn generate<T: Copy, const N: usize>(rule: impl Fn(usize) -> T) -> [T; N] {
+    let mut all = [rule(0); N];
+    for i in 1..N {
+        all[i] = rule(i);
+    }
+    all
+}
+
+/// What a rule gives for each element.
+#[inline(always)]
+fn each<T: Copy, U: Copy, const N: usize>(elements: [T; N], rule: impl Fn(T) -> U) -> [U; N] {
+    generate(|i| rule(elements[i]))
 }
 
 /// The lane of `a` where the predicate holds, else that of `b`; compiles to vector minima and maxima.
@@ -207,8 +224,8 @@ impl F64 {
 
     #[inline(always)]
     fn to_array(self) -> [f64; LANES] {
-        let halves = self.0.map(wide::f64x8::to_array);
-        core::array::from_fn(|i| halves[i / 8][i % 8])
+        let halves = each(self.0, wide::f64x8::to_array);
+        generate(|i| halves[i / 8][i % 8])
     }
 }
 
@@ -223,7 +240,7 @@ impl Float for F64 {
 
     #[inline(always)]
     fn load(_: Portable, x: &[f32; LANES]) -> Self {
-        Self::new(x.map(f64::from))
+        Self::new(each(*x, f64::from))
     }
 
     #[inline(always)]
@@ -242,7 +259,7 @@ impl Float for F64 {
 
     #[inline(always)]
     fn store(self, y: &mut [MaybeUninit<f32>; LANES]) {
-        *y = self.to_array().map(|lane| MaybeUninit::new(lane as f32));
+        *y = each(self.to_array(), |lane| MaybeUninit::new(lane as f32));
     }
 
     #[inline(always)]
@@ -252,7 +269,7 @@ impl Float for F64 {
 
     #[inline(always)]
     fn store_partial(self, y: &mut [MaybeUninit<f32>]) {
-        let lanes = self.to_array().map(|lane| MaybeUninit::new(lane as f32));
+        let lanes = each(self.to_array(), |lane| MaybeUninit::new(lane as f32));
         y.copy_from_slice(&lanes[..y.len()]);
     }
 
@@ -264,12 +281,12 @@ impl Float for F64 {
 
     #[inline(always)]
     fn sqrt(self) -> Self {
-        Self(self.0.map(wide::f64x8::sqrt))
+        Self(each(self.0, wide::f64x8::sqrt))
     }
 
     #[inline(always)]
     fn abs(self) -> Self {
-        Self(self.0.map(wide::f64x8::abs))
+        Self(each(self.0, wide::f64x8::abs))
     }
 
     #[inline(always)]
@@ -289,7 +306,7 @@ impl Float for F64 {
 
     #[inline(always)]
     fn sums<const N: usize>(vectors: [Self; N]) -> [f64; N] {
-        vectors.map(Self::sum)
+        each(vectors, Self::sum)
     }
 
     #[inline(always)]
@@ -305,7 +322,7 @@ impl Single for F32 {
         // The sum has n as its lowest bits, and nothing there that the shift keeps beside it.
         const WHOLE: f32 = 1.5 * (1 << 23) as f32;
         let power = |n: f32| ((n + WHOLE).to_bits() << 23).wrapping_add(1.0_f32.to_bits());
-        Self(wide::f32x16::new(self.0.to_array().map(|n| f32::from_bits(power(n)))))
+        Self(wide::f32x16::new(each(self.0.to_array(), |n| f32::from_bits(power(n)))))
     }
 }
 
@@ -314,12 +331,12 @@ impl Double for F64 {
 
     #[inline(always)]
     fn widen(x: F32) -> Self {
-        Self::new(x.0.to_array().map(f64::from))
+        Self::new(each(x.0.to_array(), f64::from))
     }
 
     #[inline(always)]
     fn narrow(self) -> F32 {
-        F32(wide::f32x16::new(self.to_array().map(|lane| lane as f32)))
+        F32(wide::f32x16::new(each(self.to_array(), |lane| lane as f32)))
     }
 
     #[inline(always)]
@@ -393,7 +410,7 @@ impl Word for U64 {
                 keep[i / LANES][i % LANES] = u32::from(kept).wrapping_neg();
             }
         }
-        keep.map(Keep16)
+        each(keep, Keep16)
     }
 
     #[inline(always)]
@@ -419,7 +436,7 @@ impl Keep for Keep16 {
 
     #[inline(always)]
     fn from_bits(_: Portable, bits: u16) -> Self {
-        Self(core::array::from_fn(|i| u32::from(bits >> i & 1).wrapping_neg()))
+        Self(generate(|i| u32::from(bits >> i & 1).wrapping_neg()))
     }
 
     #[inline(always)]
@@ -431,6 +448,6 @@ impl Keep for Keep16 {
     fn or_zero(self, value: F32) -> F32 {
         let value = value.0.to_array();
         let kept = |i: usize| f32::from_bits(value[i].to_bits() & self.0[i]);
-        F32(wide::f32x16::new(core::array::from_fn(kept)))
+        F32(wide::f32x16::new(generate(kept)))
     }
 }
