@@ -32,7 +32,9 @@ impl Operation for StandardFit {
     fn new(io: &Io) -> Self {
         let cols = io.rows.cols();
         Self {
-            scaler: StandardScaler::new(cols).with_parallelism(Parallelism::Serial),
+            scaler: StandardScaler::new(cols)
+                .expect("memory")
+                .with_parallelism(Parallelism::Serial),
             mean: vec![f64::NAN; cols],
             scale: vec![f64::NAN; cols],
             expected: columns(io, reference::mean_scale),
@@ -45,7 +47,7 @@ impl Operation for StandardFit {
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
         // A setter takes the scaler, whose buffers are to stay.
-        let scaler = replace(&mut self.scaler, StandardScaler::new(0));
+        let scaler = replace(&mut self.scaler, StandardScaler::new(0).expect("memory"));
         self.scaler = scaler.with_backend(backend);
         self.scaler.fit(&io.x, io.rows).expect("as many features");
         self.mean.copy_from_slice(self.scaler.mean());
@@ -92,13 +94,16 @@ impl Operation for StandardTransform {
     const LOOPS: Loops<Self> = &[("scalar", Self::scalar)];
 
     fn new(io: &Io) -> Self {
-        let mut scaler = StandardScaler::new(io.rows.cols()).with_parallelism(Parallelism::Serial);
+        let mut scaler = StandardScaler::new(io.rows.cols())
+            .expect("memory")
+            .with_parallelism(Parallelism::Serial);
         scaler.fit(&io.x, io.rows).expect("as many features");
         Self(scaler)
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
-        self.0 = replace(&mut self.0, StandardScaler::new(0)).with_backend(backend);
+        self.0 =
+            replace(&mut self.0, StandardScaler::new(0).expect("memory")).with_backend(backend);
         self.0.transform(&io.x, io.rows, &mut io.y).expect("the buffers fit");
     }
 
@@ -138,7 +143,7 @@ impl Operation for MinMaxFit {
     fn new(io: &Io) -> Self {
         let cols = io.rows.cols();
         Self {
-            scaler: MinMaxScaler::new(cols).with_parallelism(Parallelism::Serial),
+            scaler: MinMaxScaler::new(cols).expect("memory").with_parallelism(Parallelism::Serial),
             min: vec![f32::NAN; cols],
             max: vec![f32::NAN; cols],
             expected: columns(io, reference::min_max),
@@ -150,7 +155,7 @@ impl Operation for MinMaxFit {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
-        let scaler = replace(&mut self.scaler, MinMaxScaler::new(0));
+        let scaler = replace(&mut self.scaler, MinMaxScaler::new(0).expect("memory"));
         self.scaler = scaler.with_backend(backend);
         self.scaler.fit(&io.x, io.rows).expect("as many features");
         self.min.copy_from_slice(self.scaler.data_min());

@@ -7,9 +7,10 @@ use crate::execution::{Execution, scaler_setters};
 use crate::kernels::ranges::{FitChunks, ToRange, chunk_rows, merge_chunk};
 pub(crate) use crate::kernels::ranges::{Range, merge};
 use crate::normalize_scale_shift::normalize_columns;
+use crate::scratch::{filled, grow};
 use crate::shape::check_length;
 use crate::simd::{LANES, Span, write_whole};
-use crate::{Error, Rows, scratch};
+use crate::{Error, Rows};
 
 /// Maps the features of a matrix `[samples, features]` to a range: that of the samples that it was fitted with
 /// becomes `[0, 1]`, or what [`with_feature_range`](Self::with_feature_range) says.
@@ -49,7 +50,7 @@ use crate::{Error, Rows, scratch};
 /// ```
 /// use evenkeel::{MinMaxScaler, Rows};
 ///
-/// let mut scaler = MinMaxScaler::new(2).with_feature_range(-1.0, 1.0).with_clip(true);
+/// let mut scaler = MinMaxScaler::new(2)?.with_feature_range(-1.0, 1.0).with_clip(true);
 /// scaler.partial_fit(&[1.0, 10.0, 3.0, 10.0], Rows::new(2, 2)?)?;
 /// scaler.partial_fit(&[5.0, f32::NAN], Rows::new(1, 2)?)?;
 /// assert_eq!((scaler.data_min(), scaler.data_max()), (&[1.0, 10.0][..], &[5.0, 10.0][..]));
@@ -72,17 +73,20 @@ pub struct MinMaxScaler {
 
 impl MinMaxScaler {
     /// A scaler of so many features that has seen nothing: to `[0, 1]`, without clipping, on the detected backend, with
-    /// automatic parallelism.
-    #[must_use]
-    pub fn new(features: usize) -> Self {
-        Self {
+    /// automatic parallelism. It holds 16 bytes a feature.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if there is no memory for so many features.
+    pub fn new(features: usize) -> Result<Self, Error> {
+        Ok(Self {
             feature_range: [0.0, 1.0],
             clip: false,
             execution: Execution::DEFAULT,
-            min: vec![f32::INFINITY; features],
-            max: vec![f32::NEG_INFINITY; features],
-            ranges: vec![Range::EMPTY; features.div_ceil(LANES)],
-        }
+            min: filled(f32::INFINITY, features)?,
+            max: filled(f32::NEG_INFINITY, features)?,
+            ranges: filled(Range::EMPTY, features.div_ceil(LANES))?,
+        })
     }
 
     /// A scaler that has seen these minima and maxima, one a feature: infinity and minus infinity where no number has
@@ -91,10 +95,10 @@ impl MinMaxScaler {
     /// # Errors
     ///
     /// [`Error::Length`] if `data_max` is not as long as `data_min`; [`Error::Parameter`] if one of them is NaN, or a
-    /// minimum is greater than its maximum and not both are those of nothing.
+    /// minimum is greater than its maximum and not both are those of nothing; and as for [`new`](Self::new).
     pub fn from_ranges(data_min: &[f32], data_max: &[f32]) -> Result<Self, Error> {
         check_ranges(["data_min", "data_max"], data_min, data_max)?;
-        let mut scaler = Self::new(data_min.len());
+        let mut scaler = Self::new(data_min.len())?;
         merge(&mut scaler.min, &mut scaler.max, data_min, data_max);
         Ok(scaler)
     }
@@ -170,7 +174,7 @@ impl MinMaxScaler {
     pub fn partial_fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
         self.check_fit(x, rows)?;
         let needed = ranges_len(self.execution, rows);
-        scratch::grow(&mut self.ranges, Range::EMPTY, needed)?;
+        grow(&mut self.ranges, Range::EMPTY, needed)?;
         add(self.execution, x, rows, &mut self.ranges, &mut self.min, &mut self.max);
         Ok(())
     }

@@ -17,6 +17,13 @@ pub(crate) fn grow<T: Clone>(
     Ok(elements)
 }
 
+/// So many elements, all alike.
+pub(crate) fn filled<T: Clone>(element: T, len: usize) -> Result<Vec<T>, Error> {
+    let mut elements = Vec::new();
+    grow(&mut elements, element, len)?;
+    Ok(elements)
+}
+
 /// Makes room for so many more elements.
 pub(crate) fn reserve<T>(elements: &mut Vec<T>, more: usize) -> Result<(), Error> {
     let bytes = (elements.len() + more).saturating_mul(size_of::<T>());

@@ -7,9 +7,10 @@ use crate::execution::{Execution, scaler_setters};
 use crate::kernels::scaling::{Addend, Chunks, FitChunks, MergeInto, Standard};
 pub(crate) use crate::kernels::scaling::{Partial, means_and_scales};
 use crate::normalize_scale_shift::normalize_columns;
+use crate::scratch::{filled, grow};
 use crate::shape::check_length;
 use crate::simd::{LANES, Span, write_whole};
-use crate::{Error, Moments, Rows, scratch};
+use crate::{Error, Moments, Rows};
 
 /// Standardises the features of a matrix `[samples, features]`: mean 0 and variance 1 over the samples that it was
 /// fitted with.
@@ -54,7 +55,7 @@ use crate::{Error, Moments, Rows, scratch};
 /// ```
 /// use evenkeel::{Rows, StandardScaler};
 ///
-/// let mut scaler = StandardScaler::new(2);
+/// let mut scaler = StandardScaler::new(2)?;
 /// scaler.partial_fit(&[1.0, 10.0, 3.0, 10.0], Rows::new(2, 2)?)?;
 /// scaler.partial_fit(&[5.0, f32::NAN], Rows::new(1, 2)?)?;
 /// assert_eq!(scaler.mean(), [3.0, 10.0]);
@@ -83,29 +84,32 @@ pub struct StandardScaler {
 
 impl StandardScaler {
     /// A scaler of so many features that has seen nothing: subtracts the mean, divides by the standard deviation, on the
-    /// detected backend, with automatic parallelism.
-    #[must_use]
-    pub fn new(features: usize) -> Self {
-        Self {
+    /// detected backend, with automatic parallelism. It holds about 100 bytes a feature.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if there is no memory for so many features.
+    pub fn new(features: usize) -> Result<Self, Error> {
+        Ok(Self {
             with_mean: true,
             with_std: true,
             execution: Execution::DEFAULT,
-            moments: vec![Moments::new(); features],
-            m2_low: vec![0.0; features],
-            mean: vec![f64::NAN; features],
-            scale: vec![f64::NAN; features],
-            partials: vec![Partial::EMPTY; features.div_ceil(LANES)],
-        }
+            moments: filled(Moments::new(), features)?,
+            m2_low: filled(0.0, features)?,
+            mean: filled(f64::NAN, features)?,
+            scale: filled(f64::NAN, features)?,
+            partials: filled(Partial::EMPTY, features.div_ceil(LANES))?,
+        })
     }
 
     /// A scaler that has seen what these moments, one a feature, are of.
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if a sum of squared deviations is negative.
+    /// [`Error::Parameter`] if a sum of squared deviations is negative, and as for [`new`](Self::new).
     pub fn from_moments(moments: &[Moments]) -> Result<Self, Error> {
         check_moments("moments", moments)?;
-        let mut scaler = Self::new(moments.len());
+        let mut scaler = Self::new(moments.len())?;
         scaler.moments.copy_from_slice(moments);
         scaler.update();
         Ok(scaler)
@@ -196,7 +200,7 @@ impl StandardScaler {
     pub fn partial_fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
         self.check_fit(x, rows)?;
         let needed = partials_len(self.execution, rows);
-        scratch::grow(&mut self.partials, Partial::EMPTY, needed)?;
+        grow(&mut self.partials, Partial::EMPTY, needed)?;
         let (partials, low) = (&mut self.partials, &mut self.m2_low);
         add(self.execution, x, rows, partials, &mut self.moments, Some(low));
         self.update();

@@ -1639,8 +1639,8 @@ fn samples_of_other_features_than_the_scalers() {
         assert_eq!(min_max.transform_in_place(&mut y, rows), refused);
         assert_eq!(min_max.inverse_transform(&x, rows, &mut y), refused);
         let refused = Err(Error::Length { arg: "other", expected: 3, got: features });
-        assert_eq!(standard.merge(&StandardScaler::new(features)), refused);
-        assert_eq!(min_max.merge(&MinMaxScaler::new(features)), refused);
+        assert_eq!(standard.merge(&StandardScaler::new(features).unwrap()), refused);
+        assert_eq!(min_max.merge(&MinMaxScaler::new(features).unwrap()), refused);
         assert_eq!(y, x, "{features} features");
     }
     // A wrong length, and nothing to learn from.
@@ -1678,10 +1678,21 @@ fn samples_of_other_features_than_the_scalers() {
     assert_eq!(state(&standard, &min_max), before, "no call that fails changes a scaler");
 }
 
+/// A number of features that came with a model does not end the process.
+#[test]
+fn a_scaler_of_more_features_than_memory_has() {
+    for features in [usize::MAX, usize::MAX / 2] {
+        let refused = Error::OutOfMemory { bytes: usize::MAX };
+        assert_eq!(StandardScaler::new(features).expect_err("no memory"), refused);
+        assert_eq!(MinMaxScaler::new(features).expect_err("no memory"), refused);
+    }
+}
+
 #[test]
 fn a_scaler_that_has_seen_no_number() {
     let rows = Rows::new(1, 2).expect("a small shape");
-    let (mut standard, mut min_max) = (StandardScaler::new(2), MinMaxScaler::new(2));
+    let (mut standard, mut min_max) =
+        (StandardScaler::new(2).unwrap(), MinMaxScaler::new(2).unwrap());
     for _ in 0..2 {
         let (refused, mut y) = (Err(Error::NotFitted { arg: "scaler" }), [5.0; 2]);
         assert_eq!(standard.transform(&[1.0; 2], rows, &mut y), refused);
@@ -1698,8 +1709,8 @@ fn a_scaler_that_has_seen_no_number() {
     assert_eq!(text, "`scaler`: expected one that has been fitted, got one that has seen nothing");
     // No features need no fit.
     let (none, mut y) = (Rows::new(3, 0).expect("a shape"), []);
-    assert_eq!(StandardScaler::new(0).transform(&[], none, &mut y), Ok(()));
-    assert_eq!(MinMaxScaler::new(0).transform(&[], none, &mut y), Ok(()));
+    assert_eq!(StandardScaler::new(0).unwrap().transform(&[], none, &mut y), Ok(()));
+    assert_eq!(MinMaxScaler::new(0).unwrap().transform(&[], none, &mut y), Ok(()));
 }
 
 #[test]

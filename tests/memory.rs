@@ -193,8 +193,8 @@ fn a_call_for_which_there_is_no_memory_is_refused() {
         let group_norm = GroupNorm::new().with_groups(20).with_backend(backend);
         let instance_norm = InstanceNorm::new().with_backend(backend);
         let layer_norm = LayerNorm::new().with_backend(backend);
-        let mut standard = StandardScaler::new(cols).with_backend(backend);
-        let mut min_max = MinMaxScaler::new(cols).with_backend(backend);
+        let mut standard = StandardScaler::new(cols).unwrap().with_backend(backend);
+        let mut min_max = MinMaxScaler::new(cols).unwrap().with_backend(backend);
         macro_rules! assert_refused {
             ($($call:expr;)+) => {$(
                 let refused = without_memory(|| $call);
@@ -216,6 +216,10 @@ fn a_call_for_which_there_is_no_memory_is_refused() {
         assert_refused! {
             standard.partial_fit(&x, shape);
             min_max.partial_fit(&x, shape);
+            StandardScaler::new(cols);
+            MinMaxScaler::new(cols);
+            StandardScaler::from_moments(&moments);
+            MinMaxScaler::from_ranges(&x[..cols], &x[..cols]);
         }
 
         let untouched = without_memory(|| of_columns.compute(&x, shape, &mut moments)).is_err()
@@ -343,7 +347,8 @@ fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads:
                 x, valid[1], rows, moments_of_cols, column_scratch);
             column_moments.compute_with_scratch(x, rows, moments_of_cols, column_scratch);
         }
-        let (mut standard, mut min_max) = (StandardScaler::new(cols), MinMaxScaler::new(cols));
+        let (mut standard, mut min_max) =
+            (StandardScaler::new(cols).unwrap(), MinMaxScaler::new(cols).unwrap());
         (standard, min_max) =
             (standard.with_parallelism(threads), min_max.with_parallelism(threads));
         if let Some(backend) = backend {

@@ -187,7 +187,7 @@ impl Buffers {
         let first = Channels::first(1, rows, cols).expect("as many elements as the shape has");
         let last = Channels::last(1, rows, cols).expect("as many elements as the shape has");
         let x = Aligned::new((0..shape.elements()).map(spread));
-        let mut standard_scaler = StandardScaler::new(cols);
+        let mut standard_scaler = StandardScaler::new(cols).expect("memory");
         standard_scaler.fit(&x, shape).expect("as many features");
         let scratch = BatchNorm::new().scratch_len(shape).max(BatchNorm::new().scratch_len(first));
         Self {
@@ -210,7 +210,7 @@ impl Buffers {
             scratch: vec![0.0; scratch],
             mask: vec![0; shape.elements().div_ceil(8)],
             standard_scaler,
-            min_max_scaler: MinMaxScaler::new(cols),
+            min_max_scaler: MinMaxScaler::new(cols).expect("memory"),
             valid_rows: vec![!(1 << 5); rows.div_ceil(8)],
             first,
             last,
@@ -487,20 +487,20 @@ fn proximal(b: &mut Buffers, backend: Backend) {
 
 fn standard_scaler_fit(b: &mut Buffers, backend: Backend) {
     // A setter takes the scaler, whose buffers are to stay.
-    let scaler = replace(&mut b.standard_scaler, StandardScaler::new(0));
+    let scaler = replace(&mut b.standard_scaler, StandardScaler::new(0).expect("memory"));
     b.standard_scaler = scaler.with_backend(backend).with_parallelism(b.parallelism());
     b.standard_scaler.fit(&b.x, b.rows).expect("the buffers fit");
 }
 
 fn standard_scaler_transform(b: &mut Buffers, backend: Backend) {
-    let scaler = replace(&mut b.standard_scaler, StandardScaler::new(0));
+    let scaler = replace(&mut b.standard_scaler, StandardScaler::new(0).expect("memory"));
     let scaler = scaler.with_backend(backend).with_parallelism(b.parallelism());
     b.standard_scaler = scaler.with_stores(b.stores);
     b.standard_scaler.transform(&b.x, b.rows, &mut b.y).expect("the buffers fit");
 }
 
 fn min_max_scaler_fit(b: &mut Buffers, backend: Backend) {
-    let scaler = replace(&mut b.min_max_scaler, MinMaxScaler::new(0));
+    let scaler = replace(&mut b.min_max_scaler, MinMaxScaler::new(0).expect("memory"));
     b.min_max_scaler = scaler.with_backend(backend).with_parallelism(b.parallelism());
     b.min_max_scaler.fit(&b.x, b.rows).expect("the buffers fit");
 }

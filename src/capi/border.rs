@@ -620,9 +620,7 @@ pub(super) fn temporary(len: usize) -> Result<Vec<f64>, Box<Fault>> {
 
 /// The same of anything.
 pub(super) fn temporary_of<T: Clone>(element: T, len: usize) -> Result<Vec<T>, Box<Fault>> {
-    let mut elements = Vec::new();
-    scratch::grow(&mut elements, element, len)?;
-    Ok(elements)
+    Ok(scratch::filled(element, len)?)
 }
 
 /// The text of a C string.

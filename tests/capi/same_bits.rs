@@ -1291,7 +1291,8 @@ fn batches(data: &Data) -> [(&[f32], Rows); 2] {
 fn standard_scalers_give_the_bits_of_rust() {
     for shape in SHAPES {
         let (data, (r, c)) = (Data::new(shape), shape);
-        let (mut scaler, mut whole) = (StandardScaler::new(c), StandardScaler::new(c));
+        let (mut scaler, mut whole) =
+            (StandardScaler::new(c).unwrap(), StandardScaler::new(c).unwrap());
         let (mut moments, mut m2_low) = (vec![NOTHING; c], vec![0.0; c]);
         for (x, rows) in batches(&data) {
             scaler.partial_fit(x, rows).unwrap();
@@ -1423,7 +1424,7 @@ fn a_standard_scaler_needs_no_m2_low() {
 fn min_max_scalers_give_the_bits_of_rust() {
     for shape in SHAPES {
         let (data, (r, c)) = (Data::new(shape), shape);
-        let mut scaler = MinMaxScaler::new(c).with_feature_range(-1.0, 0.5);
+        let mut scaler = MinMaxScaler::new(c).unwrap().with_feature_range(-1.0, 0.5);
         let (mut min, mut max) = (vec![f32::INFINITY; c], vec![f32::NEG_INFINITY; c]);
         // The first batch alone, so that some of x is outside of the range.
         let (x, rows) = batches(&data)[0];

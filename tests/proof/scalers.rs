@@ -27,13 +27,13 @@ fn shapes() -> impl Iterator<Item = (usize, usize)> {
 }
 
 fn standard(backend: Backend, x: &[f32], shape: (usize, usize)) -> StandardScaler {
-    let mut scaler = StandardScaler::new(shape.1).with_backend(backend);
+    let mut scaler = StandardScaler::new(shape.1).unwrap().with_backend(backend);
     scaler.fit(x, rows(shape.0, shape.1)).unwrap();
     scaler
 }
 
 fn min_max(backend: Backend, x: &[f32], shape: (usize, usize)) -> MinMaxScaler {
-    let mut scaler = MinMaxScaler::new(shape.1).with_backend(backend);
+    let mut scaler = MinMaxScaler::new(shape.1).unwrap().with_backend(backend);
     scaler.fit(x, rows(shape.0, shape.1)).unwrap();
     scaler
 }
@@ -246,15 +246,15 @@ fn batches_in_any_order_are_one_fit() {
                     batches.insert(random.below(batches.len() + 1), batch);
                     rest = others;
                 }
-                let mut parts = vec![StandardScaler::new(cols).with_backend(backend); 3];
-                let mut of_ranges = vec![MinMaxScaler::new(cols).with_backend(backend); 3];
+                let mut parts = vec![StandardScaler::new(cols).unwrap().with_backend(backend); 3];
+                let mut of_ranges = vec![MinMaxScaler::new(cols).unwrap().with_backend(backend); 3];
                 for batch in batches {
                     let (shape, part) = (rows(batch.len() / cols, cols), random.below(3));
                     parts[part].partial_fit(batch, shape).unwrap();
                     of_ranges[part].partial_fit(batch, shape).unwrap();
                 }
-                let mut all = StandardScaler::new(cols).with_backend(backend);
-                let mut all_ranges = MinMaxScaler::new(cols);
+                let mut all = StandardScaler::new(cols).unwrap().with_backend(backend);
+                let mut all_ranges = MinMaxScaler::new(cols).unwrap();
                 for (part, of_ranges) in parts.iter().zip(&of_ranges) {
                     all.merge(part).unwrap();
                     all_ranges.merge(of_ranges).unwrap();
@@ -273,7 +273,7 @@ fn batches_in_any_order_are_one_fit() {
 fn many_batches_of_one_sample_lose_nothing() {
     let count = if short() { 10_000 } else { 200_000 };
     let x: Vec<f32> = (0..count).map(|i| if i % 2 == 0 { 1.1 } else { -0.3 } + 1e3).collect();
-    let mut scaler = StandardScaler::new(1);
+    let mut scaler = StandardScaler::new(1).unwrap();
     for x in &x {
         scaler.partial_fit(std::slice::from_ref(x), rows(1, 1)).unwrap();
     }
@@ -343,10 +343,14 @@ fn threads_and_backends_give_the_same_bits() {
             x[i] = f32::NAN;
         }
         let fit = |backend, parallelism| {
-            let mut scaler =
-                StandardScaler::new(cols).with_backend(backend).with_parallelism(parallelism);
-            let mut ranges =
-                MinMaxScaler::new(cols).with_backend(backend).with_parallelism(parallelism);
+            let mut scaler = StandardScaler::new(cols)
+                .unwrap()
+                .with_backend(backend)
+                .with_parallelism(parallelism);
+            let mut ranges = MinMaxScaler::new(cols)
+                .unwrap()
+                .with_backend(backend)
+                .with_parallelism(parallelism);
             // Twice, the second time with what the first has left.
             for _ in 0..2 {
                 scaler.fit(&x, rows(count, cols)).unwrap();
@@ -736,10 +740,14 @@ fn golden_hashes_hold() {
         }
         for backend in fused_backends() {
             for parallelism in [Parallelism::Serial, Parallelism::Auto] {
-                let mut scaler =
-                    StandardScaler::new(cols).with_backend(backend).with_parallelism(parallelism);
-                let mut ranges =
-                    MinMaxScaler::new(cols).with_backend(backend).with_parallelism(parallelism);
+                let mut scaler = StandardScaler::new(cols)
+                    .unwrap()
+                    .with_backend(backend)
+                    .with_parallelism(parallelism);
+                let mut ranges = MinMaxScaler::new(cols)
+                    .unwrap()
+                    .with_backend(backend)
+                    .with_parallelism(parallelism);
                 scaler.fit(&x, shape).unwrap();
                 ranges.fit(&x, shape).unwrap();
                 let mut y = vec![0.0; x.len()];
