@@ -119,13 +119,13 @@ pub(super) fn enter(body: impl Fn() -> Result<(), Box<Fault>>) -> evenkeel_statu
 
 #[cold]
 fn panicked(payload: Box<dyn Any + Send>) -> evenkeel_status {
-    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(&text), _) => text.to_owned(),
-        (_, Some(text)) => text.clone(),
-        _ => "a panic without a message".to_owned(),
-    };
-    // What the payload's destructor does is not known, and it might panic.
-    core::mem::forget(payload);
+    let text = payload.downcast::<String>().map(|text| *text);
+    let text = text.or_else(|payload| payload.downcast::<&str>().map(|text| (*text).to_owned()));
+    let message = text.unwrap_or_else(|payload| {
+        // What the destructor of anything else does is not known, and it might panic.
+        core::mem::forget(payload);
+        "a panic without a message".to_owned()
+    });
     refused(Fault::Panic(message).boxed())
 }
 
