@@ -16,10 +16,8 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
         "StandardScaler, MinMaxScaler: every pixel by statistics of all digits, learnt in \
          mini-batches\n"
     );
-    let (mut whole, mut range) = (
-        StandardScaler::new(rows.cols()).expect("memory"),
-        MinMaxScaler::new(rows.cols()).expect("memory"),
-    );
+    let (mut whole, mut range) =
+        (StandardScaler::new(rows.cols())?, MinMaxScaler::new(rows.cols())?);
     whole.fit(x, rows)?;
     range.fit(x, rows)?;
     let mut expected = vec![0.0; rows.elements()];
@@ -36,7 +34,7 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     }
     let (merged, ranges) = in_batches(digits, 128, 3)?;
     print_distance("128, three merged scalers", digits, &merged, &whole, &expected)?;
-    let mut all = MinMaxScaler::new(rows.cols()).expect("memory");
+    let mut all = MinMaxScaler::new(rows.cols())?;
     for part in &ranges {
         all.merge(part)?;
     }
@@ -56,14 +54,14 @@ fn in_batches(
     parts: usize,
 ) -> Result<(StandardScaler, Vec<MinMaxScaler>), Error> {
     let cols = digits.rows.cols();
-    let mut scalers = vec![StandardScaler::new(cols).expect("memory"); parts];
-    let mut ranges = vec![MinMaxScaler::new(cols).expect("memory"); parts];
+    let mut scalers = vec![StandardScaler::new(cols)?; parts];
+    let mut ranges = vec![MinMaxScaler::new(cols)?; parts];
     for (i, batch) in digits.pixels.chunks(size * cols).rev().enumerate() {
         let rows = Rows::new(batch.len() / cols, cols)?;
         scalers[i % parts].partial_fit(batch, rows)?;
         ranges[i % parts].partial_fit(batch, rows)?;
     }
-    let mut all = StandardScaler::new(cols).expect("memory");
+    let mut all = StandardScaler::new(cols)?;
     for scaler in &scalers {
         all.merge(scaler)?;
     }

@@ -26,6 +26,17 @@ fn shapes() -> impl Iterator<Item = (usize, usize)> {
     all.chain(FOLDED).chain([(257, 1041), (1100, 256)]).filter(move |(n, cols)| n * cols <= most)
 }
 
+fn unfitted(
+    cols: usize,
+    backend: Backend,
+    parallelism: Parallelism,
+) -> (StandardScaler, MinMaxScaler) {
+    let (standard, min_max) =
+        (StandardScaler::new(cols).unwrap(), MinMaxScaler::new(cols).unwrap());
+    let standard = standard.with_backend(backend).with_parallelism(parallelism);
+    (standard, min_max.with_backend(backend).with_parallelism(parallelism))
+}
+
 fn standard(backend: Backend, x: &[f32], shape: (usize, usize)) -> StandardScaler {
     let mut scaler = StandardScaler::new(shape.1).unwrap().with_backend(backend);
     scaler.fit(x, rows(shape.0, shape.1)).unwrap();
@@ -343,14 +354,7 @@ fn threads_and_backends_give_the_same_bits() {
             x[i] = f32::NAN;
         }
         let fit = |backend, parallelism| {
-            let mut scaler = StandardScaler::new(cols)
-                .unwrap()
-                .with_backend(backend)
-                .with_parallelism(parallelism);
-            let mut ranges = MinMaxScaler::new(cols)
-                .unwrap()
-                .with_backend(backend)
-                .with_parallelism(parallelism);
+            let (mut scaler, mut ranges) = unfitted(cols, backend, parallelism);
             // Twice, the second time with what the first has left.
             for _ in 0..2 {
                 scaler.fit(&x, rows(count, cols)).unwrap();
@@ -740,14 +744,7 @@ fn golden_hashes_hold() {
         }
         for backend in fused_backends() {
             for parallelism in [Parallelism::Serial, Parallelism::Auto] {
-                let mut scaler = StandardScaler::new(cols)
-                    .unwrap()
-                    .with_backend(backend)
-                    .with_parallelism(parallelism);
-                let mut ranges = MinMaxScaler::new(cols)
-                    .unwrap()
-                    .with_backend(backend)
-                    .with_parallelism(parallelism);
+                let (mut scaler, mut ranges) = unfitted(cols, backend, parallelism);
                 scaler.fit(&x, shape).unwrap();
                 ranges.fit(&x, shape).unwrap();
                 let mut y = vec![0.0; x.len()];
