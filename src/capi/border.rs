@@ -117,6 +117,21 @@ pub(super) fn enter(body: impl Fn() -> Result<(), Box<Fault>>) -> evenkeel_statu
     }
 }
 
+/// The same where a call takes 200 ns, and the border is to cost no more than 20: what `check` makes of the arguments is
+/// passed on instead of them. They are copied by loads of 16 bytes from what the caller has just stored as 8, and no CPU
+/// forwards two stores to one load: LayerNorm's border takes 20 ns instead of 28 so, with as many instructions (Zen 3).
+/// `check` has no panic to catch.
+#[inline(always)]
+pub(super) fn enter_checked<T>(
+    check: impl FnOnce() -> Result<T, Box<Fault>>,
+    body: impl Fn(&T) -> Result<(), Box<Fault>>,
+) -> evenkeel_status {
+    match check() {
+        Ok(checked) => enter(|| body(&checked)),
+        Err(fault) => refused(fault),
+    }
+}
+
 #[cold]
 fn panicked(payload: Box<dyn Any + Send>) -> evenkeel_status {
     let text = payload.downcast::<String>().map(|text| *text);
@@ -273,11 +288,17 @@ impl Extent {
     /// Whether it can be a slice: not NULL unless it is empty, aligned, and not beyond the last address.
     #[inline(always)]
     fn is_sound(&self) -> bool {
+        self.flaws() == 0
+    }
+
+    /// 0 if it is sound; else bits, so that those of several extents together ask for one branch.
+    #[inline(always)]
+    fn flaws(&self) -> usize {
         let Self { start, len, most, bytes, align, .. } = *self;
-        // Neither NULL nor too far up, in one comparison.
-        let there = (start.wrapping_sub(1) < usize::MAX - bytes) | (len == 0);
-        let aligned = start & align.wrapping_sub(1) == 0;
-        there & aligned & (len <= most)
+        // NULL or too far up, in one comparison.
+        let nowhere = (start.wrapping_sub(1) >= usize::MAX - bytes) & (len != 0);
+        // `most` is a power of two less one: what it lacks are the bits of what is more.
+        (start & align.wrapping_sub(1)) | (len & !most) | usize::from(nowhere)
     }
 
     /// Of sound extents. An empty one overlaps nothing.
@@ -313,14 +334,14 @@ pub(super) fn check<const OUT: usize, const IN: usize>(
     inputs: &[Extent; IN],
 ) -> Result<(), Box<Fault>> {
     // Arrays, and no branch for each, so that the loops are unrolled: `benches/capi.rs` measures what it costs.
-    let mut sound = true;
+    let mut flaws = 0;
     for i in 0..OUT {
-        sound &= outputs[i].is_sound();
+        flaws |= outputs[i].flaws();
     }
     for i in 0..IN {
-        sound &= inputs[i].is_sound();
+        flaws |= inputs[i].flaws();
     }
-    if !sound {
+    if flaws != 0 {
         // Copies, so that the fast way need not have them in memory.
         return Err(unsound(*outputs, *inputs).boxed());
     }
@@ -389,7 +410,8 @@ impl Io {
         // One address, one buffer: that the lengths are equal too is checked with the shape.
         let in_place = x.start == y.start && x.len > 0 && x_pitch == y_pitch;
         if in_place {
-            inputs[0] = Extent::default();
+            // Of no bytes, it overlaps nothing; y's say whether they are sound.
+            inputs[0].bytes = 0;
         }
         check(&outputs, &inputs)?;
         Ok(Self { x, y, in_place })

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use super::border::{Buffer, Extent, Fault, Io, Statistic, enter, temporary};
+use super::border::{Buffer, Extent, Fault, Io, Statistic, enter, enter_checked, temporary};
 use super::padding::Valid;
 use super::{evenkeel_dtype, evenkeel_execution, evenkeel_status, execution, shape};
 use crate::valid_rows::kept_rows;
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm_f32(
     stats_dtype: evenkeel_dtype,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    let check = || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let gamma = Buffer::input("gamma", gamma, gamma_len);
         let beta = Buffer::input("beta", beta, beta_len);
@@ -58,21 +58,28 @@ pub unsafe extern "C" fn evenkeel_layer_norm_f32(
         let operation =
             LayerNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
         let rows = shape(rows, cols)?;
+        let statistics = (!without).then_some((mean, rstd));
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let (gamma, beta) = (gamma.optional(), beta.optional());
-            if without {
+            Ok((operation, io, gamma, beta, rows, statistics))
+        }
+    };
+    enter_checked(check, |&(ref operation, ref io, gamma, beta, rows, ref statistics)| {
+        // SAFETY: the caller's promise; checked and disjoint.
+        unsafe {
+            let Some((mean, rstd)) = statistics else {
                 return io
                     .with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, None));
-            }
+            };
             let mut wide = [mean.temporary(rows.rows())?, rstd.temporary(rows.rows())?];
             let [wide_mean, wide_rstd] = &mut wide;
             let stats = mean.write(wide_mean).zip(rstd.write(wide_rstd));
             io.with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, stats))?;
             mean.finish(&wide[0]);
             rstd.finish(&wide[1]);
-            Ok(())
         }
+        Ok(())
     })
 }
 
@@ -118,7 +125,7 @@ pub unsafe extern "C" fn evenkeel_rms_norm_f32(
     stats_dtype: evenkeel_dtype,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    let check = || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let gamma = Buffer::input("gamma", gamma, gamma_len);
         let beta = Buffer::input("beta", beta, beta_len);
@@ -136,12 +143,18 @@ pub unsafe extern "C" fn evenkeel_rms_norm_f32(
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let (gamma, beta) = (gamma.optional(), beta.optional());
+            Ok((operation, io, gamma, beta, rows, rstd))
+        }
+    };
+    enter_checked(check, |&(ref operation, ref io, gamma, beta, rows, ref rstd)| {
+        // SAFETY: the caller's promise; checked and disjoint.
+        unsafe {
             let mut wide = rstd.temporary(rows.rows())?;
             let out = rstd.write(&mut wide);
             io.with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, out))?;
             rstd.finish(&wide);
-            Ok(())
         }
+        Ok(())
     })
 }
 
