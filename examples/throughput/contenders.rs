@@ -72,6 +72,11 @@ pub const OPERATIONS: &[Operation] = &[
     Operation { name: "group_norm_last", traffic: Traffic::ReadThenCopy, run: group_norm_last },
     Operation { name: "instance_norm_first", traffic: Traffic::Copy, run: instance_norm_first },
     Operation {
+        name: "instance_norm_masked_last",
+        traffic: Traffic::ReadThenCopy,
+        run: instance_norm_masked_last,
+    },
+    Operation {
         name: "layer_norm_channels_first",
         traffic: Traffic::Copy,
         run: layer_norm_channels_first,
@@ -427,6 +432,16 @@ fn instance_norm_first(b: &mut Buffers, backend: Backend) {
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
         .forward(&b.x, gamma, beta, b.first, &mut b.y)
+        .expect("the buffers fit");
+}
+
+fn instance_norm_masked_last(b: &mut Buffers, backend: Backend) {
+    let valid = ValidRows::Mask(Mask::Packed(&b.valid_rows));
+    InstanceNorm::new()
+        .with_backend(backend)
+        .with_parallelism(b.parallelism())
+        .with_stores(b.stores)
+        .forward_masked(&b.x, valid, Some(&b.gamma), Some(&b.beta), b.last, &mut b.y)
         .expect("the buffers fit");
 }
 
