@@ -1686,6 +1686,13 @@ fn samples_of_other_features_than_the_scalers() {
         (Rows::new(0, 3).expect("a shape"), Err(Error::EmptyAxis { arg: "rows" }));
     assert_eq!((standard.fit(&[], none), min_max.fit(&[], none)), (refused.clone(), refused));
     assert_eq!((standard.partial_fit(&[], none), min_max.partial_fit(&[], none)), (Ok(()), Ok(())));
+    // There is nothing to learn of no features.
+    let (mut of_none, mut ranges_of_none) =
+        (StandardScaler::new(0).unwrap(), MinMaxScaler::new(0).unwrap());
+    for rows in [0, 3] {
+        let rows = Rows::new(rows, 0).expect("a shape");
+        assert_eq!((of_none.fit(&[], rows), ranges_of_none.fit(&[], rows)), (Ok(()), Ok(())));
+    }
     assert_eq!(state(&standard, &min_max), before, "no call that fails changes a scaler");
 }
 

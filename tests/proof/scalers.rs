@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::mem::MaybeUninit;
 
 use evenkeel::{
     Backend, Error, MinMaxScaler, Moments, Norm, Normalizer, Parallelism, StandardScaler, Stores,
@@ -514,21 +515,32 @@ fn every_way_of_a_transform_gives_the_same_bits() {
                 let (scaler, ranges) =
                     (scaler.clone().with_stores(stores), ranges.clone().with_stores(stores));
                 macro_rules! same {
-                    ($operation:expr, $out:ident, $in_place:ident) => {
+                    ($operation:expr, $out:ident, $in_place:ident, $uninit:ident) => {
                         let (mut y, mut xy) = (vec![f32::NAN; x.len()], x.clone());
+                        let mut new = vec![MaybeUninit::new(f32::NAN); x.len()];
                         $operation.$out(&x, shape, &mut y).unwrap();
                         $operation.$in_place(&mut xy, shape).unwrap();
                         assert_same(&what, &y, &xy);
+                        assert_same(&what, &y, $operation.$uninit(&x, shape, &mut new).unwrap());
                     };
                 }
-                same!(scaler, transform, transform_in_place);
-                same!(scaler, inverse_transform, inverse_transform_in_place);
-                same!(ranges, transform, transform_in_place);
-                same!(ranges, inverse_transform, inverse_transform_in_place);
+                macro_rules! same_both_ways {
+                    ($scaler:expr) => {
+                        same!($scaler, transform, transform_in_place, transform_uninit);
+                        same!(
+                            $scaler,
+                            inverse_transform,
+                            inverse_transform_in_place,
+                            inverse_transform_uninit
+                        );
+                    };
+                }
+                same_both_ways!(scaler);
+                same_both_ways!(ranges);
                 for norm in NORMS {
                     let operation =
                         Normalizer::new().with_norm(norm).with_backend(backend).with_stores(stores);
-                    same!(operation, forward, forward_in_place);
+                    same!(operation, forward, forward_in_place, forward_uninit);
                 }
             }
         }
@@ -584,6 +596,11 @@ fn a_scaler_is_restored_from_its_statistics() {
     ranges.transform(&x, shape, &mut y).unwrap();
     restored_ranges.transform(&x, shape, &mut again).unwrap();
     assert_same("range", &y, &again);
+
+    assert!(restored.is_fitted() && restored_ranges.is_fitted());
+    let mut forgetful = restored_ranges;
+    forgetful.reset();
+    assert!(!forgetful.is_fitted() && forgetful.data_min()[0] == f32::INFINITY);
 
     // Counts are those of the samples, up to the last there is.
     let many = Moments { count: u64::MAX - 1, mean: 1.0, mean_low: 0.0, m2: 1.0 };
