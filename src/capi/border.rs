@@ -285,13 +285,8 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// Whether it can be a slice: not NULL unless it is empty, aligned, and not beyond the last address.
-    #[inline(always)]
-    fn is_sound(&self) -> bool {
-        self.flaws() == 0
-    }
-
-    /// 0 if it is sound; else bits, so that those of several extents together ask for one branch.
+    /// 0 if it can be a slice: not NULL unless it is empty, aligned, and not beyond the last address. Else bits, so that those
+    /// of several extents together ask for one branch.
     #[inline(always)]
     fn flaws(&self) -> usize {
         let Self { start, len, most, bytes, align, .. } = *self;
@@ -311,7 +306,7 @@ impl Extent {
     /// What is wrong with it, if it is not sound.
     fn fault(&self) -> Option<Fault> {
         let Self { arg, start, len, align, .. } = *self;
-        if self.is_sound() {
+        if self.flaws() == 0 {
             return None;
         }
         if start == 0 {
