@@ -45,6 +45,7 @@ pub fn pack(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn every_backend_draws_the_stream() {
     let x: Vec<f32> = Random::new(1).normals(20_000);
+    let longest = if short() { 4097 } else { x.len() };
     for (case, &p) in PROBABILITIES.iter().enumerate() {
         for &offset in &OFFSETS {
             let stream = Stream { seed: 77 * case as u64, offset };
@@ -52,7 +53,7 @@ fn every_backend_draws_the_stream() {
             for backend in backends() {
                 let operation = Dropout::new().with_p(p).with_backend(backend);
                 let scale = operation.scale().unwrap();
-                for len in LENGTHS {
+                for len in LENGTHS.into_iter().filter(|&len| len <= longest) {
                     let what = format!("{backend}, p {p}, {stream:?}, {len} elements");
                     let expected: Vec<u8> =
                         expected[..len].iter().map(|&kept| kept.into()).collect();

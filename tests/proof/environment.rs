@@ -187,7 +187,7 @@ fn call(backend: Backend, rows: Rows) -> Call {
 
 /// The data sets, or some of them, with those of subnormal numbers.
 fn sets() -> impl Iterator<Item = &'static DataSet> {
-    let wanted = |(i, set): &(usize, &DataSet)| i % 4 == 0 || set.name.contains("subnormal");
+    let wanted = |(i, set): &(usize, &DataSet)| i % 8 == 0 || set.name.contains("subnormal");
     DATA_SETS.iter().enumerate().filter(move |set| !short() || wanted(set)).map(|(_, set)| set)
 }
 
