@@ -185,8 +185,8 @@ pub(crate) trait Float:
 
 /// What f32 lanes have beyond [`Float`].
 pub(crate) trait Single: Float<Elem = f32> {
-    /// `2^n` of whole numbers n from -126 to 127.
-    fn power_of_two(self) -> Self;
+    /// `self * 2^n` of whole numbers n from -126 to 127, rounded once.
+    fn scale(self, n: Self) -> Self;
 }
 
 /// What f64 lanes have beyond [`Float`].

@@ -318,11 +318,12 @@ impl Float for F64 {
 
 impl Single for F32 {
     #[inline(always)]
-    fn power_of_two(self) -> Self {
+    fn scale(self, n: Self) -> Self {
         // The sum has n as its lowest bits, and nothing there that the shift keeps beside it.
         const WHOLE: f32 = 1.5 * (1 << 23) as f32;
         let power = |n: f32| ((n + WHOLE).to_bits() << 23).wrapping_add(1.0_f32.to_bits());
-        Self(wide::f32x16::new(each(self.0.to_array(), |n| f32::from_bits(power(n)))))
+        let powers = each(n.0.to_array(), |n| f32::from_bits(power(n)));
+        self * Self(wide::f32x16::new(powers))
     }
 }
 

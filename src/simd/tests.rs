@@ -93,7 +93,7 @@ macro_rules! on_every_backend {
 on_every_backend! {
     splat: f32 f64; load: f32 f64; load_partial: f32 f64; store: f32 f64;
     store_partial: f32 f64; arithmetic: f32 f64; mul_add: f32 f64; sum: f32 f64; sums: f32 f64;
-    equal: f32 f64; power_of_two: f32; double_memory: f64; double_arithmetic: f64;
+    equal: f32 f64; scale: f32; double_memory: f64; double_arithmetic: f64;
     groups: f32 f64; splits: f32 f64; row_splits: f32; spans: f32; refusals: f32 f64;
     word_arithmetic: f32; word_choices: f32; keep: f32; columns: f32 f64; lines: f32;
     streamed: f32 f64;
@@ -469,16 +469,15 @@ fn double_memory<E: Scalar, S: Simd>(token: S) {
 }
 
 #[inline(always)]
-fn power_of_two<E: Scalar, S: Simd>(token: S) {
-    for least in -126..=127 - LANES as i32 + 1 {
-        let n: [f32; LANES] = from_fn(|i| (least + i as i32) as f32);
-        let got = f32::vector(token, n).power_of_two();
-        assert_lanes::<f32, S>(
-            token,
-            got,
-            n.map(|n| 2.0_f32.powi(n as i32)),
-            format_args!("{n:?}"),
-        );
+fn scale<E: Scalar, S: Simd>(token: S) {
+    for x in [1.0, -1.0, 0.0, 1.276_491_2, 110.000_01, 1e-20, -1e-40, f32::MAX] {
+        for least in -126..=127 - LANES as i32 + 1 {
+            let n: [f32; LANES] = from_fn(|i| (least + i as i32) as f32);
+            let got = f32::vector(token, [x; LANES]).scale(f32::vector(token, n));
+            // Exact in f64.
+            let expected = n.map(|n| (f64::from(x) * 2.0_f64.powi(n as i32)) as f32);
+            assert_lanes::<f32, S>(token, got, expected, format_args!("{x} {n:?}"));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::common::*;
 use crate::golden;
 
 /// The hash of gated rows.
-const GOLDEN: u64 = 0xcf40_9244_d7d4_8c6f;
+const GOLDEN: u64 = 0x21fd_4555_6f14_1d14;
 
 /// Rows that are short, that fill groups and leave some over, that have several blocks, and enough for several threads.
 fn shapes() -> impl Iterator<Item = (usize, usize)> {
@@ -327,7 +327,7 @@ fn the_gate_is_right_for_numbers_of_every_size() {
     for backend in backends() {
         for (&z, y) in z.iter().zip(silu(backend, &z)) {
             let expected = reference::silu(z);
-            let bound = 4e-7 * expected.abs() + SUBNORMAL;
+            let bound = 3e-7 * expected.abs() + SUBNORMAL;
             let error = (f64::from(y) - expected).abs();
             assert!(error <= bound, "{backend}: silu({z:e}) is {expected:e}, got {y:e}");
         }

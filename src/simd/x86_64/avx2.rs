@@ -433,15 +433,15 @@ fn compare<const PREDICATE: i32>(a: F64, b: F64) -> u16 {
 
 impl Single for F32 {
     #[inline(always)]
-    fn power_of_two(mut self) -> Self {
+    fn scale(self, n: Self) -> Self {
+        let mut power = n;
         for i in 0..2 {
-            self.0[i] = with_token!(self.1, {
-                let exponent =
-                    _mm256_add_epi32(_mm256_cvtps_epi32(self.0[i]), _mm256_set1_epi32(127));
+            power.0[i] = with_token!(n.1, {
+                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.0[i]), _mm256_set1_epi32(127));
                 _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
             });
         }
-        self
+        self * power
     }
 }
 

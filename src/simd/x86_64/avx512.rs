@@ -376,8 +376,8 @@ fn compare<const PREDICATE: i32>(a: F64, b: F64) -> u16 {
 
 impl Single for F32 {
     #[inline(always)]
-    fn power_of_two(self) -> Self {
-        Self(with_token!(self.1, _mm512_scalef_ps(_mm512_set1_ps(1.0), self.0)), self.1)
+    fn scale(self, n: Self) -> Self {
+        Self(with_token!(self.1, _mm512_scalef_ps(self.0, n.0)), self.1)
     }
 }
 
