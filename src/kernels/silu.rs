@@ -14,9 +14,9 @@
 //! * **2^n in two steps**: below 2^-126, one has no f32. The second comes last, so that the result is rounded once where it is
 //!   subnormal.
 //!
-//! The one division takes AVX-512 16 cycles for 16 elements, in which the other 21 operations are done. Without it (a cubic that is
-//! within 1/577 of the inverse, and 1 + e + e^2 for what is missing, e) there are 26, which AVX2, whose divisions take less than
-//! the rest, pays with 6 cycles.
+//! Counted: the one division takes AVX-512 16 cycles for 16 elements, in which the other 21 operations are done. Without it (a cubic
+//! that is within 1/577 of the inverse, and 1 + e + e^2 for what is missing, e) there are 26, and AVX2, whose divisions take less
+//! than the rest, loses by it. What was measured is in `benches/BENCHMARKING.md`.
 //!
 //! Together the relative error is at most 3e-7, which `tests/proof/variants.rs` asserts for one in 40009 of all f32.
 #![forbid(unsafe_code)]

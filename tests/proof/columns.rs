@@ -15,7 +15,7 @@ fn row_counts() -> Vec<usize> {
         counts.extend([size - 1, size, size + 1]);
     }
     if short() {
-        counts.retain(|&count| count <= 17 || count <= 1024 && count % 3 == 1);
+        counts.retain(|&count| count <= 17 || count <= BLOCK && in_short(count));
     }
     counts
 }

@@ -22,7 +22,7 @@ pub fn short() -> bool {
 
 /// The lengths that are tried where less is asked for. 16, 64, 256, 769, 1024 and 2047 are among them: whole vectors and
 /// blocks, and one element more and less.
-fn in_short(len: usize) -> bool {
+pub fn in_short(len: usize) -> bool {
     len % 3 == 1
 }
 
