@@ -483,7 +483,7 @@ impl RowMoments<'_> {
             (groups, rest) = rest.as_chunks_mut();
         }
         for group in short {
-            let rows = split_rows(&mut x, cols, pitch);
+            let rows = short::Rows::new(split_rows(&mut x, cols, pitch), LANES.wrapping_mul(pitch));
             let (mean, m2) = token.outline(ShortRows { rows });
             for r in 0..LANES {
                 group[r] = Moments { count: cols as u64, mean: mean[r], mean_low: 0.0, m2: m2[r] };
@@ -568,7 +568,7 @@ fn split_rows<'a, const R: usize>(x: &mut &'a [f32], cols: usize, pitch: usize) 
 
 /// Mean and M2 of sixteen short rows.
 struct ShortRows<'a> {
-    rows: [&'a [f32]; LANES],
+    rows: short::Rows<'a>,
 }
 
 impl Kernel for ShortRows<'_> {

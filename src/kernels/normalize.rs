@@ -187,8 +187,8 @@ impl<T: Source, A: Affine> InRows<'_, T, A> {
         self.add_terms(token, first, LANES);
         let ahead = self.io.ahead(LANES);
         let rows = self.io.group::<LANES>(first);
-        let source = &mut self.source;
-        let statistics = token.outline(ShortRows { source, first, x: rows.rows() });
+        let (source, x) = (&mut self.source, short::Rows::new(rows.rows(), ahead));
+        let statistics = token.outline(ShortRows { source, first, rows: x });
         if statistics.fit_f32 {
             let (statistics, affine, source) = (&statistics, self.affine, PhantomData::<T>);
             token.outline(SweepShort { rows, statistics, affine, ahead, source });
@@ -286,7 +286,7 @@ pub(crate) fn in_groups(streams: bool, alike: bool, cols: usize) -> bool {
 pub(crate) struct ShortRows<'s, 'x, T> {
     pub(crate) source: &'s mut T,
     pub(crate) first: usize,
-    pub(crate) x: [&'x [f32]; LANES],
+    pub(crate) rows: short::Rows<'x>,
 }
 
 impl<T: Source> Kernel for ShortRows<'_, '_, T> {
@@ -294,7 +294,7 @@ impl<T: Source> Kernel for ShortRows<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) -> short::Statistics {
-        let (mean, rstd) = self.source.short_rows(token, self.first, &self.x);
+        let (mean, rstd) = self.source.short_rows(token, self.first, &self.rows);
         short::Statistics::new(token, mean, rstd)
     }
 }
@@ -368,7 +368,12 @@ impl<T: Source, A: Affine> SweepShort<'_, '_, T, A> {
             let [row] = Standardize::of_lanes::<1>(token, [hi, rstd_f32, offset], r);
             for i in 0..full {
                 let x = group.load(token, r, i);
-                group.prefetch(r, i, ahead);
+                if T::ONE_SWEEP || A::GATED {
+                    group.prefetch(r, i, ahead);
+                }
+                if A::GATED {
+                    group.prefetch_second(r, i, ahead);
+                }
                 if !STREAM {
                     group.prefetch_write(r, i, WRITE_AHEAD);
                 }

@@ -283,7 +283,8 @@ impl NormalizeGroups<'_> {
         let (len, source) = (self.planes * self.io.positions, &mut self.source);
         if count == LANES && len <= short::COLS {
             let rows = self.io.io.group::<LANES>(first * len, len);
-            let statistics = token.outline(ShortRows { source, first, x: rows.rows() });
+            let rows = short::Rows::new(rows.rows(), LANES * len);
+            let statistics = token.outline(ShortRows { source, first, rows });
             return (statistics.mean, statistics.rstd);
         }
         let (mut means, mut rstds) = ([0.0; LANES], [0.0; LANES]);

@@ -23,7 +23,7 @@ pub(crate) trait Norm: BlockStatistic {
     fn norm(self) -> f64;
 
     /// The norms of sixteen short rows, with the bits that each has by itself.
-    fn short<S: Simd>(token: S, x: &[&[f32]; LANES]) -> Lanes64;
+    fn short<S: Simd>(token: S, rows: &short::Rows<'_>) -> Lanes64;
 }
 
 /// The sum of magnitudes.
@@ -58,8 +58,8 @@ impl Norm for Magnitudes {
     }
 
     #[inline(always)]
-    fn short<S: Simd>(token: S, x: &[&[f32]; LANES]) -> Lanes64 {
-        short::magnitudes(token, x)
+    fn short<S: Simd>(token: S, rows: &short::Rows<'_>) -> Lanes64 {
+        short::magnitudes(token, rows)
     }
 }
 
@@ -73,8 +73,8 @@ impl Norm for Squares {
     }
 
     #[inline(always)]
-    fn short<S: Simd>(token: S, x: &[&[f32]; LANES]) -> Lanes64 {
-        let mut norms = short::squares(token, x);
+    fn short<S: Simd>(token: S, rows: &short::Rows<'_>) -> Lanes64 {
+        let mut norms = short::squares(token, rows);
         for norm in &mut norms {
             *norm = norm.sqrt();
         }
@@ -114,10 +114,12 @@ impl Norm for Largest {
     }
 
     #[inline(always)]
-    fn short<S: Simd>(token: S, x: &[&[f32]; LANES]) -> Lanes64 {
+    fn short<S: Simd>(token: S, rows: &short::Rows<'_>) -> Lanes64 {
         let mut norms = [0.0; LANES];
         for r in 0..LANES {
-            norms[r] = largest(token, x[r]);
+            let row = rows.row(r);
+            row.chunks(LANES).for_each(|vector| rows.ask(vector));
+            norms[r] = largest(token, row);
         }
         norms
     }

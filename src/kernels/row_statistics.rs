@@ -80,7 +80,7 @@ pub(crate) trait Source: Sized + Send {
         &mut self,
         token: S,
         first: usize,
-        x: &[&[f32]; LANES],
+        rows: &short::Rows<'_>,
     ) -> (Lanes64, Lanes64);
 
     /// The sources for the rows before `at`, and for the others.
@@ -159,10 +159,10 @@ impl Source for MeanVariance<'_> {
         &mut self,
         token: S,
         first: usize,
-        x: &[&[f32]; LANES],
+        rows: &short::Rows<'_>,
     ) -> (Lanes64, Lanes64) {
-        let (mean, m2) = short::moments(token, x);
-        let rstd = rstds(token, m2, x[0].len(), self.eps);
+        let (mean, m2) = short::moments(token, rows);
+        let rstd = rstds(token, m2, rows.cols(), self.eps);
         record(&mut self.mean, first, mean);
         record(&mut self.rstd, first, rstd);
         (mean, rstd)
@@ -209,9 +209,9 @@ impl Source for MeanSquare<'_> {
         &mut self,
         token: S,
         first: usize,
-        x: &[&[f32]; LANES],
+        rows: &short::Rows<'_>,
     ) -> (Lanes64, Lanes64) {
-        let rstd = rstds(token, short::squares(token, x), x[0].len(), self.eps);
+        let rstd = rstds(token, short::squares(token, rows), rows.cols(), self.eps);
         record(&mut self.rstd, first, rstd);
         ([0.0; LANES], rstd)
     }
@@ -255,9 +255,9 @@ impl<N: Norm + Send> Source for Reciprocal<N> {
         &mut self,
         token: S,
         _: usize,
-        x: &[&[f32]; LANES],
+        rows: &short::Rows<'_>,
     ) -> (Lanes64, Lanes64) {
-        let mut rstds = N::short(token, x);
+        let mut rstds = N::short(token, rows);
         for rstd in &mut rstds {
             *rstd = reciprocal(*rstd);
         }
@@ -302,7 +302,7 @@ impl Source for Given<'_> {
         &mut self,
         _: S,
         first: usize,
-        _: &[&[f32]; LANES],
+        _: &short::Rows<'_>,
     ) -> (Lanes64, Lanes64) {
         let (mut mean, mut rstd) = ([0.0; LANES], [0.0; LANES]);
         mean.copy_from_slice(&self.mean[first..first + LANES]);

@@ -297,7 +297,7 @@ fn fence() {
 
 /// Asks for a cache line to be brought to L1. A hint: any address is allowed.
 #[inline(always)]
-fn prefetch(address: *const f32) {
+pub(crate) fn prefetch(address: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of x86-64, and a prefetch never faults.
     unsafe {
