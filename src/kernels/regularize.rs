@@ -26,7 +26,7 @@
 
 use super::Split;
 use super::forest::Forest;
-use super::moments::{BLOCK, TERMS, squares_fit};
+use super::moments::{BLOCK, TERMS, ask_ahead, squares_fit};
 use super::normalize::LARGEST;
 use super::welford::Merge;
 use crate::simd::{Float, Group, Kernel, LANES, Real, Simd, Span};
@@ -81,6 +81,7 @@ fn sums<V: Float>(token: V::Token, w: &[f32]) -> Norms {
     let (vectors, tail) = w.as_chunks::<LANES>();
     let (groups, rest) = vectors.as_chunks::<TERMS>();
     for group in groups {
+        ask_ahead(group);
         let first = V::load(token, &group[0]);
         let (mut inner_abs, mut inner_squares) = (first.abs(), first * first);
         for vector in &group[1..] {

@@ -41,7 +41,7 @@ impl Merge for Magnitudes {
 
 impl BlockStatistic for Magnitudes {
     #[inline(always)]
-    fn blocks<S: Simd, const R: usize>(token: S, x: [&[f32]; R]) -> [Self; R] {
+    fn blocks<S: Simd, const R: usize, const ASK: bool>(token: S, x: [&[f32]; R]) -> [Self; R] {
         let sums = magnitudes(token, x);
         let mut blocks = [Self::EMPTY; R];
         for r in 0..R {
@@ -98,7 +98,7 @@ impl Merge for Largest {
 
 impl BlockStatistic for Largest {
     #[inline(always)]
-    fn blocks<S: Simd, const R: usize>(token: S, x: [&[f32]; R]) -> [Self; R] {
+    fn blocks<S: Simd, const R: usize, const ASK: bool>(token: S, x: [&[f32]; R]) -> [Self; R] {
         let mut blocks = [Self::EMPTY; R];
         for r in 0..R {
             blocks[r].0 = largest(token, x[r]);

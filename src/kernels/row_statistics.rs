@@ -119,9 +119,9 @@ fn measure<T: BlockStatistic, S: Simd, const R: usize>(
 ) -> [T; R] {
     if R == 1 {
         // By itself a row keeps the pipeline full with several of its blocks at a time.
-        return [moments::row(token, x[0], cascades); R];
+        return [moments::row::<_, S, R, false>(token, x[0], cascades); R];
     }
-    moments::rows(token, x, cascades)
+    moments::rows::<_, S, R, false>(token, x, cascades)
 }
 
 /// LayerNorm's: mean and population variance of the row.
