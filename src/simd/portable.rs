@@ -194,15 +194,13 @@ fn each<T: Copy, U: Copy, const N: usize>(elements: [T; N], rule: impl Fn(T) -> 
     generate(|i| rule(elements[i]))
 }
 
-/// The lane of `a` where the predicate holds, else that of `b`; compiles to vector minima and maxima.
+/// The lane of `a` where the predicate holds, else that of `b`. Every lane is written, so that it compiles to vector minima and
+/// maxima: where only those of `b` were, LLVM made branches of it in the longer kernels. With SSE2, 128x768, proximal steps went
+/// from 420 to 14 us, penalty and gradient from 240 to 34, gated RmsNorm from 365 to 168; the blend of `wide` takes 30, 51 and
+/// 169, and `MinMaxScaler`'s fit 26 instead of 9.
 #[inline(always)]
-fn choose<T: Copy>(mut a: [T; LANES], b: [T; LANES], first: impl Fn(T, T) -> bool) -> [T; LANES] {
-    for (a, b) in a.iter_mut().zip(b) {
-        if !first(*a, b) {
-            *a = b;
-        }
-    }
-    a
+fn choose<T: Copy>(a: [T; LANES], b: [T; LANES], first: impl Fn(T, T) -> bool) -> [T; LANES] {
+    generate(|i| if first(a[i], b[i]) { a[i] } else { b[i] })
 }
 
 /// A bit for each lane of which the predicate holds.
