@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The gathered sample has the bits of one that never had padding, in either layout and whichever positions are valid. It
-//! costs two copies of a sample, in cache where the sample fits; the kernels below know nothing of padding.
+//! costs two copies of a sample, in cache where the sample fits; the kernels below know nothing of padding. Where channels come
+//! last and the valid positions are neighbours, as in sequences of different lengths, they are normalised where they are.
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
@@ -77,7 +78,7 @@ impl PaddedSamples<'_> {
         let (mut compact, mut runs) = (Vec::new(), Vec::new());
         scratch::reserve(&mut compact, shape.sample())?;
         for n in first..first + samples {
-            let (mut sample, of_mean, of_rstd);
+            let (sample, of_mean, of_rstd);
             (sample, io) = io.split_at(shape.sample());
             (of_mean, mean) = split_optional(mean, groups);
             (of_rstd, rstd) = split_optional(rstd, groups);
@@ -92,8 +93,17 @@ impl PaddedSamples<'_> {
                 runs.push(run.start - start..run.end - start);
                 run = kept.next_run(run.end, usize::MAX);
             }
-            let valid = runs.iter().map(Range::len).sum();
+            if let ([run], true) = (&*runs, shape.is_last()) {
+                let (before, rest) = sample.split_at(run.start * shape.channels());
+                let (valid, after) = rest.split_at(run.len() * shape.channels());
+                let statistics = of_mean.zip(of_rstd);
+                norm.run(valid, gamma, beta, shape.of_one(run.len()), statistics, None)?;
+                before.zero();
+                after.zero();
+                continue;
+            }
 
+            let valid = runs.iter().map(Range::len).sum();
             compact.clear();
             for part in parts(shape, &runs) {
                 compact.extend_from_slice(&sample.src()[part]);
@@ -107,13 +117,17 @@ impl PaddedSamples<'_> {
                 }
             }
 
-            sample.reborrow().zero();
-            let mut from = &*compact;
+            let (mut rest, mut from, mut done) = (sample, &*compact, 0);
             for part in parts(shape, &runs) {
-                let values;
+                let (padding, here, values);
+                (padding, rest) = rest.split_at(part.start - done);
+                padding.zero();
+                (here, rest) = rest.split_at(part.len());
                 (values, from) = from.split_at(part.len());
-                sample.put(part.start, values);
+                here.put(values);
+                done = part.end;
             }
+            rest.zero();
         }
         Ok(())
     }

@@ -113,12 +113,11 @@ impl<'a> Span<'a> {
         unsafe { self.dst.write_bytes(0, self.len) }
     }
 
-    /// Writes the elements `y` to those of y from `start` on.
-    pub(crate) fn put(&mut self, start: usize, y: &[f32]) {
-        let inside = self.len.checked_sub(start).is_some_and(|room| y.len() <= room);
-        assert!(inside, "{} elements from {start} on are within {}", y.len(), self.len);
-        // SAFETY: the elements are within the range of `dst`, which the span has for itself: `y` is elsewhere.
-        unsafe { self.dst.add(start).copy_from_nonoverlapping(y.as_ptr(), y.len()) }
+    /// Writes the elements `y` to y, which are as many.
+    pub(crate) fn put(self, y: &[f32]) {
+        assert_eq!(y.len(), self.len, "y is given as many elements as it has");
+        // SAFETY: they are those of the range of `dst`, which the span has for itself: `y` is elsewhere.
+        unsafe { self.dst.copy_from_nonoverlapping(y.as_ptr(), y.len()) }
     }
 
     /// Element `i` of x.
