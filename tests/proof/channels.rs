@@ -11,7 +11,7 @@ use crate::golden::{hash, words, words64};
 
 /// Batch, channels, positions, groups: planes and channels around a vector, short and long rows, blocks, groups of one
 /// channel and of all, of sizes that do and do not fill vectors, positions and channels of one.
-const SHAPES: [(usize, usize, usize, usize); 22] = [
+const SHAPES: [(usize, usize, usize, usize); 23] = [
     (1, 1, 1, 1),
     (3, 5, 1, 5),
     (4, 12, 1, 4),
@@ -34,6 +34,7 @@ const SHAPES: [(usize, usize, usize, usize); 22] = [
     (2, 130, 65, 130),
     (1, 600, 7, 4),
     (1, 12, 4100, 12),
+    (1, 66, 2048, 11),
 ];
 
 type Shape = (usize, usize, usize, usize);
@@ -738,7 +739,7 @@ fn pytorch_says_the_same() {
 /// Batch, channels, positions, groups, and the hashes of every operation with channels first, then last. A change of bits
 /// is a line in CHANGELOG.md; the new table is from
 /// `EVENKEEL_BLESS=1 cargo test --test proof channels::golden -- --nocapture`.
-const GOLDEN: [(Shape, [u64; 8]); 13] = [
+const GOLDEN: [(Shape, [u64; 8]); 14] = [
     (
         (1, 1, 1, 1),
         [
@@ -880,6 +881,19 @@ const GOLDEN: [(Shape, [u64; 8]); 13] = [
             0x0c172b9bb9d959ef,
             0x0c172b9bb9d959ef,
             0x90fd69b92352160f,
+        ],
+    ),
+    (
+        (1, 66, 2048, 11),
+        [
+            0x6348827a38971d94,
+            0x7fadb6eb94549e50,
+            0x7fadb6eb94549e50,
+            0xbd511587567927f6,
+            0xf06536f745b14fac,
+            0x0cc8719032033854,
+            0x0cc8719032033854,
+            0xff2618d1319d95c7,
         ],
     ),
     (
