@@ -237,8 +237,8 @@ impl InstanceNorm {
     /// has only these, and the padding of `y` is `+0.0`, whatever `x` holds there, NaN too.
     ///
     /// A row of `valid` is a position of a sample: `batch * positions`, in either layout, with the mask or the length of a
-    /// sample in common for its channels. Costs two copies of a sample more than [`forward`](Self::forward), and allocates one on
-    /// each thread.
+    /// sample in common for its channels. Costs two copies of a sample more than [`forward`](Self::forward), unless channels come
+    /// last and the valid positions are neighbours, as those of lengths are; allocates one on each thread.
     ///
     /// # Errors
     ///

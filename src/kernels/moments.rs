@@ -54,7 +54,7 @@ pub(crate) const TERMS: usize = 8;
 /// Elements that x is asked for ahead where nothing is written: of 16384x4096 in memory, row moments went from 22.8 to 20.1 ms, and
 /// with 512 and 1024 elements to 21.1 and 20.8; the penalty of as many parameters from 23 or more to 19.9. In L2 it costs row moments
 /// 0 to 3%. LayerNorm, whose second sweep asks for what comes next, would take 4% longer there (AVX-512).
-pub(crate) const READ_AHEAD: usize = 2048;
+const READ_AHEAD: usize = 2048;
 
 /// The largest share of Q that S^2/n may be. M2 is what is left, so the roundings of Q and S count for more of
 /// it the larger the share is: with 1/2, a search for bad rows found errors of the variance of 1.14e-6.
