@@ -3,14 +3,13 @@
 
 use core::mem::MaybeUninit;
 
-use crate::Error;
-use crate::execution::{Execution, output_setters};
-use crate::kernels::dropout::{self as kernel, Choice};
-use crate::rng::Threshold;
+use crate::error::Error;
+use crate::kernels::elementwise::dropout::{ApplyDropout, Choice};
+use crate::kernels::elementwise::stream::Threshold;
+use crate::mask::{Mask, MaskMut};
+use crate::run::execution::{Execution, output_setters};
 use crate::shape::check_length;
 use crate::simd::{Span, write_whole};
-
-pub use crate::kernels::dropout::{Mask, MaskMut};
 
 /// Which part of which random stream a call draws: its elements have the indices `offset`, `offset + 1`, ...
 ///
@@ -134,13 +133,13 @@ impl Default for Dropout {
 }
 
 /// What p asks for.
-enum Plan {
+enum DropoutPlan {
     KeepAll,
     DropAll,
     Draw { threshold: Threshold, realised: f64 },
 }
 
-impl Plan {
+impl DropoutPlan {
     fn realised_p(&self) -> f64 {
         match *self {
             Self::KeepAll => 0.0,
@@ -342,16 +341,16 @@ impl Dropout {
         self.choose(Span::new(dy, dx), mask)
     }
 
-    fn plan(&self) -> Result<Plan, Error> {
+    fn plan(&self) -> Result<DropoutPlan, Error> {
         match self.p {
             p if !(0.0..=1.0).contains(&p) => {
                 Err(Error::Parameter { arg: "p", expected: "a probability, from 0 to 1", got: p })
             }
-            0.0 => Ok(Plan::KeepAll),
-            1.0 => Ok(Plan::DropAll),
+            0.0 => Ok(DropoutPlan::KeepAll),
+            1.0 => Ok(DropoutPlan::DropAll),
             p => {
                 let (threshold, realised) = Threshold::new(p);
-                Ok(Plan::Draw { threshold, realised })
+                Ok(DropoutPlan::Draw { threshold, realised })
             }
         }
     }
@@ -374,23 +373,23 @@ impl Dropout {
             return Err(Error::StreamOverflow { offset, len });
         }
         match plan {
-            Plan::KeepAll => {
+            DropoutPlan::KeepAll => {
                 if let Some(io) = io {
                     io.copy();
                 }
                 fill_mask(mask, len, true);
             }
-            Plan::DropAll => {
+            DropoutPlan::DropAll => {
                 if let Some(io) = io {
                     io.zero();
                 }
                 fill_mask(mask, len, false);
             }
-            Plan::Draw { threshold, .. } => {
+            DropoutPlan::Draw { threshold, .. } => {
                 let choice = Choice::Stream { seed, offset, threshold };
                 let io = io.map(|io| self.execution.stores.apply(io, len));
-                let work = kernel::Dropout { len, io, scale: plan.scale(), choice, mask };
-                self.execution.run(work, len);
+                let work = ApplyDropout { len, io, scale: plan.scale(), choice, mask };
+                self.execution.run_parallel(work, len);
             }
         }
         Ok(())
@@ -403,14 +402,14 @@ impl Dropout {
             Mask::Packed(bits) => check_length("mask", bits.len(), len.div_ceil(8))?,
             Mask::Bytes(bytes) => check_length("mask", bytes.len(), len)?,
         }
-        if let Plan::DropAll = plan {
+        if let DropoutPlan::DropAll = plan {
             io.zero();
             return Ok(());
         }
         let (scale, choice) = (plan.scale(), Choice::Mask(mask));
         let io = Some(self.execution.stores.apply(io, len));
-        let work = kernel::Dropout { len, io, scale, choice, mask: None };
-        self.execution.run(work, len);
+        let work = ApplyDropout { len, io, scale, choice, mask: None };
+        self.execution.run_parallel(work, len);
         Ok(())
     }
 }

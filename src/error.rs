@@ -3,6 +3,11 @@
 
 use core::fmt;
 
+use crate::simd::BACKENDS;
+
+/// As many elements as a slice of the widest element type, 8 bytes, can have.
+pub(crate) const MOST_ELEMENTS: usize = isize::MAX as usize / size_of::<f64>();
+
 /// Why a call was refused. Nothing has been written when an operation returns one (but see
 /// [`OutOfMemory`](Self::OutOfMemory)).
 ///
@@ -102,8 +107,7 @@ impl fmt::Display for Error {
                 write!(f, "`{arg}`: expected {expected} elements, got {got}")
             }
             Self::ShapeOverflow { arg, got: [outer, a, b] } => {
-                let most = crate::Rows::MOST_ELEMENTS;
-                write!(f, "`{arg}`: expected at most {most} elements, got ")?;
+                write!(f, "`{arg}`: expected at most {MOST_ELEMENTS} elements, got ")?;
                 if *outer != 1 {
                     write!(f, "{outer} x ")?;
                 }
@@ -138,7 +142,7 @@ impl fmt::Display for Error {
             }
             Self::OutOfMemory { bytes } => write!(f, "no memory for {bytes} bytes"),
             Self::UnknownBackend { got } => {
-                write!(f, "`name`: expected one of {:?}, got {got:?}", crate::Backend::NAMES)
+                write!(f, "`name`: expected one of {:?}, got {got:?}", BACKENDS)
             }
             Self::UnavailableBackend { got } => {
                 write!(f, "`name`: expected a backend that this CPU has, got {got:?}")

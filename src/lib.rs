@@ -116,60 +116,49 @@
 // Of the library alone: a test may say less where it panics.
 #![deny(clippy::missing_assert_message, clippy::unwrap_used)]
 
-mod backend;
-mod batch_norm;
+mod args;
 #[cfg(feature = "capi")]
 #[expect(unsafe_code, reason = "pointers from C become slices; see capi/border.rs")]
 pub mod capi;
-mod column_moments;
 mod dropout;
 mod error;
-mod execution;
-mod group_norm;
-mod instance_norm;
 mod kernels;
-mod layer_norm;
-mod min_max_scaler;
+mod mask;
+mod memory;
 mod moments;
-mod normalize_scale_shift;
-mod normalizer;
-mod padded_samples;
-mod parallel;
+mod norm;
+mod penalty;
+mod preprocess;
 pub mod reference;
-mod regularizer;
-mod rms_norm;
-mod rng;
-mod row_variants;
-mod scratch;
+mod run;
 mod shape;
 #[expect(unsafe_code, reason = "intrinsics and the pointers of in-place buffers; see simd/mod.rs")]
 mod simd;
-mod standard_scaler;
-mod stores;
-mod valid_rows;
+mod welford;
 
 // The example of the README compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use backend::Backend;
-pub use batch_norm::{BatchNorm, RunningStatistics};
-pub use column_moments::ColumnMoments;
-pub use dropout::{Dropout, Mask, MaskMut, Stream};
+pub use args::running::RunningStatistics;
+pub use dropout::{Dropout, Stream};
 pub use error::Error;
-pub use group_norm::GroupNorm;
-pub use instance_norm::InstanceNorm;
-pub use kernels::welford::Moments;
-pub use layer_norm::LayerNorm;
-pub use min_max_scaler::MinMaxScaler;
-pub use moments::RowMoments;
-pub use normalize_scale_shift::NormalizeScaleShift;
-pub use normalizer::{Norm, Normalizer};
-pub use parallel::Parallelism;
-pub use regularizer::Regularizer;
-pub use rms_norm::RmsNorm;
+pub use mask::{Mask, MaskMut, ValidRows};
+pub use moments::column_moments::ColumnMoments;
+pub use moments::row_moments::RowMoments;
+pub use norm::batch_norm::BatchNorm;
+pub use norm::group_norm::GroupNorm;
+pub use norm::instance_norm::InstanceNorm;
+pub use norm::layer_norm::LayerNorm;
+pub use norm::normalize_scale_shift::NormalizeScaleShift;
+pub use norm::rms_norm::RmsNorm;
+pub use penalty::Regularizer;
+pub use preprocess::min_max_scaler::MinMaxScaler;
+pub use preprocess::normalizer::{Norm, Normalizer};
+pub use preprocess::standard_scaler::StandardScaler;
+pub use run::backend::Backend;
+pub use run::parallel::Parallelism;
+pub use run::write_policy::Stores;
 pub use shape::{Channels, Rows};
-pub use standard_scaler::StandardScaler;
-pub use stores::Stores;
-pub use valid_rows::ValidRows;
+pub use welford::Moments;

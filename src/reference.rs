@@ -5,7 +5,8 @@
 //! error of a statistic is a few units of f64 for every length and every ratio of mean to std.
 #![forbid(unsafe_code)]
 
-use crate::Channels;
+use crate::preprocess::normalizer::Norm;
+use crate::shape::Channels;
 
 /// Mean and population variance of x: two passes, the second corrected by the sum of deviations.
 ///
@@ -120,7 +121,7 @@ pub fn column(x: &[f32], cols: usize, c: usize) -> Vec<f32> {
     x.chunks_exact(cols).map(|row| row[c]).collect()
 }
 
-/// [`NormalizeScaleShift::forward_columns`](crate::NormalizeScaleShift::forward_columns).
+/// [`NormalizeScaleShift::forward_columns`](NormalizeScaleShift::forward_columns).
 ///
 /// # Panics
 ///
@@ -327,26 +328,26 @@ pub fn min_maxed(x: f32, (min, max): (f32, f32), (from, to): (f64, f64)) -> f64 
     (f64::from(x) - f64::from(min)) * (to - from) / range + from
 }
 
-/// The norm that [`Normalizer`](crate::Normalizer) divides a row by; NaN if the row has a NaN or an infinity.
+/// The norm that [`Normalizer`](Normalizer) divides a row by; NaN if the row has a NaN or an infinity.
 #[must_use]
-pub fn norm(x: &[f32], norm: crate::Norm) -> f64 {
+pub fn norm(x: &[f32], norm: Norm) -> f64 {
     if !x.iter().all(|x| x.is_finite()) {
         return f64::NAN;
     }
     let magnitudes = x.iter().map(|&x| f64::from(x).abs());
     match norm {
-        crate::Norm::L1 => sum(magnitudes),
-        crate::Norm::L2 => sum(magnitudes.map(|x| x * x)).sqrt(),
-        crate::Norm::Max => magnitudes.fold(0.0, f64::max),
+        Norm::L1 => sum(magnitudes),
+        Norm::L2 => sum(magnitudes.map(|x| x * x)).sqrt(),
+        Norm::Max => magnitudes.fold(0.0, f64::max),
     }
 }
 
-/// [`Normalizer`](crate::Normalizer) of one row.
+/// [`Normalizer`](Normalizer) of one row.
 ///
 /// # Panics
 ///
 /// If the lengths of `x` and `y` differ.
-pub fn normalizer(x: &[f32], norm: crate::Norm, y: &mut [f64]) {
+pub fn normalizer(x: &[f32], norm: Norm, y: &mut [f64]) {
     let norm = self::norm(x, norm);
     normalize_scale_shift(x, 0.0, if norm == 0.0 { 0.0 } else { 1.0 / norm }, None, None, y);
 }

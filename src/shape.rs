@@ -1,8 +1,7 @@
 //! Shapes: checked arithmetic on lengths, no data.
 #![forbid(unsafe_code)]
 
-use crate::Error;
-use crate::simd::{RowSpan, Span, reach};
+use crate::error::{Error, MOST_ELEMENTS};
 
 /// The shape of a row-major matrix: `rows` rows of `cols` contiguous elements.
 ///
@@ -24,9 +23,6 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// As many elements as a slice of the widest element type can have.
-    pub(crate) const MOST_ELEMENTS: usize = isize::MAX as usize / size_of::<f64>();
-
     /// `rows` rows of `cols` elements. Either may be 0.
     ///
     /// # Errors
@@ -35,7 +31,7 @@ impl Rows {
     /// more than `isize::MAX` bytes.
     pub const fn new(rows: usize, cols: usize) -> Result<Self, Error> {
         match rows.checked_mul(cols) {
-            Some(elements) if elements <= Self::MOST_ELEMENTS => Ok(Self { rows, cols }),
+            Some(elements) if elements <= MOST_ELEMENTS => Ok(Self { rows, cols }),
             _ => Err(Error::ShapeOverflow { arg: "rows", got: [1, rows, cols] }),
         }
     }
@@ -62,49 +58,6 @@ impl Rows {
     pub(crate) fn check_io(self, x: usize, y: usize) -> Result<(), Error> {
         check_length("x", x, self.elements())?;
         check_length("y", y, self.elements())
-    }
-
-    /// A span of this shape.
-    pub(crate) fn span(self, span: Span<'_>) -> RowSpan<'_> {
-        RowSpan::new(span, self.rows, self.cols)
-    }
-
-    /// Refuses rows that begin every `pitch` elements where they overlap or are not all there.
-    pub(crate) fn check_strided(
-        self,
-        arg: &'static str,
-        len: usize,
-        pitch_arg: &'static str,
-        pitch: usize,
-    ) -> Result<(), Error> {
-        check_at_least(pitch_arg, pitch, self.cols)?;
-        match reach(self.rows, self.cols, pitch) {
-            Some(reach) if reach <= Self::MOST_ELEMENTS => check_at_least(arg, len, reach),
-            _ => Err(Error::ShapeOverflow { arg: pitch_arg, got: [1, self.rows, pitch] }),
-        }
-    }
-
-    /// Rows of this shape at pitches, from x to y, if they are all there.
-    pub(crate) fn strided<'a>(
-        self,
-        x: &'a [f32],
-        x_pitch: usize,
-        y: &'a mut [f32],
-        y_pitch: usize,
-    ) -> Result<RowSpan<'a>, Error> {
-        self.check_strided("x", x.len(), "x_pitch", x_pitch)?;
-        self.check_strided("y", y.len(), "y_pitch", y_pitch)?;
-        Ok(RowSpan::strided(x, x_pitch, y, y_pitch, (self.rows, self.cols)))
-    }
-
-    /// The same where y is x.
-    pub(crate) fn strided_in_place(
-        self,
-        x: &mut [f32],
-        pitch: usize,
-    ) -> Result<RowSpan<'_>, Error> {
-        self.check_strided("x", x.len(), "x_pitch", pitch)?;
-        Ok(RowSpan::strided_in_place(x, pitch, (self.rows, self.cols)))
     }
 
     /// Refuses an empty row where every row must have a statistic.
@@ -176,7 +129,7 @@ impl Channels {
         let fit = matches!(pairs, [Some(_), Some(_), Some(_)]);
         if let Some(outer) = pairs[0]
             && let Some(elements) = outer.checked_mul(c)
-            && elements <= Rows::MOST_ELEMENTS
+            && elements <= MOST_ELEMENTS
             && fit
         {
             return Ok(Self { batch: a, channels, positions, last });
@@ -229,7 +182,7 @@ impl Channels {
     }
 
     /// One sample of so many positions, at most as many as there are.
-    pub(crate) fn of_one(self, positions: usize) -> Self {
+    pub(crate) fn with_one_sample(self, positions: usize) -> Self {
         debug_assert!(positions <= self.positions, "{positions} of {self:?}");
         Self { batch: 1, positions, ..self }
     }

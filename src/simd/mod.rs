@@ -37,6 +37,9 @@ pub(crate) use span::{Group, Span, write_whole};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{Avx2, Avx512};
 
+/// The names of all backends, slowest first.
+pub(crate) const BACKENDS: [&str; 3] = ["portable", "avx2", "avx512"];
+
 /// Lanes of every vector, on every backend.
 pub(crate) const LANES: usize = 16;
 

@@ -386,7 +386,7 @@ impl<const R: usize> Group<'_, R> {
 /// initialised.
 ///
 /// `write` has one duty that its type does not say: if it returns `Ok`, it has written every element
-/// of the span. The row operations do (`kernels/normalize.rs` goes through all rows, and in each row
+/// of the span. The row operations do (`kernels/rows/normalize.rs` goes through all rows, and in each row
 /// through the full vectors and the tail), and `tests/memory.rs` looks at every element of outputs of
 /// every length.
 pub(crate) fn write_whole<'a, E>(

@@ -1,0 +1,8 @@
+//! Batches of samples of channels: each sample, or each channel, by itself.
+#![forbid(unsafe_code)]
+
+pub(crate) mod first;
+pub(crate) mod last;
+pub(crate) mod layer_norm;
+pub(crate) mod padded;
+pub(crate) mod statistics;

@@ -1,0 +1,7 @@
+//! Every element by itself.
+#![forbid(unsafe_code)]
+
+pub(crate) mod dropout;
+pub(crate) mod penalty;
+pub(crate) mod stream;
+pub(crate) mod zero_padding;

@@ -1,0 +1,13 @@
+//! Matrices, every row by itself.
+#![forbid(unsafe_code)]
+
+pub(crate) mod affine;
+pub(crate) mod block;
+pub(crate) mod moments;
+pub(crate) mod normalize;
+pub(crate) mod norms;
+pub(crate) mod reduce;
+pub(crate) mod short_rows;
+pub(crate) mod silu;
+pub(crate) mod source;
+pub(crate) mod sweep;

@@ -1,0 +1,16 @@
+//! The normalisation layers: one public operation a file, and the drivers that they share.
+//!
+//! A driver checks, plans and runs: `rows` for operations on rows, `columns` for those on columns, `channels` for batches of
+//! samples of channels.
+#![forbid(unsafe_code)]
+
+pub(crate) mod batch_norm;
+pub(crate) mod channels;
+pub(crate) mod columns;
+pub(crate) mod group_norm;
+pub(crate) mod instance_norm;
+pub(crate) mod layer_norm;
+pub(crate) mod normalize_scale_shift;
+pub(crate) mod rms_norm;
+mod row_variants;
+pub(crate) mod rows;

@@ -1,0 +1,386 @@
+//! `MinMaxScaler`: every feature mapped from its own range, learnt from data, to a given one.
+#![forbid(unsafe_code)]
+
+use core::mem::MaybeUninit;
+
+use crate::error::Error;
+use crate::kernels::columns::min_max::{
+    FitRanges, MinMax, ToRange, chunk_rows, merge_chunk_ranges, merge_ranges,
+};
+use crate::memory::{filled, grow};
+use crate::norm::columns::normalize_columns;
+use crate::run::execution::{Execution, scaler_setters};
+use crate::shape::{Rows, check_length};
+use crate::simd::{LANES, Span, write_whole};
+
+/// Maps the features of a matrix `[samples, features]` to a range: that of the samples that it was fitted with
+/// becomes `[0, 1]`, or what [`with_feature_range`](Self::with_feature_range) says.
+///
+/// For every sample r and feature c, with the range `[a, b]`:
+///
+/// ```text
+/// y[r, c] = (x[r, c] - data_min[c]) * (b - a) / (data_max[c] - data_min[c]) + a
+/// ```
+///
+/// A constant feature has 1 for `data_max - data_min`, so that its constant becomes a. Samples outside of the range that
+/// was seen become values outside of `[a, b]`, unless [`with_clip`](Self::with_clip) clamps them. [`fit`](Self::fit)
+/// forgets what was seen, [`partial_fit`](Self::partial_fit) adds a batch to it, [`merge`](Self::merge) what another
+/// scaler has seen. [`inverse_transform`](Self::inverse_transform) is the way back. It does what scikit-learn's
+/// `MinMaxScaler` does, but for what its docs leave open: a range that is small and not 0 is no constant here.
+///
+/// To save a scaler, save its [`data_min`](Self::data_min) and [`data_max`](Self::data_max), and have it back
+/// with [`from_ranges`](Self::from_ranges).
+///
+/// # Promises
+///
+/// * **Accuracy**: minima and maxima are exact, for any batches in any order. The error of y is at most
+///   `1e-6 * (max(1, |y - a|) + |a|) + 2^-149`; that of the inverse
+///   `1e-6 * (range * max(1, |x - a|) + |data_min|) + 2^-149` with `range = (data_max - data_min) / (b - a)`.
+///   `data_min` becomes exactly a (as f32); `data_max` may miss b by that error. With clip no y is outside of `[a, b]`,
+///   a and b as f32.
+/// * **Cost**: fitting reads x once; transforming reads x once and writes y once, clipping included. What a scaler holds
+///   is allocated by [`new`](Self::new); nothing more on a single thread.
+/// * **Determinism**: the same bits for every thread count, batches, alignment, in place or not, and on every backend
+///   that [fuses multiply-adds](crate::Backend::is_fused). A minimum or maximum of zero is `+0.0`.
+/// * **Special values**: a NaN is ignored when fitting, and stays NaN when transforming, clipped or not. A feature
+///   that has an infinity among its minimum and maximum, or no number at all, gives NaN. No other feature
+///   changes by a bit.
+///
+/// # Example
+///
+/// ```
+/// use evenkeel::{MinMaxScaler, Rows};
+///
+/// let mut scaler = MinMaxScaler::new(2)?.with_feature_range(-1.0, 1.0).with_clip(true);
+/// scaler.partial_fit(&[1.0, 10.0, 3.0, 10.0], Rows::new(2, 2)?)?;
+/// scaler.partial_fit(&[5.0, f32::NAN], Rows::new(1, 2)?)?;
+/// assert_eq!((scaler.data_min(), scaler.data_max()), (&[1.0, 10.0][..], &[5.0, 10.0][..]));
+///
+/// let mut y = [0.0; 4];
+/// scaler.transform(&[2.0, 10.0, 7.0, 10.5], Rows::new(2, 2)?, &mut y)?;
+/// assert_eq!(y, [-0.5, -1.0, 1.0, 0.0]);
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct MinMaxScaler {
+    feature_range: [f64; 2],
+    clip: bool,
+    execution: Execution,
+    min: Vec<f32>,
+    max: Vec<f32>,
+    /// The ranges of chunks of a batch.
+    ranges: Vec<MinMax>,
+}
+
+impl MinMaxScaler {
+    /// A scaler of so many features that has seen nothing: to `[0, 1]`, without clipping, on the detected backend, with
+    /// automatic parallelism. It holds 16 bytes a feature.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if there is no memory for so many features.
+    pub fn new(features: usize) -> Result<Self, Error> {
+        Ok(Self {
+            feature_range: [0.0, 1.0],
+            clip: false,
+            execution: Execution::DEFAULT,
+            min: filled(f32::INFINITY, features)?,
+            max: filled(f32::NEG_INFINITY, features)?,
+            ranges: filled(MinMax::EMPTY, features.div_ceil(LANES))?,
+        })
+    }
+
+    /// A scaler that has seen these minima and maxima, one a feature: infinity and minus infinity where no number has
+    /// been seen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `data_max` is not as long as `data_min`; [`Error::Parameter`] if one of them is NaN, or a
+    /// minimum is greater than its maximum and not both are those of nothing; and as for [`new`](Self::new).
+    pub fn from_ranges(data_min: &[f32], data_max: &[f32]) -> Result<Self, Error> {
+        check_ranges(["data_min", "data_max"], data_min, data_max)?;
+        let mut scaler = Self::new(data_min.len())?;
+        merge_ranges(&mut scaler.min, &mut scaler.max, data_min, data_max);
+        Ok(scaler)
+    }
+
+    /// The range that is mapped to, from `min` to `max`: finite as f32, `min` below `max` (checked by the calls). It may
+    /// be set at any time.
+    #[must_use]
+    pub const fn with_feature_range(mut self, min: f64, max: f64) -> Self {
+        self.feature_range = [min, max];
+        self
+    }
+
+    /// Whether what would be outside of the range becomes its nearest end. It may be set at any time.
+    #[must_use]
+    pub const fn with_clip(mut self, clip: bool) -> Self {
+        self.clip = clip;
+        self
+    }
+
+    scaler_setters!();
+
+    /// The number of features.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.min.len()
+    }
+
+    /// The least value of every feature; infinity where no number has been seen.
+    #[must_use]
+    pub fn data_min(&self) -> &[f32] {
+        &self.min
+    }
+
+    /// The greatest value of every feature; minus infinity where no number has been seen.
+    #[must_use]
+    pub fn data_max(&self) -> &[f32] {
+        &self.max
+    }
+
+    /// Whether a number has been seen, of any feature.
+    #[must_use]
+    pub fn is_fitted(&self) -> bool {
+        is_fitted(&self.min, &self.max)
+    }
+
+    /// Forgets all samples.
+    pub fn reset(&mut self) {
+        self.min.fill(f32::INFINITY);
+        self.max.fill(f32::NEG_INFINITY);
+    }
+
+    /// Forgets all samples and learns from those of `x`, `rows.elements()` long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `x` is not `rows.elements()` long or `rows.cols()` is not the number of features;
+    /// [`Error::EmptyAxis`] if there are features and no rows. Nothing is forgotten then.
+    pub fn fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
+        self.check_fit(x, rows)?;
+        if rows.rows() == 0 && rows.cols() > 0 {
+            return Err(Error::EmptyAxis { arg: "rows" });
+        }
+        self.reset();
+        self.partial_fit(x, rows)
+    }
+
+    /// Learns from the samples of `x`, `rows.elements()` long, too. No rows are fine and change nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `x` is not `rows.elements()` long or `rows.cols()` is not the number of features. The scaler
+    /// stays as it was then.
+    pub fn partial_fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
+        self.check_fit(x, rows)?;
+        let needed = ranges_len(self.execution, rows);
+        grow(&mut self.ranges, MinMax::EMPTY, needed)?;
+        add(self.execution, x, rows, &mut self.ranges, &mut self.min, &mut self.max);
+        Ok(())
+    }
+
+    /// Learns what another scaler has learnt: afterwards this one has seen the samples of both. Only the minima and
+    /// maxima count, not how the other one is set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `other` has another number of features. The scaler stays as it was then.
+    pub fn merge_ranges(&mut self, other: &Self) -> Result<(), Error> {
+        check_length("other", other.features(), self.features())?;
+        merge_ranges(&mut self.min, &mut self.max, &other.min, &other.max);
+        Ok(())
+    }
+
+    /// Maps `x`: reads it and writes `y`, both `rows.elements()` long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if the range is not finite as f32, or its lower end not the lower one; [`Error::Length`] if `x`
+    /// or `y` is not `rows.elements()` long or `rows.cols()` is not the number of features; [`Error::NotFitted`] if the
+    /// scaler has seen no number. Nothing is written then.
+    pub fn transform(&self, x: &[f32], rows: Rows, y: &mut [f32]) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.run(Span::new(x, y), rows, false)
+    }
+
+    /// As [`transform`](Self::transform); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    pub fn transform_in_place(&self, x: &mut [f32], rows: Rows) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.run(Span::in_place(x), rows, false)
+    }
+
+    /// As [`transform`](Self::transform); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    pub fn transform_uninit<'y>(
+        &self,
+        x: &[f32],
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.run(io, rows, false))
+    }
+
+    /// The way back, `y = (x - a) * (data_max - data_min) / (b - a) + data_min`, never clipped: reads `x`, writes `y`, both
+    /// `rows.elements()` long.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    pub fn inverse_transform(&self, x: &[f32], rows: Rows, y: &mut [f32]) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.run(Span::new(x, y), rows, true)
+    }
+
+    /// As [`inverse_transform`](Self::inverse_transform); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    pub fn inverse_transform_in_place(&self, x: &mut [f32], rows: Rows) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.run(Span::in_place(x), rows, true)
+    }
+
+    /// As [`inverse_transform`](Self::inverse_transform); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    pub fn inverse_transform_uninit<'y>(
+        &self,
+        x: &[f32],
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.run(io, rows, true))
+    }
+
+    fn check_fit(&self, x: &[f32], rows: Rows) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        check_length("features", rows.cols(), self.features())
+    }
+
+    fn run(&self, io: Span<'_>, rows: Rows, inverse: bool) -> Result<(), Error> {
+        check_length("features", rows.cols(), self.features())?;
+        let (ranges, to) = ((&*self.min, &*self.max), self.feature_range);
+        apply(self.execution, io, ranges, to, self.clip, inverse, rows)
+    }
+}
+
+/// Refuses minima and maxima that no values have.
+pub(crate) fn check_ranges(
+    [arg_min, arg_max]: [&'static str; 2],
+    data_min: &[f32],
+    data_max: &[f32],
+) -> Result<(), Error> {
+    check_length(arg_max, data_max.len(), data_min.len())?;
+    for (&min, &max) in data_min.iter().zip(data_max) {
+        let empty = min == f32::INFINITY && max == f32::NEG_INFINITY;
+        if min.is_nan() {
+            let expected = "numbers, infinity where none has been seen";
+            return Err(Error::Parameter { arg: arg_min, expected, got: min.into() });
+        }
+        if max.is_nan() || max < min && !empty {
+            let expected =
+                "numbers of at least the minimum, minus infinity where none has been seen";
+            return Err(Error::Parameter { arg: arg_max, expected, got: max.into() });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a range that is none.
+fn check_feature_range([min, max]: [f64; 2]) -> Result<(), Error> {
+    let arg = "feature_range";
+    if !(min as f32).is_finite() {
+        return Err(Error::Parameter {
+            arg,
+            expected: "a lower end that is finite as f32",
+            got: min,
+        });
+    }
+    if !(max as f32).is_finite() || max <= min {
+        let expected = "an upper end above the lower one and finite as f32";
+        return Err(Error::Parameter { arg, expected, got: max });
+    }
+    Ok(())
+}
+
+/// Whether a number has been seen.
+fn is_fitted(min: &[f32], max: &[f32]) -> bool {
+    min.iter().zip(max).any(|(min, max)| min <= max)
+}
+
+/// How many ranges of sixteen columns [`add`] works with.
+pub(crate) fn ranges_len(execution: Execution, rows: Rows) -> usize {
+    let chunks = rows.rows().div_ceil(rows_of_chunk(execution, rows)).max(1);
+    chunks.saturating_mul(rows.cols().div_ceil(LANES))
+}
+
+fn rows_of_chunk(execution: Execution, rows: Rows) -> usize {
+    chunk_rows(rows.rows(), execution.parallelism.may_fork(rows.elements()))
+}
+
+/// Adds the ranges of the columns of `x` to `min` and `max`. `ranges` is as long as [`ranges_len`] says, or longer.
+/// Everything has been checked.
+pub(crate) fn add(
+    execution: Execution,
+    x: &[f32],
+    rows: Rows,
+    ranges: &mut [MinMax],
+    min: &mut [f32],
+    max: &mut [f32],
+) {
+    if rows.elements() == 0 {
+        return;
+    }
+    let cols = rows.cols();
+    let ranges = &mut ranges[..ranges_len(execution, rows)];
+    let chunk = rows_of_chunk(execution, rows);
+    execution.run_parallel(FitRanges { x, cols, rows: chunk, ranges }, rows.elements());
+    for ranges in ranges.chunks_exact(cols.div_ceil(LANES)) {
+        merge_chunk_ranges(min, max, ranges);
+    }
+}
+
+/// Checks the range and whether a number has been seen, then maps x to the range, or back. Everything else has been
+/// checked.
+pub(crate) fn apply(
+    execution: Execution,
+    io: Span<'_>,
+    (min, max): (&[f32], &[f32]),
+    to: [f64; 2],
+    clip: bool,
+    inverse: bool,
+    rows: Rows,
+) -> Result<(), Error> {
+    check_feature_range(to)?;
+    if !is_fitted(min, max) && rows.cols() > 0 {
+        return Err(Error::NotFitted { arg: "scaler" });
+    }
+    match (inverse, clip) {
+        (true, _) => {
+            let source = ToRange::<true, false> { min, max, to };
+            normalize_columns(execution, io, source, None, None, rows);
+        }
+        (false, false) => {
+            let source = ToRange::<false, false> { min, max, to };
+            normalize_columns(execution, io, source, None, None, rows);
+        }
+        (false, true) => {
+            let source = ToRange::<false, true> { min, max, to };
+            normalize_columns(execution, io, source, None, None, rows);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,397 @@
+//! `StandardScaler`: every feature less its mean, divided by its standard deviation, both learnt from data.
+#![forbid(unsafe_code)]
+
+use core::mem::MaybeUninit;
+
+use crate::error::Error;
+use crate::kernels::columns::standard_scaler::{
+    FitChunks, FitMoments, MergeInput, MergeInto, Partial, Standard, means_and_scales,
+};
+use crate::memory::{filled, grow};
+use crate::norm::columns::normalize_columns;
+use crate::run::execution::{Execution, scaler_setters};
+use crate::shape::{Rows, check_length};
+use crate::simd::{LANES, Span, write_whole};
+use crate::welford::Moments;
+
+/// Standardises the features of a matrix `[samples, features]`: mean 0 and variance 1 over the samples that it was
+/// fitted with.
+///
+/// For every sample r and feature c:
+///
+/// ```text
+/// y[r, c] = (x[r, c] - mean[c]) / scale[c]
+/// ```
+///
+/// mean and scale are those of the samples seen so far: scale is the population standard deviation, or 1 for a constant
+/// feature. [`fit`](Self::fit) forgets what was seen, [`partial_fit`](Self::partial_fit) adds a batch to it, and
+/// [`merge`](Self::merge) adds what another scaler has seen, on another machine perhaps.
+/// [`inverse_transform`](Self::inverse_transform) is the way back. It does what scikit-learn's `StandardScaler` does.
+///
+/// To save a scaler, save its [`moments`](Self::moments), and have it back with
+/// [`from_moments`](Self::from_moments). One that was fitted by scikit-learn has
+/// `Moments { count: n_samples_seen_, mean: mean_, mean_low: 0.0, m2: var_ * n_samples_seen_ }` for every feature.
+///
+/// # Promises
+///
+/// * **Accuracy**: mean and variance are those of the exact sums to 1e-12, whatever mean / std, and however the samples are
+///   cut into batches, in any order, over any number of scalers that are merged (the error of the mean: of the standard
+///   deviation, or one rounding of f64). With `y` as it is by these in exact arithmetic, the error of y is at most
+///   `1e-6 * max(1, |y|) + 2^-149`; that of the inverse `1e-6 * (scale * max(1, |y|) + |mean|) + 2^-149`.
+/// * **Method**: blocks of 256 rows (of fewer than 256 features: a power of two more) summed in f64 around their first
+///   row, merged by Welford's rule as Chan, Golub and LeVeque generalised it (1979). Means and sums of squares are kept
+///   in two f64 each, so that the number of batches does not count.
+/// * **Cost**: fitting reads x once; transforming reads x once and writes y once. What a scaler holds is allocated by
+///   [`new`](Self::new); nothing more on a single thread. A count stops at `u64::MAX`.
+/// * **Determinism**: the same bits for every thread count and alignment, in place or not, and on every backend that
+///   [fuses multiply-adds](crate::Backend::is_fused). Batches change last bits of the statistics.
+/// * **Constant features**: a feature is constant if its variance is at most
+///   `n * 2.2e-16 * var + (n * 2.2e-16 * mean)^2`, the error that the usual algorithm may make, as scikit-learn has it;
+///   of n, at most 2^26 count. Of one that is exactly constant the variance is exactly 0, and y is exactly 0.
+/// * **Special values**: a NaN is ignored when fitting, and stays NaN when transforming. An infinity makes the
+///   statistics of its feature NaN, and everything that is transformed by them; a feature without any number has them
+///   NaN, too. No other feature changes by a bit.
+///
+/// # Example
+///
+/// ```
+/// use evenkeel::{Rows, StandardScaler};
+///
+/// let mut scaler = StandardScaler::new(2)?;
+/// scaler.partial_fit(&[1.0, 10.0, 3.0, 10.0], Rows::new(2, 2)?)?;
+/// scaler.partial_fit(&[5.0, f32::NAN], Rows::new(1, 2)?)?;
+/// assert_eq!(scaler.mean(), [3.0, 10.0]);
+/// assert_eq!(scaler.scale(), [(8.0_f64 / 3.0).sqrt(), 1.0]);
+///
+/// let mut x = [3.0, 12.0];
+/// scaler.transform_in_place(&mut x, Rows::new(1, 2)?)?;
+/// assert_eq!(x, [0.0, 2.0]);
+/// scaler.inverse_transform_in_place(&mut x, Rows::new(1, 2)?)?;
+/// assert_eq!(x, [3.0, 12.0]);
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StandardScaler {
+    with_mean: bool,
+    with_std: bool,
+    execution: Execution,
+    moments: Vec<Moments>,
+    /// What rounding left of every M2.
+    m2_low: Vec<f64>,
+    mean: Vec<f64>,
+    scale: Vec<f64>,
+    /// The moments of chunks of a batch.
+    partials: Vec<Partial>,
+}
+
+impl StandardScaler {
+    /// A scaler of so many features that has seen nothing: subtracts the mean, divides by the standard deviation, on the
+    /// detected backend, with automatic parallelism. It holds about 100 bytes a feature.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if there is no memory for so many features.
+    pub fn new(features: usize) -> Result<Self, Error> {
+        Ok(Self {
+            with_mean: true,
+            with_std: true,
+            execution: Execution::DEFAULT,
+            moments: filled(Moments::new(), features)?,
+            m2_low: filled(0.0, features)?,
+            mean: filled(f64::NAN, features)?,
+            scale: filled(f64::NAN, features)?,
+            partials: filled(Partial::EMPTY, features.div_ceil(LANES))?,
+        })
+    }
+
+    /// A scaler that has seen what these moments, one a feature, are of.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if a sum of squared deviations is negative, and as for [`new`](Self::new).
+    pub fn from_moments(moments: &[Moments]) -> Result<Self, Error> {
+        check_moments("moments", moments)?;
+        let mut scaler = Self::new(moments.len())?;
+        scaler.moments.copy_from_slice(moments);
+        scaler.update();
+        Ok(scaler)
+    }
+
+    /// Whether the mean is subtracted; otherwise it is taken as 0. It may be set at any time.
+    #[must_use]
+    pub const fn with_mean(mut self, with_mean: bool) -> Self {
+        self.with_mean = with_mean;
+        self
+    }
+
+    /// Whether is divided by the scale; otherwise it is taken as 1. It may be set at any time.
+    #[must_use]
+    pub const fn with_std(mut self, with_std: bool) -> Self {
+        self.with_std = with_std;
+        self
+    }
+
+    scaler_setters!();
+
+    /// The number of features.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.moments.len()
+    }
+
+    /// Number, mean and sum of squared deviations of the values of every feature: all that there is to save. NaN are not
+    /// counted.
+    #[must_use]
+    pub fn moments(&self) -> &[Moments] {
+        &self.moments
+    }
+
+    /// The mean of every feature; NaN where no number has been seen.
+    #[must_use]
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
+    /// The population variance of every feature; NaN where no number has been seen.
+    #[must_use]
+    pub fn var(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
+        self.moments.iter().map(|moments| moments.population_variance().unwrap_or(f64::NAN))
+    }
+
+    /// What every feature is divided by: the square root of its variance, 1 if it is constant, NaN where no number has
+    /// been seen.
+    #[must_use]
+    pub fn scale(&self) -> &[f64] {
+        &self.scale
+    }
+
+    /// Whether a number has been seen, of any feature.
+    #[must_use]
+    pub fn is_fitted(&self) -> bool {
+        is_fitted(&self.moments)
+    }
+
+    /// Forgets all samples.
+    pub fn reset(&mut self) {
+        self.moments.fill(Moments::new());
+        self.m2_low.fill(0.0);
+        self.update();
+    }
+
+    /// Forgets all samples and learns from those of `x`, `rows.elements()` long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `x` is not `rows.elements()` long or `rows.cols()` is not the number of features;
+    /// [`Error::EmptyAxis`] if there are features and no rows. Nothing is forgotten then.
+    pub fn fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
+        self.check_fit(x, rows)?;
+        if rows.rows() == 0 && rows.cols() > 0 {
+            return Err(Error::EmptyAxis { arg: "rows" });
+        }
+        self.reset();
+        self.partial_fit(x, rows)
+    }
+
+    /// Learns from the samples of `x`, `rows.elements()` long, too. No rows are fine and change nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `x` is not `rows.elements()` long or `rows.cols()` is not the number of features. The scaler
+    /// stays as it was then.
+    pub fn partial_fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
+        self.check_fit(x, rows)?;
+        let needed = partials_len(self.execution, rows);
+        grow(&mut self.partials, Partial::EMPTY, needed)?;
+        let (partials, low) = (&mut self.partials, &mut self.m2_low);
+        add(self.execution, x, rows, partials, &mut self.moments, Some(low));
+        self.update();
+        Ok(())
+    }
+
+    /// Learns what another scaler has learnt: afterwards this one has seen the samples of both. Only the statistics
+    /// count, not how the other one is set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `other` has another number of features. The scaler stays as it was then.
+    pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
+        check_length("other", other.features(), self.features())?;
+        let (moments, m2_low) = (&mut self.moments, Some(&mut self.m2_low[..]));
+        merge(self.execution, moments, m2_low, &other.moments, Some(&other.m2_low));
+        self.update();
+        Ok(())
+    }
+
+    /// Standardises `x`: reads it and writes `y`, both `rows.elements()` long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `x` or `y` is not `rows.elements()` long or `rows.cols()` is not the number of features;
+    /// [`Error::NotFitted`] if the scaler has seen no number. Nothing is written then.
+    pub fn transform(&self, x: &[f32], rows: Rows, y: &mut [f32]) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.run::<false>(Span::new(x, y), rows)
+    }
+
+    /// As [`transform`](Self::transform); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    pub fn transform_in_place(&self, x: &mut [f32], rows: Rows) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.run::<false>(Span::in_place(x), rows)
+    }
+
+    /// As [`transform`](Self::transform); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    pub fn transform_uninit<'y>(
+        &self,
+        x: &[f32],
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.run::<false>(io, rows))
+    }
+
+    /// The way back, `y = x * scale + mean`: reads `x`, writes `y`, both `rows.elements()` long.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    pub fn inverse_transform(&self, x: &[f32], rows: Rows, y: &mut [f32]) -> Result<(), Error> {
+        rows.check_io(x.len(), y.len())?;
+        self.run::<true>(Span::new(x, y), rows)
+    }
+
+    /// As [`inverse_transform`](Self::inverse_transform); reads and writes `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    pub fn inverse_transform_in_place(&self, x: &mut [f32], rows: Rows) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        self.run::<true>(Span::in_place(x), rows)
+    }
+
+    /// As [`inverse_transform`](Self::inverse_transform); initialises `y` and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    pub fn inverse_transform_uninit<'y>(
+        &self,
+        x: &[f32],
+        rows: Rows,
+        y: &'y mut [MaybeUninit<f32>],
+    ) -> Result<&'y mut [f32], Error> {
+        rows.check_io(x.len(), y.len())?;
+        write_whole(x, y, |io| self.run::<true>(io, rows))
+    }
+
+    fn check_fit(&self, x: &[f32], rows: Rows) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        check_length("features", rows.cols(), self.features())
+    }
+
+    /// Makes mean and scale of the moments.
+    fn update(&mut self) {
+        means_and_scales(&self.moments, &mut self.mean, &mut self.scale);
+    }
+
+    fn run<const INVERSE: bool>(&self, io: Span<'_>, rows: Rows) -> Result<(), Error> {
+        check_length("features", rows.cols(), self.features())?;
+        let mean = self.with_mean.then_some(&self.mean[..]);
+        let scale = self.with_std.then_some(&self.scale[..]);
+        apply::<INVERSE>(self.execution, io, &self.moments, mean, scale, rows)
+    }
+}
+
+/// Refuses moments that no values have.
+pub(crate) fn check_moments(arg: &'static str, moments: &[Moments]) -> Result<(), Error> {
+    match moments.iter().find(|moments| moments.m2 < 0.0) {
+        Some(moments) => {
+            let expected = "sums of squared deviations of at least 0";
+            Err(Error::Parameter { arg, expected, got: moments.m2 })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a number has been seen.
+fn is_fitted(moments: &[Moments]) -> bool {
+    moments.iter().any(|moments| moments.count > 0)
+}
+
+/// How many sets of the moments of sixteen columns [`add`] works with: of one chunk, or of all, where threads share them.
+pub(crate) fn partials_len(execution: Execution, rows: Rows) -> usize {
+    let shared = execution.parallelism.may_fork(rows.elements());
+    let chunks = if shared { FitChunks::new(rows.rows(), rows.cols()).count } else { 1 };
+    chunks.saturating_mul(rows.cols().div_ceil(LANES))
+}
+
+/// Adds the moments of the columns of `x` to `moments`. `partials` is as long as [`partials_len`] says, or longer.
+/// Everything has been checked.
+pub(crate) fn add(
+    execution: Execution,
+    x: &[f32],
+    rows: Rows,
+    partials: &mut [Partial],
+    moments: &mut [Moments],
+    mut m2_low: Option<&mut [f64]>,
+) {
+    if rows.elements() == 0 {
+        return;
+    }
+    let (cols, vectors) = (rows.cols(), rows.cols().div_ceil(LANES));
+    let chunks = FitChunks::new(rows.rows(), cols);
+    // As many chunks at a time as there is room for; they are merged one after another, whoever has made them.
+    let at_once = partials_len(execution, rows) / vectors;
+    for x in x.chunks(chunks.rows.saturating_mul(cols).saturating_mul(at_once)) {
+        let count = (x.len() / cols).div_ceil(chunks.rows);
+        let partials = &mut partials[..count * vectors];
+        execution
+            .run_parallel(FitMoments { x, cols, rows: chunks.rows, partials }, rows.elements());
+        for partials in partials.chunks_exact(vectors) {
+            let (moments, m2_low) = (&mut *moments, m2_low.as_deref_mut());
+            execution.run_serial(MergeInto { moments, m2_low, input: MergeInput::Chunk(partials) });
+        }
+    }
+}
+
+/// Adds the moments of other values to `moments`, which are as many.
+pub(crate) fn merge(
+    execution: Execution,
+    moments: &mut [Moments],
+    m2_low: Option<&mut [f64]>,
+    others: &[Moments],
+    others_low: Option<&[f64]>,
+) {
+    execution.run_serial(MergeInto {
+        moments,
+        m2_low,
+        input: MergeInput::Moments(others, others_low),
+    });
+}
+
+/// Checks whether a number has been seen, then subtracts the mean, which absent is 0, and divides by the scale, which absent
+/// is 1, or goes the way back. Everything else has been checked.
+pub(crate) fn apply<const INVERSE: bool>(
+    execution: Execution,
+    io: Span<'_>,
+    moments: &[Moments],
+    mean: Option<&[f64]>,
+    scale: Option<&[f64]>,
+    rows: Rows,
+) -> Result<(), Error> {
+    if !is_fitted(moments) && rows.cols() > 0 {
+        return Err(Error::NotFitted { arg: "scaler" });
+    }
+    normalize_columns(execution, io, Standard::<INVERSE> { mean, scale }, None, None, rows);
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! How an operation runs: on which backend, on how many threads. What every configuration carries.
+#![forbid(unsafe_code)]
+
+use crate::kernels::split::Split;
+use crate::run::backend::Backend;
+use crate::run::parallel::Parallelism;
+use crate::run::write_policy::Stores;
+use crate::simd::Kernel;
+
+/// The part of a configuration that never changes what an operation means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Execution {
+    /// `None` is [`Backend::detect`], looked up at the call so that configurations can be `const`.
+    pub(crate) backend: Option<Backend>,
+    pub(crate) parallelism: Parallelism,
+    pub(crate) stores: Stores,
+    /// Whether the caller's floating-point environment may be another than the default one, in worker threads too.
+    #[cfg(feature = "capi")]
+    pub(crate) from_c: bool,
+}
+
+impl Execution {
+    pub(crate) const DEFAULT: Self = Self {
+        backend: None,
+        parallelism: Parallelism::Auto,
+        stores: Stores::Auto,
+        #[cfg(feature = "capi")]
+        from_c: false,
+    };
+
+    /// Dispatches once, then enters the backend once in every task.
+    pub(crate) fn run_parallel<W: Split + Kernel<Output = ()>>(self, work: W, elements: usize) {
+        self.reduce(work, elements, |(), ()| ());
+    }
+
+    /// The same with a kernel that has a result: those of tasks are merged ([`Parallelism::reduce`]).
+    pub(crate) fn reduce<W: Split + Kernel<Output: Send>>(
+        self,
+        work: W,
+        elements: usize,
+        merge: impl Fn(W::Output, W::Output) -> W::Output + Sync,
+    ) -> W::Output {
+        let backend = self.backend.unwrap_or_else(Backend::detect);
+        // The calling thread is in the default environment already (`capi/border.rs`).
+        #[cfg(feature = "capi")]
+        if self.from_c && self.parallelism.may_fork(elements) {
+            let task = |part| crate::simd::with_default_environment(|| backend.dispatch(part));
+            return self.parallelism.reduce(work, elements, task, merge);
+        }
+        self.parallelism.reduce(work, elements, |part| backend.dispatch(part), merge)
+    }
+
+    /// Runs a kernel on the calling thread.
+    pub(crate) fn run_serial<K: Kernel>(self, kernel: K) -> K::Output {
+        self.backend.unwrap_or_else(Backend::detect).dispatch(kernel)
+    }
+}
+
+/// The setters of an operation's `execution` field.
+macro_rules! execution_setters {
+    () => {
+        $crate::run::execution::place_setters!();
+
+        #[cfg(feature = "capi")]
+        pub(crate) const fn with_execution(
+            mut self,
+            execution: $crate::run::execution::Execution,
+        ) -> Self {
+            self.execution = execution;
+            self
+        }
+    };
+}
+
+/// The same for an operation with an output of the size of its input.
+macro_rules! output_setters {
+    () => {
+        $crate::run::execution::execution_setters!();
+        $crate::run::execution::stores_setter!();
+    };
+}
+
+/// The same for a scaler, whose statistics C has in buffers of its own.
+macro_rules! scaler_setters {
+    () => {
+        $crate::run::execution::place_setters!();
+        $crate::run::execution::stores_setter!();
+    };
+}
+
+/// Where an operation runs.
+macro_rules! place_setters {
+    () => {
+        /// Runs on this backend instead of [`Backend::detect`](crate::Backend::detect).
+        #[must_use]
+        pub const fn with_backend(mut self, backend: crate::Backend) -> Self {
+            self.execution.backend = Some(backend);
+            self
+        }
+
+        /// Uses threads as told instead of [`Parallelism::Auto`](crate::Parallelism::Auto). The
+        /// result has the same bits for every setting.
+        #[must_use]
+        pub const fn with_parallelism(mut self, parallelism: crate::Parallelism) -> Self {
+            self.execution.parallelism = parallelism;
+            self
+        }
+    };
+}
+
+/// How an operation writes.
+macro_rules! stores_setter {
+    () => {
+        /// Writes the output as told instead of [`Stores::Auto`](crate::Stores::Auto). The result has
+        /// the same bits for every setting.
+        #[must_use]
+        pub const fn with_stores(mut self, stores: crate::Stores) -> Self {
+            self.execution.stores = stores;
+            self
+        }
+    };
+}
+
+pub(crate) use {execution_setters, output_setters, place_setters, scaler_setters, stores_setter};

@@ -1,0 +1,223 @@
+//! How an operation's rows are spread over threads. The only file that names rayon.
+#![forbid(unsafe_code)]
+
+use crate::kernels::split::Split;
+use crate::kernels::tuning::TASK_ELEMENTS;
+
+/// How many threads an operation may use. It never changes the result: the same bits come out for
+/// every setting and every number of threads.
+///
+/// Tasks run in the current rayon pool: the global one, or the pool whose `install` the caller is in.
+/// evenkeel starts no pool of its own; where the global one cannot be started, everything runs on the calling thread.
+/// Without the `rayon` feature every setting is [`Serial`](Self::Serial). A pool's threads do not follow a process
+/// that forks: use [`Serial`](Self::Serial) in the child.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Parallelism {
+    /// One task for each 64 Ki elements, up to one a thread of the pool: calls too small to gain
+    /// from a second thread stay on the caller's, and do not touch rayon.
+    #[default]
+    Auto,
+    /// Everything on the calling thread; nothing is allocated and rayon is not touched.
+    Serial,
+    /// As [`Auto`](Self::Auto), in at most this many tasks (0 counts as 1).
+    AtMost(usize),
+}
+
+/// Where there are enough rows, tasks begin at multiples of this many, so that only the last one has
+/// rows that do not fill a group.
+const CUT_ROWS: usize = 8;
+
+impl Parallelism {
+    /// How many tasks so many elements are worth, before the threads are counted.
+    fn tasks(self, elements: usize) -> usize {
+        let most = match self {
+            Self::Serial => 1,
+            Self::Auto => usize::MAX,
+            Self::AtMost(tasks) => tasks,
+        };
+        (elements / TASK_ELEMENTS).min(most)
+    }
+
+    /// Whether work on so many elements may be shared between threads.
+    pub(crate) fn may_fork(self, elements: usize) -> bool {
+        cfg!(feature = "rayon") && self.tasks(elements) > 1
+    }
+
+    /// Runs `task` on the rows of `work`, in as many contiguous ranges as `elements` are worth, and merges the results of
+    /// neighbouring ranges, that of the lower one first. How many ranges there are, and in which pairs they are merged,
+    /// depends on the threads, so that `merge` must be associative to the bit.
+    pub(crate) fn reduce<W: Split, T: Send>(
+        self,
+        work: W,
+        elements: usize,
+        task: impl Fn(W) -> T + Sync,
+        merge: impl Fn(T, T) -> T + Sync,
+    ) -> T {
+        let worth = self.tasks(elements).min(work.rows());
+        if worth <= 1 {
+            return task(work);
+        }
+        fork(work, worth.min(threads()), &task, &merge)
+    }
+}
+
+fn fork<W: Split, T: Send>(
+    work: W,
+    tasks: usize,
+    task: &(impl Fn(W) -> T + Sync),
+    merge: &(impl Fn(T, T) -> T + Sync),
+) -> T {
+    if tasks <= 1 {
+        return task(work);
+    }
+    let (rows, left) = (work.rows(), tasks / 2);
+    // rows * left / tasks without overflow.
+    let cut = rows / tasks * left + rows % tasks * left / tasks;
+    let cut = if rows >= CUT_ROWS * tasks { cut - cut % CUT_ROWS } else { cut };
+    let (low, high) = work.split_at(cut);
+    let (low, high) =
+        join(|| fork(low, left, task, merge), || fork(high, tasks - left, task, merge));
+    merge(low, high)
+}
+
+/// Threads of the current pool; 1 if the global pool cannot be started, as where a container allows no more threads.
+fn threads() -> usize {
+    #[cfg(feature = "rayon")]
+    if rayon::current_thread_index().is_some() || global_pool_runs() {
+        return rayon::current_num_threads();
+    }
+    1
+}
+
+/// Whether the global pool runs, or could be started as rayon starts it: rayon itself would panic where it cannot.
+#[cfg(feature = "rayon")]
+fn global_pool_runs() -> bool {
+    use core::error::Error;
+    use std::sync::OnceLock;
+
+    static RUNS: OnceLock<bool> = OnceLock::new();
+    // An error with a source is one of the operating system's; the other says that the pool runs already.
+    *RUNS.get_or_init(|| {
+        rayon::ThreadPoolBuilder::new().build_global().err().is_none_or(|e| e.source().is_none())
+    })
+}
+
+/// Runs both, perhaps at the same time.
+fn join<T: Send>(a: impl FnOnce() -> T + Send, b: impl FnOnce() -> T + Send) -> (T, T) {
+    #[cfg(feature = "rayon")]
+    return rayon::join(a, b);
+    #[cfg(not(feature = "rayon"))]
+    (a(), b())
+}
+
+#[cfg(test)]
+mod tests {
+    use core::ops::Range;
+    use std::sync::Mutex;
+
+    use super::{CUT_ROWS, Parallelism, Split, TASK_ELEMENTS};
+
+    /// Rows that know which they are.
+    struct Work(Range<usize>);
+
+    impl Split for Work {
+        fn rows(&self) -> usize {
+            self.0.len()
+        }
+        fn split_at(self, at: usize) -> (Self, Self) {
+            let cut = self.0.start + at;
+            (Self(self.0.start..cut), Self(cut..self.0.end))
+        }
+    }
+
+    /// The rows of each task in a pool of so many threads, in order.
+    fn tasks(parallelism: Parallelism, threads: usize, rows: usize, elements: usize) -> Vec<Work> {
+        let tasks = Mutex::new(Vec::new());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| {
+            let task = |part| tasks.lock().expect("no task panics").push(part);
+            parallelism.reduce(Work(0..rows), elements, task, |(), ()| ());
+        });
+        let mut tasks = tasks.into_inner().expect("no task panics");
+        tasks.sort_by_key(|task| task.0.start);
+        tasks
+    }
+
+    #[test]
+    fn as_many_tasks_as_are_worth_it_and_allowed() {
+        for threads in [1, 2, 3, 7] {
+            for (elements, worth) in [
+                (0, 1),
+                (TASK_ELEMENTS, 1),
+                (2 * TASK_ELEMENTS - 1, 1),
+                (2 * TASK_ELEMENTS, 2),
+                (5 * TASK_ELEMENTS, 5),
+                (100 * TASK_ELEMENTS, 100),
+            ] {
+                for rows in [0, 1, 2, 4, 5, 100] {
+                    for (parallelism, most) in [
+                        (Parallelism::Serial, 1),
+                        (Parallelism::Auto, usize::MAX),
+                        (Parallelism::AtMost(0), 1),
+                        (Parallelism::AtMost(1), 1),
+                        (Parallelism::AtMost(3), 3),
+                    ] {
+                        let threads = if cfg!(feature = "rayon") { threads } else { 1 };
+                        let expected = worth.min(most).min(rows).min(threads).max(1);
+                        let got = tasks(parallelism, threads, rows, elements).len();
+                        let what = (parallelism, threads, rows, elements);
+                        assert_eq!(got, expected, "{what:?}");
+                        let may = cfg!(feature = "rayon") && worth.min(most) > 1;
+                        assert_eq!(parallelism.may_fork(elements), may, "{what:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Results of tasks are merged in the order of the rows, however many there are.
+    #[test]
+    fn results_are_merged_in_order() {
+        for threads in [1, 2, 3, 7] {
+            let pool =
+                rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            for rows in [0, 1, 2, 23, 4099] {
+                let all = pool.install(|| {
+                    Parallelism::Auto.reduce(
+                        Work(0..rows),
+                        usize::MAX,
+                        |part: Work| part.0.collect::<Vec<_>>(),
+                        |low, high| [low, high].concat(),
+                    )
+                });
+                assert!(all.into_iter().eq(0..rows), "{rows} rows, {threads} threads");
+            }
+        }
+    }
+
+    /// Every row is in one task; tasks are about as long as each other, and begin where a group does if they can.
+    #[test]
+    fn tasks_cover_the_rows_evenly() {
+        for threads in [2, 3, 5, 7, 16] {
+            for rows in [1, 7, 16, 23, 39, 40, 41, 100, 127, 128, 129, 1000, 4099] {
+                let tasks = tasks(Parallelism::Auto, threads, rows, usize::MAX);
+                let (count, mut end) = (tasks.len(), 0);
+                let (fewest, grouped) = (rows / count, rows >= CUT_ROWS * count);
+                for Work(task) in tasks {
+                    assert_eq!(task.start, end, "{rows} rows in {count} tasks");
+                    end = task.end;
+                    let (least, most) = if grouped {
+                        assert!(task.start.is_multiple_of(CUT_ROWS), "{rows}, {count}: {task:?}");
+                        (fewest.saturating_sub(CUT_ROWS), fewest + 2 * CUT_ROWS)
+                    } else {
+                        (fewest, fewest + 1)
+                    };
+                    let len = task.len();
+                    assert!((least..=most).contains(&len), "{rows}, {count}: {task:?}");
+                }
+                assert_eq!(end, rows, "{rows} rows in {count} tasks");
+            }
+        }
+    }
+}
