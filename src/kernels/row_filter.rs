@@ -189,11 +189,11 @@ fn find_step(lengths: &[usize], steps: usize, range: Range<usize>, within: bool)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Masks of every kind of the same rows: single rows, runs, words of nothing, ends within a byte.
-    fn cases() -> impl Iterator<Item = Vec<bool>> {
+    pub(in crate::kernels) fn cases() -> impl Iterator<Item = Vec<bool>> {
         let rows = [0, 1, 7, 8, 9, 63, 64, 65, 130, 1024, 1030, 3000];
         let rules: [fn(usize) -> bool; 8] = [
             |_| true,
@@ -208,7 +208,7 @@ mod tests {
         rows.into_iter().flat_map(move |rows| rules.map(|rule| (0..rows).map(rule).collect()))
     }
 
-    fn packed(kept: &[bool]) -> Vec<u8> {
+    pub(in crate::kernels) fn packed(kept: &[bool]) -> Vec<u8> {
         // Bits beyond the last row are not looked at.
         let mut bits = vec![0; kept.len().div_ceil(8)];
         if let Some(last) = bits.last_mut() {
@@ -274,26 +274,6 @@ mod tests {
                     lengths.iter().flat_map(|&n| (0..steps).map(move |step| step < n)).collect();
                 let valid = ValidRows::Lengths { lengths: &lengths, steps };
                 check(&kept, RowFilter::new(Some(valid), kept.len()));
-            }
-        }
-    }
-
-    #[test]
-    fn padding_becomes_zero_and_nothing_else() {
-        for kept in cases() {
-            let bits = packed(&kept);
-            let valid = ValidRows::Mask(Mask::Packed(&bits));
-            for cols in [1, 3, 16, 21] {
-                let mut y = vec![f32::NAN; kept.len() * cols];
-                let rows = RowFilter::new(Some(valid), kept.len());
-                let work = ZeroPadding { io: Span::in_place(&mut y), cols, kept: rows, first: 0 };
-                let (low, high) = work.split_at(kept.len() / 3);
-                crate::Backend::detect().run(high);
-                crate::Backend::detect().run(low);
-                for (y, kept) in y.chunks_exact(cols).zip(&kept) {
-                    let zero = y.iter().all(|y| y.to_bits() == 0);
-                    assert!(if *kept { y.iter().all(|y| y.is_nan()) } else { zero }, "{rows:?}");
-                }
             }
         }
     }

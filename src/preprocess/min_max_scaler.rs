@@ -186,7 +186,7 @@ impl MinMaxScaler {
     /// # Errors
     ///
     /// [`Error::Length`] if `other` has another number of features. The scaler stays as it was then.
-    pub fn merge_ranges(&mut self, other: &Self) -> Result<(), Error> {
+    pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         check_length("other", other.features(), self.features())?;
         merge_ranges(&mut self.min, &mut self.max, &other.min, &other.max);
         Ok(())

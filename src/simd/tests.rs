@@ -27,7 +27,7 @@ use crate::{Backend, Error};
 fn on<K: Kernel<Output = String> + Copy>(name: &str, check: K) {
     match Backend::by_name(name) {
         Ok(backend) => {
-            for token in [backend.run(check), backend.run(Outlined(check))] {
+            for token in [backend.dispatch(check), backend.dispatch(Outlined(check))] {
                 assert!(token.ends_with(&format!("::{name}")), "{name} ran with {token}");
             }
         }

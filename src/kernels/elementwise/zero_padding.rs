@@ -54,3 +54,31 @@ impl Kernel for ZeroPadding<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::row_filter::tests::{cases, packed};
+    use crate::mask::{Mask, ValidRows};
+    use crate::simd::Portable;
+
+    #[test]
+    fn padding_becomes_zero_and_nothing_else() {
+        for kept in cases() {
+            let bits = packed(&kept);
+            let valid = ValidRows::Mask(Mask::Packed(&bits));
+            for cols in [1, 3, 16, 21] {
+                let mut y = vec![f32::NAN; kept.len() * cols];
+                let rows = RowFilter::new(Some(valid), kept.len());
+                let work = ZeroPadding { io: Span::in_place(&mut y), cols, kept: rows, first: 0 };
+                let (low, high) = work.split_at(kept.len() / 3);
+                Portable.vectorize(high);
+                Portable.vectorize(low);
+                for (y, kept) in y.chunks_exact(cols).zip(&kept) {
+                    let zero = y.iter().all(|y| y.to_bits() == 0);
+                    assert!(if *kept { y.iter().all(|y| y.is_nan()) } else { zero }, "{rows:?}");
+                }
+            }
+        }
+    }
+}
