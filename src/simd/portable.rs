@@ -7,7 +7,8 @@
 use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Div, Mul, Sub};
 
-use super::{Double, Float, Keep, Kernel, LANES, Line, Simd, Single, Word, features};
+use super::contract::{Double, Float, Keep, Kernel, LANES, Line, Simd, Single, Word};
+use super::features;
 
 /// The token of the portable backend. Every CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,17 +1,26 @@
-//! Rows that are read and written: with pitches of their own, a second input, and terms that x is made the sum of.
+//! Rows that are read and written: with a pitch each for x and y, a second input, and terms whose sum x becomes.
 //!
-//! Invariant of [`RowSpan`]: row `r` of x is the `cols` elements from `r * pitches.src` on, those of the second input and of
-//! y likewise. All are valid for reads (y only where it is x or a term), those of y for writes. The rows of x are those of
-//! y or do not overlap them, and so are those of the second input; rows of y do not overlap each other. Nothing else writes
-//! to any of them during `'a`, and nothing else reads y. Where there are terms, all rows lie one behind the other, x is
-//! valid for writes and nothing else reads it, and each term is valid for reads and is x, or y, or overlaps neither. The
-//! constructors establish it from references, and splitting keeps it.
+//! Invariant of [`RowSpan`]:
+//!
+//! * Row `r` of x is the `cols` elements from `r * pitches.src` on. The rows of the second input and of y follow their
+//!   pitches likewise.
+//! * All rows of x and of the second input are valid for reads, those of y for writes. y is valid for reads too where it is
+//!   x or a term.
+//! * The rows of x are those of y or do not overlap them, and so are those of the second input. Rows of y do not overlap
+//!   each other.
+//! * Nothing else writes to any of them during `'a`, and nothing else reads y.
+//! * Where there are terms, all rows are contiguous. x is valid for writes, and nothing else reads it. Each term is valid
+//!   for reads and is x, or y, or overlaps neither.
+//!
+//! The constructors establish it from references; splitting keeps it.
 
 use core::marker::PhantomData;
 use core::ptr;
 
-use super::span::{Group, Pitches, Span};
-use super::{LANES, fence};
+use super::contract::LANES;
+use super::group::{Group, Pitches};
+use super::memory::fence;
+use super::span::Span;
 
 /// Rows that a kernel reads from x and writes to y.
 #[derive(Debug)]
@@ -32,7 +41,7 @@ pub(crate) struct RowSpan<'a> {
 // SAFETY: a `RowSpan` stands for `&[f32]` and `&mut [f32]`, which are both `Send`.
 unsafe impl Send for RowSpan<'_> {}
 
-/// Elements from the first of the first row to the last of the last, and one.
+/// Elements from the start of the first row to the end of the last row; `None` if they are too many to count.
 pub(crate) fn reach(rows: usize, cols: usize, pitch: usize) -> Option<usize> {
     match rows.checked_sub(1) {
         Some(before) => before.checked_mul(pitch)?.checked_add(cols),
@@ -41,14 +50,19 @@ pub(crate) fn reach(rows: usize, cols: usize, pitch: usize) -> Option<usize> {
 }
 
 impl<'a> RowSpan<'a> {
-    /// The rows of a span, one behind the other.
+    /// The rows of a span, which are contiguous.
     pub(crate) fn new(span: Span<'a>, rows: usize, cols: usize) -> Self {
-        let (src, dst, len) = span.parts();
+        let (src, dst, len) = span.pointers();
         assert_eq!(rows.checked_mul(cols), Some(len), "the rows are the whole span");
-        Self::of(src, dst, (rows, cols), Pitches { src: cols, second: cols, dst: cols })
+        Self::at_pitches(src, dst, (rows, cols), Pitches { src: cols, second: cols, dst: cols })
     }
 
-    fn of(src: *const f32, dst: *mut f32, (rows, cols): (usize, usize), pitches: Pitches) -> Self {
+    fn at_pitches(
+        src: *const f32,
+        dst: *mut f32,
+        (rows, cols): (usize, usize),
+        pitches: Pitches,
+    ) -> Self {
         let (second, terms, lifetime) = (src, None, PhantomData);
         Self { src, second, dst, rows, cols, pitches, terms, streams: false, lifetime }
     }
@@ -67,7 +81,7 @@ impl<'a> RowSpan<'a> {
             assert!(pitch >= cols, "rows do not overlap");
         }
         let pitches = Pitches { src: x_pitch, second: x_pitch, dst: y_pitch };
-        Self::of(x.as_ptr(), y.as_mut_ptr(), (rows, cols), pitches)
+        Self::at_pitches(x.as_ptr(), y.as_mut_ptr(), (rows, cols), pitches)
     }
 
     /// Rows that begin every `pitch` elements of `xy`, read and written.
@@ -80,10 +94,10 @@ impl<'a> RowSpan<'a> {
         assert!(reach.is_some_and(|reach| reach <= xy.len()), "the rows lie within x");
         assert!(pitch >= cols, "rows do not overlap");
         let dst = xy.as_mut_ptr();
-        Self::of(dst, dst, (rows, cols), Pitches { src: pitch, second: pitch, dst: pitch })
+        Self::at_pitches(dst, dst, (rows, cols), Pitches { src: pitch, second: pitch, dst: pitch })
     }
 
-    /// The same, and x becomes x + `residual` before it is read: in `sum`, or in y if there is none.
+    /// The same rows, where x becomes x + `residual` before it is read: in `sum`, or in y if there is none.
     pub(crate) fn plus(self, residual: &'a [f32], sum: Option<&'a mut [f32]>) -> Self {
         assert_eq!(Some(residual.len()), self.contiguous(), "a residual for every element of x");
         let len = sum.as_ref().map_or(residual.len(), |sum| sum.len());
@@ -93,7 +107,7 @@ impl<'a> RowSpan<'a> {
         Self { src, second: self.src, terms, ..self }
     }
 
-    /// The same, and `residual` becomes x + `residual`, which is what is read as x.
+    /// The same rows, where `residual` becomes x + `residual`, which is then read as x.
     pub(crate) fn added_to(self, residual: &'a mut [f32]) -> Self {
         assert_eq!(Some(residual.len()), self.contiguous(), "a residual for every element of x");
         let src = residual.as_mut_ptr().cast_const();
@@ -101,20 +115,20 @@ impl<'a> RowSpan<'a> {
         Self { src, second: self.src, terms, ..self }
     }
 
-    /// The same with a second input.
+    /// The same rows with a second input.
     pub(crate) fn with_second(mut self, second: &'a [f32]) -> Self {
         assert_eq!(Some(second.len()), self.contiguous(), "an element beside every one of x");
         self.second = second.as_ptr();
         self
     }
 
-    /// The number of elements, if rows lie one behind the other.
+    /// The number of elements, if rows are contiguous.
     fn contiguous(&self) -> Option<usize> {
         let Pitches { src, dst, .. } = self.pitches;
         (src == self.cols && dst == self.cols).then_some(self.rows * self.cols)
     }
 
-    /// The same, and y is written around the caches, unless it is read.
+    /// The same rows with non-temporal stores, unless y is read.
     pub(crate) fn streaming(mut self) -> Self {
         let dst = self.dst.cast_const();
         self.streams =
@@ -122,13 +136,13 @@ impl<'a> RowSpan<'a> {
         self
     }
 
-    /// Whether y is written around the caches where that can be.
+    /// Whether y is written by non-temporal stores where that is possible.
     #[inline(always)]
     pub(crate) fn streams(&self) -> bool {
         self.streams
     }
 
-    /// Whether the rows of y all begin alike in their cache lines.
+    /// Whether all rows of y begin at the same offset in their cache lines.
     #[inline(always)]
     pub(crate) fn alike(&self) -> bool {
         self.pitches.dst.is_multiple_of(LANES)
@@ -155,7 +169,7 @@ impl<'a> RowSpan<'a> {
     /// The rows before `at`, and the others.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows, "{} rows have none at {at}", self.rows);
-        // Wrapping: after the last row there may be less than a pitch of elements, and then no row is left either.
+        // Wrapping: less than a pitch of elements may follow the last row. No row is left then.
         let Pitches { src, second, dst } = self.pitches;
         let skip = |term: *const f32| term.wrapping_add(at * self.cols);
         let high = Self {
@@ -183,8 +197,8 @@ impl<'a> RowSpan<'a> {
         }
     }
 
-    /// The terms of `rows` rows as one row, whose y is their x: it and the second input are to be added into y before these
-    /// rows are read.
+    /// The terms of `rows` rows as one row: its x and its second input are the terms, its y is the x of these rows. The
+    /// caller stores the sum there before it reads these rows.
     #[inline(always)]
     pub(crate) fn terms(&mut self, first: usize, rows: usize) -> Option<Group<'_, 1>> {
         let (a, b) = self.terms?;
@@ -192,8 +206,8 @@ impl<'a> RowSpan<'a> {
         assert!(end.is_some_and(|end| end <= self.rows), "the rows are there");
         let (start, len) = (first * self.cols, rows * self.cols);
         let pitches = Pitches { src: len, second: len, dst: len };
-        // SAFETY: by the assertion and the invariant: where there are terms, rows lie one behind the other, and x is
-        // valid for writes.
+        // SAFETY: by the assertion and the invariant: where there are terms, rows are contiguous and x is valid for
+        // writes.
         unsafe {
             let (a, b, sum) = (a.add(start), b.add(start), self.src.cast_mut().add(start));
             Some(Group::new((a, b, sum), pitches, len, false))
@@ -201,7 +215,7 @@ impl<'a> RowSpan<'a> {
     }
 }
 
-/// As for a [`Span`]: the task that wrote around the caches says when that is done.
+/// As for a [`Span`]: non-temporal stores need a fence on the thread that made them.
 impl Drop for RowSpan<'_> {
     #[inline(always)]
     fn drop(&mut self) {

@@ -1,18 +1,20 @@
 //! Buffers that are read and written: x and y, two buffers or one (in place).
 //!
 //! A kernel that reads and writes through a [`Span`] works out of place, into uninitialised memory
-//! and in place without knowing which. This file and `row_span.rs` hold the pointers that make that possible.
+//! and in place without knowing which. `row_span.rs` has the same for rows at pitches, `group.rs` for the
+//! rows that a kernel works on.
 //!
-//! Invariant of both types: `src` is valid for reads and `dst` for writes of the same number of f32;
-//! either they are one pointer, or the two ranges do not overlap; nothing else writes to either range
-//! during `'a`, and nothing else reads the range of `dst`. The constructors establish it from
-//! references, and splitting and reborrowing keep it.
+//! Invariant of a span: `src` is valid for reads and `dst` for writes of the same number of f32. Either
+//! they are one pointer, or the two ranges do not overlap. Nothing else writes to either range during
+//! `'a`, and nothing else reads the range of `dst`. The constructors establish the invariant from
+//! references; splitting and reborrowing keep it.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::{ptr, slice};
 
-use super::{Float, LANES, Line, Real, fence};
+use super::group::{Group, Pitches};
+use super::memory::fence;
 
 /// Elements that a kernel reads from x and writes to y.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub(crate) struct Span<'a> {
     src: *const f32,
     dst: *mut f32,
     len: usize,
-    /// Whether y is written around the caches where that can be.
+    /// Whether y is written by non-temporal stores where that is possible.
     streams: bool,
     lifetime: PhantomData<(&'a [f32], &'a mut [f32])>,
 }
@@ -61,13 +63,13 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// The same, and y is written around the caches, unless it is x.
+    /// The same span with non-temporal stores, unless y is x.
     pub(crate) fn streaming(mut self) -> Self {
         self.streams = !ptr::eq(self.src, self.dst);
         self
     }
 
-    /// Whether y is written around the caches where that can be.
+    /// Whether y is written by non-temporal stores where that is possible.
     #[inline(always)]
     pub(crate) fn streams(&self) -> bool {
         self.streams
@@ -81,8 +83,8 @@ impl<'a> Span<'a> {
 
     /// The elements of x.
     pub(crate) fn src(&self) -> &[f32] {
-        // SAFETY: `src` is valid for reads of `len` elements, and while the result lives this span is
-        // borrowed, so that nothing is written.
+        // SAFETY: `src` is valid for reads of `len` elements. The result borrows this span, so nothing is
+        // written while it lives.
         unsafe { slice::from_raw_parts(self.src, self.len) }
     }
 
@@ -95,7 +97,8 @@ impl<'a> Span<'a> {
         (Self { len: at, ..self }, high)
     }
 
-    /// The same span again. Until the result is dropped, and what it streamed is fenced, this one cannot be used.
+    /// The same span again. This one cannot be used until the result is dropped and its non-temporal stores are
+    /// fenced.
     #[inline(always)]
     pub(crate) fn reborrow(&mut self) -> Span<'_> {
         Span { lifetime: PhantomData, ..*self }
@@ -113,10 +116,10 @@ impl<'a> Span<'a> {
         unsafe { self.dst.write_bytes(0, self.len) }
     }
 
-    /// Writes the elements `y` to y, which are as many.
+    /// Writes the elements of `y`, as many as the span has, to y.
     pub(crate) fn put(self, y: &[f32]) {
         assert_eq!(y.len(), self.len, "y is given as many elements as it has");
-        // SAFETY: they are those of the range of `dst`, which the span has for itself: `y` is elsewhere.
+        // SAFETY: the lengths are equal, and the span alone has the range of `dst`, so `y` is elsewhere.
         unsafe { self.dst.copy_from_nonoverlapping(y.as_ptr(), y.len()) }
     }
 
@@ -142,7 +145,7 @@ impl<'a> Span<'a> {
         self.group_apart(start, cols, cols)
     }
 
-    /// `R` rows of `cols` elements, the first of them at `start`, and each so many elements after the one before.
+    /// `R` rows of `cols` elements, the first of them at `start`, each `pitch` elements after the one before.
     #[inline(always)]
     pub(crate) fn group_apart<const R: usize>(
         &mut self,
@@ -156,17 +159,17 @@ impl<'a> Span<'a> {
         // SAFETY: `start` is within both ranges.
         let (src, dst) = unsafe { (self.src.add(start), self.dst.add(start)) };
         let pitches = Pitches { src: pitch, second: pitch, dst: pitch };
-        // SAFETY: row `r` is `cols` elements from `start + r * pitch` on, and the last of them ends within both ranges.
+        // SAFETY: row `r` is the `cols` elements from `start + r * pitch` on. The last row ends within both ranges.
         unsafe { Group::new((src, src, dst), pitches, cols, self.streams) }
     }
 
-    /// x, y and the number of elements.
-    pub(super) fn parts(&self) -> (*const f32, *mut f32, usize) {
+    /// Pointers to x and y, and the number of elements.
+    pub(super) fn pointers(&self) -> (*const f32, *mut f32, usize) {
         (self.src, self.dst, self.len)
     }
 }
 
-/// Whoever has written around the caches has to say when that is done: the task that worked on a span drops it.
+/// Non-temporal stores need a fence on the thread that made them: the task that worked on a span drops it.
 impl Drop for Span<'_> {
     #[inline(always)]
     fn drop(&mut self) {
@@ -176,219 +179,12 @@ impl Drop for Span<'_> {
     }
 }
 
-/// Elements from a row to the next.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pitches {
-    pub(super) src: usize,
-    pub(super) second: usize,
-    pub(super) dst: usize,
-}
-
-/// `R` rows of one length, read and written vector by vector.
-///
-/// Each row of it keeps the invariant of a [`Span`] of `cols` elements, and so does `second`, a second input: x itself
-/// where there is no other.
-#[derive(Debug)]
-pub(crate) struct Group<'a, const R: usize> {
-    src: [*const f32; R],
-    second: [*const f32; R],
-    dst: [*mut f32; R],
-    cols: usize,
-    streams: bool,
-    lifetime: PhantomData<&'a mut [f32]>,
-}
-
-impl<const R: usize> Group<'_, R> {
-    /// Rows from the first of x, of the second input and of y.
-    ///
-    /// # Safety
-    ///
-    /// Row `r` starts `r` pitches after the first, and all of them keep the invariant.
-    #[inline(always)]
-    pub(super) unsafe fn new(
-        (src, second, dst): (*const f32, *const f32, *mut f32),
-        pitches: Pitches,
-        cols: usize,
-        streams: bool,
-    ) -> Self {
-        let mut group = Self {
-            src: [src; R],
-            second: [second; R],
-            dst: [dst; R],
-            cols,
-            streams,
-            lifetime: PhantomData,
-        };
-        for r in 1..R {
-            // SAFETY: the caller's promise.
-            unsafe {
-                group.src[r] = src.add(r * pitches.src);
-                group.second[r] = second.add(r * pitches.second);
-                group.dst[r] = dst.add(r * pitches.dst);
-            }
-        }
-        group
-    }
-
-    /// Elements of a row.
-    #[inline(always)]
-    pub(crate) fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// Full vectors in a row; the elements after them are the tail.
-    #[inline(always)]
-    pub(crate) fn full(&self) -> usize {
-        self.cols / LANES
-    }
-
-    /// Elements of the first row of y before its first cache line boundary, all if there is none.
-    #[inline(always)]
-    pub(crate) fn before_line(&self) -> usize {
-        const LINE: usize = 64;
-        self.dst[0].align_offset(LINE).min(self.cols)
-    }
-
-    /// Whether y is to be written around the caches, and every row of it begins at a cache line.
-    #[inline(always)]
-    pub(crate) fn streams(&self) -> bool {
-        self.streams
-            && self.dst.iter().all(
-                #[inline(always)]
-                |y| y.cast::<Line>().is_aligned(),
-            )
-    }
-
-    /// Columns `start` up to `end` of every row.
-    #[inline(always)]
-    pub(crate) fn columns(&mut self, start: usize, end: usize) -> Group<'_, R> {
-        assert!(start <= end && end <= self.cols, "the columns lie within the rows");
-        let mut columns = Group { cols: end - start, lifetime: PhantomData, ..*self };
-        for r in 0..R {
-            // SAFETY: `start` is within the row.
-            unsafe {
-                columns.src[r] = super::opaque(self.src[r].add(start));
-                columns.second[r] = super::opaque(self.second[r].add(start));
-                columns.dst[r] = super::opaque(self.dst[r].add(start).cast_const()).cast_mut();
-            }
-        }
-        columns
-    }
-
-    /// Elements of a row after its full vectors.
-    #[inline(always)]
-    pub(crate) fn tail(&self) -> usize {
-        self.cols % LANES
-    }
-
-    /// The rows of x.
-    #[inline(always)]
-    pub(crate) fn rows(&self) -> [&[f32]; R] {
-        let mut rows: [&[f32]; R] = [&[]; R];
-        for (row, &src) in rows.iter_mut().zip(&self.src) {
-            // SAFETY: `src` is valid for reads of `cols` elements, and while the result lives this
-            // group is borrowed, so that nothing is written.
-            *row = unsafe { slice::from_raw_parts(src, self.cols) };
-        }
-        rows
-    }
-
-    /// Vector `i` of row `r` of x.
-    #[inline(always)]
-    pub(crate) fn load<V: Float>(&self, token: V::Token, r: usize, i: usize) -> V {
-        assert!(i < self.full(), "a vector within the row");
-        // SAFETY: elements `i * LANES` and the next 15 are within the row, by the assertion.
-        let x = unsafe { &*self.src[r].add(i * LANES).cast::<[f32; LANES]>() };
-        V::load(token, x)
-    }
-
-    /// Vector `i` of row `r` of the second input.
-    #[inline(always)]
-    pub(crate) fn load_second<V: Float>(&self, token: V::Token, r: usize, i: usize) -> V {
-        assert!(i < self.full(), "a vector within the row");
-        // SAFETY: as `load`.
-        let x = unsafe { &*self.second[r].add(i * LANES).cast::<[f32; LANES]>() };
-        V::load(token, x)
-    }
-
-    /// Writes vector `i` of row `r` of y; with `STREAM`, which asks for [`streams`](Self::streams), around the
-    /// caches.
-    #[inline(always)]
-    pub(crate) fn store<V: Float, const STREAM: bool>(&mut self, r: usize, i: usize, vector: V) {
-        assert!(i < self.full(), "a vector within the row");
-        // SAFETY: elements `i * LANES` and the next 15 are within the row, by the assertion.
-        let y = unsafe { self.dst[r].add(i * LANES) };
-        if STREAM {
-            let line = y.cast::<Line>();
-            assert!(self.streams && line.is_aligned(), "a span that streams, and a line of it");
-            // SAFETY: as above, and aligned. y is not x, so that nothing reads the line before the fence.
-            vector.stream(unsafe { &mut *line });
-        } else {
-            // SAFETY: as above.
-            vector.store(unsafe { &mut *y.cast::<[MaybeUninit<f32>; LANES]>() });
-        }
-    }
-
-    /// Asks for vector `i` of what is `ahead` elements after row `r` of x.
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, r: usize, i: usize, ahead: usize) {
-        super::prefetch(self.src[r].wrapping_add(ahead.wrapping_add(i * LANES)));
-    }
-
-    /// Whether the second input is another than x.
-    #[inline(always)]
-    pub(crate) fn has_second(&self) -> bool {
-        !ptr::eq(self.second[0], self.src[0])
-    }
-
-    /// Asks for vector `i` of what is `ahead` elements after row `r` of the second input.
-    #[inline(always)]
-    pub(crate) fn prefetch_second(&self, r: usize, i: usize, ahead: usize) {
-        super::prefetch(self.second[r].wrapping_add(ahead.wrapping_add(i * LANES)));
-    }
-
-    /// Asks for vector `i` of what is `ahead` elements after row `r` of y, to write it.
-    #[inline(always)]
-    pub(crate) fn prefetch_write(&self, r: usize, i: usize, ahead: usize) {
-        super::prefetch_write(self.dst[r].wrapping_add(ahead.wrapping_add(i * LANES)));
-    }
-
-    /// The tail of row `r` of x, `fill` in the lanes beyond it.
-    #[inline(always)]
-    pub(crate) fn load_tail<V: Float>(&self, token: V::Token, r: usize, fill: V::Elem) -> V {
-        let (start, len) = (self.cols - self.tail(), self.tail());
-        // SAFETY: the last `tail` elements of the row; nothing is written while they are borrowed.
-        let x = unsafe { slice::from_raw_parts(self.src[r].add(start), len) };
-        V::load_partial(token, x, fill)
-    }
-
-    /// The tail of row `r` of the second input, 0 in the lanes beyond it.
-    #[inline(always)]
-    pub(crate) fn load_second_tail<V: Float>(&self, token: V::Token, r: usize) -> V {
-        let (start, len) = (self.cols - self.tail(), self.tail());
-        // SAFETY: as `load_tail`.
-        let x = unsafe { slice::from_raw_parts(self.second[r].add(start), len) };
-        V::load_partial(token, x, V::Elem::from_f64(0.0))
-    }
-
-    /// Writes the tail of row `r` of y.
-    #[inline(always)]
-    pub(crate) fn store_tail<V: Float>(&mut self, r: usize, vector: V) {
-        let (start, len) = (self.cols - self.tail(), self.tail());
-        // SAFETY: the last `tail` elements of the row.
-        vector.store_partial(unsafe {
-            slice::from_raw_parts_mut(self.dst[r].add(start).cast::<MaybeUninit<f32>>(), len)
-        });
-    }
-}
-
-/// Runs `write` on a span from `x` to the uninitialised `y`; where it succeeds, gives `y` as
+/// Runs `write` on a span from `x` to the uninitialised `y`. If `write` succeeds, returns `y` as
 /// initialised.
 ///
-/// `write` has one duty that its type does not say: if it returns `Ok`, it has written every element
-/// of the span. The row operations do (`kernels/rows/normalize.rs` goes through all rows, and in each row
-/// through the full vectors and the tail), and `tests/memory.rs` looks at every element of outputs of
-/// every length.
+/// `write` has one duty that its type does not state: if it returns `Ok`, it has written every element
+/// of the span. AUDITING.md says why each operation fulfils it; `tests/memory.rs` looks at every element
+/// of outputs of every length.
 pub(crate) fn write_whole<'a, E>(
     x: &[f32],
     y: &'a mut [MaybeUninit<f32>],

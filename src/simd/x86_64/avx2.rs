@@ -6,8 +6,8 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Div, Mul, Sub};
 
+use crate::simd::contract::{Double, Float, Keep, Kernel, LANES, Line, Simd, Single, Word};
 use crate::simd::features::{avx2_features, backend_features};
-use crate::simd::{Double, Float, Keep, Kernel, LANES, Line, Simd, Single, Word};
 
 /// Proof that the CPU has the features of this backend: only `detect` makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
