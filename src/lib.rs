@@ -119,7 +119,7 @@
 mod backend;
 mod batch_norm;
 #[cfg(feature = "capi")]
-#[expect(unsafe_code, reason = "pointers from C become slices; see capi/border.rs")]
+#[expect(unsafe_code, reason = "pointers from C become slices; see capi/buffers.rs")]
 pub mod capi;
 mod column_moments;
 mod dropout;
