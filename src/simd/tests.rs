@@ -27,7 +27,7 @@ use std::{env, io, thread};
 use self::lane_arithmetic::{arithmetic, double_arithmetic, equal, mul_add, scale, sum, sums};
 use self::loads_and_stores::{double_memory, load, load_partial, splat, store, store_partial};
 use self::parts::{columns, lines, spans, streamed};
-use self::row_groups::{groups, refusals, splits};
+use self::row_groups::{groups, panicking, splits};
 use self::rows::row_splits;
 use self::scalar::panics;
 use self::words::{keep, word_arithmetic, word_choices};
@@ -121,7 +121,7 @@ on_every_backend! {
     splat: f32 f64; load: f32 f64; load_partial: f32 f64; store: f32 f64;
     store_partial: f32 f64; arithmetic: f32 f64; mul_add: f32 f64; sum: f32 f64; sums: f32 f64;
     equal: f32 f64; scale: f32; double_memory: f64; double_arithmetic: f64;
-    groups: f32 f64; splits: f32 f64; row_splits: f32; spans: f32; refusals: f32 f64;
+    groups: f32 f64; splits: f32 f64; row_splits: f32; spans: f32; panicking: f32 f64;
     word_arithmetic: f32; word_choices: f32; keep: f32; columns: f32 f64; lines: f32;
     streamed: f32 f64;
 }

@@ -47,7 +47,7 @@ pub(super) fn splits<E: Scalar, S: Simd>(token: S) {
     for at in 0..=x.len() {
         let negate_both = |span: Span<'_>| {
             let (low, high) = span.split_at(at);
-            // Each on a thread of its own, as tasks are.
+            // Each half on another thread, as tasks are.
             thread::scope(|scope| {
                 scope.spawn(|| negate::<E, S, 1>(token, high, &x[at..], [0, x.len() - at]));
                 scope.spawn(|| negate::<E, S, 1>(token, low, &x[..at], [0, at]));
@@ -68,7 +68,7 @@ pub(super) fn splits<E: Scalar, S: Simd>(token: S) {
 }
 
 #[inline(always)]
-pub(super) fn refusals<E: Scalar, S: Simd>(token: S) {
+pub(super) fn panicking<E: Scalar, S: Simd>(token: S) {
     let (x, mut y) = (numbers(40), vec![SENTINEL; 40]);
     let zero: E = from_f32(0.0);
     let vector = Vector::<E, S>::splat(token, zero);
@@ -98,8 +98,8 @@ pub(super) fn refusals<E: Scalar, S: Simd>(token: S) {
     }
     assert_eq!(span.group::<2>(40, 0).full(), 0);
     for (cols, pitch) in [(10, 31), (41, 0), (1, usize::MAX), (usize::MAX, 1)] {
-        let refused = panics(|| span.group_apart::<2>(0, cols, pitch).full());
-        assert!(refused, "2 of {cols}, {pitch} apart");
+        let panicked = panics(|| span.group_apart::<2>(0, cols, pitch).full());
+        assert!(panicked, "2 of {cols}, {pitch} apart");
     }
     assert!(panics(|| span.group_apart::<3>(1, 9, 16).full()));
     assert_eq!(span.group_apart::<3>(1, 7, 16).cols(), 7);
@@ -112,7 +112,7 @@ pub(super) fn refusals<E: Scalar, S: Simd>(token: S) {
     assert!(panics(|| group.load_tail::<Vector<E, S>>(token, 2, zero)));
     assert!(panics(|| group.store_tail(2, vector)));
     drop(span);
-    assert!(same_memory(&y, &[SENTINEL; 40]), "a refused store writes nothing");
+    assert!(same_memory(&y, &[SENTINEL; 40]), "a store that panics writes nothing");
 
     let (before, rest) = Span::new(&x, &mut y).split_at(1);
     before.put(&x[..1]);

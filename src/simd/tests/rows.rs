@@ -17,7 +17,7 @@ fn rows_reach_from_the_first_element_to_the_last() {
 }
 
 #[test]
-fn row_spans_refuse_rows_that_are_not_there() {
+fn row_spans_panic_for_rows_beyond_their_buffers() {
     let (mut x, mut y) = (numbers(40), vec![SENTINEL; 40]);
     for shape in [(4, 9), (5, 10), (0, 1), (usize::MAX, 2)] {
         assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), shape.0, shape.1)), "{shape:?}");
@@ -43,7 +43,7 @@ fn row_spans_refuse_rows_that_are_not_there() {
 }
 
 #[test]
-fn row_spans_refuse_terms_and_second_inputs_of_another_length() {
+fn row_spans_panic_for_terms_and_second_inputs_of_another_length() {
     let (x, mut y, mut other) = (numbers(40), vec![SENTINEL; 40], numbers(41));
     for len in [39, 41] {
         let passed = &other[..len];
