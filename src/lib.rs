@@ -118,7 +118,7 @@
 
 mod args;
 #[cfg(feature = "capi")]
-#[expect(unsafe_code, reason = "pointers from C become slices; see capi/border.rs")]
+#[expect(unsafe_code, reason = "pointers from C become slices; see capi/buffers.rs")]
 pub mod capi;
 mod dropout;
 mod error;

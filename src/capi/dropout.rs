@@ -1,50 +1,16 @@
 //! Dropout.
 
-use super::border::{Buffer, Fault, Io, enter};
-use super::{evenkeel_execution, evenkeel_status, execution};
-use crate::{Dropout, Mask, MaskMut, Stream};
+use super::boundary::guarded;
+use super::buffers::Buffer;
+use super::execution::{evenkeel_execution, execution};
+use super::fault::Fault;
+use super::io::Io;
+use super::masks::{evenkeel_mask, mask, mask_mut};
+use super::status::evenkeel_status;
+use crate::dropout::Dropout;
+use crate::dropout::Stream;
 
-/// How a mask is stored.
-pub type evenkeel_mask = u32;
-/// One bit an element, least significant first, 1 where it is kept: (len + 7) / 8 bytes. Bits beyond the last element
-/// are written as 0 and not looked at.
-pub const EVENKEEL_MASK_PACKED: evenkeel_mask = 0;
-/// One byte an element, 1 where it is kept and else 0; not 0 counts as kept.
-pub const EVENKEEL_MASK_BYTES: evenkeel_mask = 1;
-
-const MASKS: &str = "a number EVENKEEL_MASK_...";
-
-/// A mask to be read.
-///
-/// # Safety
-///
-/// As for [`Buffer::slice`].
-unsafe fn mask<'a>(buffer: Buffer<u8>, kind: evenkeel_mask) -> Result<Mask<'a>, Box<Fault>> {
-    // SAFETY: the caller's promise.
-    let bytes = unsafe { buffer.slice() };
-    match kind {
-        EVENKEEL_MASK_PACKED => Ok(Mask::Packed(bytes)),
-        EVENKEEL_MASK_BYTES => Ok(Mask::Bytes(bytes)),
-        got => Err(Fault::Option { arg: "mask_kind", expected: MASKS, got }.boxed()),
-    }
-}
-
-/// A mask to be written.
-///
-/// # Safety
-///
-/// As for [`Buffer::slice_mut`].
-unsafe fn mask_mut<'a>(buffer: Buffer<u8>, kind: evenkeel_mask) -> Result<MaskMut<'a>, Box<Fault>> {
-    // SAFETY: the caller's promise.
-    let bytes = unsafe { buffer.slice_mut() };
-    match kind {
-        EVENKEEL_MASK_PACKED => Ok(MaskMut::Packed(bytes)),
-        EVENKEEL_MASK_BYTES => Ok(MaskMut::Bytes(bytes)),
-        got => Err(Fault::Option { arg: "mask_kind", expected: MASKS, got }.boxed()),
-    }
-}
-
-/// The operation that C asks for.
+/// The operation with the arguments of C.
 ///
 /// # Safety
 ///
@@ -64,7 +30,7 @@ pub unsafe extern "C" fn evenkeel_dropout_realised_p(
     p: f64,
     realised_p: *mut f64,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let out = Buffer::output("realised_p", realised_p, 1);
         out.check()?;
         let realised = Dropout::new().with_p(p).realised_p()?;
@@ -81,7 +47,7 @@ pub unsafe extern "C" fn evenkeel_dropout_realised_p(
 /// `scale` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evenkeel_dropout_scale_f32(p: f64, scale: *mut f32) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let out = Buffer::output("scale", scale, 1);
         out.check()?;
         let factor = Dropout::new().with_p(p).scale()?;
@@ -108,7 +74,7 @@ pub unsafe extern "C" fn evenkeel_dropout_mask(
     mask_kind: evenkeel_mask,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let mask = Buffer::output("mask", mask, mask_len);
         mask.check()?;
         // SAFETY: the caller's promise; checked.
@@ -139,7 +105,7 @@ pub unsafe extern "C" fn evenkeel_dropout_f32(
     mask_kind: evenkeel_mask,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let mask = Buffer::output("mask", mask, mask_len);
         let io = Io::check(x, y, [y.extent(), mask.extent()], [x.extent()])?;
@@ -175,7 +141,7 @@ pub unsafe extern "C" fn evenkeel_dropout_apply_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let mask = Buffer::input("mask", mask, mask_len);
         // SAFETY: the caller's promise.
@@ -221,7 +187,7 @@ pub unsafe extern "C" fn evenkeel_dropout_backward_f32(
     dx_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (dy, dx) = (Buffer::input("dy", dy, dy_len), Buffer::output("dx", dx, dx_len));
         let io = Io::check(dy, dx, [dx.extent()], [dy.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
@@ -252,7 +218,7 @@ pub unsafe extern "C" fn evenkeel_dropout_backward_with_mask_f32(
     dx_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (dy, dx) = (Buffer::input("dy", dy, dy_len), Buffer::output("dx", dx, dx_len));
         let mask = Buffer::input("mask", mask, mask_len);
         // SAFETY: the caller's promise.
@@ -273,7 +239,7 @@ pub unsafe extern "C" fn evenkeel_dropout_inference_f32(
     y: *mut f32,
     y_len: usize,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let io = Io::check(x, y, [y.extent()], [x.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.

@@ -2,9 +2,14 @@
 
 use core::mem::offset_of;
 
-use super::border::{Buffer, check, enter, temporary};
-use super::{evenkeel_execution, evenkeel_status, execution, shape};
-use crate::{ColumnMoments, Moments, RowMoments};
+use super::boundary::guarded;
+use super::buffers::{Buffer, check_buffers, temporary};
+use super::execution::{evenkeel_execution, execution};
+use super::layout::rows_shape;
+use super::status::evenkeel_status;
+use crate::moments::column_moments::ColumnMoments;
+use crate::moments::row_moments::RowMoments;
+use crate::welford::Moments;
 
 /// Number, mean and sum of squared deviations of a set of values. All zeros is the empty set. The population variance is
 /// m2 / count, the sample variance m2 / (count - 1).
@@ -42,7 +47,7 @@ pub unsafe extern "C" fn evenkeel_moments_merge(
     into: *mut evenkeel_moments,
     other: *const evenkeel_moments,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let into = Buffer::output("into", into, 1).cast::<Moments>();
         let other = Buffer::input("other", other, 1).cast::<Moments>();
         into.check()?;
@@ -67,10 +72,10 @@ pub unsafe extern "C" fn evenkeel_moments_extend_f32(
     x: *const f32,
     x_len: usize,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let into = Buffer::output("into", into, 1).cast::<Moments>();
         let x = Buffer::input("x", x, x_len);
-        check(&[into.extent()], &[x.extent()])?;
+        check_buffers(&[into.extent()], &[x.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe { into.slice_mut()[0].extend_from_slice(x.slice()) };
         Ok(())
@@ -93,15 +98,15 @@ pub unsafe extern "C" fn evenkeel_row_moments_f32(
     moments_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let x = Buffer::input("x", x, x_len);
         let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
-        check(&[moments.extent()], &[x.extent()])?;
+        check_buffers(&[moments.extent()], &[x.extent()])?;
         // SAFETY: the caller's promise.
         let operation = RowMoments::new().with_execution(unsafe { self::execution(execution)? });
         // SAFETY: the caller's promise; checked and disjoint.
         let (x, moments) = unsafe { (x.slice(), moments.slice_mut()) };
-        Ok(operation.compute(x, shape(rows, cols)?, moments)?)
+        Ok(operation.compute(x, rows_shape(rows, cols)?, moments)?)
     })
 }
 
@@ -118,12 +123,12 @@ pub unsafe extern "C" fn evenkeel_column_scratch_len(
     execution: *const evenkeel_execution,
     scratch_len: *mut usize,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let out = Buffer::output("scratch_len", scratch_len, 1);
         out.check()?;
         // SAFETY: the caller's promise.
         let operation = ColumnMoments::new().with_execution(unsafe { self::execution(execution)? });
-        let len = operation.scratch_len(shape(rows, cols)?);
+        let len = operation.scratch_len(rows_shape(rows, cols)?);
         // SAFETY: the caller's promise; checked.
         unsafe { out.slice_mut()[0] = len };
         Ok(())
@@ -150,14 +155,14 @@ pub unsafe extern "C" fn evenkeel_column_moments_f32(
     scratch_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let x = Buffer::input("x", x, x_len);
         let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
         let scratch = Buffer::output("scratch", scratch, scratch_len);
-        check(&[moments.extent(), scratch.extent()], &[x.extent()])?;
+        check_buffers(&[moments.extent(), scratch.extent()], &[x.extent()])?;
         // SAFETY: the caller's promise.
         let operation = ColumnMoments::new().with_execution(unsafe { self::execution(execution)? });
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         let (x, moments) = unsafe { (x.slice(), moments.slice_mut()) };
         let mut allocated;

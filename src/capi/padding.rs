@@ -2,79 +2,21 @@
 
 use core::ffi::c_void;
 
-use super::border::{Buffer, Extent, Fault, Statistic, check, enter, temporary};
-use super::channels::{Own, channels, evenkeel_layout};
-use super::normalize::{Inference, Training};
-use super::{
-    evenkeel_dtype, evenkeel_execution, evenkeel_moments, evenkeel_running, evenkeel_status,
-    execution, shape,
-};
-use crate::{ColumnMoments, InstanceNorm, Mask, Moments, RowMoments, ValidRows};
-
-/// How it is said which rows are valid; the others are padding.
-pub type evenkeel_valid = u32;
-/// One bit a row, least significant first, 1 where it is valid: (rows + 7) / 8 bytes, `uint8_t`.
-pub const EVENKEEL_VALID_PACKED: evenkeel_valid = 0;
-/// One byte a row, not 0 where it is valid: rows bytes, `uint8_t`.
-pub const EVENKEEL_VALID_BYTES: evenkeel_valid = 1;
-/// One length a sample, `size_t`, at most `steps`: of each sample's `steps` rows the first so many are valid.
-pub const EVENKEEL_VALID_LENGTHS: evenkeel_valid = 2;
-
-/// Which rows are valid, as C says it.
-#[derive(Clone, Copy)]
-pub(super) enum Valid {
-    Packed(Buffer<u8>),
-    Bytes(Buffer<u8>),
-    Lengths(Buffer<usize>, usize),
-}
-
-impl Valid {
-    fn new(
-        start: *const c_void,
-        len: usize,
-        kind: evenkeel_valid,
-        steps: usize,
-    ) -> Result<Self, Box<Fault>> {
-        match kind {
-            EVENKEEL_VALID_PACKED => Ok(Self::Packed(Buffer::input("mask", start.cast(), len))),
-            EVENKEEL_VALID_BYTES => Ok(Self::Bytes(Buffer::input("mask", start.cast(), len))),
-            EVENKEEL_VALID_LENGTHS => {
-                Ok(Self::Lengths(Buffer::input("lengths", start.cast(), len), steps))
-            }
-            got => {
-                let expected = "a number EVENKEEL_VALID_...";
-                Err(Fault::Option { arg: "valid_kind", expected, got }.boxed())
-            }
-        }
-    }
-
-    /// As [`Buffer::extent`].
-    #[inline(always)]
-    pub(super) fn extent(&self) -> Extent {
-        match self {
-            Self::Packed(mask) | Self::Bytes(mask) => mask.extent(),
-            Self::Lengths(lengths, _) => lengths.extent(),
-        }
-    }
-
-    /// The rows.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Buffer::slice`].
-    pub(super) unsafe fn rows<'a>(&self) -> ValidRows<'a> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match self {
-                Self::Packed(mask) => ValidRows::Mask(Mask::Packed(mask.slice())),
-                Self::Bytes(mask) => ValidRows::Mask(Mask::Bytes(mask.slice())),
-                &Self::Lengths(lengths, steps) => {
-                    ValidRows::Lengths { lengths: lengths.slice(), steps }
-                }
-            }
-        }
-    }
-}
+use super::batch_norm::{BatchNormInference, BatchNormTraining};
+use super::boundary::guarded;
+use super::buffers::{Buffer, check_buffers, temporary};
+use super::execution::{evenkeel_execution, execution};
+use super::layout::{channels_shape, evenkeel_layout, rows_shape};
+use super::moments::evenkeel_moments;
+use super::own_statistics::OwnStatistics;
+use super::running::evenkeel_running;
+use super::statistics::{StatisticBuffer, evenkeel_dtype};
+use super::status::evenkeel_status;
+use super::valid::{ValidBuffer, evenkeel_valid};
+use crate::moments::column_moments::ColumnMoments;
+use crate::moments::row_moments::RowMoments;
+use crate::norm::instance_norm::InstanceNorm;
+use crate::welford::Moments;
 
 /// `evenkeel_batch_norm_training_f32` of the batch without its padding, bit for bit; padding of `y` becomes +0.0, whatever
 /// `x` holds there. Without a valid row, that is all that is written.
@@ -112,22 +54,22 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training_masked_f32(
     scratch_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
-        let training = Training {
+    guarded(move || {
+        let training = BatchNormTraining {
             x: Buffer::input("x", x, x_len),
             gamma: Buffer::input("gamma", gamma, gamma_len),
             beta: Buffer::input("beta", beta, beta_len),
             eps,
             y: Buffer::output("y", y, y_len),
-            mean: Statistic::output("mean", mean, mean_len, stats_dtype)?,
-            rstd: Statistic::output("rstd", rstd, rstd_len, stats_dtype)?,
+            mean: StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?,
+            rstd: StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?,
             running: Buffer::input("running", running, usize::from(!running.is_null())),
             scratch: Buffer::output("scratch", scratch, scratch_len),
-            valid: Some(Valid::new(valid, valid_len, valid_kind, steps)?),
+            valid: Some(ValidBuffer::new(valid, valid_len, valid_kind, steps)?),
             execution,
         };
         // SAFETY: the caller's promise.
-        unsafe { training.run(|| Ok(shape(rows, cols)?.into())) }
+        unsafe { training.run(|| Ok(rows_shape(rows, cols)?.into())) }
     })
 }
 
@@ -162,8 +104,8 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_masked_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
-        let inference = Inference {
+    guarded(move || {
+        let inference = BatchNormInference {
             x: Buffer::input("x", x, x_len),
             running_mean: Buffer::input("running_mean", running_mean, running_mean_len),
             running_var: Buffer::input("running_var", running_var, running_var_len),
@@ -171,11 +113,11 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_masked_f32(
             beta: Buffer::input("beta", beta, beta_len),
             eps,
             y: Buffer::output("y", y, y_len),
-            valid: Some(Valid::new(valid, valid_len, valid_kind, steps)?),
+            valid: Some(ValidBuffer::new(valid, valid_len, valid_kind, steps)?),
             execution,
         };
         // SAFETY: the caller's promise.
-        unsafe { inference.run(|| Ok(shape(rows, cols)?.into())) }
+        unsafe { inference.run(|| Ok(rows_shape(rows, cols)?.into())) }
     })
 }
 
@@ -203,15 +145,15 @@ pub unsafe extern "C" fn evenkeel_column_moments_masked_f32(
     scratch_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let x = Buffer::input("x", x, x_len);
-        let valid = Valid::new(valid, valid_len, valid_kind, steps)?;
+        let valid = ValidBuffer::new(valid, valid_len, valid_kind, steps)?;
         let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
         let scratch = Buffer::output("scratch", scratch, scratch_len);
-        check(&[moments.extent(), scratch.extent()], &[x.extent(), valid.extent()])?;
+        check_buffers(&[moments.extent(), scratch.extent()], &[x.extent(), valid.extent()])?;
         // SAFETY: the caller's promise.
         let operation = ColumnMoments::new().with_execution(unsafe { self::execution(execution)? });
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         let (x, valid, moments) = unsafe { (x.slice(), valid.rows(), moments.slice_mut()) };
         let mut allocated;
@@ -261,23 +203,23 @@ pub unsafe extern "C" fn evenkeel_instance_norm_masked_f32(
     stats_dtype: evenkeel_dtype,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
-        let own = Own {
+    guarded(move || {
+        let own = OwnStatistics {
             x: Buffer::input("x", x, x_len),
             gamma: Buffer::input("gamma", gamma, gamma_len),
             beta: Buffer::input("beta", beta, beta_len),
             y: Buffer::output("y", y, y_len),
-            mean: Statistic::output("mean", mean, mean_len, stats_dtype)?,
-            rstd: Statistic::output("rstd", rstd, rstd_len, stats_dtype)?,
-            valid: Some(Valid::new(valid, valid_len, valid_kind, positions)?),
+            mean: StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?,
+            rstd: StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?,
+            valid: Some(ValidBuffer::new(valid, valid_len, valid_kind, positions)?),
         };
         let scratch = Buffer::output("scratch", core::ptr::null_mut(), 0);
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(execution)? };
         let norm = InstanceNorm::new().with_eps(eps).with_execution(execution);
-        let shape = || self::channels(layout, (batch, channels, positions));
+        let shape = || channels_shape(layout, (batch, channels, positions));
         // SAFETY: the caller's promise.
-        unsafe { own.by_groups(norm.by_groups(), scratch, shape) }
+        unsafe { own.by_groups(norm.spec(), scratch, shape) }
     })
 }
 
@@ -300,15 +242,15 @@ pub unsafe extern "C" fn evenkeel_row_moments_prefixes_f32(
     moments_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let x = Buffer::input("x", x, x_len);
         let lengths = Buffer::input("lengths", lengths, lengths_len);
         let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
-        check(&[moments.extent()], &[x.extent(), lengths.extent()])?;
+        check_buffers(&[moments.extent()], &[x.extent(), lengths.extent()])?;
         // SAFETY: the caller's promise.
         let operation = RowMoments::new().with_execution(unsafe { self::execution(execution)? });
         // SAFETY: the caller's promise; checked and disjoint.
         let (x, lengths, moments) = unsafe { (x.slice(), lengths.slice(), moments.slice_mut()) };
-        Ok(operation.compute_prefixes(x, lengths, shape(rows, cols)?, moments)?)
+        Ok(operation.compute_prefixes(x, lengths, rows_shape(rows, cols)?, moments)?)
     })
 }

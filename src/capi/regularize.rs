@@ -1,10 +1,14 @@
 //! L1 and L2 regularisation of parameters.
 
-use super::border::{Buffer, Fault, Io, check, enter};
-use super::{evenkeel_execution, evenkeel_status, execution};
-use crate::Regularizer;
+use super::boundary::guarded;
+use super::buffers::{Buffer, check_buffers};
+use super::execution::{evenkeel_execution, execution};
+use super::fault::Fault;
+use super::io::Io;
+use super::status::evenkeel_status;
+use crate::penalty::Regularizer;
 
-/// The operation that C asks for.
+/// The operation with the arguments of C.
 ///
 /// # Safety
 ///
@@ -39,11 +43,11 @@ pub unsafe extern "C" fn evenkeel_penalty_f32(
     gradient_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let w = Buffer::input("w", w, w_len);
         let penalty = Buffer::output("penalty", penalty, usize::from(!penalty.is_null()));
         let gradient = Buffer::output("gradient", gradient, gradient_len);
-        check(&[penalty.extent(), gradient.extent()], &[w.extent()])?;
+        check_buffers(&[penalty.extent(), gradient.extent()], &[w.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let (operation, w) = (regularizer(l1, l2, execution)?, w.slice());
@@ -78,7 +82,7 @@ pub unsafe extern "C" fn evenkeel_weight_decay_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (w, y) = (Buffer::input("w", w, w_len), Buffer::output("y", y, y_len));
         let io = Io::check(w, y, [y.extent()], [w.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
@@ -108,7 +112,7 @@ pub unsafe extern "C" fn evenkeel_proximal_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (w, y) = (Buffer::input("w", w, w_len), Buffer::output("y", y, y_len));
         let io = Io::check(w, y, [y.extent()], [w.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.

@@ -2,12 +2,19 @@
 
 use core::ffi::c_void;
 
-use super::border::{Buffer, Io, Statistic, Sum, check, enter};
-use super::normalize::{Given, both_or_neither};
-use super::{
-    evenkeel_dtype, evenkeel_execution, evenkeel_moments, evenkeel_status, execution, shape,
-};
-use crate::{LayerNorm, Moments, NormalizeScaleShift, RmsNorm, RowMoments};
+use super::boundary::guarded;
+use super::buffers::{Buffer, check_buffers};
+use super::execution::{evenkeel_execution, execution};
+use super::io::{Io, ResidualSum};
+use super::layout::rows_shape;
+use super::moments::evenkeel_moments;
+use super::statistics::{PassedStatistics, StatisticBuffer, both_or_neither, evenkeel_dtype};
+use super::status::evenkeel_status;
+use crate::moments::row_moments::RowMoments;
+use crate::norm::layer_norm::LayerNorm;
+use crate::norm::normalize_scale_shift::NormalizeScaleShift;
+use crate::norm::rms_norm::RmsNorm;
+use crate::welford::Moments;
 
 /// LayerNorm of every row of `x + residual`, [rows, cols]: a block of a transformer before its normalisation. The bits of
 /// `evenkeel_layer_norm_f32` of the sum, which is rounded to float once.
@@ -45,14 +52,14 @@ pub unsafe extern "C" fn evenkeel_layer_norm_residual_f32(
     stats_dtype: evenkeel_dtype,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let residual = Buffer::input("residual", residual, residual_len);
-        let sum = Sum::new(residual, Buffer::output("sum", sum, sum_len));
+        let sum = ResidualSum::new(residual, Buffer::output("sum", sum, sum_len));
         let gamma = Buffer::input("gamma", gamma, gamma_len);
         let beta = Buffer::input("beta", beta, beta_len);
-        let mean = Statistic::output("mean", mean, mean_len, stats_dtype)?;
-        let rstd = Statistic::output("rstd", rstd, rstd_len, stats_dtype)?;
+        let mean = StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?;
+        let rstd = StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?;
         both_or_neither(&mean, &rstd, rows)?;
         let inputs = [x.extent(), sum.residual(), gamma.extent(), beta.extent()];
         let outputs = [y.extent(), sum.extent(), mean.extent(), rstd.extent()];
@@ -60,7 +67,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm_residual_f32(
         // SAFETY: the caller's promise.
         let operation =
             LayerNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         sum.check_lengths(rows.elements())?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
@@ -113,20 +120,20 @@ pub unsafe extern "C" fn evenkeel_rms_norm_residual_f32(
     stats_dtype: evenkeel_dtype,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let residual = Buffer::input("residual", residual, residual_len);
-        let sum = Sum::new(residual, Buffer::output("sum", sum, sum_len));
+        let sum = ResidualSum::new(residual, Buffer::output("sum", sum, sum_len));
         let gamma = Buffer::input("gamma", gamma, gamma_len);
         let beta = Buffer::input("beta", beta, beta_len);
-        let rstd = Statistic::output("rstd", rstd, rstd_len, stats_dtype)?;
+        let rstd = StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?;
         let inputs = [x.extent(), sum.residual(), gamma.extent(), beta.extent()];
         let io = Io::check(x, y, [y.extent(), sum.extent(), rstd.extent()], inputs)?;
         // SAFETY: the caller's promise.
         let operation =
             RmsNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
         let operation = operation.with_one_plus_gamma(one_plus_gamma != 0);
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         sum.check_lengths(rows.elements())?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
@@ -168,7 +175,7 @@ pub unsafe extern "C" fn evenkeel_rms_norm_gated_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let z = Buffer::input("z", z, z_len);
         let gamma = Buffer::input("gamma", gamma, gamma_len);
@@ -177,7 +184,7 @@ pub unsafe extern "C" fn evenkeel_rms_norm_gated_f32(
         let operation =
             RmsNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
         let operation = operation.with_one_plus_gamma(one_plus_gamma != 0);
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let (z, gamma) = (z.slice(), gamma.optional());
@@ -214,7 +221,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm_strided_f32(
     y_pitch: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let gamma = Buffer::input("gamma", gamma, gamma_len);
         let beta = Buffer::input("beta", beta, beta_len);
@@ -223,7 +230,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm_strided_f32(
         // SAFETY: the caller's promise.
         let operation =
             LayerNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let (gamma, beta) = (gamma.optional(), beta.optional());
@@ -259,7 +266,7 @@ pub unsafe extern "C" fn evenkeel_rms_norm_strided_f32(
     y_pitch: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let gamma = Buffer::input("gamma", gamma, gamma_len);
         let beta = Buffer::input("beta", beta, beta_len);
@@ -269,7 +276,7 @@ pub unsafe extern "C" fn evenkeel_rms_norm_strided_f32(
         let operation =
             RmsNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
         let operation = operation.with_one_plus_gamma(one_plus_gamma != 0);
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let (gamma, beta) = (gamma.optional(), beta.optional());
@@ -308,23 +315,23 @@ pub unsafe extern "C" fn evenkeel_normalize_rows_strided_f32(
     y_pitch: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
-        let given = Given {
-            mean: Statistic::input("mean", mean, mean_len, stats_dtype)?,
-            rstd: Statistic::input("rstd", rstd, rstd_len, stats_dtype)?,
+        let passed = PassedStatistics {
+            mean: StatisticBuffer::input("mean", mean, mean_len, stats_dtype)?,
+            rstd: StatisticBuffer::input("rstd", rstd, rstd_len, stats_dtype)?,
             gamma: Buffer::input("gamma", gamma, gamma_len),
             beta: Buffer::input("beta", beta, beta_len),
         };
-        let inputs = given.inputs(x);
+        let inputs = passed.inputs(x);
         let io = Io::check_pitches((x, x_pitch), (y, y_pitch), [y.extent()], inputs)?;
         // SAFETY: the caller's promise.
         let operation =
             NormalizeScaleShift::new().with_execution(unsafe { self::execution(execution)? });
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let Given { mean, rstd, gamma, beta } = &given;
+            let PassedStatistics { mean, rstd, gamma, beta } = &passed;
             let (gamma, beta) = (gamma.optional(), beta.optional());
             let mut wide = [mean.temporary(rows.rows())?, rstd.temporary(rows.rows())?];
             let [wide_mean, wide_rstd] = &mut wide;
@@ -354,14 +361,14 @@ pub unsafe extern "C" fn evenkeel_row_moments_strided_f32(
     moments_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let x = Buffer::input("x", x, x_len);
         let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
-        check(&[moments.extent()], &[x.extent()])?;
+        check_buffers(&[moments.extent()], &[x.extent()])?;
         // SAFETY: the caller's promise.
         let operation = RowMoments::new().with_execution(unsafe { self::execution(execution)? });
         // SAFETY: the caller's promise; checked and disjoint.
         let (x, moments) = unsafe { (x.slice(), moments.slice_mut()) };
-        Ok(operation.compute_strided(x, x_pitch, shape(rows, cols)?, moments)?)
+        Ok(operation.compute_strided(x, x_pitch, rows_shape(rows, cols)?, moments)?)
     })
 }

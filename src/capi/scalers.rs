@@ -1,11 +1,21 @@
 //! Scalers of features, and rows by their norm. What a scaler has learnt is in the caller's buffers.
 
-use super::border::{Buffer, Fault, Io, check, enter, temporary, temporary_of};
-use super::{evenkeel_execution, evenkeel_moments, evenkeel_status, execution, shape};
-use crate::min_max_scaler::{self, Range, check_ranges};
+use super::boundary::guarded;
+use super::buffers::{Buffer, check_buffers, temporary, temporary_of};
+use super::execution::{evenkeel_execution, execution};
+use super::fault::Fault;
+use super::io::Io;
+use super::layout::rows_shape;
+use super::moments::evenkeel_moments;
+use super::status::evenkeel_status;
+use crate::kernels::columns::min_max::{MinMax, merge_ranges};
+use crate::kernels::columns::standard_scaler::{Partial, means_and_scales};
+use crate::preprocess::min_max_scaler::{self, check_ranges};
+use crate::preprocess::normalizer::Norm;
+use crate::preprocess::normalizer::Normalizer;
+use crate::preprocess::standard_scaler::{self, check_moments};
 use crate::shape::{check_length, check_optional};
-use crate::standard_scaler::{self, Partial, check_moments, means_and_scales};
-use crate::{Moments, Norm, Normalizer};
+use crate::welford::Moments;
 
 /// Adds the samples of `x`, [rows, cols], to what a standard scaler has learnt: number, mean and sum of squared deviations of
 /// every column. NaN are not counted; no rows change nothing.
@@ -30,14 +40,14 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_partial_fit_f32(
     m2_low_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let x = Buffer::input("x", x, x_len);
         let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
         let m2_low = Buffer::output("m2_low", m2_low, m2_low_len);
-        check(&[moments.extent(), m2_low.extent()], &[x.extent()])?;
+        check_buffers(&[moments.extent(), m2_low.extent()], &[x.extent()])?;
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(execution)? };
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         check_length("x", x.len(), rows.elements())?;
         check_length("moments", moments.len(), cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
@@ -75,13 +85,13 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_merge(
     other_m2_low_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
         let m2_low = Buffer::output("m2_low", m2_low, m2_low_len);
         let other = Buffer::input("other", other, other_len).cast::<Moments>();
         let other_low = Buffer::input("other_m2_low", other_m2_low, other_m2_low_len);
         let inputs = [other.extent(), other_low.extent()];
-        check(&[moments.extent(), m2_low.extent()], &inputs)?;
+        check_buffers(&[moments.extent(), m2_low.extent()], &inputs)?;
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(execution)? };
         check_length("other", other.len(), moments_len)?;
@@ -124,8 +134,8 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_transform_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
-        let standard = Standard {
+    guarded(move || {
+        let standard = StandardTransform {
             x: Buffer::input("x", x, x_len),
             moments: Buffer::input("moments", moments, moments_len).cast(),
             with: [with_mean != 0, with_std != 0],
@@ -156,8 +166,8 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_inverse_transform_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
-        let standard = Standard {
+    guarded(move || {
+        let standard = StandardTransform {
             x: Buffer::input("x", x, x_len),
             moments: Buffer::input("moments", moments, moments_len).cast(),
             with: [with_mean != 0, with_std != 0],
@@ -186,11 +196,11 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_statistics(
     scale: *mut f64,
     scale_len: usize,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let moments = Buffer::input("moments", moments, moments_len).cast::<Moments>();
         let mean = Buffer::output("mean", mean, mean_len);
         let scale = Buffer::output("scale", scale, scale_len);
-        check(&[mean.extent(), scale.extent()], &[moments.extent()])?;
+        check_buffers(&[mean.extent(), scale.extent()], &[moments.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let moments = moments.slice();
@@ -204,17 +214,17 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_statistics(
     })
 }
 
-/// The arguments of a standard scaler but the shape.
-struct Standard {
+/// The arguments of a standard scaler's transformation, without the shape.
+struct StandardTransform {
     x: Buffer<f32>,
     moments: Buffer<Moments>,
-    /// Whether the mean counts, and whether the standard deviation does.
+    /// Whether the mean is subtracted, and whether the standard deviation divides.
     with: [bool; 2],
     y: Buffer<f32>,
     execution: *const evenkeel_execution,
 }
 
-impl Standard {
+impl StandardTransform {
     /// # Safety
     ///
     /// The duties of the entries.
@@ -223,7 +233,7 @@ impl Standard {
         let io = Io::check(*x, *y, [y.extent()], [x.extent(), moments.extent()])?;
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(*execution)? };
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         check_length("moments", moments.len(), cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
@@ -261,14 +271,14 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_partial_fit_f32(
     data_max_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let x = Buffer::input("x", x, x_len);
         let min = Buffer::output("data_min", data_min, data_min_len);
         let max = Buffer::output("data_max", data_max, data_max_len);
-        check(&[min.extent(), max.extent()], &[x.extent()])?;
+        check_buffers(&[min.extent(), max.extent()], &[x.extent()])?;
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(execution)? };
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         check_length("x", x.len(), rows.elements())?;
         check_length("data_min", min.len(), cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
@@ -276,7 +286,7 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_partial_fit_f32(
             let (min, max) = (min.slice_mut(), max.slice_mut());
             check_ranges(RANGE, min, max)?;
             let needed = min_max_scaler::ranges_len(execution, rows);
-            let mut ranges = temporary_of(Range::EMPTY, needed)?;
+            let mut ranges = temporary_of(MinMax::EMPTY, needed)?;
             min_max_scaler::add(execution, x.slice(), rows, &mut ranges, min, max);
         }
         Ok(())
@@ -304,12 +314,12 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_merge_f32(
     other_max: *const f32,
     other_max_len: usize,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let min = Buffer::output("data_min", data_min, data_min_len);
         let max = Buffer::output("data_max", data_max, data_max_len);
         let other_min = Buffer::input("other_min", other_min, other_min_len);
         let other_max = Buffer::input("other_max", other_max, other_max_len);
-        check(&[min.extent(), max.extent()], &[other_min.extent(), other_max.extent()])?;
+        check_buffers(&[min.extent(), max.extent()], &[other_min.extent(), other_max.extent()])?;
         check_length("other_min", other_min.len(), data_min_len)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
@@ -317,7 +327,7 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_merge_f32(
             let (other_min, other_max) = (other_min.slice(), other_max.slice());
             check_ranges(RANGE, min, max)?;
             check_ranges(["other_min", "other_max"], other_min, other_max)?;
-            min_max_scaler::merge(min, max, other_min, other_max);
+            merge_ranges(min, max, other_min, other_max);
         }
         Ok(())
     })
@@ -352,8 +362,8 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_transform_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
-        let min_max = MinMax {
+    guarded(move || {
+        let min_max = MinMaxTransform {
             x: Buffer::input("x", x, x_len),
             min: Buffer::input("data_min", data_min, data_min_len),
             max: Buffer::input("data_max", data_max, data_max_len),
@@ -388,8 +398,8 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_inverse_transform_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
-        let min_max = MinMax {
+    guarded(move || {
+        let min_max = MinMaxTransform {
             x: Buffer::input("x", x, x_len),
             min: Buffer::input("data_min", data_min, data_min_len),
             max: Buffer::input("data_max", data_max, data_max_len),
@@ -402,8 +412,8 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_inverse_transform_f32(
     })
 }
 
-/// The arguments of a min-max scaler but the shape.
-struct MinMax {
+/// The arguments of a min-max scaler's transformation, without the shape.
+struct MinMaxTransform {
     x: Buffer<f32>,
     min: Buffer<f32>,
     max: Buffer<f32>,
@@ -413,7 +423,7 @@ struct MinMax {
     execution: *const evenkeel_execution,
 }
 
-impl MinMax {
+impl MinMaxTransform {
     /// # Safety
     ///
     /// The duties of the entries.
@@ -427,7 +437,7 @@ impl MinMax {
         let io = Io::check(*x, *y, [y.extent()], [x.extent(), min.extent(), max.extent()])?;
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(*execution)? };
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         check_length("data_min", min.len(), cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
@@ -467,7 +477,7 @@ pub unsafe extern "C" fn evenkeel_normalizer_f32(
     y_len: usize,
     execution: *const evenkeel_execution,
 ) -> evenkeel_status {
-    enter(move || {
+    guarded(move || {
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let io = Io::check(x, y, [y.extent()], [x.extent()])?;
         let norm = match norm {
@@ -482,7 +492,7 @@ pub unsafe extern "C" fn evenkeel_normalizer_f32(
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(execution)? };
         let operation = Normalizer::new().with_norm(norm).with_execution(execution);
-        let rows = shape(rows, cols)?;
+        let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe { io.with_span(rows.elements(), |io| operation.run(io, rows)) }
     })

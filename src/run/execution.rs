@@ -41,7 +41,7 @@ impl Execution {
         merge: impl Fn(W::Output, W::Output) -> W::Output + Sync,
     ) -> W::Output {
         let backend = self.backend.unwrap_or_else(Backend::detect);
-        // The calling thread is in the default environment already (`capi/border.rs`).
+        // The calling thread is in the default environment already (`capi/boundary.rs`).
         #[cfg(feature = "capi")]
         if self.from_c && self.parallelism.may_fork(elements) {
             let task = |part| crate::simd::with_default_environment(|| backend.dispatch(part));

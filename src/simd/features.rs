@@ -1,7 +1,7 @@
 //! The CPU features of each backend: the one place that names them.
 //!
-//! A list is written once and becomes both the detection and the `#[target_feature]` entry, so the
-//! two cannot disagree.
+//! A list is written once and becomes both the detection and the `#[target_feature]` entry. The two
+//! cannot disagree.
 #![forbid(unsafe_code)]
 
 /// Gives a token type its `detect` and its body of `vectorize`.
@@ -18,19 +18,19 @@ macro_rules! backend_features {
                 }
             }
 
-            /// Runs a kernel with the backend's features enabled. A function of its own: otherwise a kernel is compiled
-            /// for each of its callers.
+            /// Runs a kernel with the backend's features enabled. It is never inlined: a kernel would be compiled again for
+            /// each of its callers.
             #[inline(never)]
             #[target_feature($(enable = $feature),+)]
-            fn enter<K: $crate::simd::Kernel>(self, kernel: K) -> K::Output {
+            pub(super) fn enter<K: $crate::simd::contract::Kernel>(self, kernel: K) -> K::Output {
                 kernel.run(self)
             }
 
-            /// The same, never inlined.
+            /// The same for what a kernel seldom does.
             #[cold]
             #[inline(never)]
             #[target_feature($(enable = $feature),+)]
-            fn enter_outlined<K: $crate::simd::Kernel>(self, kernel: K) -> K::Output {
+            pub(super) fn enter_outlined<K: $crate::simd::contract::Kernel>(self, kernel: K) -> K::Output {
                 kernel.run(self)
             }
         }

@@ -1,8 +1,8 @@
 //! The portable backend, on `wide`: SSE2, NEON, WASM, or whatever the crate was compiled for.
 //!
 //! `wide` selects its instructions when the crate is compiled, so this backend runs on every CPU that
-//! the build allows. Its multiply-add is fused only where the build has FMA; then its bits are those
-//! of every other backend, otherwise it keeps the error bounds with bits of its own.
+//! the build allows. Its multiply-add is fused only where the build has FMA. Its bits are then those of
+//! every other backend. Otherwise it keeps the error bounds with bits of its own.
 
 use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Div, Mul, Sub};
@@ -18,14 +18,14 @@ impl Simd for Portable {
     type F32 = F32;
     type F64 = F64;
     type U64 = U64;
-    type Keep = Keep16;
+    type Keep = LaneMask;
 
     // Measured with SSE2, LayerNorm 128x768: 1 row at a time 21 GB/s, 2 rows 20 GB/s. Sixteen lanes
     // take four registers of sixteen, so a second row's sums spill.
     const ROWS: usize = 1;
     const FUSED: bool = features::PORTABLE_FUSED;
 
-    // A function of its own, as in the other backends.
+    // Never inlined, as in the other backends.
     #[inline(never)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
@@ -38,9 +38,9 @@ impl Simd for Portable {
     }
 }
 
-/// Sums by halving; compiles to vector adds.
+/// The sum of the lanes by halving. It compiles to vector additions.
 #[inline(always)]
-fn halve<T: Copy + Add<Output = T>>(mut lanes: [T; LANES]) -> T {
+fn sum_by_halving<T: Copy + Add<Output = T>>(mut lanes: [T; LANES]) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
@@ -53,7 +53,7 @@ fn halve<T: Copy + Add<Output = T>>(mut lanes: [T; LANES]) -> T {
 
 /// The first lanes from `x`, `fill` in the others.
 #[inline(always)]
-fn padded(x: &[f32], fill: f32) -> [f32; LANES] {
+fn lanes_or_fill(x: &[f32], fill: f32) -> [f32; LANES] {
     let mut lanes = [fill; LANES];
     lanes[..x.len()].copy_from_slice(x);
     lanes
@@ -101,7 +101,7 @@ impl Float for F32 {
 
     #[inline(always)]
     fn load_partial(_: Portable, x: &[f32], fill: f32) -> Self {
-        Self(wide::f32x16::new(padded(x, fill)))
+        Self(wide::f32x16::new(lanes_or_fill(x, fill)))
     }
 
     #[inline(always)]
@@ -109,7 +109,7 @@ impl Float for F32 {
         *y = each(self.0.to_array(), MaybeUninit::new);
     }
 
-    // `wide` has no such store, x86-64 always.
+    // `wide` has no non-temporal store; every x86-64 CPU has one.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn stream(self, y: &mut Line) {
@@ -117,7 +117,7 @@ impl Float for F32 {
         let (lanes, (quarters, _)) = (self.0.to_array(), y.0.as_chunks_mut::<4>());
         for (lanes, y) in lanes.as_chunks::<4>().0.iter().zip(quarters) {
             // SAFETY: SSE is part of x86-64; `lanes` is 4 readable elements, `y` 4 writable ones, aligned to 16
-            // bytes. A span that streams fences when it is dropped (`simd/span.rs`).
+            // bytes. A span that streams fences when it is dropped (`span.rs`).
             unsafe { _mm_stream_ps(y.as_mut_ptr().cast(), _mm_loadu_ps(lanes.as_ptr())) };
         }
     }
@@ -152,23 +152,23 @@ impl Float for F32 {
     #[inline(always)]
     fn min(self, other: Self) -> Self {
         let (a, b) = (self.0.to_array(), other.0.to_array());
-        Self(wide::f32x16::new(choose(a, b, |a, b| a < b)))
+        Self(wide::f32x16::new(select(a, b, |a, b| a < b)))
     }
 
     #[inline(always)]
     fn max(self, other: Self) -> Self {
         let (a, b) = (self.0.to_array(), other.0.to_array());
-        Self(wide::f32x16::new(choose(a, b, |a, b| a > b)))
+        Self(wide::f32x16::new(select(a, b, |a, b| a > b)))
     }
 
     #[inline(always)]
     fn sum(self) -> f32 {
-        halve(self.0.to_array())
+        sum_by_halving(self.0.to_array())
     }
 
     #[inline(always)]
     fn sums<const N: usize>(vectors: [Self; N]) -> [f64; N] {
-        each(vectors, |vector| halve(each(vector.0.to_array(), f64::from)))
+        each(vectors, |vector| sum_by_halving(each(vector.0.to_array(), f64::from)))
     }
 
     #[inline(always)]
@@ -178,8 +178,8 @@ impl Float for F32 {
     }
 }
 
-/// What a rule gives for each index. `core::array::from_fn` and `map` do the same, but the compiler may leave them functions,
-/// even in a release build (`sums` of eight rows called `map`): lanes then go through memory.
+/// The result of a rule for each index. `core::array::from_fn` and `map` do the same, but the compiler may not inline them,
+/// even in a release build: `sums` of eight rows called `map`. Lanes then go through memory.
 #[inline(always)]
 fn generate<T: Copy, const N: usize>(rule: impl Fn(usize) -> T) -> [T; N] {
     let mut all = [rule(0); N];
@@ -189,18 +189,19 @@ fn generate<T: Copy, const N: usize>(rule: impl Fn(usize) -> T) -> [T; N] {
     all
 }
 
-/// What a rule gives for each element.
+/// The result of a rule for each element.
 #[inline(always)]
 fn each<T: Copy, U: Copy, const N: usize>(elements: [T; N], rule: impl Fn(T) -> U) -> [U; N] {
     generate(|i| rule(elements[i]))
 }
 
-/// The lane of `a` where the predicate holds, else that of `b`. Every lane is written, so that it compiles to vector minima and
-/// maxima: where only those of `b` were, LLVM made branches of it in the longer kernels. With SSE2, 128x768, proximal steps went
-/// from 420 to 14 us, penalty and gradient from 240 to 34, gated RmsNorm from 365 to 168; the blend of `wide` takes 30, 51 and
-/// 169, and `MinMaxScaler`'s fit 26 instead of 9.
+/// The lane of `a` where the predicate holds, else the lane of `b`. Every lane is written, so that the loop compiles to vector
+/// minima and maxima. Where only the lanes of `b` were written, LLVM made branches of the loop in the longer kernels.
+///
+/// With SSE2, 128x768, proximal steps went from 420 to 14 us, penalty and gradient from 240 to 34, gated RmsNorm from 365 to
+/// 168. The blend of `wide` takes 30, 51 and 169, and `MinMaxScaler`'s fit 26 instead of 9.
 #[inline(always)]
-fn choose<T: Copy>(a: [T; LANES], b: [T; LANES], first: impl Fn(T, T) -> bool) -> [T; LANES] {
+fn select<T: Copy>(a: [T; LANES], b: [T; LANES], first: impl Fn(T, T) -> bool) -> [T; LANES] {
     generate(|i| if first(a[i], b[i]) { a[i] } else { b[i] })
 }
 
@@ -290,17 +291,17 @@ impl Float for F64 {
 
     #[inline(always)]
     fn min(self, other: Self) -> Self {
-        Self::new(choose(self.to_array(), other.to_array(), |a, b| a < b))
+        Self::new(select(self.to_array(), other.to_array(), |a, b| a < b))
     }
 
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        Self::new(choose(self.to_array(), other.to_array(), |a, b| a > b))
+        Self::new(select(self.to_array(), other.to_array(), |a, b| a > b))
     }
 
     #[inline(always)]
     fn sum(self) -> f64 {
-        halve(self.to_array())
+        sum_by_halving(self.to_array())
     }
 
     #[inline(always)]
@@ -318,7 +319,7 @@ impl Float for F64 {
 impl Single for F32 {
     #[inline(always)]
     fn scale(self, n: Self) -> Self {
-        // The sum has n as its lowest bits, and nothing there that the shift keeps beside it.
+        // The lowest bits of the sum are n. The shift keeps nothing else of it.
         const WHOLE: f32 = 1.5 * (1 << 23) as f32;
         let power = |n: f32| ((n + WHOLE).to_bits() << 23).wrapping_add(1.0_f32.to_bits());
         let powers = each(n.0.to_array(), |n| f32::from_bits(power(n)));
@@ -378,7 +379,7 @@ impl BitXor for U64 {
 
 impl Word for U64 {
     type Token = Portable;
-    type Keep = Keep16;
+    type Keep = LaneMask;
 
     #[inline(always)]
     fn new(_: Portable, lanes: [u64; 8]) -> Self {
@@ -401,7 +402,7 @@ impl Word for U64 {
     }
 
     #[inline(always)]
-    fn keep_16(self, least: i16) -> [Keep16; 2] {
+    fn keep_16(self, least: i16) -> [LaneMask; 2] {
         let mut keep = [[0; LANES]; 2];
         for (lane, bits) in self.to_array().into_iter().enumerate() {
             for part in 0..4 {
@@ -410,11 +411,11 @@ impl Word for U64 {
                 keep[i / LANES][i % LANES] = u32::from(kept).wrapping_neg();
             }
         }
-        each(keep, Keep16)
+        each(keep, LaneMask)
     }
 
     #[inline(always)]
-    fn keep_32(self, least: i32) -> Keep16 {
+    fn keep_32(self, least: i32) -> LaneMask {
         let mut keep = [0; LANES];
         for (lane, bits) in self.to_array().into_iter().enumerate() {
             for part in 0..2 {
@@ -422,15 +423,15 @@ impl Word for U64 {
                 keep[2 * lane + part] = u32::from(kept).wrapping_neg();
             }
         }
-        Keep16(keep)
+        LaneMask(keep)
     }
 }
 
-/// A choice among 16 lanes: all bits of those that are chosen.
+/// A choice among 16 lanes: all bits of the lanes that are chosen.
 #[derive(Clone, Copy)]
-pub(crate) struct Keep16([u32; LANES]);
+pub(crate) struct LaneMask([u32; LANES]);
 
-impl Keep for Keep16 {
+impl Keep for LaneMask {
     type Token = Portable;
     type Values = F32;
 

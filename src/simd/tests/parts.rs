@@ -1,10 +1,11 @@
-//! Spans without vectors, and parts of a group: columns, lines, those before a line's boundary.
+//! Spans without vectors, and parts of a group: columns, cache lines, and what precedes the first line.
 #![forbid(unsafe_code)]
 
-use super::{SENTINEL, Scalar, Vector, from_f32, minus, numbers, panics, same_memory};
-use crate::simd::{Float, LANES, Simd, Span};
+use super::scalar::{SENTINEL, Scalar, Vector, from_f32, minus, numbers, panics, same_memory};
+use crate::simd::contract::{Float, LANES, Simd};
+use crate::simd::span::Span;
 
-/// What spans do without vectors.
+/// The operations of spans that need no vectors.
 #[inline(always)]
 pub(super) fn spans<E: Scalar, S: Simd>(_: S) {
     for len in [0, 1, 5, 40] {
@@ -77,7 +78,7 @@ pub(super) fn lines<E: Scalar, S: Simd>(_: S) {
     }
 }
 
-/// Negates lines around the caches, where y begins at one and is not x, and refuses to elsewhere.
+/// Negates lines by non-temporal stores where y begins at a line and is not x. Elsewhere such a store panics.
 #[inline(always)]
 pub(super) fn streamed<E: Scalar, S: Simd>(token: S) {
     let x = numbers(3 * LANES);

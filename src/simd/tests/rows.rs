@@ -1,9 +1,10 @@
-//! Rows at pitches, with a second input and with terms: what their parts are, what is refused, what streams.
+//! Rows at pitches, with a second input and with terms: their parts, what panics, what is stored non-temporally.
 #![forbid(unsafe_code)]
 
-use super::{SENTINEL, Scalar, numbers, panics, same_memory};
-use crate::simd::row_span::reach;
-use crate::simd::{Float, RowSpan, Simd, Span};
+use super::scalar::{SENTINEL, Scalar, numbers, panics, same_memory};
+use crate::simd::contract::{Float, Simd};
+use crate::simd::row_span::{RowSpan, reach};
+use crate::simd::span::Span;
 
 #[test]
 fn rows_reach_from_the_first_element_to_the_last() {
@@ -16,7 +17,7 @@ fn rows_reach_from_the_first_element_to_the_last() {
 }
 
 #[test]
-fn row_spans_refuse_rows_that_are_not_there() {
+fn row_spans_panic_for_rows_beyond_their_buffers() {
     let (mut x, mut y) = (numbers(40), vec![SENTINEL; 40]);
     for shape in [(4, 9), (5, 10), (0, 1), (usize::MAX, 2)] {
         assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), shape.0, shape.1)), "{shape:?}");
@@ -42,25 +43,25 @@ fn row_spans_refuse_rows_that_are_not_there() {
 }
 
 #[test]
-fn row_spans_refuse_terms_and_second_inputs_of_another_length() {
+fn row_spans_panic_for_terms_and_second_inputs_of_another_length() {
     let (x, mut y, mut other) = (numbers(40), vec![SENTINEL; 40], numbers(41));
     for len in [39, 41] {
-        let given = &other[..len];
-        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).with_second(given)), "{len}");
-        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).plus(given, None)), "{len}");
+        let passed = &other[..len];
+        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).with_second(passed)), "{len}");
+        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).plus(passed, None)), "{len}");
         let sum = &mut vec![SENTINEL; len][..];
         assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).plus(&x, Some(sum))), "{len}");
         let residual = &mut other[..len];
         assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).added_to(residual)), "{len}");
     }
-    // Rows with something between them have neither: there are as many elements of the other as of the rows.
-    let (given, residual) = (numbers(20), &mut numbers(20)[..]);
+    // Rows that are not contiguous have neither a second input nor terms, even of as many elements.
+    let (passed, residual) = (numbers(20), &mut numbers(20)[..]);
     for pitches in [(5, 6), (6, 5), (6, 6)] {
         let (x_pitch, y_pitch) = pitches;
         let rows = RowSpan::strided(&x, x_pitch, &mut y, y_pitch, (4, 5));
-        assert!(panics(|| rows.with_second(&given)), "{pitches:?}");
+        assert!(panics(|| rows.with_second(&passed)), "{pitches:?}");
         let rows = RowSpan::strided(&x, x_pitch, &mut y, y_pitch, (4, 5));
-        assert!(panics(|| rows.plus(&given, None)), "{pitches:?}");
+        assert!(panics(|| rows.plus(&passed, None)), "{pitches:?}");
         let rows = RowSpan::strided(&x, x_pitch, &mut y, y_pitch, (4, 5));
         assert!(panics(|| rows.added_to(residual)), "{pitches:?}");
     }
@@ -77,7 +78,7 @@ fn row_spans_refuse_terms_and_second_inputs_of_another_length() {
     assert!(same_memory(&y, &[SENTINEL; 40]));
 }
 
-/// y is written around the caches unless it is read: as x, as a term, or as the sum.
+/// y is written by non-temporal stores unless it is read: as x, as a term, or as the sum.
 #[test]
 fn row_spans_stream_only_what_is_not_read() {
     fn apart<'a>(x: &'a [f32], y: &'a mut [f32]) -> RowSpan<'a> {

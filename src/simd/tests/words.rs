@@ -1,11 +1,11 @@
-//! The operations of `Word` and `Keep`, by which dropout draws and chooses.
+//! The operations of `Word` and `Keep`, with which dropout draws its masks and applies them.
 #![forbid(unsafe_code)]
 
 use core::array::from_fn;
 use core::hint::black_box;
 
-use super::{Lcg, Scalar, inputs, same};
-use crate::simd::{Float, Keep, LANES, Simd, Word};
+use super::scalar::{Lcg, Scalar, inputs, same};
+use crate::simd::contract::{Float, Keep, LANES, Simd, Word};
 
 /// Every bit pattern that matters to shifts and signed comparisons, and random ones.
 fn words() -> Vec<[u64; 8]> {
