@@ -233,13 +233,15 @@ impl Input {
     fn scalers(&self, backend: Backend, features: usize) -> Scalers {
         let [least, greatest] = self.range();
         Scalers {
-            standard: StandardScaler::new(features).expect("memory")
+            standard: StandardScaler::new(features)
+                .expect("memory")
                 .with_mean(self.with[0])
                 .with_std(self.with[1])
                 .with_backend(backend)
                 .with_parallelism(self.threads.into())
                 .with_stores(self.stores.into()),
-            min_max: MinMaxScaler::new(features).expect("memory")
+            min_max: MinMaxScaler::new(features)
+                .expect("memory")
                 .with_feature_range(least, greatest)
                 .with_clip(self.clip)
                 .with_backend(backend)

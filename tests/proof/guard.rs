@@ -6,7 +6,6 @@
 //! call. A touch beyond the pages ends the process, after a line on stderr that names the call.
 #![expect(unsafe_code, reason = "pages are mapped by the operating system")]
 
-use std::hint::black_box;
 use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
@@ -383,6 +382,7 @@ fn end_of(child: libc::pid_t) -> Option<i32> {
 #[cfg(target_arch = "x86_64")]
 fn reads_what_is_masked_off() -> bool {
     use std::arch::x86_64::{_mm256_maskload_ps, _mm256_setr_epi32};
+    use std::hint::black_box;
 
     #[target_feature(enable = "avx")]
     fn load_first(x: &f32) {
