@@ -18,6 +18,7 @@ mod golden;
 mod guard;
 mod hard_data;
 mod laws;
+mod listed;
 mod moments;
 mod nist;
 mod operations;
