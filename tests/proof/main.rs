@@ -14,6 +14,7 @@ mod edges;
 mod environment;
 mod exact;
 mod golden;
+mod golden_methods;
 #[cfg(target_os = "linux")]
 mod guard;
 mod hard_data;
