@@ -46,16 +46,16 @@ fn shapes() -> impl Iterator<Item = Shape> {
         .filter(move |(batch, channels, positions, _)| batch * channels * positions < most)
 }
 
-fn first(batch: usize, channels: usize, positions: usize) -> Channels {
+pub fn first(batch: usize, channels: usize, positions: usize) -> Channels {
     Channels::first(batch, channels, positions).expect("a shape of test data")
 }
 
-fn last(batch: usize, channels: usize, positions: usize) -> Channels {
+pub fn last(batch: usize, channels: usize, positions: usize) -> Channels {
     Channels::last(batch, positions, channels).expect("a shape of test data")
 }
 
 /// The elements of `[batch, channels, positions]` as `[batch, positions, channels]`.
-fn to_last<T: Copy>(x: &[T], shape: Channels) -> Vec<T> {
+pub fn to_last<T: Copy>(x: &[T], shape: Channels) -> Vec<T> {
     let (channels, positions) = (shape.channels(), shape.positions());
     let mut y = Vec::with_capacity(x.len());
     for sample in x.chunks_exact((channels * positions).max(1)) {
@@ -67,7 +67,7 @@ fn to_last<T: Copy>(x: &[T], shape: Channels) -> Vec<T> {
 }
 
 /// Data whose channels, in every sample, are of a data set each: the sets in turn.
-fn data(shape: Channels, seed: usize) -> Vec<f32> {
+pub fn data(shape: Channels, seed: usize) -> Vec<f32> {
     let random = &mut Random::new(seed as u64);
     let mut x = Vec::new();
     for plane in 0..shape.batch() * shape.channels() {

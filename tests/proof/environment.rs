@@ -10,12 +10,12 @@ use std::hint::black_box;
 use std::sync::Mutex;
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Dropout, LayerNorm, MaskMut, Moments, Parallelism, RmsNorm,
-    Rows, Stores, Stream, reference,
+    Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, MaskMut, Moments, Parallelism,
+    RmsNorm, Rows, Stores, Stream, reference,
 };
 
 use crate::common::*;
-use crate::operations::{Call, Outputs, Values};
+use crate::operations::{Buffers, Call, Values};
 
 /// What rules arithmetic: the rounding, what becomes of subnormals, which exceptions trap. (What exceptions there were
 /// is another matter: arithmetic notes them.)
@@ -158,26 +158,10 @@ fn within<R>((name, bits): Environment, call: impl FnOnce() -> R) -> R {
 /// Calls every method in an environment with a matrix of data.
 fn call_every_method(environment: Environment, call: &Call, x: Vec<f32>, what: &str) {
     let values = Values::new(call.rows, x, 1.0, &mut Random::new(1));
-    let (count, cols, len) = (call.rows.rows(), call.rows.cols(), call.rows.elements());
-    let scratch = ColumnMoments::new().scratch_len(call.rows);
-    let mut outputs = Outputs {
-        y: &mut vec![0.0; len],
-        xy: &mut vec![0.0; len],
-        running_mean: &mut vec![0.0; cols],
-        running_var: &mut vec![0.0; cols],
-        row_mean: &mut vec![0.0; count],
-        row_rstd: &mut vec![0.0; count],
-        col_mean: &mut vec![0.0; cols],
-        col_rstd: &mut vec![0.0; cols],
-        row_moments: &mut vec![Moments::new(); count],
-        col_moments: &mut vec![Moments::new(); cols],
-        scratch: &mut vec![0.0; scratch],
-        bits: &mut vec![0; len.div_ceil(8)],
-        bytes: &mut vec![0; len],
-    };
-    call.every_method(&values.view(), &mut outputs, |method, run| {
+    let mut around = |method, run: &mut dyn FnMut() -> Result<(), Error>| {
         assert_eq!(within(environment, run), Ok(()), "{method}, {what}, {call:?}, {environment:?}");
-    });
+    };
+    call.every_method(&values.view(), &mut Buffers::new(call.rows).view(), &mut around);
 }
 
 fn call(backend: Backend, rows: Rows) -> Call {

@@ -16,7 +16,7 @@ use std::{mem, ptr, slice};
 use evenkeel::{ColumnMoments, Error, Moments, Parallelism, Rows, Stores};
 
 use crate::common::*;
-use crate::operations::{Call, Inputs, Outputs, Values};
+use crate::operations::{Call, Inputs, Outputs, Values, reach, x_pitch, y_pitch};
 
 /// How many rows of every length there are beside one: groups of two and of sixteen, and what does not fill them.
 const COUNTS: [usize; 7] = [2, 3, 4, 5, 16, 17, 33];
@@ -180,6 +180,8 @@ macro_rules! pages {
 pages! { |shape|
     reads {
         x: f32, shape.elements();
+        wide: f32, reach(shape, x_pitch(shape));
+        z: f32, shape.elements();
         gamma: f32, shape.cols();
         beta: f32, shape.cols();
         running_mean: f32, shape.cols();
@@ -198,6 +200,9 @@ pages! { |shape|
     writes {
         y: f32, shape.elements();
         xy: f32, shape.elements();
+        residual: f32, shape.elements();
+        wide_y: f32, reach(shape, y_pitch(shape));
+        wide_xy: f32, reach(shape, x_pitch(shape));
         running_mean: f32, shape.cols();
         running_var: f32, shape.cols();
         row_mean: f64, shape.rows();
@@ -337,7 +342,7 @@ fn call_every_method(
             let parallelism = Parallelism::Auto;
             let call = Call { backend, parallelism, stores, rows, eps: 0.0, affine, p, offset };
             let case = format!("{call:?}");
-            call.every_method(&read.view(), &mut write.view(), |method, run| {
+            let mut around = |method, run: &mut dyn FnMut() -> Result<(), Error>| {
                 match watch(method, &case, run) {
                     Err(Error::EmptyAxis { .. }) if rows.elements() == 0 => {}
                     result => assert_eq!(result, Ok(()), "{method}, {case}"),
@@ -352,7 +357,8 @@ fn call_every_method(
                         );
                     }
                 }
-            });
+            };
+            call.every_method(&read.view(), &mut write.view(), &mut around);
         }
     }
 }

@@ -14,10 +14,12 @@ mod edges;
 mod environment;
 mod exact;
 mod golden;
+mod golden_methods;
 #[cfg(target_os = "linux")]
 mod guard;
 mod hard_data;
 mod laws;
+mod listed;
 mod moments;
 mod nist;
 mod operations;
