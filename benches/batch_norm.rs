@@ -7,7 +7,7 @@
 mod common;
 
 use common::{Aligned, Io, Loops, Operation, assert_close, spread};
-use evenkeel::{Backend, BatchNorm, Parallelism, RunningStatistics, reference};
+use evenkeel::{Backend, BatchNorm, InOut, NormArgs, Parallelism, TrainArgs, reference};
 
 const EPS: f64 = 1e-5;
 
@@ -50,24 +50,16 @@ impl Operation for Training {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
+        let args = TrainArgs::new()
+            .affine(&self.gamma, &self.beta)
+            .stats(&mut self.mean, &mut self.rstd)
+            .running(&mut self.running_mean, &mut self.running_var)
+            .scratch(&mut self.scratch);
         BatchNorm::new()
             .with_eps(EPS)
             .with_backend(backend)
             .with_parallelism(Parallelism::Serial)
-            .forward_training_with_scratch(
-                &io.x,
-                Some(&self.gamma),
-                Some(&self.beta),
-                io.rows,
-                &mut io.y,
-                &mut self.mean,
-                &mut self.rstd,
-                Some(RunningStatistics {
-                    mean: &mut self.running_mean,
-                    var: &mut self.running_var,
-                }),
-                &mut self.scratch,
-            )
+            .forward_training(InOut::new(&io.x, &mut io.y), io.rows, args)
             .expect("the buffers fit");
     }
 
@@ -131,19 +123,13 @@ impl Operation for Inference {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
+        let (mean, var) = (&self.running_mean, &self.running_var);
+        let args = NormArgs::new().affine(&self.gamma, &self.beta);
         BatchNorm::new()
             .with_eps(EPS)
             .with_backend(backend)
             .with_parallelism(Parallelism::Serial)
-            .forward_inference(
-                &io.x,
-                &self.running_mean,
-                &self.running_var,
-                Some(&self.gamma),
-                Some(&self.beta),
-                io.rows,
-                &mut io.y,
-            )
+            .forward_inference(InOut::new(&io.x, &mut io.y), io.rows, mean, var, args)
             .expect("the buffers fit");
     }
 

@@ -10,7 +10,7 @@ use criterion::Criterion;
 use evenkeel::capi::{
     EVENKEEL_F64, evenkeel_execution, evenkeel_layer_norm_f32, evenkeel_rms_norm_f32,
 };
-use evenkeel::{LayerNorm, Parallelism, RmsNorm, Rows};
+use evenkeel::{InOut, LayerNorm, NormArgs, Parallelism, RmsNorm, Rows};
 
 const COLS: usize = 768;
 const EPS: f64 = 1e-5;
@@ -25,7 +25,9 @@ fn border(c: &mut Criterion) {
     group.bench_function("layer_norm/rust", |bencher| {
         let operation = LayerNorm::new().with_eps(EPS).with_parallelism(Parallelism::Serial);
         bencher.iter(|| {
-            operation.forward(black_box(&x), Some(&gamma), Some(&beta), rows, black_box(&mut y))
+            let io = InOut::new(black_box(&x), black_box(&mut y));
+            let written = operation.forward(io, rows, NormArgs::new().affine(&gamma, &beta));
+            written.map(|y| y.as_ptr())
         });
     });
     group.bench_function("layer_norm/c", |bencher| {
@@ -57,8 +59,10 @@ fn border(c: &mut Criterion) {
     });
     group.bench_function("rms_norm/rust", |bencher| {
         let operation = RmsNorm::new().with_eps(EPS).with_parallelism(Parallelism::Serial);
-        bencher
-            .iter(|| operation.forward(black_box(&x), Some(&gamma), None, rows, black_box(&mut y)));
+        bencher.iter(|| {
+            let io = InOut::new(black_box(&x), black_box(&mut y));
+            operation.forward(io, rows, NormArgs::new().gamma(&gamma)).map(|y| y.as_ptr())
+        });
     });
     group.bench_function("rms_norm/c", |bencher| {
         bencher.iter(|| {

@@ -6,7 +6,8 @@ mod common;
 
 use common::{Aligned, Io, Loops, Operation, assert_close, spread};
 use evenkeel::{
-    Backend, BatchNorm, Channels, GroupNorm, InstanceNorm, LayerNorm, Parallelism, reference,
+    Backend, BatchNorm, Channels, GroupNorm, InOut, InstanceNorm, LayerNorm, NormArgs, Parallelism,
+    TrainArgs, reference,
 };
 
 const EPS: f64 = 1e-5;
@@ -89,23 +90,34 @@ impl<const KIND: usize> Operation for Norm<KIND> {
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
         let Self { shape, gamma, beta, mean, rstd, scratch, .. } = self;
-        let (x, gamma, beta, y) = (&io.x, Some(&**gamma), Some(&**beta), &mut io.y);
-        macro_rules! call {
-            ($operation:expr, $method:ident, $($more:expr),*) => {
-                $operation
-                    .with_eps(EPS)
-                    .with_backend(backend)
-                    .with_parallelism(Parallelism::Serial)
-                    .$method(x, gamma, beta, *shape, y, mean, rstd $(, $more)*)
-            };
-        }
+        let io = InOut::new(&io.x, &mut io.y);
+        let args = NormArgs::new().affine(gamma, beta);
         match KIND {
-            GROUP_FIRST | GROUP_LAST => {
-                call!(GroupNorm::new().with_groups(GROUPS), forward_with_scratch, scratch)
-            }
-            INSTANCE_FIRST => call!(InstanceNorm::new(), forward_with_scratch, scratch),
-            LAYER_FIRST => call!(LayerNorm::new(), forward_channels_with_stats,),
-            _ => call!(BatchNorm::new(), forward_training_with_scratch, None, scratch),
+            GROUP_FIRST | GROUP_LAST => GroupNorm::new()
+                .with_groups(GROUPS)
+                .with_eps(EPS)
+                .with_backend(backend)
+                .with_parallelism(Parallelism::Serial)
+                .forward(io, *shape, args.stats(mean, rstd).scratch(scratch)),
+            INSTANCE_FIRST => InstanceNorm::new()
+                .with_eps(EPS)
+                .with_backend(backend)
+                .with_parallelism(Parallelism::Serial)
+                .forward(io, *shape, args.stats(mean, rstd).scratch(scratch)),
+            LAYER_FIRST => LayerNorm::new()
+                .with_eps(EPS)
+                .with_backend(backend)
+                .with_parallelism(Parallelism::Serial)
+                .forward(io, *shape, args.stats(mean, rstd)),
+            _ => BatchNorm::new()
+                .with_eps(EPS)
+                .with_backend(backend)
+                .with_parallelism(Parallelism::Serial)
+                .forward_training(
+                    io,
+                    *shape,
+                    TrainArgs::new().affine(gamma, beta).stats(mean, rstd).scratch(scratch),
+                ),
         }
         .expect("the buffers fit");
     }

@@ -7,7 +7,7 @@
 mod common;
 
 use common::{Io, Loops, Operation, assert_close};
-use evenkeel::{Backend, MaskMut, Parallelism, Rows, Stream, reference};
+use evenkeel::{Backend, DropoutArgs, InOut, MaskMut, Parallelism, Rows, Stream, reference};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -25,9 +25,8 @@ impl Operation for Forward {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
-        dropout(backend)
-            .forward_with_mask(&io.x, STREAM, &mut io.y, MaskMut::Packed(&mut self.0.packed))
-            .expect("the buffers fit");
+        let args = DropoutArgs::draw(STREAM).keep_mask(MaskMut::Packed(&mut self.0.packed));
+        dropout(backend).forward(InOut::new(&io.x, &mut io.y), args).expect("the buffers fit");
     }
 
     fn spoil(&mut self) {
@@ -114,7 +113,7 @@ impl Operation for Backward {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
-        dropout(backend).backward(&io.x, STREAM, &mut io.y).expect("the buffers fit");
+        dropout(backend).backward(InOut::new(&io.x, &mut io.y), STREAM).expect("the buffers fit");
     }
 
     fn check(&self, io: &Io, tolerance: f64) {

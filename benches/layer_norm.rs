@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Aligned, Io, Loops, Operation, assert_close, spread};
-use evenkeel::{Backend, LayerNorm, Parallelism, reference};
+use evenkeel::{Backend, InOut, LayerNorm, NormArgs, Parallelism, reference};
 
 const EPS: f64 = 1e-5;
 
@@ -26,11 +26,12 @@ impl Operation for Forward {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
+        let args = NormArgs::new().affine(&self.gamma, &self.beta);
         LayerNorm::new()
             .with_eps(EPS)
             .with_backend(backend)
             .with_parallelism(Parallelism::Serial)
-            .forward(&io.x, Some(&self.gamma), Some(&self.beta), io.rows, &mut io.y)
+            .forward(InOut::new(&io.x, &mut io.y), io.rows, args)
             .expect("the buffers fit");
     }
 

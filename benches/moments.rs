@@ -6,7 +6,9 @@
 mod common;
 
 use common::{Io, Loops, Operation, assert_close};
-use evenkeel::{Backend, ColumnMoments, Moments, Parallelism, RowMoments, Rows, reference};
+use evenkeel::{
+    Backend, ColumnMoments, MomentArgs, Moments, Parallelism, RowMoments, Rows, reference,
+};
 
 struct OfRows(Vec<Moments>);
 
@@ -27,7 +29,7 @@ impl Operation for OfRows {
         RowMoments::new()
             .with_backend(backend)
             .with_parallelism(Parallelism::Serial)
-            .compute(&io.x, io.rows, &mut self.0)
+            .compute(&io.x, io.rows, &mut self.0, MomentArgs::new())
             .expect("the buffers fit");
     }
 
@@ -95,10 +97,11 @@ impl Operation for OfColumns {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
+        let args = MomentArgs::new().scratch(&mut self.scratch);
         ColumnMoments::new()
             .with_backend(backend)
             .with_parallelism(Parallelism::Serial)
-            .compute_with_scratch(&io.x, io.rows, &mut self.moments, &mut self.scratch)
+            .compute(&io.x, io.rows, &mut self.moments, args)
             .expect("the buffers fit");
     }
 

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Aligned, Io, Loops, Operation, assert_close, spread};
-use evenkeel::{Backend, NormalizeScaleShift, Parallelism, reference};
+use evenkeel::{Backend, InOut, NormArgs, NormalizeScaleShift, Parallelism, Statistics, reference};
 
 struct Forward {
     mean: Vec<f64>,
@@ -31,11 +31,12 @@ impl Operation for Forward {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
-        let (gamma, beta) = (Some(&*self.gamma), Some(&*self.beta));
+        let statistics = Statistics::of_rows(&self.mean, &self.rstd);
+        let args = NormArgs::new().affine(&self.gamma, &self.beta);
         NormalizeScaleShift::new()
             .with_backend(backend)
             .with_parallelism(Parallelism::Serial)
-            .forward(&io.x, &self.mean, &self.rstd, gamma, beta, io.rows, &mut io.y)
+            .forward(InOut::new(&io.x, &mut io.y), io.rows, statistics, args)
             .expect("the buffers fit");
     }
 

@@ -7,7 +7,9 @@
 mod common;
 
 use common::{Io, Loops, Operation, assert_close};
-use evenkeel::{Backend, ColumnMoments, Mask, Moments, Parallelism, Rows, ValidRows, reference};
+use evenkeel::{
+    Backend, ColumnMoments, Mask, MomentArgs, Moments, Parallelism, Rows, ValidRows, reference,
+};
 
 struct OfValidRows {
     bits: Vec<u8>,
@@ -51,16 +53,11 @@ impl Operation for OfValidRows {
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
         let valid = ValidRows::Mask(Mask::Packed(&self.bits));
+        let args = MomentArgs::new().valid(valid).scratch(&mut self.scratch);
         ColumnMoments::new()
             .with_backend(backend)
             .with_parallelism(Parallelism::Serial)
-            .compute_masked_with_scratch(
-                &io.x,
-                valid,
-                io.rows,
-                &mut self.moments,
-                &mut self.scratch,
-            )
+            .compute(&io.x, io.rows, &mut self.moments, args)
             .expect("the buffers fit");
     }
 

@@ -7,7 +7,8 @@
 mod common;
 
 use common::{Io, Loops, Operation, assert_close};
-use evenkeel::{Backend, Parallelism, Regularizer, Rows, reference};
+use evenkeel::penalty::Regularizer;
+use evenkeel::{Backend, InOut, Parallelism, Rows, reference};
 
 const L1: f64 = 1e-3;
 const L2: f64 = 1e-2;
@@ -118,7 +119,7 @@ impl Operation for Proximal {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
-        regularizer(backend).proximal(&io.x, STEP, &mut io.y).expect("the buffers fit");
+        regularizer(backend).proximal(InOut::new(&io.x, &mut io.y), STEP).expect("the buffers fit");
     }
 
     fn check(&self, io: &Io, tolerance: f64) {

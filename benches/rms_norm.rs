@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Aligned, Io, Loops, Operation, assert_close, spread};
-use evenkeel::{Backend, Parallelism, RmsNorm, reference};
+use evenkeel::{Backend, InOut, NormArgs, Parallelism, RmsNorm, reference};
 
 const EPS: f64 = 1e-5;
 
@@ -21,11 +21,12 @@ impl Operation for Forward {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
+        let args = NormArgs::new().gamma(&self.gamma);
         RmsNorm::new()
             .with_eps(EPS)
             .with_backend(backend)
             .with_parallelism(Parallelism::Serial)
-            .forward(&io.x, Some(&self.gamma), None, io.rows, &mut io.y)
+            .forward(InOut::new(&io.x, &mut io.y), io.rows, args)
             .expect("the buffers fit");
     }
 

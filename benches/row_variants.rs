@@ -7,7 +7,7 @@
 mod common;
 
 use common::{Aligned, Io, Loops, Operation, assert_close, spread};
-use evenkeel::{Backend, Parallelism, RmsNorm, Rows, reference};
+use evenkeel::{Backend, InOut, NormArgs, Parallelism, RmsNorm, Rows, reference};
 
 const EPS: f64 = 1e-5;
 
@@ -48,9 +48,9 @@ impl Operation for UpdateResidual {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
-        let Self { gamma, residual } = self;
+        let args = NormArgs::new().gamma(&self.gamma).update_residual(&mut self.residual);
         rms_norm(backend)
-            .forward_update_residual(&io.x, residual, Some(gamma), None, io.rows, &mut io.y)
+            .forward(InOut::new(&io.x, &mut io.y), io.rows, args)
             .expect("the buffers fit");
     }
 
@@ -106,8 +106,9 @@ impl Operation for Gated {
     }
 
     fn run(&mut self, backend: Backend, io: &mut Io) {
+        let args = NormArgs::new().gamma(&self.gamma).gate(&self.z);
         rms_norm(backend)
-            .forward_gated(&io.x, &self.z, Some(&self.gamma), io.rows, &mut io.y)
+            .forward(InOut::new(&io.x, &mut io.y), io.rows, args)
             .expect("the buffers fit");
     }
 

@@ -8,9 +8,8 @@ mod common;
 use std::mem::replace;
 
 use common::{Io, Loops, Operation, assert_close};
-use evenkeel::{
-    Backend, MinMaxScaler, Norm, Normalizer, Parallelism, Rows, StandardScaler, reference,
-};
+use evenkeel::preprocess::{MinMaxScaler, Norm, Normalizer, StandardScaler};
+use evenkeel::{Backend, InOut, Parallelism, Rows, reference};
 
 /// What `learn` says of every column.
 fn columns<T>(io: &Io, learn: impl Fn(&[f32]) -> T) -> Vec<T> {
@@ -104,7 +103,7 @@ impl Operation for StandardTransform {
     fn run(&mut self, backend: Backend, io: &mut Io) {
         self.0 =
             replace(&mut self.0, StandardScaler::new(0).expect("memory")).with_backend(backend);
-        self.0.transform(&io.x, io.rows, &mut io.y).expect("the buffers fit");
+        self.0.transform(InOut::new(&io.x, &mut io.y), io.rows).expect("the buffers fit");
     }
 
     fn check(&self, io: &Io, tolerance: f64) {
@@ -200,7 +199,7 @@ impl Operation for L2 {
         Normalizer::new()
             .with_backend(backend)
             .with_parallelism(Parallelism::Serial)
-            .forward(&io.x, io.rows, &mut io.y)
+            .forward(InOut::new(&io.x, &mut io.y), io.rows)
             .expect("the buffers fit");
     }
 

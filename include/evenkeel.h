@@ -60,37 +60,41 @@ typedef enum evenkeel_status {
    */
   EVENKEEL_PARAMETER = 6,
   /**
-   * A statistic was asked for over an axis without elements.
+   * There are too few rows for a statistic.
    */
-  EVENKEEL_EMPTY_AXIS = 7,
-  /**
-   * There are too few rows for what is asked of them.
-   */
-  EVENKEEL_TOO_FEW_ROWS = 8,
+  EVENKEEL_TOO_FEW_ROWS = 7,
   /**
    * A range of a random stream ends beyond its 2^64 elements.
    */
-  EVENKEEL_STREAM_OVERFLOW = 9,
+  EVENKEEL_STREAM_OVERFLOW = 8,
   /**
    * A number or a name that means no option.
    */
-  EVENKEEL_UNKNOWN_OPTION = 10,
+  EVENKEEL_UNKNOWN_OPTION = 9,
   /**
    * The backend exists, but this CPU or this build does not have it.
    */
-  EVENKEEL_UNAVAILABLE_BACKEND = 11,
+  EVENKEEL_UNAVAILABLE_BACKEND = 10,
   /**
    * A temporary could not be allocated.
    */
-  EVENKEEL_OUT_OF_MEMORY = 12,
+  EVENKEEL_OUT_OF_MEMORY = 11,
   /**
    * A bug of this library was caught; outputs may have been written in part.
    */
-  EVENKEEL_PANIC = 13,
+  EVENKEEL_PANIC = 12,
   /**
    * A scaler that has seen no number was to transform.
    */
-  EVENKEEL_NOT_FITTED = 14,
+  EVENKEEL_NOT_FITTED = 13,
+  /**
+   * The operation does not take an argument, or not with this shape.
+   */
+  EVENKEEL_UNSUPPORTED = 14,
+  /**
+   * A buffer has elements of a type that the operation does not take.
+   */
+  EVENKEEL_TYPE = 15,
 } evenkeel_status;
 
 /**
@@ -235,7 +239,7 @@ typedef uint32_t evenkeel_norm;
 #define EVENKEEL_BACKEND_AVX512 3
 
 /**
- * Around the caches where the output is large.
+ * By non-temporal stores where the output is large.
  */
 #define EVENKEEL_STORES_AUTO 0
 
@@ -245,7 +249,7 @@ typedef uint32_t evenkeel_norm;
 #define EVENKEEL_STORES_CACHED 1
 
 /**
- * Around the caches: where it is not.
+ * By non-temporal stores: where it is not.
  */
 #define EVENKEEL_STORES_NON_TEMPORAL 2
 
@@ -708,7 +712,7 @@ enum evenkeel_status evenkeel_moments_extend_f32(struct evenkeel_moments *into,
                                                  size_t x_len);
 
 /**
- * The moments of every row of `x`, [rows, cols]: `moments_len` is rows.
+ * The moments of every row of `x`, [rows, cols]: `moments_len` is rows. Those of no elements are all zeros.
  *
  * # Safety
  *
@@ -737,7 +741,7 @@ enum evenkeel_status evenkeel_column_scratch_len(size_t rows,
                                                  size_t *scratch_len);
 
 /**
- * The moments of every column of `x`, [rows, cols]: `moments_len` is cols.
+ * The moments of every column of `x`, [rows, cols]: `moments_len` is cols. Those of no rows are all zeros.
  *
  * `scratch` has at least as many doubles as `evenkeel_column_scratch_len` says; NULL with length 0: it is allocated.
  *
@@ -938,7 +942,7 @@ enum evenkeel_status evenkeel_batch_norm_inference_f32(const float *x,
 
 /**
  * `evenkeel_batch_norm_training_f32` of the batch without its padding, bit for bit; padding of `y` becomes +0.0, whatever
- * `x` holds there. Without a valid row, that is all that is written.
+ * `x` holds there. Without a valid row, `mean` and `rstd` become 0 and the running statistics stay.
  *
  * `valid` has `valid_len` elements of the type that `valid_kind` says. `steps` counts for `EVENKEEL_VALID_LENGTHS` alone:
  * `x` is [samples, steps, cols] then, and rows is samples * steps.
@@ -1004,8 +1008,8 @@ enum evenkeel_status evenkeel_batch_norm_inference_masked_f32(const float *x,
                                                               const struct evenkeel_execution *execution);
 
 /**
- * `evenkeel_column_moments_f32` of the valid rows of `x`, with the bits of the matrix without the others. There is at least
- * one unless cols is 0.
+ * `evenkeel_column_moments_f32` of the valid rows of `x`, with the bits of the matrix without the others. Those of no valid
+ * row are all zeros.
  *
  * `valid`, `valid_kind` and `steps` are those of `evenkeel_batch_norm_training_masked_f32`.
  *
@@ -1382,7 +1386,7 @@ enum evenkeel_status evenkeel_standard_scaler_merge(struct evenkeel_moments *mom
  * the population standard deviation, 1 of a constant column.
  *
  * `x_len` and `y_len` are rows * cols; `y` may be `x`. `moments` has cols elements. Where `with_mean` is 0, so is mean; where
- * `with_std` is 0, scale is 1. A column without a number becomes NaN; if there is no number at all, the call is refused with
+ * `with_std` is 0, scale is 1. A column without a number becomes NaN; if there is no number at all, the call returns
  * `EVENKEEL_NOT_FITTED`. A call allocates a temporary of 16 bytes a column.
  *
  * # Safety
@@ -1485,7 +1489,7 @@ enum evenkeel_status evenkeel_min_max_scaler_merge_f32(float *data_min,
  *
  * `x_len` and `y_len` are rows * cols; `y` may be `x`. `data_min` and `data_max` have cols elements. `range_min` is less than
  * `range_max`, both are finite as float. Where `clip` is not 0, what would be outside of the range becomes its nearest end.
- * A column without a number becomes NaN; if there is no number at all, the call is refused with `EVENKEEL_NOT_FITTED`.
+ * A column without a number becomes NaN; if there is no number at all, the call returns `EVENKEEL_NOT_FITTED`.
  *
  * # Safety
  *

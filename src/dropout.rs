@@ -1,29 +1,15 @@
 //! Dropout: elements chosen by a random stream are set to zero, the others are scaled up.
 #![forbid(unsafe_code)]
 
-use core::mem::MaybeUninit;
-
+use crate::args::dropout::{DropoutArgs, MaskSource, Stream};
+use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::elementwise::dropout::{ApplyDropout, Choice};
 use crate::kernels::elementwise::stream::Threshold;
 use crate::mask::{Mask, MaskMut};
-use crate::run::execution::{Execution, output_setters};
+use crate::run::execution::{Call, Execution, output_setters};
 use crate::shape::check_length;
-use crate::simd::{Span, write_whole};
-
-/// Which part of which random stream a call draws: its elements have the indices `offset`, `offset + 1`, ...
-///
-/// Never use the same indices of the same seed twice for different things: masks would be equal. Give each layer,
-/// step and rank a range of its own, for instance one seed a run, and
-/// `offset = ((step * ranks + rank) * layers + layer) * elements`, with the largest number of elements of a layer; or a
-/// seed of its own to each layer and rank. Any two seeds, neighbouring ones too, give unrelated streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Stream {
-    /// Names the stream.
-    pub seed: u64,
-    /// The index of the first element of the call.
-    pub offset: u64,
-}
+use crate::simd::{InOut, Io, Span};
 
 /// Inverted dropout (Srivastava et al., 2014).
 ///
@@ -35,8 +21,7 @@ pub struct Stream {
 /// ```
 ///
 /// Inference is the identity: leave the layer out, or call [`forward_inference`](Self::forward_inference). The
-/// backward pass is the same operation on the gradient with the same mask, which is stored
-/// ([`backward_with_mask`](Self::backward_with_mask)) or drawn again ([`backward`](Self::backward)).
+/// [backward](Self::backward) pass is the same operation on the gradient with the same mask, which was stored or is drawn again.
 ///
 /// * **Probability**: random integers of 16 bits decide where 1/64 <= p <= 63/64, else of 32 bits: the
 ///   [realised p](Self::realised_p) is p rounded to a multiple of 2^-16 or 2^-32. The scale is that of the realised p, so
@@ -106,17 +91,18 @@ pub struct Stream {
 /// # Example
 ///
 /// ```
-/// use evenkeel::{Dropout, Mask, MaskMut, Stream};
+/// use evenkeel::{Dropout, DropoutArgs, InOut, Mask, MaskMut, Stream};
 ///
 /// let dropout = Dropout::new().with_p(0.5);
-/// let stream = Stream { seed: 1, offset: 0 };
-/// let (mut y, mut mask) = ([0.0; 4], [0; 1]);
-/// dropout.forward_with_mask(&[1.0; 4], stream, &mut y, MaskMut::Packed(&mut mask))?;
+/// let (x, stream) = ([1.0_f32; 4], Stream { seed: 1, offset: 0 });
+/// let (mut y, mut mask) = ([0.0_f32; 4], [0; 1]);
+/// let args = DropoutArgs::draw(stream).keep_mask(MaskMut::Packed(&mut mask));
+/// dropout.forward(InOut::new(&x, &mut y), args)?;
 /// assert!(y.iter().all(|&y| y == 0.0 || y == 2.0));
 ///
-/// let (mut dx, mut again) = ([0.0; 4], [0.0; 4]);
-/// dropout.backward_with_mask(&[1.0; 4], Mask::Packed(&mask), &mut dx)?;
-/// dropout.backward(&[1.0; 4], stream, &mut again)?;
+/// let (dy, mut dx, mut again) = ([1.0_f32; 4], [0.0_f32; 4], [0.0_f32; 4]);
+/// dropout.backward(InOut::new(&dy, &mut dx), Mask::Packed(&mask))?;
+/// dropout.backward(InOut::new(&dy, &mut again), stream)?;
 /// assert_eq!((dx, again), (y, y));
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
@@ -195,150 +181,82 @@ impl Dropout {
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if p is not from 0 to 1; [`Error::Length`] if `mask` is not as long as `len` asks for;
-    /// [`Error::StreamOverflow`] if the range ends beyond 2^64. Nothing is written then.
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::Parameter`]: p is not from 0 to 1.
+    /// * [`Error::Length`]: `mask` is not as long as `len` asks for.
+    /// * [`Error::StreamOverflow`]: the range ends beyond 2^64.
     pub fn mask(&self, stream: Stream, len: usize, mask: MaskMut<'_>) -> Result<(), Error> {
-        self.draw(None, stream, len, Some(mask))
+        self.draw(self.execution.call(None), None, stream, len, Some(mask))
     }
 
-    /// Reads `x`, writes `y` of the same length.
+    /// Drops elements of x and returns y. The mask is drawn from a [`Stream`], or is a given [`Mask`].
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if p is not from 0 to 1; [`Error::Length`] if `y` is not as long as `x`;
-    /// [`Error::StreamOverflow`] if the range of the stream ends beyond 2^64. Nothing is written then.
-    pub fn forward(&self, x: &[f32], stream: Stream, y: &mut [f32]) -> Result<(), Error> {
-        check_length("y", y.len(), x.len())?;
-        self.draw(Some(Span::new(x, y)), stream, x.len(), None)
-    }
-
-    /// As [`forward`](Self::forward), and writes the mask.
+    /// Nothing is written where one is returned.
     ///
-    /// # Errors
-    ///
-    /// As [`forward`](Self::forward); [`Error::Length`] if `mask` is not as long as `x` asks for.
-    pub fn forward_with_mask(
+    /// * [`Error::Parameter`]: p is not from 0 to 1.
+    /// * [`Error::Length`]: y is not as long as x, or a mask not as long as x asks for.
+    /// * [`Error::StreamOverflow`]: the range of the stream ends beyond 2^64.
+    /// * [`Error::Unsupported`]: a pitch, or a given mask that is to be written too.
+    #[inline]
+    pub fn forward<'a, 'm, X: Element, Y: Element>(
         &self,
-        x: &[f32],
-        stream: Stream,
-        y: &mut [f32],
-        mask: MaskMut<'_>,
-    ) -> Result<(), Error> {
-        check_length("y", y.len(), x.len())?;
-        self.draw(Some(Span::new(x, y)), stream, x.len(), Some(mask))
+        io: InOut<'_, 'a, X, Y>,
+        args: impl Into<DropoutArgs<'m>>,
+    ) -> Result<&'a mut [Y], Error> {
+        let args = args.into();
+        io.write_whole(|io| self.run(io, args))
     }
 
-    /// Reads and writes `x`.
+    /// Takes the gradient of y and returns that of x: [`forward`](Self::forward) with the mask of the forward pass, stored or drawn
+    /// again from the same stream.
     ///
     /// # Errors
     ///
     /// As [`forward`](Self::forward).
-    pub fn forward_in_place(&self, x: &mut [f32], stream: Stream) -> Result<(), Error> {
-        let len = x.len();
-        self.draw(Some(Span::in_place(x)), stream, len, None)
-    }
-
-    /// As [`forward_in_place`](Self::forward_in_place), and writes the mask.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_with_mask`](Self::forward_with_mask).
-    pub fn forward_in_place_with_mask(
+    #[inline]
+    pub fn backward<'a, 'm, X: Element, Y: Element>(
         &self,
-        x: &mut [f32],
-        stream: Stream,
-        mask: MaskMut<'_>,
-    ) -> Result<(), Error> {
-        let len = x.len();
-        self.draw(Some(Span::in_place(x)), stream, len, Some(mask))
+        io: InOut<'_, 'a, X, Y>,
+        args: impl Into<DropoutArgs<'m>>,
+    ) -> Result<&'a mut [Y], Error> {
+        self.forward(io, args)
     }
 
-    /// Reads `x`, initialises `y` and returns it; writes the mask if there is one.
+    /// Inference: y is x.
     ///
     /// # Errors
     ///
-    /// As [`forward_with_mask`](Self::forward_with_mask).
-    pub fn forward_uninit<'y>(
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::Parameter`]: p is not from 0 to 1.
+    /// * [`Error::Length`]: y is not as long as x.
+    /// * [`Error::Unsupported`]: a pitch.
+    #[inline]
+    pub fn forward_inference<'a, X: Element, Y: Element>(
         &self,
-        x: &[f32],
-        stream: Stream,
-        y: &'y mut [MaybeUninit<f32>],
-        mask: Option<MaskMut<'_>>,
-    ) -> Result<&'y mut [f32], Error> {
-        check_length("y", y.len(), x.len())?;
-        write_whole(x, y, |io| self.draw(Some(io), stream, x.len(), mask))
+        io: InOut<'_, 'a, X, Y>,
+    ) -> Result<&'a mut [Y], Error> {
+        io.write_whole(|io| {
+            self.plan()?;
+            io.whole()?.copy();
+            Ok(())
+        })
     }
 
-    /// Inference is the identity: copies `x` to `y`. In place there is nothing to do.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] if `y` is not as long as `x`.
-    pub fn forward_inference(&self, x: &[f32], y: &mut [f32]) -> Result<(), Error> {
-        check_length("y", y.len(), x.len())?;
-        y.copy_from_slice(x);
-        Ok(())
-    }
-
-    /// Applies a given mask: `y = x * scale` where it keeps, else +0.0. Where p is 1, everything is +0.0.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Parameter`] if p is not from 0 to 1; [`Error::Length`] if `y` is not as long as `x`, or
-    /// `mask` not as long as `x` asks for. Nothing is written then.
-    pub fn apply(&self, x: &[f32], mask: Mask<'_>, y: &mut [f32]) -> Result<(), Error> {
-        check_length("y", y.len(), x.len())?;
-        self.choose(Span::new(x, y), mask)
-    }
-
-    /// As [`apply`](Self::apply); reads and writes `x`.
-    ///
-    /// # Errors
-    ///
-    /// As [`apply`](Self::apply).
-    pub fn apply_in_place(&self, x: &mut [f32], mask: Mask<'_>) -> Result<(), Error> {
-        self.choose(Span::in_place(x), mask)
-    }
-
-    /// As [`apply`](Self::apply); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`apply`](Self::apply).
-    pub fn apply_uninit<'y>(
-        &self,
-        x: &[f32],
-        mask: Mask<'_>,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        check_length("y", y.len(), x.len())?;
-        write_whole(x, y, |io| self.choose(io, mask))
-    }
-
-    /// The gradient of x from that of y, the mask drawn again: `dx = dy * scale` where the forward pass with the
-    /// same p and stream kept, else +0.0. Nothing has to be stored.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward`](Self::forward), with `dx` for `y`.
-    pub fn backward(&self, dy: &[f32], stream: Stream, dx: &mut [f32]) -> Result<(), Error> {
-        check_length("dx", dx.len(), dy.len())?;
-        self.draw(Some(Span::new(dy, dx)), stream, dy.len(), None)
-    }
-
-    /// The gradient of x from that of y, with the stored mask of the forward pass.
-    ///
-    /// # Errors
-    ///
-    /// As [`apply`](Self::apply), with `dx` for `y`.
-    pub fn backward_with_mask(
-        &self,
-        dy: &[f32],
-        mask: Mask<'_>,
-        dx: &mut [f32],
-    ) -> Result<(), Error> {
-        check_length("dx", dx.len(), dy.len())?;
-        self.choose(Span::new(dy, dx), mask)
+    pub(crate) fn run(&self, io: Io<'_>, args: DropoutArgs<'_>) -> Result<(), Error> {
+        let DropoutArgs { source, mask, pool } = args;
+        let (io, call) = (io.whole()?, self.execution.call(pool));
+        match source {
+            MaskSource::Drawn(stream) => {
+                let len = io.len();
+                self.draw(call, Some(io), stream, len, mask)
+            }
+            MaskSource::Given(_) if mask.is_some() => Err(Error::Unsupported { arg: "mask" }),
+            MaskSource::Given(given) => self.choose(call, io, given),
+        }
     }
 
     fn plan(&self) -> Result<DropoutPlan, Error> {
@@ -356,8 +274,9 @@ impl Dropout {
     }
 
     /// Draws the mask, and applies it to `io` and writes it as far as they are there.
-    pub(crate) fn draw(
+    fn draw(
         &self,
+        call: Call<'_>,
         io: Option<Span<'_>>,
         Stream { seed, offset }: Stream,
         len: usize,
@@ -387,16 +306,16 @@ impl Dropout {
             }
             DropoutPlan::Draw { threshold, .. } => {
                 let choice = Choice::Stream { seed, offset, threshold };
-                let io = io.map(|io| self.execution.stores.apply(io, len));
+                let io = io.map(|io| call.stores().apply(io, len));
                 let work = ApplyDropout { len, io, scale: plan.scale(), choice, mask };
-                self.execution.run_parallel(work, len);
+                call.run_parallel(work, len);
             }
         }
         Ok(())
     }
 
     /// Applies a given mask.
-    pub(crate) fn choose(&self, io: Span<'_>, mask: Mask<'_>) -> Result<(), Error> {
+    fn choose(&self, call: Call<'_>, io: Span<'_>, mask: Mask<'_>) -> Result<(), Error> {
         let (plan, len) = (self.plan()?, io.len());
         match mask {
             Mask::Packed(bits) => check_length("mask", bits.len(), len.div_ceil(8))?,
@@ -407,9 +326,9 @@ impl Dropout {
             return Ok(());
         }
         let (scale, choice) = (plan.scale(), Choice::Mask(mask));
-        let io = Some(self.execution.stores.apply(io, len));
+        let io = Some(call.stores().apply(io, len));
         let work = ApplyDropout { len, io, scale, choice, mask: None };
-        self.execution.run_parallel(work, len);
+        call.run_parallel(work, len);
         Ok(())
     }
 }

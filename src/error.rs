@@ -24,6 +24,25 @@ pub enum Error {
         /// The number of elements that came.
         got: usize,
     },
+    /// A slice is shorter than what it has to hold: rows at a pitch, or scratch.
+    TooShort {
+        /// The argument's name.
+        arg: &'static str,
+        /// The least number of elements.
+        expected: usize,
+        /// The number of elements that came.
+        got: usize,
+    },
+    /// The operation does not take this argument, or not with this shape.
+    Unsupported {
+        /// The argument's name.
+        arg: &'static str,
+    },
+    /// A slice has elements of a type that the operation does not take.
+    Type {
+        /// The argument's name.
+        arg: &'static str,
+    },
     /// A shape has more elements than a slice can hold (`isize::MAX` bytes, of 8 bytes each).
     ShapeOverflow {
         /// The shape's name.
@@ -46,11 +65,6 @@ pub enum Error {
         channels: usize,
         /// The number of groups that came.
         got: usize,
-    },
-    /// A statistic was asked for over an axis that has no elements.
-    EmptyAxis {
-        /// The axis.
-        arg: &'static str,
     },
     /// There are too few rows for what is asked of them.
     TooFewRows {
@@ -82,8 +96,9 @@ pub enum Error {
         /// The number of elements.
         len: usize,
     },
-    /// There is no memory for what the call needs beside its buffers. Where it is brought its scratch it needs none. With
-    /// padding [`InstanceNorm`](crate::InstanceNorm) needs some on every thread: it alone may have written samples of `y` then.
+    /// There is no memory for what the call needs beside its buffers, or for a new `Vec`. A call that is passed its scratch needs
+    /// none, but for [`LayerNorm`](crate::LayerNorm) of more than 16 thousand channels that come first. With padding, [`GroupNorm`](crate::GroupNorm) and [`InstanceNorm`](crate::InstanceNorm) need some on every thread:
+    /// they alone may have written samples of `y` then.
     OutOfMemory {
         /// How much was asked for.
         bytes: usize,
@@ -106,6 +121,15 @@ impl fmt::Display for Error {
             Self::Length { arg, expected, got } => {
                 write!(f, "`{arg}`: expected {expected} elements, got {got}")
             }
+            Self::TooShort { arg, expected, got } => {
+                write!(f, "`{arg}`: expected at least {expected} elements, got {got}")
+            }
+            Self::Unsupported { arg } => {
+                write!(f, "`{arg}`: expected none, since the operation does not take it here")
+            }
+            Self::Type { arg } => {
+                write!(f, "`{arg}`: expected elements of a type that the operation takes")
+            }
             Self::ShapeOverflow { arg, got: [outer, a, b] } => {
                 write!(f, "`{arg}`: expected at most {MOST_ELEMENTS} elements, got ")?;
                 if *outer != 1 {
@@ -118,9 +142,6 @@ impl fmt::Display for Error {
             }
             Self::Parameter { arg, expected, got } => {
                 write!(f, "`{arg}`: expected {expected}, got {got}")
-            }
-            Self::EmptyAxis { arg } => {
-                write!(f, "`{arg}`: expected at least 1 where a statistic is asked for, got 0")
             }
             Self::TooFewRows { arg, expected, got } => {
                 write!(f, "`rows`: expected at least {expected} rows for the {arg}, got {got}")

@@ -1,23 +1,39 @@
 //! Hand-vectorised CPU kernels for the normalisation layers of neural networks.
 //!
-//! Every operation is a small configuration whose methods take plain slices: inputs, then the shape,
-//! then outputs.
+//! An operation is a small configuration with one method for each pass. A call takes plain slices, a shape and optional
+//! arguments, and returns y.
 //!
 //! ```
-//! use evenkeel::{LayerNorm, Parallelism, RmsNorm, Rows};
+//! use evenkeel::{InOut, LayerNorm, NormArgs, Parallelism, RmsNorm, Rows, to_vec};
 //!
 //! let rows = Rows::new(2, 3)?;
-//! let x = [1.0, 2.0, 3.0, -4.0, 0.0, 4.0];
-//! let gamma = [1.0, 0.5, 2.0];
-//! let mut y = [0.0; 6];
-//!
+//! let (x, gamma) = ([1.0_f32, 2.0, 3.0, -4.0, 0.0, 4.0], [1.0_f32, 0.5, 2.0]);
 //! let layer_norm = LayerNorm::new().with_eps(1e-6).with_parallelism(Parallelism::Serial);
-//! layer_norm.forward(&x, Some(&gamma), None, rows, &mut y)?;
 //!
+//! // From x to y.
+//! let mut y = [0.0_f32; 6];
+//! layer_norm.forward(InOut::new(&x, &mut y), rows, NormArgs::new().gamma(&gamma))?;
+//!
+//! // Into a new `Vec`.
+//! let args = NormArgs::new().gamma(&gamma);
+//! let new = to_vec(6, |y| layer_norm.forward(InOut::uninit(&x, y), rows, args))?;
+//! assert_eq!(new, y);
+//!
+//! // In place, of the sum of x and y.
 //! let mut x = x;
-//! RmsNorm::new().forward_in_place(&mut x, Some(&gamma), None, rows)?;
+//! let args = NormArgs::new().gamma(&gamma).residual(&y);
+//! RmsNorm::new().forward(InOut::in_place(&mut x), rows, args)?;
 //! # Ok::<(), evenkeel::Error>(())
 //! ```
+//!
+//! | part of a call | what it says |
+//! |---|---|
+//! | [`InOut`] | where x and y are: two buffers, one, memory that is not initialised, rows at a pitch |
+//! | [`Rows`], [`Channels`], [`Shape`] | the shape: a matrix, samples of channels, either |
+//! | [`NormArgs`], [`TrainArgs`], [`MomentArgs`], [`DropoutArgs`] | what is optional: parameters, statistics, a residual and its sum, a gate, padding, scratch, threads |
+//!
+//! Every argument goes with every [`InOut`] and with every other argument; but a residual that is updated is the one place of the
+//! sum. An operation that does not take an argument, or a pitch, returns [`Error::Unsupported`].
 //!
 //! # Operations
 //!
@@ -27,19 +43,21 @@
 //! | [`RmsNorm`] | every row by its root mean square |
 //! | [`BatchNorm`] | every column, or channel, by its own mean and variance; running statistics; inference |
 //! | [`GroupNorm`], [`InstanceNorm`] | every group of channels, or channel, of a sample by its own mean and variance |
-//! | [`LayerNorm::forward_channels`] | every position of a sample by the mean and variance of its channels |
+//! | [`LayerNorm`] of [`Channels`] | every position of a sample by the mean and variance of its channels |
 //! | [`Dropout`] | inverted dropout, its mask drawn, stored, applied or drawn again |
-//! | [`StandardScaler`], [`MinMaxScaler`] | every feature by its mean and variance, or its range, learnt in batches |
-//! | [`Normalizer`] | every row divided by its L1, L2 or largest norm |
-//! | [`NormalizeScaleShift`] | rows or columns whose statistics the caller has |
+//! | [`NormalizeScaleShift`] | rows, columns or channels whose [`Statistics`] the caller has |
 //! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | mean and variance: of rows, of columns, of streams, merged |
-//! | [`Regularizer`] | L1 and L2 penalties of parameters, their gradient, weight decay, the proximal step |
+//! | [`preprocess`]: [`StandardScaler`](preprocess::StandardScaler), [`MinMaxScaler`](preprocess::MinMaxScaler) | every feature by its mean and variance, or its range, learnt in batches |
+//! | [`preprocess`]: [`Normalizer`](preprocess::Normalizer) | every row divided by its L1, L2 or largest norm |
+//! | [`penalty`]: [`Regularizer`](penalty::Regularizer) | L1 and L2 penalties of parameters, their gradient, weight decay, the proximal step |
 //! | [`mod@reference`] | the scalar definition of all of them |
 //!
-//! [`LayerNorm`] and [`RmsNorm`] also take the sum of x and a residual, and rows at a pitch; [`RmsNorm`] has a gate
-//! ([`RmsNorm::forward_gated`]) and 1 + gamma.
+//! [`LayerNorm`] and [`RmsNorm`] of rows also take a bias and a residual, and normalise their sum with x. They take a gate, which
+//! the result is multiplied with, and a tensor that is added to it. [`RmsNorm`] can use 1 + gamma in place of gamma.
 //!
-//! Where some rows are padding, [`ValidRows`] says which are not: [`BatchNorm`] and the moments leave the others out.
+//! Rows that are part of a wider matrix need no copy: an [`InOut`] takes the pitch of x and of y.
+//!
+//! Where some rows are padding, [`ValidRows`] says which are not. The statistics leave padding out, and its y is `+0.0`.
 //!
 //! # Words
 //!
@@ -56,6 +74,8 @@
 //! | [`Channels::first`], [`Channels::last`] | `contiguous_format`, `channels_last` | | `nchw`, `nhwc` |
 //! | `groups` | `num_groups` | `num_groups` | groups |
 //!
+//! [`NormArgs::bias`] is not PyTorch's `bias`: it is added to x, before the statistics.
+//!
 //! # What is promised
 //!
 //! * **Accuracy**, for every finite input: relative error of a variance at most 1e-6, error of an output at
@@ -63,16 +83,19 @@
 //!   term, the smallest subnormal, counts where y is subnormal). One limit: a mean is an f64, so where mean / std is
 //!   above 1e9, which f32 data reach only in rows of millions of elements that are constant but for a few, the error of
 //!   an output is up to `1.2e-16 * mean / std * |gamma|` more.
-//! * **Bits**: an output is a function of its row, gamma, beta and eps. The thread count, the batch, the alignment, in
-//!   place or not, and the [`Backend`] do not change a bit, as long as the backend
+//! * **Bits**: an output is a function of its row, the arguments that belong to it, and eps. The thread count, the pool, the
+//!   batch, the alignment, in place or not, and the [`Backend`] do not change a bit, as long as the backend
 //!   [fuses multiply-adds](Backend::is_fused) and the floating-point environment is the default one. A NaN is
 //!   a NaN, of unspecified sign and payload.
 //! * **Errors**: everything that a caller supplies is checked before the first write, and comes back as an
-//!   [`Error`], and so does memory that there is not. A panic is a bug of this crate.
-//! * **Threads**: [`Parallelism`] says how many. Tasks run in the caller's rayon pool.
-//! * **Memory**: nothing is allocated on a single thread, as long as operations on columns, and on channels, are brought
-//!   their scratch (`_with_scratch`); [`InstanceNorm::forward_masked`] and its like gather samples in memory of their own.
-//!   Outputs of 32 MiB and more are written around the caches; [`Stores`] forces either. Where nothing is optimised, a
+//!   [`Error`], and so does memory that there is not. A panic is a bug of this crate, or of a [`Pool`]. A shape without elements is no error:
+//!   its statistics are those of nothing (mean 0, rstd 0, [`Moments::new`]), and running statistics stay as they are.
+//! * **Threads**: [`Parallelism`] says how many. Tasks run in the caller's rayon pool, or on the host's own threads if the call
+//!   is passed a [`Pool`].
+//! * **Memory**: a call on a single thread allocates nothing, as long as operations on columns, and on channels, are passed
+//!   their scratch ([`NormArgs::scratch`], [`TrainArgs::scratch`], [`MomentArgs::scratch`]). [`GroupNorm`] and [`InstanceNorm`]
+//!   with padding gather samples in memory of their own. [`to_vec`] and [`NormArgs::sum_vec`] allocate the `Vec` that they
+//!   fill. Outputs of 32 MiB and more are written with non-temporal stores; [`Stores`] forces either. Where nothing is optimised, a
 //!   function takes up to 1 MiB of stack.
 //!
 //! # Special values
@@ -85,6 +108,9 @@
 //! | either in statistics | | a row is NaN, a column what the formula says | |
 //! | `-0.0` | the number 0 | the number 0 | kept as it is, or `+0.0` |
 //! | subnormal numbers | numbers like any other, read and written | likewise | likewise |
+//!
+//! Here x is the sum of x, bias and residual. A NaN in a gate, or in what is added to the result, makes its own element NaN.
+//! What padding holds does not matter.
 //!
 //! What the formula says is said by IEEE arithmetic: infinity times 0 is NaN. No other row, column or element changes
 //! by a bit. Whether a zero in y is `-0.0` is not specified, but the same wherever bits are promised.
@@ -110,7 +136,8 @@
 //! # Features
 //!
 //! * `capi`: the C ABI, for `libevenkeel` and its header.
-//! * `rayon` (default): parallel execution. Without it everything works, serially, with the same bits.
+//! * `rayon` (default): parallel execution. Without it everything works, serially or on the threads of a [`Pool`], with the
+//!   same bits.
 
 #![deny(unsafe_code)]
 // Of the library alone: a test may say less where it panics.
@@ -121,14 +148,15 @@ mod args;
 #[expect(unsafe_code, reason = "pointers from C become slices; see capi/buffers.rs")]
 pub mod capi;
 mod dropout;
+mod element;
 mod error;
 mod kernels;
 mod mask;
 mod memory;
 mod moments;
 mod norm;
-mod penalty;
-mod preprocess;
+pub mod penalty;
+pub mod preprocess;
 pub mod reference;
 mod run;
 mod shape;
@@ -141,8 +169,12 @@ mod welford;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use args::running::RunningStatistics;
-pub use dropout::{Dropout, Stream};
+pub use args::dropout::{DropoutArgs, Stream};
+pub use args::moments::MomentArgs;
+pub use args::norm::NormArgs;
+pub use args::train::TrainArgs;
+pub use dropout::Dropout;
+pub use element::Element;
 pub use error::Error;
 pub use mask::{Mask, MaskMut, ValidRows};
 pub use moments::column_moments::ColumnMoments;
@@ -151,14 +183,12 @@ pub use norm::batch_norm::BatchNorm;
 pub use norm::group_norm::GroupNorm;
 pub use norm::instance_norm::InstanceNorm;
 pub use norm::layer_norm::LayerNorm;
-pub use norm::normalize_scale_shift::NormalizeScaleShift;
+pub use norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
 pub use norm::rms_norm::RmsNorm;
-pub use penalty::Regularizer;
-pub use preprocess::min_max_scaler::MinMaxScaler;
-pub use preprocess::normalizer::{Norm, Normalizer};
-pub use preprocess::standard_scaler::StandardScaler;
 pub use run::backend::Backend;
 pub use run::parallel::Parallelism;
+pub use run::pool::Pool;
 pub use run::write_policy::Stores;
-pub use shape::{Channels, Rows};
+pub use shape::{Channels, Rows, Shape};
+pub use simd::{InOut, Pitch, to_vec};
 pub use welford::Moments;

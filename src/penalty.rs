@@ -1,14 +1,13 @@
 //! L1 and L2 regularisation of parameters: the penalty, its gradient, weight decay, the proximal step.
 #![forbid(unsafe_code)]
 
-use core::mem::MaybeUninit;
-
+use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::elementwise::penalty::{ApplyRule, Decay, Gradient, Penalize, Proximal, Rule};
 use crate::kernels::merge::segments::Segments;
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::{check_length, check_not_negative};
-use crate::simd::{Span, write_whole};
+use crate::simd::{InOut, Io, Span, elements, elements_mut};
 
 /// L1 and L2 regularisation of a vector of parameters: lasso (Tibshirani, 1996), ridge (Hoerl and Kennard, 1970), and with
 /// both factors the elastic net (Zou and Hastie, 2005).
@@ -45,18 +44,19 @@ use crate::simd::{Span, write_whole};
 /// # Example
 ///
 /// ```
-/// use evenkeel::Regularizer;
+/// use evenkeel::InOut;
+/// use evenkeel::penalty::Regularizer;
 ///
 /// let lasso = Regularizer::new().with_l1(0.5);
-/// let (w, mut gradient) = ([3.0, -0.25, 0.0], [1.0, 1.0, 1.0]);
+/// let (w, mut gradient) = ([3.0_f32, -0.25, 0.0], [1.0_f32, 1.0, 1.0]);
 /// assert_eq!(lasso.penalty_and_add_gradient(&w, &mut gradient)?, 1.625);
 /// assert_eq!(gradient, [1.5, 0.5, 1.0]);
 ///
 /// let mut w = w;
-/// lasso.proximal_in_place(&mut w, 1.0)?;
+/// lasso.proximal(InOut::in_place(&mut w), 1.0)?;
 /// assert_eq!(w, [2.5, 0.0, 0.0]);
 ///
-/// Regularizer::new().with_l2(0.5).decay_in_place(&mut w, 0.5)?;
+/// Regularizer::new().with_l2(0.5).decay(InOut::in_place(&mut w), 0.5)?;
 /// assert_eq!(w, [1.875, 0.0, 0.0]);
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
@@ -101,9 +101,9 @@ impl Regularizer {
     /// # Errors
     ///
     /// [`Error::Parameter`] if l1 or l2 is negative or not finite.
-    pub fn penalty(&self, w: &[f32]) -> Result<f64, Error> {
-        self.check()?;
-        Ok(self.sum(w, None))
+    #[inline]
+    pub fn penalty<X: Element>(&self, w: &[X]) -> Result<f64, Error> {
+        self.sum(elements(w), None)
     }
 
     /// Adds the gradient of the penalty of `w` to `gradient`, of the same length: `l1 * sign(w) + l2 * w`, where the
@@ -113,11 +113,13 @@ impl Regularizer {
     ///
     /// [`Error::Parameter`] if l1 or l2 is negative or not finite; [`Error::Length`] if `gradient` is not as long as `w`.
     /// Nothing is written then.
-    pub fn add_gradient(&self, w: &[f32], gradient: &mut [f32]) -> Result<(), Error> {
-        self.check()?;
-        check_length("gradient", gradient.len(), w.len())?;
-        self.update(Span::in_place(gradient), w, self.gradient());
-        Ok(())
+    #[inline]
+    pub fn add_gradient<X: Element, Y: Element>(
+        &self,
+        w: &[X],
+        gradient: &mut [Y],
+    ) -> Result<(), Error> {
+        self.add(elements(w), elements_mut(gradient))
     }
 
     /// [`penalty`](Self::penalty) and [`add_gradient`](Self::add_gradient) in one pass over memory, with the bits of both.
@@ -125,99 +127,89 @@ impl Regularizer {
     /// # Errors
     ///
     /// As [`add_gradient`](Self::add_gradient).
-    pub fn penalty_and_add_gradient(&self, w: &[f32], gradient: &mut [f32]) -> Result<f64, Error> {
-        self.check()?;
-        check_length("gradient", gradient.len(), w.len())?;
-        Ok(self.sum(w, Some(Span::in_place(gradient))))
+    #[inline]
+    pub fn penalty_and_add_gradient<X: Element, Y: Element>(
+        &self,
+        w: &[X],
+        gradient: &mut [Y],
+    ) -> Result<f64, Error> {
+        self.sum(elements(w), Some(elements_mut(gradient)))
     }
 
-    /// Decoupled weight decay: reads `w`, writes `y = w * (1 - learning_rate * l2)`, of the same length.
+    /// Decoupled weight decay: reads w, writes `y = w * (1 - learning_rate * l2)`, and returns y.
     ///
     /// The factor is made in f64. Where `learning_rate * l2` is above 1 it is negative.
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if l1, l2 or `learning_rate` is negative or not finite; [`Error::Length`] if `y` is not as long as
-    /// `w`. Nothing is written then.
-    pub fn decay(&self, w: &[f32], learning_rate: f64, y: &mut [f32]) -> Result<(), Error> {
-        check_length("y", y.len(), w.len())?;
-        self.decay_span(Span::new(w, y), learning_rate)
-    }
-
-    /// As [`decay`](Self::decay); reads and writes `w`.
+    /// Nothing is written where one is returned.
     ///
-    /// # Errors
-    ///
-    /// As [`decay`](Self::decay).
-    pub fn decay_in_place(&self, w: &mut [f32], learning_rate: f64) -> Result<(), Error> {
-        self.decay_span(Span::in_place(w), learning_rate)
-    }
-
-    /// As [`decay`](Self::decay); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`decay`](Self::decay).
-    pub fn decay_uninit<'y>(
+    /// * [`Error::Parameter`]: l1, l2 or `learning_rate` is negative or not finite.
+    /// * [`Error::Length`]: y is not as long as w.
+    /// * [`Error::Unsupported`]: a pitch.
+    #[inline]
+    pub fn decay<'a, X: Element, Y: Element>(
         &self,
-        w: &[f32],
+        io: InOut<'_, 'a, X, Y>,
         learning_rate: f64,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        check_length("y", y.len(), w.len())?;
-        write_whole(w, y, |io| self.decay_span(io, learning_rate))
+    ) -> Result<&'a mut [Y], Error> {
+        io.write_whole(|io| self.run_decay(io, learning_rate))
     }
 
-    /// The proximal operator of `step * penalty`: reads `w`, writes `y = soft(w, step * l1) / (1 + step * l2)`, of the same
-    /// length, where `soft(w, t)` is `w - t` above t, `w + t` below -t and 0 between.
+    /// The proximal operator of `step * penalty`: reads w, writes `y = soft(w, step * l1) / (1 + step * l2)`, and returns y.
+    /// `soft(w, t)` is `w - t` above t, `w + t` below -t and 0 between.
     ///
     /// `step` is the learning rate of the gradient step before it, on the loss alone.
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if l1, l2 or `step` is negative or not finite; [`Error::Length`] if `y` is not as long as `w`. Nothing
-    /// is written then.
-    pub fn proximal(&self, w: &[f32], step: f64, y: &mut [f32]) -> Result<(), Error> {
-        check_length("y", y.len(), w.len())?;
-        self.proximal_span(Span::new(w, y), step)
-    }
-
-    /// As [`proximal`](Self::proximal); reads and writes `w`.
+    /// Nothing is written where one is returned.
     ///
-    /// # Errors
-    ///
-    /// As [`proximal`](Self::proximal).
-    pub fn proximal_in_place(&self, w: &mut [f32], step: f64) -> Result<(), Error> {
-        self.proximal_span(Span::in_place(w), step)
-    }
-
-    /// As [`proximal`](Self::proximal); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`proximal`](Self::proximal).
-    pub fn proximal_uninit<'y>(
+    /// * [`Error::Parameter`]: l1, l2 or `step` is negative or not finite.
+    /// * [`Error::Length`]: y is not as long as w.
+    /// * [`Error::Unsupported`]: a pitch.
+    #[inline]
+    pub fn proximal<'a, X: Element, Y: Element>(
         &self,
-        w: &[f32],
+        io: InOut<'_, 'a, X, Y>,
         step: f64,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        check_length("y", y.len(), w.len())?;
-        write_whole(w, y, |io| self.proximal_span(io, step))
+    ) -> Result<&'a mut [Y], Error> {
+        io.write_whole(|io| self.run_proximal(io, step))
     }
 
-    pub(crate) fn decay_span(&self, io: Span<'_>, learning_rate: f64) -> Result<(), Error> {
+    pub(crate) fn run_decay(&self, io: Io<'_>, learning_rate: f64) -> Result<(), Error> {
+        let io = io.whole()?;
         self.check()?;
         check_not_negative("learning_rate", learning_rate)?;
         self.update(io, &[], Decay::new(self.l2, learning_rate));
         Ok(())
     }
 
-    pub(crate) fn proximal_span(&self, io: Span<'_>, step: f64) -> Result<(), Error> {
+    pub(crate) fn run_proximal(&self, io: Io<'_>, step: f64) -> Result<(), Error> {
+        let io = io.whole()?;
         self.check()?;
         check_not_negative("step", step)?;
         self.update(io, &[], Proximal::new(self.l1, self.l2, step));
         Ok(())
+    }
+
+    fn add(&self, w: &[f32], gradient: &mut [f32]) -> Result<(), Error> {
+        self.check()?;
+        check_length("gradient", gradient.len(), w.len())?;
+        self.update(Span::in_place(gradient), w, self.gradient());
+        Ok(())
+    }
+
+    /// The penalty, and its gradient added.
+    fn sum(&self, w: &[f32], gradient: Option<&mut [f32]>) -> Result<f64, Error> {
+        self.check()?;
+        if let Some(gradient) = &gradient {
+            check_length("gradient", gradient.len(), w.len())?;
+        }
+        let gradient = gradient.map(Span::in_place);
+        let work = Penalize { w, gradient, rule: self.gradient(), first: 0 };
+        let all = self.execution.call(None).reduce(work, w.len(), Segments::merged);
+        Ok(all.finish().penalty(self.l1, self.l2))
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -230,15 +222,8 @@ impl Regularizer {
     }
 
     fn update<T: Rule>(&self, io: Span<'_>, w: &[f32], rule: T) {
-        let len = io.len();
-        let io = self.execution.stores.apply(io, len);
-        self.execution.run_parallel(ApplyRule { io, w, rule }, len);
-    }
-
-    /// The penalty, and its gradient added.
-    fn sum(&self, w: &[f32], gradient: Option<Span<'_>>) -> f64 {
-        let work = Penalize { w, gradient, rule: self.gradient(), first: 0 };
-        let all = self.execution.reduce(work, w.len(), Segments::merged);
-        all.finish().penalty(self.l1, self.l2)
+        let (call, len) = (self.execution.call(None), io.len());
+        let io = call.stores().apply(io, len);
+        call.run_parallel(ApplyRule { io, w, rule }, len);
     }
 }

@@ -103,7 +103,7 @@ pub fn rms_norm(
     rstd
 }
 
-/// silu(z) = z / (1 + exp(-z)), the gate of [`RmsNorm::forward_gated`](crate::RmsNorm::forward_gated).
+/// silu(z) = z / (1 + exp(-z)), the factor of a [gate](crate::NormArgs::gate).
 #[must_use]
 pub fn silu(z: f32) -> f64 {
     let z = f64::from(z);
@@ -121,7 +121,7 @@ pub fn column(x: &[f32], cols: usize, c: usize) -> Vec<f32> {
     x.chunks_exact(cols).map(|row| row[c]).collect()
 }
 
-/// [`NormalizeScaleShift::forward_columns`](NormalizeScaleShift::forward_columns).
+/// [`NormalizeScaleShift`](crate::NormalizeScaleShift) of a row, by [statistics of columns](crate::Statistics::of_columns).
 ///
 /// # Panics
 ///
@@ -152,7 +152,7 @@ pub fn batch_statistics(x: &[f32], cols: usize, eps: f64) -> (Vec<f64>, Vec<f64>
     (0..cols).map(of_column).map(|(mean, var)| (mean, rstd(var, eps))).unzip()
 }
 
-/// The penalty of a [`Regularizer`](crate::Regularizer): `l1 * (sum of |w|) + l2 / 2 * (sum of w^2)`.
+/// The penalty of a [`Regularizer`](crate::penalty::Regularizer): `l1 * (sum of |w|) + l2 / 2 * (sum of w^2)`.
 #[must_use]
 pub fn penalty(w: &[f32], l1: f64, l2: f64) -> f64 {
     let w = || w.iter().map(|&w| f64::from(w));
@@ -207,7 +207,7 @@ pub fn group_norm(
     normalize_by(x, gamma, beta, shape, by_group, eps, y)
 }
 
-/// [`LayerNorm::forward_channels`](crate::LayerNorm::forward_channels). Returns mean and rstd of every position of every
+/// [`LayerNorm`](crate::LayerNorm) over [`Channels`]. Returns mean and rstd of every position of every
 /// sample.
 ///
 /// # Panics
@@ -295,7 +295,7 @@ fn normalize_by(
     statistics.unzip()
 }
 
-/// What [`StandardScaler`](crate::StandardScaler) learns of one feature: its mean and scale. NaN are ignored.
+/// What [`StandardScaler`](crate::preprocess::StandardScaler) learns of one feature: its mean and scale. NaN are ignored.
 #[must_use]
 pub fn mean_scale(x: &[f32]) -> (f64, f64) {
     let numbers: Vec<f32> = x.iter().copied().filter(|x| !x.is_nan()).collect();
@@ -305,19 +305,19 @@ pub fn mean_scale(x: &[f32]) -> (f64, f64) {
     (mean, if constant { 1.0 } else { var.sqrt() })
 }
 
-/// [`StandardScaler::transform`](crate::StandardScaler::transform) of one feature.
+/// [`StandardScaler::transform`](crate::preprocess::StandardScaler::transform) of one feature.
 #[must_use]
 pub fn standardized(x: f32, mean: f64, scale: f64) -> f64 {
     (f64::from(x) - mean) / scale
 }
 
-/// What [`MinMaxScaler`](crate::MinMaxScaler) learns of one feature: its least and greatest value. NaN are ignored.
+/// What [`MinMaxScaler`](crate::preprocess::MinMaxScaler) learns of one feature: its least and greatest value. NaN are ignored.
 #[must_use]
 pub fn min_max(x: &[f32]) -> (f32, f32) {
     x.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &x| (min.min(x), max.max(x)))
 }
 
-/// [`MinMaxScaler::transform`](crate::MinMaxScaler::transform) of one feature, without clipping.
+/// [`MinMaxScaler::transform`](crate::preprocess::MinMaxScaler::transform) of one feature, without clipping.
 #[must_use]
 pub fn min_maxed(x: f32, (min, max): (f32, f32), (from, to): (f64, f64)) -> f64 {
     let range = f64::from(max) - f64::from(min);
@@ -328,7 +328,7 @@ pub fn min_maxed(x: f32, (min, max): (f32, f32), (from, to): (f64, f64)) -> f64 
     (f64::from(x) - f64::from(min)) * (to - from) / range + from
 }
 
-/// The norm that [`Normalizer`](Normalizer) divides a row by; NaN if the row has a NaN or an infinity.
+/// The norm that [`Normalizer`](crate::preprocess::Normalizer) divides a row by; NaN if the row has a NaN or an infinity.
 #[must_use]
 pub fn norm(x: &[f32], norm: Norm) -> f64 {
     if !x.iter().all(|x| x.is_finite()) {
@@ -342,7 +342,7 @@ pub fn norm(x: &[f32], norm: Norm) -> f64 {
     }
 }
 
-/// [`Normalizer`](Normalizer) of one row.
+/// [`Normalizer`](crate::preprocess::Normalizer) of one row.
 ///
 /// # Panics
 ///

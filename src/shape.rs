@@ -53,20 +53,6 @@ impl Rows {
     pub const fn elements(self) -> usize {
         self.rows * self.cols
     }
-
-    /// Refuses an x or y of another length.
-    pub(crate) fn check_io(self, x: usize, y: usize) -> Result<(), Error> {
-        check_length("x", x, self.elements())?;
-        check_length("y", y, self.elements())
-    }
-
-    /// Refuses an empty row where every row must have a statistic.
-    pub(crate) fn check_statistic(self) -> Result<(), Error> {
-        if self.cols == 0 && self.rows > 0 {
-            return Err(Error::EmptyAxis { arg: "cols" });
-        }
-        Ok(())
-    }
 }
 
 /// The shape of a batch of images, signals or volumes: `batch` samples, each of `channels` channels at `positions`
@@ -189,14 +175,17 @@ impl Channels {
 
     /// The same as a matrix whose columns are the channels, if it is one.
     pub(crate) fn as_rows(self) -> Option<Rows> {
-        let rows = Rows { rows: self.batch * self.positions, cols: self.channels };
-        (self.last || self.positions == 1).then_some(rows)
+        (self.last || self.positions == 1).then(|| self.position_rows())
     }
 
-    /// Refuses an x or y of another length.
-    pub(crate) fn check_io(self, x: usize, y: usize) -> Result<(), Error> {
-        check_length("x", x, self.elements())?;
-        check_length("y", y, self.elements())
+    /// The positions of all samples.
+    pub(crate) fn all_positions(self) -> usize {
+        self.batch.saturating_mul(self.positions)
+    }
+
+    /// A matrix of a row for each position of each sample, whose columns are the channels.
+    pub(crate) fn position_rows(self) -> Rows {
+        Rows { rows: self.all_positions(), cols: self.channels }
     }
 }
 
@@ -207,14 +196,36 @@ impl From<Rows> for Channels {
     }
 }
 
-/// Refuses a slice of another length.
+/// The shape of what an operation works on: a matrix, or samples of channels. `From` both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Shape {
+    /// A matrix.
+    Rows(Rows),
+    /// Samples of channels.
+    Channels(Channels),
+}
+
+impl From<Rows> for Shape {
+    fn from(rows: Rows) -> Self {
+        Self::Rows(rows)
+    }
+}
+
+impl From<Channels> for Shape {
+    fn from(channels: Channels) -> Self {
+        Self::Channels(channels)
+    }
+}
+
+/// Checks that a slice has this length.
 pub(crate) fn check_length(arg: &'static str, got: usize, expected: usize) -> Result<(), Error> {
     if got == expected { Ok(()) } else { Err(Error::Length { arg, expected, got }) }
 }
 
-/// Refuses a slice that is shorter.
+/// Checks that a slice is at least as long.
 pub(crate) fn check_at_least(arg: &'static str, got: usize, expected: usize) -> Result<(), Error> {
-    if got >= expected { Ok(()) } else { Err(Error::Length { arg, expected, got }) }
+    if got >= expected { Ok(()) } else { Err(Error::TooShort { arg, expected, got }) }
 }
 
 /// Like [`check_length`]; an absent slice has every length.
@@ -226,12 +237,12 @@ pub(crate) fn check_optional<T>(
     slice.map_or(Ok(()), |slice| check_length(arg, slice.len(), expected))
 }
 
-/// Refuses an epsilon that is negative, infinite or NaN.
+/// Checks that an epsilon is finite and not negative.
 pub(crate) fn check_eps(eps: f64) -> Result<(), Error> {
     check_not_negative("eps", eps)
 }
 
-/// Refuses a parameter that is negative, infinite or NaN.
+/// Checks that a parameter is finite and not negative.
 pub(crate) fn check_not_negative(arg: &'static str, got: f64) -> Result<(), Error> {
     if got >= 0.0 && got.is_finite() {
         return Ok(());

@@ -13,6 +13,10 @@
 #[path = "proof/common.rs"]
 mod common;
 
+// All that `common` takes from it.
+#[path = "registry/random.rs"]
+mod registry;
+
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 #[test]
 fn more_than_2_to_the_32_elements() {
@@ -148,9 +152,9 @@ mod tests {
     use std::ops::Range;
 
     use evenkeel::{
-        BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InstanceNorm, LayerNorm,
-        Mask, MaskMut, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments,
-        RunningStatistics, Stream, reference,
+        BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, Error, GroupNorm, InOut,
+        InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs, NormalizeScaleShift,
+        Parallelism, RmsNorm, RowMoments, Statistics, Stream, TrainArgs, reference,
     };
 
     use crate::common::*;
@@ -250,7 +254,7 @@ mod tests {
         let shape = rows(1, FAR);
 
         let mut moments = [Moments::new()];
-        RowMoments::new().compute(&x, shape, &mut moments).unwrap();
+        RowMoments::new().compute(&x, shape, &mut moments, MomentArgs::new()).unwrap();
         let mut of_slice = Moments::new();
         of_slice.extend_from_slice(&x);
         assert_eq!(moments, [of_slice]);
@@ -275,22 +279,25 @@ mod tests {
         let (mut got_mean, mut got_rstd) = ([0.0], [0.0]);
         let layer_norm = LayerNorm::new().with_eps(0.0);
         let (g, b) = (Some(gamma), Some(beta));
-        layer_norm
-            .forward_with_stats(&x, g, b, shape, &mut y, &mut got_mean, &mut got_rstd)
-            .unwrap();
+        let args = NormArgs::new().affine(gamma, beta).stats(&mut got_mean, &mut got_rstd);
+        layer_norm.forward(InOut::new(&x, &mut y), shape, args).unwrap();
         assert_eq!(got_mean, [of_slice.mean]);
         assert_near("rstd", got_rstd[0], 1.0 / var.sqrt(), VARIANCE);
         compare("LayerNorm", &mut y, (mean, 1.0 / var.sqrt()), [g, b]);
         let normalize = NormalizeScaleShift::new();
-        normalize.forward(&x, &[mean], &[0.125], g, None, shape, &mut y).unwrap();
+        let (statistics, args) = ([mean], NormArgs::new().gamma(gamma));
+        let statistics = Statistics::of_rows(&statistics, &[0.125]);
+        normalize.forward(InOut::new(&x, &mut y), shape, statistics, args).unwrap();
         compare("NormalizeScaleShift", &mut y, (mean, 0.125), [g, None]);
         let rms_norm = RmsNorm::new().with_eps(0.0);
-        rms_norm.forward_with_stats(&x, None, None, shape, &mut y, &mut got_rstd).unwrap();
+        let args = NormArgs::new().rstd(&mut got_rstd);
+        rms_norm.forward(InOut::new(&x, &mut y), shape, args).unwrap();
         assert_near("rstd", got_rstd[0], 1.0 / mean_square.sqrt(), VARIANCE);
         compare("RmsNorm", &mut y, (0.0, 1.0 / mean_square.sqrt()), [None; 2]);
         drop(y);
         let mut xy = input(FAR);
-        layer_norm.forward_in_place(&mut xy, None, b, shape).unwrap();
+        let args = NormArgs::new().beta(beta);
+        layer_norm.forward(InOut::in_place(&mut xy), shape, args).unwrap();
         compare("LayerNorm in place", &mut xy, (mean, 1.0 / var.sqrt()), [None, b]);
         assert_little_memory();
     }
@@ -307,7 +314,7 @@ mod tests {
     fn rows_are_what_they_are_alone(count: usize, cols: usize, parallelism: Parallelism) {
         let (shape, random) = (rows(count, cols), &mut Random::new(cols as u64));
         let (gamma, beta) = (random.normals(cols), random.normals(cols));
-        let (gamma, beta) = (Some(&gamma[..]), Some(&beta[..]));
+        let affine = || NormArgs::new().affine(&gamma, &beta);
         let (x, mut y) = (input(shape.elements()), output(shape.elements()));
         let by_row: Vec<_> = edges(shape.elements()).into_iter().map(|edge| edge / cols).collect();
         let statistic = || Vast::new(count, &by_row, |_| 0.25, |_| f64::NAN);
@@ -315,16 +322,14 @@ mod tests {
         let what = format!("{count} x {cols}, {parallelism:?}");
 
         let layer_norm = LayerNorm::new().with_parallelism(parallelism);
-        layer_norm
-            .forward_with_stats(&x, gamma, beta, shape, &mut y, &mut mean, &mut rstd)
-            .unwrap();
+        let args = affine().stats(&mut mean, &mut rstd);
+        layer_norm.forward(InOut::new(&x, &mut y), shape, args).unwrap();
         // Of each range of rows, what is written and the statistics.
         let alone = |part: Range<usize>| {
             let (x, n) = (&x[part.start * cols..part.end * cols], part.len());
             let (mut y, mut mean, mut rstd) = (vec![PAINT; x.len()], vec![0.0; n], vec![0.0; n]);
-            LayerNorm::new()
-                .forward_with_stats(x, gamma, beta, rows(n, cols), &mut y, &mut mean, &mut rstd)
-                .unwrap();
+            let args = affine().stats(&mut mean, &mut rstd);
+            LayerNorm::new().forward(InOut::new(x, &mut y), rows(n, cols), args).unwrap();
             (y, mean, rstd)
         };
         let compare = |what: &str, y: &mut Vast<f32>| {
@@ -345,24 +350,29 @@ mod tests {
         }
         NormalizeScaleShift::new()
             .with_parallelism(parallelism)
-            .forward(&x, &mean, &rstd, gamma, beta, shape, &mut y)
+            .forward(InOut::new(&x, &mut y), shape, Statistics::of_rows(&mean, &rstd), affine())
             .unwrap();
         compare(&format!("NormalizeScaleShift, {what}"), &mut y);
         drop((mean, rstd));
 
         let own = Moments { count: 1, ..Moments::new() };
         let mut moments = Vast::new(count, &by_row, |_| Moments::new(), |_| own);
-        RowMoments::new().with_parallelism(parallelism).compute(&x, shape, &mut moments).unwrap();
+        RowMoments::new()
+            .with_parallelism(parallelism)
+            .compute(&x, shape, &mut moments, MomentArgs::new())
+            .unwrap();
         for part in whole_rows(&y, cols) {
             let mut expected = vec![own; part.len()];
             let x = &x[part.start * cols..part.end * cols];
-            RowMoments::new().compute(x, rows(part.len(), cols), &mut expected).unwrap();
+            RowMoments::new()
+                .compute(x, rows(part.len(), cols), &mut expected, MomentArgs::new())
+                .unwrap();
             assert_eq!(moments[part], expected, "{what}");
         }
         drop((moments, y));
 
         let mut xy = input(shape.elements());
-        layer_norm.forward_in_place(&mut xy, gamma, beta, shape).unwrap();
+        layer_norm.forward(InOut::in_place(&mut xy), shape, affine()).unwrap();
         compare(&format!("LayerNorm in place, {what}"), &mut xy);
         assert_little_memory();
     }
@@ -375,17 +385,17 @@ mod tests {
         let sample = channels * positions;
         let (count, random) = (FAR / sample, &mut Random::new(1));
         let (gamma, beta) = (random.normals(channels), random.normals(channels));
-        let (gamma, beta) = (Some(&gamma[..]), Some(&beta[..]));
+        let affine = || NormArgs::new().affine(&gamma, &beta);
         in_parallel(|threads| {
             let (x, mut y) = (input(count * sample), output(count * sample));
             let group_norm = GroupNorm::new().with_groups(2).with_parallelism(threads);
             let instance_norm = InstanceNorm::new().with_parallelism(threads);
             let layer_norm = LayerNorm::new().with_parallelism(threads);
-            type Forward<'a> = &'a dyn Fn(&[f32], Channels, &mut [f32]) -> Result<(), Error>;
+            type Forward<'a> = &'a dyn Fn(InOut<'_, '_>, Channels) -> Result<(), Error>;
             let operations: [(&str, Forward<'_>); 3] = [
-                ("GroupNorm", &|x, shape, y| group_norm.forward(x, gamma, beta, shape, y)),
-                ("InstanceNorm", &|x, shape, y| instance_norm.forward(x, gamma, beta, shape, y)),
-                ("LayerNorm", &|x, shape, y| layer_norm.forward_channels(x, gamma, beta, shape, y)),
+                ("GroupNorm", &|io, shape| group_norm.forward(io, shape, affine()).map(drop)),
+                ("InstanceNorm", &|io, shape| instance_norm.forward(io, shape, affine()).map(drop)),
+                ("LayerNorm", &|io, shape| layer_norm.forward(io, shape, affine()).map(drop)),
             ];
             for (what, forward) in operations {
                 for last in [false, true] {
@@ -393,11 +403,12 @@ mod tests {
                         true => Channels::last(count, positions, channels).unwrap(),
                         false => Channels::first(count, channels, positions).unwrap(),
                     };
-                    forward(&x, shape(count), &mut y).unwrap();
+                    forward(InOut::new(&x, &mut y), shape(count)).unwrap();
                     for part in whole_rows(&y, sample) {
                         let elements = part.start * sample..part.end * sample;
                         let mut alone = vec![PAINT; elements.len()];
-                        forward(&x[elements.clone()], shape(part.len()), &mut alone).unwrap();
+                        let io = InOut::new(&x[elements.clone()], &mut alone);
+                        forward(io, shape(part.len())).unwrap();
                         assert_same(&format!("{what}, last: {last}"), &alone, &y[elements]);
                     }
                     y.fill_windows(|_| PAINT);
@@ -427,14 +438,14 @@ mod tests {
     fn columns(count: usize, cols: usize, parallelism: Parallelism) {
         let (shape, random) = (rows(count, cols), &mut Random::new(cols as u64));
         let (gamma, beta) = (random.normals(cols), random.normals(cols));
-        let (gamma, beta) = (Some(&gamma[..]), Some(&beta[..]));
+        let affine = || NormArgs::new().affine(&gamma, &beta);
         let (x, mut y) = (input(shape.elements()), output(shape.elements()));
         let what = format!("{count} x {cols}, {parallelism:?}");
 
         let mut moments = vec![Moments::new(); cols];
         ColumnMoments::new()
             .with_parallelism(parallelism)
-            .compute(&x, shape, &mut moments)
+            .compute(&x, shape, &mut moments, MomentArgs::new())
             .unwrap();
         for (c, moments) in moments.iter().enumerate() {
             let ((mean, var, _), what) = (exact(&x, c, cols), format!("{what}, column {c}"));
@@ -444,19 +455,14 @@ mod tests {
         }
 
         let batch_norm = BatchNorm::new().with_momentum(0.0).with_parallelism(parallelism);
-        let train = |x: Option<&[f32]>, y: &mut [f32]| {
+        let train = |io: InOut<'_, '_>| {
             let (mut mean, mut rstd) = (vec![0.0; cols], vec![0.0; cols]);
             let mut running = (vec![0.0; cols], vec![0.0; cols]);
-            let (m, v) = (&mut running.0, &mut running.1);
-            let follows = Some(RunningStatistics { mean: m, var: v });
-            match x {
-                Some(x) => batch_norm
-                    .forward_training(x, gamma, beta, shape, y, &mut mean, &mut rstd, follows),
-                None => batch_norm.forward_training_in_place(
-                    y, gamma, beta, shape, &mut mean, &mut rstd, follows,
-                ),
-            }
-            .unwrap();
+            let args = TrainArgs::new()
+                .affine(&gamma, &beta)
+                .stats(&mut mean, &mut rstd)
+                .running(&mut running.0, &mut running.1);
+            batch_norm.forward_training(io, shape, args).unwrap();
             for (c, moments) in moments.iter().enumerate() {
                 let var = moments.population_variance().unwrap();
                 assert_eq!((mean[c], rstd[c]), (moments.mean, reference::rstd(var, 1e-5)));
@@ -464,13 +470,13 @@ mod tests {
             }
             (mean, rstd, running)
         };
-        let (mean, rstd, running) = train(Some(&x[..]), &mut y);
+        let (mean, rstd, running) = train(InOut::new(&x, &mut y));
         // A row by itself, with the statistics of all.
         let alone = |part: Range<usize>| {
             let (x, shape) = (&x[part.start * cols..part.end * cols], rows(part.len(), cols));
-            let mut y = vec![PAINT; x.len()];
+            let (mut y, statistics) = (vec![PAINT; x.len()], Statistics::of_columns(&mean, &rstd));
             NormalizeScaleShift::new()
-                .forward_columns(x, &mean, &rstd, gamma, beta, shape, &mut y)
+                .forward(InOut::new(x, &mut y), shape, statistics, affine())
                 .unwrap();
             y
         };
@@ -484,16 +490,18 @@ mod tests {
         compare(&format!("training, {what}"), &mut y, &alone);
 
         let (m, v) = (&running.0[..], &running.1[..]);
-        batch_norm.forward_inference(&x, m, v, gamma, beta, shape, &mut y).unwrap();
+        batch_norm.forward_inference(InOut::new(&x, &mut y), shape, m, v, affine()).unwrap();
         compare(&format!("inference, {what}"), &mut y, &|part| {
             let (x, shape) = (&x[part.start * cols..part.end * cols], rows(part.len(), cols));
             let mut y = vec![PAINT; x.len()];
-            BatchNorm::new().forward_inference(x, m, v, gamma, beta, shape, &mut y).unwrap();
+            BatchNorm::new()
+                .forward_inference(InOut::new(x, &mut y), shape, m, v, affine())
+                .unwrap();
             y
         });
         drop(y);
         let mut xy = input(shape.elements());
-        train(None, &mut xy);
+        train(InOut::in_place(&mut xy));
         compare(&format!("training in place, {what}"), &mut xy, &alone);
         assert_little_memory();
     }
@@ -520,13 +528,20 @@ mod tests {
         let var = Vast::new(FAR, &at, |_| 2.5_f32, |i| own(i + 3).abs());
         let beta = Vast::new(FAR, &at, |_| 1.5_f32, |i| own(i + 4));
         BatchNorm::new()
-            .forward_inference(&x, &mean, &var, None, Some(&beta), shape, &mut y)
+            .forward_inference(
+                InOut::new(&x, &mut y),
+                shape,
+                &mean,
+                &var,
+                NormArgs::new().beta(&beta),
+            )
             .unwrap();
         for window in y.windows() {
             let mut alone = vec![PAINT; window.len()];
             let [x, mean, var, beta] = [&x, &mean, &var, &beta].map(|all| &all[window.clone()]);
+            let (io, shape) = (InOut::new(x, &mut alone), rows(1, x.len()));
             BatchNorm::new()
-                .forward_inference(x, mean, var, None, Some(beta), rows(1, x.len()), &mut alone)
+                .forward_inference(io, shape, mean, var, NormArgs::new().beta(beta))
                 .unwrap();
             assert_same(&format!("columns {window:?}"), &alone, &y[window]);
         }
@@ -554,7 +569,8 @@ mod tests {
             }
             y.fill_windows(|_| PAINT);
         };
-        operation.forward_with_mask(&x, stream, &mut y, MaskMut::Packed(&mut packed)).unwrap();
+        let args = DropoutArgs::draw(stream).keep_mask(MaskMut::Packed(&mut packed));
+        operation.forward(InOut::new(&x, &mut y), args).unwrap();
         compare(&format!("forward, {what}"), &mut y);
         operation.mask(stream, FAR, MaskMut::Bytes(&mut bytes)).unwrap();
         for window in y.windows() {
@@ -566,13 +582,13 @@ mod tests {
             }
         }
         assert_eq!(packed[FAR / 8] >> (FAR % 8), 0, "bits beyond the last element");
-        operation.apply(&x, Mask::Packed(&packed), &mut y).unwrap();
+        operation.forward(InOut::new(&x, &mut y), Mask::Packed(&packed)).unwrap();
         compare(&format!("apply, packed, {what}"), &mut y);
-        operation.apply(&x, Mask::Bytes(&bytes), &mut y).unwrap();
+        operation.forward(InOut::new(&x, &mut y), Mask::Bytes(&bytes)).unwrap();
         compare(&format!("apply, bytes, {what}"), &mut y);
         drop((packed, bytes, y));
         let mut xy = input(FAR);
-        operation.forward_in_place(&mut xy, stream).unwrap();
+        operation.forward(InOut::in_place(&mut xy), stream).unwrap();
         compare(&format!("in place, {what}"), &mut xy);
         assert_little_memory();
     }
@@ -596,16 +612,18 @@ mod tests {
     #[ignore = "maps 100 GB of addresses"]
     fn a_length_that_is_right_but_for_2_to_the_32() {
         let (shape, small, long) = (rows(2, 3), [1.0; 6], (1 << 32) + 6);
-        let wrong = |arg| Err(Error::Length { arg, expected: 6, got: long });
+        let wrong = |arg| Error::Length { arg, expected: 6, got: long };
         let (x, mut y) = (input(long), output(long));
         let layer_norm = LayerNorm::new();
-        assert_eq!(layer_norm.forward(&x, None, None, shape, &mut [0.0; 6]), wrong("x"));
-        assert_eq!(layer_norm.forward(&small, None, None, shape, &mut y), wrong("y"));
+        let forward = |io: InOut<'_, '_>, args| layer_norm.forward(io, shape, args).unwrap_err();
+        assert_eq!(forward(InOut::new(&x, &mut [0.0; 6]), NormArgs::new()), wrong("x"));
+        assert_eq!(forward(InOut::new(&small, &mut y), NormArgs::new()), wrong("y"));
         let gamma = Error::Length { arg: "gamma", expected: 3, got: (1 << 32) + 3 };
-        let got = layer_norm.forward_in_place(&mut [1.0; 6], Some(&x[3..]), None, shape);
-        assert_eq!(got, Err(gamma));
+        let args = NormArgs::new().gamma(&x[3..]);
+        assert_eq!(forward(InOut::in_place(&mut [1.0; 6]), args), gamma);
         let stream = Stream { seed: 1, offset: 0 };
-        assert_eq!(Dropout::new().forward(&small, stream, &mut y), wrong("y"));
+        let error = Dropout::new().forward(InOut::new(&small, &mut y), stream).unwrap_err();
+        assert_eq!(error, wrong("y"));
         for window in y.windows() {
             assert!(y[window].iter().all(|&y| y == PAINT), "something is written");
         }

@@ -1,21 +1,30 @@
-//! What calls do with memory: serial ones allocate nothing, those that take a new buffer fill it, and those for which there
-//! is none are refused.
+//! What calls do with memory: serial ones allocate nothing, new memory is written whole, and a call for which there is no
+//! memory returns an error.
+
+#[path = "registry/mod.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+mod registry;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
-use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
+use evenkeel::penalty::Regularizer;
+use evenkeel::preprocess::{MinMaxScaler, Norm, Normalizer, StandardScaler};
 use evenkeel::{
-    Backend, BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InstanceNorm,
-    LayerNorm, Mask, MaskMut, MinMaxScaler, Moments, Norm, NormalizeScaleShift, Normalizer,
-    Parallelism, Regularizer, RmsNorm, RowMoments, Rows, RunningStatistics, StandardScaler, Stream,
-    ValidRows,
+    Backend, BatchNorm, Channels, Dropout, Error, GroupNorm, InOut, InstanceNorm, LayerNorm, Mask,
+    Moments, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, Rows, Statistics, Stream,
+    TrainArgs, to_vec,
 };
 
-/// The system's allocator, which counts what each thread asks of it, and refuses what is too much for the thread: the
-/// harness runs other tests meanwhile, on threads of their own.
+use registry::{
+    AFFINE, Memory, OPERATIONS, Operation, PAINT, Place, Random, Setting, Stored, Takes, Values,
+    is_painted,
+};
+
+/// The system's allocator. It counts the allocations of each thread, and has only so much memory for the thread: the harness
+/// runs other tests meanwhile, on threads of their own.
 struct Counting;
 
 #[global_allocator]
@@ -66,110 +75,15 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How often this thread allocates in a call.
-fn allocations(call: impl FnOnce()) -> usize {
+/// What a call returns, and how often this thread allocates in it.
+fn counted<T>(call: impl FnOnce() -> T) -> (T, usize) {
     let before = ALLOCATIONS.get();
-    call();
-    ALLOCATIONS.get() - before
+    let result = call();
+    (result, ALLOCATIONS.get() - before)
 }
 
-/// Whether `EVENKEEL_SHORT=1` asks for less, as an emulated CPU does.
-fn short() -> bool {
-    std::env::var_os("EVENKEEL_SHORT").is_some_and(|value| value == "1")
-}
-
-/// Numbers of either sign, about as large as `scale`.
-fn numbers(len: usize, scale: f32) -> Vec<f32> {
-    (0..len).map(|i| ((i * 7919 % 1013) as f32 / 500.0 - 0.75) * scale).collect()
-}
-
-/// Of numbers that f32 holds well, of numbers whose squares it cannot hold, and of subnormal ones.
-const SCALES: [f32; 3] = [1.0, 1e35, 1e-40];
-
-/// gamma and beta.
-type Affine<'a> = (Option<&'a [f32]>, Option<&'a [f32]>);
-
-/// What a call may be given to read.
-struct Case {
-    rows: Rows,
-    x: Vec<f32>,
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
-    /// As many as there are rows or columns, whichever are more.
-    mean: Vec<f64>,
-    rstd: Vec<f64>,
-    running_mean: Vec<f32>,
-    running_var: Vec<f32>,
-}
-
-impl Case {
-    fn new(rows: usize, cols: usize, scale: f32) -> Self {
-        let wide = f64::from(scale);
-        let statistic = |scale: f64| (0..rows.max(cols)).map(|i| (i % 9) as f64 * scale).collect();
-        Self {
-            rows: Rows::new(rows, cols).expect("a small shape"),
-            x: numbers(rows * cols, scale),
-            gamma: numbers(cols, 1.5),
-            beta: numbers(cols, 0.5),
-            mean: statistic(0.3 * wide),
-            rstd: statistic(0.5 / wide),
-            running_mean: numbers(cols, scale),
-            running_var: (0..cols).map(|i| (i % 7) as f32 * scale).collect(),
-        }
-    }
-
-    /// gamma and beta, each there and not.
-    fn affine(&self) -> [Affine<'_>; 4] {
-        let (gamma, beta) = (&*self.gamma, &*self.beta);
-        [(Some(gamma), Some(beta)), (Some(gamma), None), (None, Some(beta)), (None, None)]
-    }
-}
-
-#[test]
-fn the_count_counts() {
-    assert_eq!(allocations(|| ()), 0);
-    assert_eq!(allocations(|| drop(black_box(Box::new(1)))), 1);
-    assert_eq!(allocations(|| drop(black_box(vec![0_u8; 100]))), 1);
-    let mut grows = Vec::with_capacity(1);
-    grows.push(1);
-    assert_eq!(allocations(|| grows.push(black_box(2))), 1);
-    let elsewhere = || std::thread::spawn(|| allocations(|| drop(black_box(Box::new(1))))).join();
-    assert_eq!(elsewhere().expect("a count"), 1);
-}
-
-/// Finds that each call succeeds and allocates so often.
-macro_rules! assert_allocations {
-    ($what:expr, $count:literal; $($call:expr;)+) => {$(
-        let counted = allocations(|| assert!($call.is_ok()));
-        assert_eq!(counted, $count, "{}, {:?}", stringify!($call), $what);
-    )+};
-}
-
-#[test]
-fn serial_calls_allocate_nothing() {
-    for backend in Backend::available() {
-        for serial in [Parallelism::Serial, Parallelism::AtMost(1), Parallelism::AtMost(0)] {
-            // Small; and where Auto would fork, as many rows, as fewer and as one.
-            let shapes = [(3, 1), (9, 67), (1000, 160), (100, 4000), (1, 300_000)];
-            for &(rows, cols) in if short() { &shapes[..2] } else { &shapes } {
-                allocate_nothing(rows, cols, Some(backend), serial);
-            }
-        }
-    }
-}
-
-/// Not even with the settings that every operation has at first, where a fork would not pay. The
-/// backend is looked up once a process, which may allocate.
-#[test]
-fn small_calls_allocate_nothing() {
-    black_box(Backend::detect());
-    for (rows, cols) in [(1, 5000), (64, 1000), (9, 67), (3, 1)] {
-        allocate_nothing(rows, cols, None, Parallelism::Auto);
-    }
-}
-
-/// What a call says while this thread has no memory.
-fn without_memory<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+/// What a call returns while this thread has no memory.
+fn without_memory<T>(call: impl FnOnce() -> T) -> T {
     LARGEST.set(0);
     let result = call();
     LARGEST.set(usize::MAX);
@@ -177,357 +91,449 @@ fn without_memory<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error
 }
 
 #[test]
-fn a_call_for_which_there_is_no_memory_is_refused() {
-    // Worth several tasks; as channels, few samples.
-    let (rows, cols) = (512, 400);
-    let (x, shape) = (numbers(rows * cols, 1.0), Rows::new(rows, cols).expect("a small shape"));
-    let last = Channels::last(2, rows / 2, cols).expect("a small shape");
-    let first = Channels::first(1, rows, cols).expect("a small shape");
-    let lengths = [200, 100];
-    let valid = ValidRows::Lengths { lengths: &lengths, steps: rows / 2 };
-    for backend in Backend::available() {
-        let (mut y, mut mean, mut rstd) = (vec![7.0; x.len()], vec![7.0; cols], vec![7.0; cols]);
-        let mut moments = vec![Moments::new(); cols];
-        let of_columns = ColumnMoments::new().with_backend(backend);
-        let batch_norm = BatchNorm::new().with_backend(backend);
-        let group_norm = GroupNorm::new().with_groups(20).with_backend(backend);
-        let instance_norm = InstanceNorm::new().with_backend(backend);
-        let layer_norm = LayerNorm::new().with_backend(backend);
-        let mut standard = StandardScaler::new(cols).unwrap().with_backend(backend);
-        let mut min_max = MinMaxScaler::new(cols).unwrap().with_backend(backend);
-        macro_rules! assert_refused {
-            ($($call:expr;)+) => {$(
-                let refused = without_memory(|| $call);
-                let bytes = match refused {
-                    Err(Error::OutOfMemory { bytes }) => bytes,
-                    other => panic!("{}, {backend}: {other:?}", stringify!($call)),
-                };
-                assert!((1..1 << 20).contains(&bytes), "{}: {bytes} bytes", stringify!($call));
-                $call.expect("there is memory again");
-            )+};
-        }
-        // The scalers first: what they have got they keep. As for everything else, nothing is written when they are refused.
-        standard.fit(&x[..cols], Rows::new(1, cols).expect("a row")).expect("little");
-        min_max.fit(&x[..cols], Rows::new(1, cols).expect("a row")).expect("little");
-        let before = format!("{standard:?}, {min_max:?}");
-        assert!(without_memory(|| standard.partial_fit(&x, shape)).is_err());
-        assert!(without_memory(|| min_max.partial_fit(&x, shape)).is_err());
-        assert_eq!(format!("{standard:?}, {min_max:?}"), before);
-        assert_refused! {
-            standard.partial_fit(&x, shape);
-            min_max.partial_fit(&x, shape);
-            StandardScaler::new(cols);
-            MinMaxScaler::new(cols);
-            StandardScaler::from_moments(&moments);
-            MinMaxScaler::from_ranges(&x[..cols], &x[..cols]);
-        }
+fn the_count_counts() {
+    assert_eq!(counted(|| ()), ((), 0));
+    assert_eq!(counted(|| drop(black_box(Box::new(1)))), ((), 1));
+    assert_eq!(counted(|| drop(black_box(vec![0_u8; 100]))), ((), 1));
+    let mut grows = Vec::with_capacity(1);
+    grows.push(1);
+    assert_eq!(counted(|| grows.push(black_box(2))), ((), 1));
+    let elsewhere = || std::thread::spawn(|| counted(|| drop(black_box(Box::new(1))))).join();
+    assert_eq!(elsewhere().expect("a count"), ((), 1));
+    assert!(without_memory(|| Vec::<u8>::new().try_reserve(1)).is_err());
+}
 
-        let untouched = without_memory(|| of_columns.compute(&x, shape, &mut moments)).is_err()
-            && without_memory(|| {
-                batch_norm
-                    .forward_training(&x, None, None, shape, &mut y, &mut mean, &mut rstd, None)
-            })
-            .is_err()
-            && without_memory(|| group_norm.forward(&x, None, None, last, &mut y)).is_err()
-            && without_memory(|| layer_norm.forward_channels(&x, None, None, first, &mut y))
-                .is_err();
-        assert!(untouched, "{backend}: every one is refused");
-        assert!(y.iter().all(|&y| y == 7.0) && mean.iter().chain(&rstd).all(|&s| s == 7.0));
-        assert!(moments.iter().all(|moments| moments.count == 0));
-        assert_refused! {
-            of_columns.compute(&x, shape, &mut moments);
-            of_columns.compute_masked(&x, valid, shape, &mut moments);
-            batch_norm.forward_training(&x, None, None, shape, &mut y, &mut mean, &mut rstd, None);
-            group_norm.forward(&x, None, None, last, &mut y);
-            instance_norm.forward(&x, None, None, last, &mut y);
-            layer_norm.forward_channels(&x, None, None, first, &mut y);
-        }
-        // A sample at a time is gathered, on whichever thread.
-        let serial = instance_norm.with_parallelism(Parallelism::Serial);
-        assert_refused! {
-            serial.forward_masked(&x, valid, None, None, last, &mut y);
+/// Whether `EVENKEEL_SHORT=1` wants less, as an emulated CPU does.
+fn short() -> bool {
+    std::env::var_os("EVENKEEL_SHORT").is_some_and(|value| value == "1")
+}
+
+/// Of numbers that f32 holds well, of numbers whose squares it cannot hold, and of subnormal ones.
+const SCALES: [f32; 3] = [1.0, 1e35, 1e-40];
+
+fn shape(rows: usize, cols: usize) -> Rows {
+    Rows::new(rows, cols).expect("a small shape")
+}
+
+fn numbers(len: usize, scale: f32) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919 % 1013) as f32 / 500.0 - 0.75) * scale).collect()
+}
+
+fn values(rows: Rows, scale: f32) -> Values {
+    Values::new(rows, numbers(rows.elements(), scale), scale, &mut Random::new(7))
+}
+
+/// A set of options with gamma and beta, each there and not.
+fn with_affine(operation: &Operation, options: &[&'static str]) -> Vec<Vec<&'static str>> {
+    let has_affine = operation.buffers.iter().any(|buffer| AFFINE.contains(&buffer.option));
+    let affine: [&[&str]; 4] = [&[], &AFFINE, &AFFINE[..1], &AFFINE[1..]];
+    let affine = affine.iter().take(if has_affine { 4 } else { 1 });
+    affine.map(|affine| [options, affine].concat()).collect()
+}
+
+/// A registry's scaler is made in the call, which allocates. Tests of their own have scalers.
+fn operations() -> impl Iterator<Item = &'static Operation> {
+    OPERATIONS.iter().filter(|operation| !operation.name.contains("Scaler::"))
+}
+
+/// Whether the call gathers samples without their padding, in memory of its own.
+fn gathers(operation: &Operation, options: &[&str]) -> bool {
+    (operation.name.starts_with("GroupNorm") || operation.name.starts_with("InstanceNorm"))
+        && options.iter().any(|option| option.starts_with("valid"))
+}
+
+/// Whether the call needs scratch and is not passed any.
+fn lacks_scratch(operation: &Operation, options: &[&str], rows: Rows) -> bool {
+    let scratch = operation.buffers.iter().find(|buffer| buffer.name == "scratch");
+    let needed = scratch.and_then(|scratch| (scratch.len)(rows)).unwrap_or(0);
+    needed > 0 && !options.contains(&"scratch")
+}
+
+/// An operation with some options in some place.
+type Case<'a> = (&'a Operation, &'a [&'static str], Place);
+
+fn what((operation, options, place): Case<'_>, setting: &Setting) -> String {
+    format!("{}, {options:?}, {place:?}, {setting:?}", operation.name)
+}
+
+/// Law: a call on one thread allocates nothing, or its scratch alone, once, if it is not passed. If it gathers samples, it
+/// allocates a sample, its scratch, and a list of runs that doubles.
+fn assert_allocations((operation, options, place): Case<'_>, values: &Values, setting: Setting) {
+    for setting in rates(operation, setting) {
+        let mut memory = Memory::new(operation, values, place, options);
+        let (io, mut bag) = memory.arguments(operation);
+        let (result, allocations) = counted(|| (operation.run)(&setting, io, &mut bag));
+        let (rows, what) = (setting.rows, || what((operation, options, place), &setting));
+        assert_eq!(result, Ok(()), "{}", what());
+        if gathers(operation, options) {
+            let most = 2 + rows.elements().ilog2() as usize;
+            assert!(allocations <= most, "{}: {allocations}", what());
+        } else {
+            let expected = usize::from(lacks_scratch(operation, options, rows));
+            assert_eq!(allocations, expected, "{}", what());
         }
     }
 }
 
-fn allocate_nothing(rows: usize, cols: usize, backend: Option<Backend>, threads: Parallelism) {
-    fn running<'a>(mean: &'a mut [f32], var: &'a mut [f32]) -> Option<RunningStatistics<'a>> {
-        Some(RunningStatistics { mean, var })
+/// Every rate at which dropout works in its own way; other operations have none.
+fn rates(operation: &Operation, setting: Setting) -> impl Iterator<Item = Setting> {
+    let is_dropout = operation.name.starts_with("Dropout");
+    let rates: &[f64] = if is_dropout { &[0.001, 0.0, 0.5, 1.0] } else { &[0.5] };
+    rates.iter().map(move |&p| Setting { dropout: Dropout::new().with_p(p), ..setting })
+}
+
+fn with_backends<T: Copy>(all: impl IntoIterator<Item = T>) -> impl Iterator<Item = (Backend, T)> {
+    all.into_iter().flat_map(|of| Backend::available().map(move |backend| (backend, of)))
+}
+
+const SERIAL: [Parallelism; 3] =
+    [Parallelism::Serial, Parallelism::AtMost(1), Parallelism::AtMost(0)];
+
+/// Every operation in every place, with every set of options and with gamma and beta or not; of `ends`, with no options and
+/// with as many as go together, and with gamma and beta both or neither.
+fn every_call(ends: bool, mut check: impl FnMut(Case<'_>)) {
+    for operation in operations() {
+        let mut sets = operation.option_sets();
+        if ends {
+            sets.drain(1..sets.len().max(2) - 1);
+        }
+        let affine = |set| with_affine(operation, set).into_iter().take(if ends { 2 } else { 4 });
+        for options in sets.iter().flat_map(|set| affine(set)) {
+            operation.places().iter().for_each(|&place| check((operation, &options, place)));
+        }
     }
-    /// An operation with the settings that the test is about.
-    macro_rules! operation {
-        ($operation:ident) => {{
-            let operation = $operation::new().with_parallelism(threads);
-            backend.map_or(operation, |backend| operation.with_backend(backend))
-        }};
+}
+
+/// Small shapes on every backend; and shapes where `Auto` would fork, as many rows, as fewer and as one.
+#[test]
+fn serial_calls_allocate_nothing() {
+    let small = [(3, 1), (9, 67)].into_iter().flat_map(|of| SCALES.map(|scale| (of, scale)));
+    let large = [((1000, 160), 1.0), ((100, 4000), 1e35), ((1, 300_000), 1e-40)];
+    let large = large.into_iter().take(if short() { 0 } else { 3 });
+    for ((rows, cols), scale) in small.chain(large) {
+        let rows = shape(rows, cols);
+        let values = values(rows, scale);
+        for (backend, parallelism) in with_backends(SERIAL) {
+            let setting = Setting { parallelism, ..Setting::new(backend, rows) };
+            let ends = rows.elements() > 1000;
+            every_call(ends, |case| assert_allocations(case, &values, setting));
+        }
     }
-    let (layer_norm, rms_norm) = (operation!(LayerNorm), operation!(RmsNorm));
-    let (normalize, batch_norm) = (operation!(NormalizeScaleShift), operation!(BatchNorm));
-    let (row_moments, column_moments) = (operation!(RowMoments), operation!(ColumnMoments));
+}
 
-    for scale in SCALES {
-        let case = Case::new(rows, cols, scale);
-        let Case { rows, x, running_mean: m, running_var: v, .. } = &case;
-        let (gamma, beta) = case.affine()[0];
-        let (rows, (n, cols)) = (*rows, (rows.rows(), rows.cols()));
-        let (mean, rstd) = (&case.mean[..n], &case.rstd[..n]);
-        let (means, rstds) = (&case.mean[..cols], &case.rstd[..cols]);
+/// Not even with the settings that every operation has at first, where a fork would not pay. The backend is looked up once a
+/// process, which may allocate.
+#[test]
+fn small_calls_allocate_nothing() {
+    let detected = black_box(Backend::detect());
+    assert_eq!(counted(Backend::detect), (detected, 0));
+    for (rows, cols) in [(1, 5000), (64, 1000), (9, 67), (3, 1)] {
+        let rows = shape(rows, cols);
+        let (values, mut y) = (values(rows, 1.0), vec![0.0; rows.elements()]);
+        let of_default = || {
+            let (norm, io) = (LayerNorm::new(), InOut::new(&values.x, &mut y));
+            norm.forward(io, rows, NormArgs::new()).map(drop)
+        };
+        assert_eq!(counted(of_default), (Ok(()), 0));
+        let setting = Setting::new(detected, rows);
+        let ends = rows.elements() > 1000;
+        every_call(ends, |case| assert_allocations(case, &values, setting));
+    }
+}
 
-        let (y, xy) = (&mut *vec![0.0; x.len()], &mut *x.clone());
-        let new = &mut *vec![MaybeUninit::uninit(); x.len()];
-        let (of_rows, and_rows) = (&mut *vec![0.0; n], &mut *vec![0.0; n]);
-        let (of_cols, and_cols) = (&mut *vec![0.0; cols], &mut *vec![0.0; cols]);
-        let moments = &mut *vec![Moments::new(); n];
-        let (rm, rv) = (&mut *m.clone(), &mut *v.clone());
-        let scratch = &mut *vec![0.0; batch_norm.scratch_len(rows)];
-        let column_scratch = &mut *vec![0.0; column_moments.scratch_len(rows)];
-        let moments_of_cols = &mut *vec![Moments::new(); cols];
-        let lengths = &*(0..n).map(|r| (r * 7 + 1) % (cols + 1)).collect::<Vec<_>>();
-        let of_steps = &*(0..n).map(|r| usize::from(r % 3 != 1)).collect::<Vec<_>>();
-        let (bytes, bits) = (&*vec![1; n], &*vec![0xbd; n.div_ceil(8)]);
-        let valid = [
-            ValidRows::Mask(Mask::Packed(bits)),
-            ValidRows::Mask(Mask::Bytes(bytes)),
-            ValidRows::Lengths { lengths: of_steps, steps: 1 },
-        ];
-
-        assert_allocations! { (rows, scale, backend, threads), 0;
-            layer_norm.forward(x, gamma, beta, rows, y);
-            layer_norm.forward_in_place(xy, gamma, beta, rows);
-            layer_norm.forward_uninit(x, gamma, beta, rows, new);
-            layer_norm.forward_with_stats(x, gamma, beta, rows, y, of_rows, and_rows);
-            layer_norm.forward_in_place_with_stats(xy, gamma, beta, rows, of_rows, and_rows);
-            layer_norm.forward_uninit_with_stats(x, gamma, beta, rows, new, of_rows, and_rows);
-            rms_norm.forward(x, gamma, beta, rows, y);
-            rms_norm.forward_in_place(xy, gamma, beta, rows);
-            rms_norm.forward_uninit(x, gamma, beta, rows, new);
-            rms_norm.forward_with_stats(x, gamma, beta, rows, y, of_rows);
-            rms_norm.forward_in_place_with_stats(xy, gamma, beta, rows, of_rows);
-            rms_norm.forward_uninit_with_stats(x, gamma, beta, rows, new, of_rows);
-            layer_norm.forward_residual(x, x, gamma, beta, rows, y, Some(xy));
-            layer_norm.forward_update_residual(x, xy, gamma, beta, rows, y);
-            layer_norm.forward_update_residual_in_place(xy, y, gamma, beta, rows);
-            layer_norm.forward_strided(x, cols, gamma, beta, rows, y, cols);
-            layer_norm.forward_strided_in_place(xy, cols, gamma, beta, rows);
-            rms_norm.forward_residual(x, x, gamma, beta, rows, y, None);
-            rms_norm.forward_residual_with_stats(x, x, gamma, beta, rows, y, Some(xy), of_rows);
-            rms_norm.forward_update_residual_with_stats(x, xy, gamma, beta, rows, y, of_rows);
-            layer_norm.forward_update_residual_in_place_with_stats(
-                xy, y, gamma, beta, rows, of_rows, and_rows);
-            rms_norm.forward_gated(x, x, gamma, rows, y);
-            rms_norm.forward_gated_in_place(xy, x, gamma, rows);
-            rms_norm.forward_gated_uninit(x, x, gamma, rows, new);
-            normalize.forward(x, mean, rstd, gamma, beta, rows, y);
-            normalize.forward_in_place(xy, mean, rstd, gamma, beta, rows);
-            normalize.forward_uninit(x, mean, rstd, gamma, beta, rows, new);
-            normalize.forward_columns(x, means, rstds, gamma, beta, rows, y);
-            normalize.forward_columns_in_place(xy, means, rstds, gamma, beta, rows);
-            normalize.forward_columns_uninit(x, means, rstds, gamma, beta, rows, new);
-            batch_norm.forward_training_with_scratch(
-                x, gamma, beta, rows, y, of_cols, and_cols, running(rm, rv), scratch);
-            batch_norm.forward_training_in_place_with_scratch(
-                xy, gamma, beta, rows, of_cols, and_cols, running(rm, rv), scratch);
-            batch_norm.forward_training_uninit(
-                x, gamma, beta, rows, new, of_cols, and_cols, running(rm, rv), scratch);
-            batch_norm.forward_inference(x, m, v, gamma, beta, rows, y);
-            batch_norm.forward_inference_in_place(xy, m, v, gamma, beta, rows);
-            batch_norm.forward_inference_uninit(x, m, v, gamma, beta, rows, new);
-            row_moments.compute(x, rows, moments);
-            row_moments.compute_prefixes(x, lengths, rows, moments);
-            batch_norm.forward_training_masked_with_scratch(
-                x, valid[0], gamma, beta, rows, y, of_cols, and_cols, running(rm, rv), scratch);
-            batch_norm.forward_training_masked_in_place_with_scratch(
-                xy, valid[1], gamma, beta, rows, of_cols, and_cols, running(rm, rv), scratch);
-            batch_norm.forward_training_masked_uninit(
-                x, valid[2], gamma, beta, rows, new, of_cols, and_cols, running(rm, rv), scratch);
-            batch_norm.forward_inference_masked(x, valid[0], m, v, gamma, beta, rows, y);
-            batch_norm.forward_inference_masked_in_place(xy, valid[1], m, v, gamma, beta, rows);
-            batch_norm.forward_inference_masked_uninit(x, valid[2], m, v, gamma, beta, rows, new);
-            column_moments.compute_masked_with_scratch(
-                x, valid[1], rows, moments_of_cols, column_scratch);
-            column_moments.compute_with_scratch(x, rows, moments_of_cols, column_scratch);
-        }
-        let (mut standard, mut min_max) =
-            (StandardScaler::new(cols).unwrap(), MinMaxScaler::new(cols).unwrap());
-        (standard, min_max) =
-            (standard.with_parallelism(threads), min_max.with_parallelism(threads));
-        if let Some(backend) = backend {
-            (standard, min_max) = (standard.with_backend(backend), min_max.with_backend(backend));
-        }
-        let (mut new_standard, mut new_min_max) = (standard.clone(), min_max.clone());
-        standard.fit(x, rows).expect("a fit");
-        min_max.fit(x, rows).expect("a fit");
-        let normalizer = operation!(Normalizer);
-        assert_allocations! { (rows, scale, backend, threads), 0;
-            new_standard.fit(x, rows);
-            new_standard.partial_fit(x, rows);
-            new_standard.merge(&standard);
-            standard.transform(x, rows, y);
-            standard.transform_in_place(xy, rows);
-            standard.transform_uninit(x, rows, new);
-            standard.inverse_transform(x, rows, y);
-            new_min_max.fit(x, rows);
-            new_min_max.partial_fit(x, rows);
-            new_min_max.merge(&min_max);
-            min_max.transform(x, rows, y);
-            min_max.transform_in_place(xy, rows);
-            min_max.transform_uninit(x, rows, new);
-            min_max.inverse_transform(x, rows, y);
-            normalizer.with_norm(Norm::L1).forward(x, rows, y);
-            normalizer.with_norm(Norm::L2).forward_in_place(xy, rows);
-            normalizer.with_norm(Norm::Max).forward_uninit(x, rows, new);
-        }
-        assert_eq!(allocations(|| Moments::new().extend_from_slice(black_box(x))), 0);
-        // Once, the scratch.
-        assert_allocations! { (rows, scale, backend, threads), 1;
-            batch_norm.forward_training(
-                x, gamma, beta, rows, y, of_cols, and_cols, running(rm, rv));
-            batch_norm.forward_training_in_place(
-                xy, gamma, beta, rows, of_cols, and_cols, running(rm, rv));
-            batch_norm.forward_training_masked(
-                x, valid[0], gamma, beta, rows, y, of_cols, and_cols, running(rm, rv));
-            batch_norm.forward_training_masked_in_place(
-                xy, valid[0], gamma, beta, rows, of_cols, and_cols, running(rm, rv));
-            column_moments.compute(x, rows, moments_of_cols);
-            column_moments.compute_masked(x, valid[0], rows, moments_of_cols);
-        }
-        let regularizer = operation!(Regularizer).with_l1(0.01).with_l2(0.1);
-        assert_allocations! { (rows, scale, backend, threads), 0;
-            regularizer.penalty(x);
-            regularizer.add_gradient(x, xy);
-            regularizer.penalty_and_add_gradient(x, xy);
-            regularizer.decay(x, 0.1, y);
-            regularizer.decay_in_place(xy, 0.1);
-            regularizer.decay_uninit(x, 0.1, new);
-            regularizer.proximal(x, 0.1, y);
-            regularizer.proximal_in_place(xy, 0.1);
-            regularizer.proximal_uninit(x, 0.1, new);
-        }
-
-        // The rows as positions of one sample, and as samples of a channel each.
-        let (norm, instance) = (operation!(GroupNorm).with_groups(1), operation!(InstanceNorm));
-        let first = Channels::first(1, cols, n).expect("a small shape");
-        let last = Channels::last(1, n, cols).expect("a small shape");
-        let planes = Channels::first(n, 1, cols).expect("a small shape");
-        let (one_mean, one_rstd) = (&mut [0.0], &mut [0.0]);
-        let group_scratch = &mut *vec![0.0; norm.scratch_len(last)];
-        let instance_scratch = &mut *vec![0.0; instance.scratch_len(last)];
-        let first_scratch = &mut *vec![0.0; batch_norm.scratch_len(first)];
-        assert_eq!((norm.scratch_len(first), instance.scratch_len(planes)), (0, 0));
-        let (m_1, v_1) = (&m[..1], &v[..1]);
-        assert_allocations! { (rows, scale, backend, threads), 0;
-            norm.forward(x, gamma, beta, first, y);
-            norm.forward_in_place(xy, None, None, planes);
-            norm.forward_uninit(x, gamma, beta, first, new);
-            norm.forward_with_scratch(
-                x, gamma, beta, last, y, one_mean, one_rstd, group_scratch);
-            norm.forward_in_place_with_scratch(
-                xy, gamma, beta, last, one_mean, one_rstd, group_scratch);
-            norm.forward_uninit_with_scratch(
-                x, gamma, beta, last, new, one_mean, one_rstd, group_scratch);
-            instance.forward(x, gamma, beta, first, y);
-            instance.forward_in_place(xy, None, None, planes);
-            instance.forward_uninit(x, gamma, beta, first, new);
-            instance.forward_with_scratch(
-                x, gamma, beta, last, y, of_cols, and_cols, instance_scratch);
-            instance.forward_in_place_with_scratch(
-                xy, gamma, beta, last, of_cols, and_cols, instance_scratch);
-            instance.forward_uninit_with_scratch(
-                x, gamma, beta, last, new, of_cols, and_cols, instance_scratch);
-            layer_norm.forward_channels(x, gamma, beta, first, y);
-            layer_norm.forward_channels_in_place(xy, gamma, beta, last);
-            layer_norm.forward_channels_uninit(x, None, None, planes, new);
-            layer_norm.forward_channels_with_stats(
-                x, gamma, beta, first, y, of_rows, and_rows);
-            layer_norm.forward_channels_uninit_with_stats(
-                x, gamma, beta, first, new, of_rows, and_rows);
-            batch_norm.forward_training_with_scratch(
-                x, gamma, beta, first, y, of_cols, and_cols, running(rm, rv), first_scratch);
-            batch_norm.forward_training_uninit(
-                x, gamma, beta, first, new, of_cols, and_cols, running(rm, rv), first_scratch);
-            batch_norm.forward_inference(x, m, v, gamma, beta, first, y);
-            batch_norm.forward_inference_in_place(xy, m_1, v_1, None, None, planes);
-        }
-        let once = if n == 1 { 0 } else { 1 };
-        let counted = allocations(|| {
-            assert!(norm.forward(x, gamma, beta, last, y).is_ok());
-        });
-        assert_eq!(counted, once, "the scratch of {last:?}");
-
-        for p in [0.0, 0.001, 0.5, 1.0] {
-            let (dropout, stream) = (operation!(Dropout).with_p(p), Stream { seed: 1, offset: 3 });
-            let bits = &mut *vec![0; x.len().div_ceil(8)];
-            assert_allocations! { (rows, scale, backend, threads, p), 0;
-                dropout.mask(stream, x.len(), MaskMut::Packed(bits));
-                dropout.forward(x, stream, y);
-                dropout.forward_with_mask(x, stream, y, MaskMut::Packed(bits));
-                dropout.forward_in_place(xy, stream);
-                dropout.forward_in_place_with_mask(xy, stream, MaskMut::Packed(bits));
-                dropout.forward_uninit(x, stream, new, Some(MaskMut::Packed(bits)));
-                dropout.forward_inference(x, y);
-                dropout.apply(x, Mask::Packed(bits), y);
-                dropout.apply_in_place(xy, Mask::Packed(bits));
-                dropout.apply_uninit(x, Mask::Packed(bits), new);
-                dropout.backward(x, stream, y);
-                dropout.backward_with_mask(x, Mask::Packed(bits), y);
+/// What a scaler holds is allocated when it is made.
+#[test]
+fn serial_calls_of_scalers_allocate_nothing() {
+    let shapes = [(3, 1), (9, 67), (1000, 160), (100, 4000), (1, 300_000)];
+    let shapes = shapes.into_iter().take(if short() { 2 } else { 5 });
+    for ((rows, cols), scale) in shapes.flat_map(|of| SCALES.map(|scale| (of, scale))) {
+        let rows = shape(rows, cols);
+        let x = numbers(rows.rows() * (cols + 5), scale);
+        let (data, mut y) = (&x[..rows.elements()], x.clone());
+        for (backend, serial) in with_backends(SERIAL) {
+            let none = |result: (Result<(), Error>, usize)| {
+                assert_eq!(result, (Ok(()), 0), "{rows:?}, {backend}, {serial:?}");
+            };
+            let standard = StandardScaler::new(cols).expect("a scaler");
+            let mut standard = standard.with_backend(backend).with_parallelism(serial);
+            let mut other = standard.clone();
+            none(counted(|| standard.fit(data, rows)));
+            none(counted(|| other.partial_fit(data, rows)));
+            none(counted(|| standard.merge(&other)));
+            let min_max = MinMaxScaler::new(cols).expect("a scaler");
+            let mut min_max = min_max.with_backend(backend).with_parallelism(serial);
+            let mut other = min_max.clone();
+            none(counted(|| min_max.fit(data, rows)));
+            none(counted(|| other.partial_fit(data, rows)));
+            none(counted(|| min_max.merge(&other)));
+            for place in Place::ALL {
+                let [x_len, y_len] = place.lens(rows);
+                let (x, y) = (&x[..x_len], &mut y[..y_len]);
+                none(counted(|| standard.transform(place.io(rows, x, y), rows).map(drop)));
+                none(counted(|| standard.inverse_transform(place.io(rows, x, y), rows).map(drop)));
+                none(counted(|| min_max.transform(place.io(rows, x, y), rows).map(drop)));
+                none(counted(|| min_max.inverse_transform(place.io(rows, x, y), rows).map(drop)));
             }
         }
     }
 }
 
-/// What an unwritten element holds: NaN, with a payload that no arithmetic makes.
-const PAINT: f32 = f32::from_bits(0x7fc5_a5a5);
-
-/// Two buffers of one length, for a call whose y is initialised and one whose y is not.
-struct Outputs {
-    y: Vec<f32>,
-    new: Vec<MaybeUninit<f32>>,
+/// Law: where a call allocates, it returns an error if there is no memory, says for how much there is none, and has written
+/// nothing; with memory again, it succeeds. Where it gathers samples, it may have written some.
+fn assert_out_of_memory(case: Case<'_>, values: &Values, setting: &Setting) {
+    let ((operation, options, place), what) = (case, what(case, setting));
+    let mut memory = Memory::new(operation, values, place, options);
+    let before = memory.written(&what);
+    let (io, mut bag) = memory.arguments(operation);
+    let result = without_memory(|| (operation.run)(setting, io, &mut bag));
+    let Err(Error::OutOfMemory { bytes }) = result else { panic!("{what}: {result:?}") };
+    assert!((1..1 << 20).contains(&bytes), "{what}: {bytes} bytes");
+    if !gathers(operation, options) {
+        assert!(memory.written(&what) == before, "{what}: something is written");
+    }
+    assert_eq!(memory.call(operation, setting), Ok(()), "{what}: there is memory again");
 }
 
-impl Outputs {
-    fn new(len: usize) -> Self {
-        Self { y: vec![PAINT; len], new: vec![MaybeUninit::new(PAINT); len] }
-    }
-
-    /// Calls both with paint in their outputs, finds none of it left, and no bit of difference.
-    fn are_one_and_whole<'a>(
-        &'a mut self,
-        what: &str,
-        call: impl FnOnce(&mut [f32]) -> Result<(), Error>,
-        call_uninit: impl FnOnce(&'a mut [MaybeUninit<f32>]) -> Result<&'a mut [f32], Error>,
-    ) {
-        let Self { y, new } = self;
-        y.fill(PAINT);
-        new.fill(MaybeUninit::new(PAINT));
-        let (address, len) = (new.as_ptr().cast::<f32>(), new.len());
-        call(y).expect(what);
-        let new = call_uninit(new).expect(what);
-        assert_eq!((new.as_ptr(), new.len()), (address, len), "{what}: y itself is returned");
-        let painted = new.iter().position(|y| y.to_bits() == PAINT.to_bits());
-        assert_eq!(painted, None, "{what}: an element is left unwritten");
-        // NaN has any bits.
-        let bits = |y: &f32| if y.is_nan() { f32::NAN.to_bits() } else { y.to_bits() };
-        assert!(new.iter().map(bits).eq(y.iter().map(bits)), "{what}: {new:?}, expected {y:?}");
+/// On one thread, a call that allocates nothing does not notice that there is no memory.
+#[test]
+fn a_serial_call_without_memory_succeeds_or_writes_nothing() {
+    let rows = shape(64, 40);
+    let values = values(rows, 1.0);
+    for (backend, parallelism) in with_backends([Parallelism::Serial]) {
+        let setting = Setting { parallelism, ..Setting::new(backend, rows) };
+        every_call(false, |case| {
+            let (operation, options, place) = case;
+            let mut memory = Memory::new(operation, &values, place, options);
+            let (io, mut bag) = memory.arguments(operation);
+            if counted(|| (operation.run)(&setting, io, &mut bag)).1 > 0 {
+                return assert_out_of_memory(case, &values, &setting);
+            }
+            let (io, mut bag) = memory.arguments(operation);
+            let result = without_memory(|| (operation.run)(&setting, io, &mut bag));
+            assert_eq!(result, Ok(()), "{}", what(case, &setting));
+        });
     }
 }
 
-/// Runs a check on every backend, for every length of a row up to four vectors and three elements and
-/// around blocks, and for every number of rows up to two groups of four and one.
-fn for_every_case(check: impl Fn(Backend, &Case, Affine<'_>, &mut Outputs, &str)) {
-    let all = (0..=67).chain(767..=769).chain(1023..=1025);
+/// Of a shape that is worth several tasks: what a call needs is allocated before threads begin.
+#[test]
+fn a_parallel_call_without_memory_for_scratch_writes_nothing() {
+    let rows = shape(512, 400);
+    let values = values(rows, 1.0);
+    for (backend, parallelism) in with_backends([Parallelism::Auto]) {
+        let setting = Setting { parallelism, ..Setting::new(backend, rows) };
+        every_call(false, |case| {
+            let (operation, options, _) = case;
+            // A single large sample, whose scratch cannot be passed.
+            let large_sample = operation.name == "LayerNorm::forward, channels first";
+            let lacks = large_sample || lacks_scratch(operation, options, rows);
+            if lacks && !gathers(operation, options) {
+                assert_out_of_memory(case, &values, &setting);
+            }
+        });
+    }
+}
+
+/// A scaler for which there is no memory is an error. One that learns keeps what it has seen.
+#[test]
+fn a_scaler_without_memory_stays_as_it_is() {
+    fn check<T: std::fmt::Debug>(result: Result<T, Error>) {
+        let Err(Error::OutOfMemory { bytes }) = result else { panic!("{result:?}") };
+        assert!((1..1 << 20).contains(&bytes), "{bytes} bytes");
+    }
+    let (rows, cols) = (shape(512, 400), 400);
+    let x = numbers(rows.elements(), 1.0);
+    check(without_memory(|| StandardScaler::new(cols)));
+    check(without_memory(|| MinMaxScaler::new(cols)));
+    let moments = vec![Moments::new(); cols];
+    check(without_memory(|| StandardScaler::from_moments(&moments)));
+    check(without_memory(|| MinMaxScaler::from_ranges(&x[..cols], &x[..cols])));
+    for backend in Backend::available() {
+        let mut standard = StandardScaler::new(cols).expect("a scaler").with_backend(backend);
+        let mut min_max = MinMaxScaler::new(cols).expect("a scaler").with_backend(backend);
+        standard.fit(&x[..cols], shape(1, cols)).expect("little");
+        min_max.fit(&x[..cols], shape(1, cols)).expect("little");
+        let before = format!("{standard:?}, {min_max:?}");
+        check(without_memory(|| standard.partial_fit(&x, rows)));
+        check(without_memory(|| min_max.partial_fit(&x, rows)));
+        check(without_memory(|| standard.fit(&x, rows)));
+        check(without_memory(|| min_max.fit(&x, rows)));
+        assert_eq!(format!("{standard:?}, {min_max:?}"), before);
+        standard.partial_fit(&x, rows).expect("there is memory again");
+        min_max.partial_fit(&x, rows).expect("there is memory again");
+    }
+}
+
+/// An operation as a function from x to y.
+type Call<'a> = dyn for<'y> Fn(InOut<'_, 'y>) -> Result<&'y mut [f32], Error> + 'a;
+
+/// Law: every operation returns the y that it is passed, so that `to_vec` makes a `Vec` of it, in one allocation. If there is no
+/// memory for it, `to_vec` returns an error and does not call the operation.
+#[test]
+fn to_vec_allocates_once() {
+    let (rows, channels) = (shape(5, 67), Channels::last(1, 5, 67).expect("a small shape"));
+    let (x, ones) = (numbers(rows.elements(), 1.0), vec![1.0_f32; 67]);
+    let (of_rows, stream) = (vec![0.5; 5], Stream { seed: 5, offset: 70 });
+    let mask = Mask::Bytes(&[1; 5 * 67]);
+    let regularizer = Regularizer::new().with_l1(0.1);
+    let standard =
+        StandardScaler::from_moments(&[Moments { count: 3, m2: 2.0, ..Moments::new() }; 67]);
+    let standard = standard.expect("a scaler");
+    let min_max = MinMaxScaler::from_ranges(&[0.0; 67], &ones).expect("a scaler");
+    let given = Statistics::of_rows(&of_rows, &of_rows);
+    let calls: &[&Call<'_>] = &[
+        &|io| LayerNorm::new().forward(io, rows, NormArgs::new()),
+        &|io| LayerNorm::new().forward(io, channels, NormArgs::new()),
+        &|io| RmsNorm::new().forward(io, rows, NormArgs::new()),
+        &|io| NormalizeScaleShift::new().forward(io, rows, given, NormArgs::new()),
+        &|io| {
+            let scratch = &mut [0.0; 4096];
+            BatchNorm::new().forward_training(io, rows, TrainArgs::new().scratch(scratch))
+        },
+        &|io| BatchNorm::new().forward_inference(io, rows, &ones, &ones, NormArgs::new()),
+        &|io| {
+            let scratch = &mut [0.0; 4096];
+            let norm = GroupNorm::new().with_groups(1);
+            norm.forward(io, channels, NormArgs::new().scratch(scratch))
+        },
+        &|io| InstanceNorm::new().forward(io, channels, NormArgs::new().scratch(&mut [0.0; 4096])),
+        &|io| Dropout::new().forward(io, stream),
+        &|io| Dropout::new().forward(io, mask),
+        &|io| Dropout::new().backward(io, stream),
+        &|io| Dropout::new().forward_inference(io),
+        &|io| regularizer.decay(io, 0.1),
+        &|io| regularizer.proximal(io, 0.1),
+        &|io| Normalizer::new().with_norm(Norm::L1).forward(io, rows),
+        &|io| standard.transform(io, rows),
+        &|io| standard.inverse_transform(io, rows),
+        &|io| min_max.transform(io, rows),
+        &|io| min_max.inverse_transform(io, rows),
+    ];
+    black_box(Backend::detect());
+    for (i, call) in calls.iter().enumerate() {
+        let mut expected = vec![PAINT; x.len()];
+        call(InOut::new(&x, &mut expected)).expect("a call");
+        let (y, count) = counted(|| to_vec(x.len(), |y| call(InOut::uninit(&x, y))));
+        assert_eq!((y.as_deref(), count), (Ok(&*expected), 1), "{i}");
+        let y =
+            without_memory(|| to_vec::<f32>(x.len(), |_| unreachable!("there is no memory for y")));
+        assert_eq!(y, Err(Error::OutOfMemory { bytes: 4 * x.len() }), "{i}");
+        let (y, count) = counted(|| to_vec(7, |y| call(InOut::uninit(&x[..5], y))));
+        assert!(matches!(y, Err(Error::Length { .. })) && count == 1, "{i}: {y:?}");
+    }
+}
+
+/// Law: `sum_vec` allocates the sum once, and nothing where the vector has room. If there is no memory, the vector is empty and
+/// y is not written.
+#[test]
+fn sum_vec_allocates_once() {
+    let rows = shape(5, 67);
+    let (x, residual) = (numbers(rows.elements(), 1.0), numbers(rows.elements(), 0.3));
+    let (mut y, mut expected) = (vec![7.0; x.len()], vec![7.0; x.len()]);
+    black_box(Backend::detect());
+    let args = NormArgs::new().residual(&residual).sum(&mut expected);
+    LayerNorm::new().forward(InOut::new(&x, &mut y), rows, args).expect("a call");
+    y.fill(7.0);
+    for is_layer_norm in [true, false] {
+        y.fill(7.0);
+        let mut sum = vec![7.0_f32];
+        let mut run = |sum: &mut Vec<f32>| {
+            let args = NormArgs::new().residual(&residual).sum_vec(sum);
+            match (is_layer_norm, InOut::new(&x, &mut y)) {
+                (true, io) => LayerNorm::new().forward(io, rows, args).map(drop),
+                (false, io) => RmsNorm::new().forward(io, rows, args).map(drop),
+            }
+        };
+        let result = without_memory(|| run(&mut sum));
+        assert_eq!((result, sum.len()), (Err(Error::OutOfMemory { bytes: 4 * x.len() }), 0));
+        assert_eq!(counted(|| run(&mut sum)), (Ok(()), 1));
+        assert_eq!(sum, expected);
+        assert_eq!(counted(|| run(&mut sum)), (Ok(()), 0));
+        assert_eq!(sum, expected);
+        let mut y = vec![PAINT; x.len()];
+        let (args, mut none) = (NormArgs::new().residual(&residual), Vec::new());
+        let (args, io) = (args.sum_vec::<f32>(&mut none), InOut::new(&x, &mut y));
+        assert!(without_memory(|| LayerNorm::new().forward(io, rows, args)).is_err());
+        assert!(y.into_iter().all(is_painted));
+    }
+}
+
+/// Whether an output has an element that is not written. A byte may be like an unwritten one.
+fn has_paint(stored: &Stored) -> bool {
+    match (stored, Stored::painted(stored.kind(), 1)) {
+        (Stored::F32(x), _) => x.iter().copied().any(is_painted),
+        (Stored::F64(x), Stored::F64(paint)) => x.iter().any(|x| x.to_bits() == paint[0].to_bits()),
+        _ => false,
+    }
+}
+
+/// Law: a call with a y that is not initialised writes every element of every output, and the bits of one whose y is.
+/// `all_padding` has no valid row.
+fn assert_whole(
+    operation: &Operation,
+    options: &[&'static str],
+    values: &Values,
+    setting: &Setting,
+    all_padding: bool,
+) {
+    let call = |place| {
+        let what = || what((operation, options, place), setting);
+        let mut memory = Memory::new(operation, values, place, options);
+        let valid =
+            memory.others.iter_mut().filter(|(buffer, _)| buffer.option.starts_with("valid"));
+        for (_, stored) in valid.filter(|_| all_padding) {
+            match stored {
+                Stored::U8(mask) => mask.fill(0),
+                Stored::Usize(lengths) => lengths.fill(0),
+                other => panic!("{other:?} says which rows are valid"),
+            }
+        }
+        assert_eq!(memory.call(operation, setting), Ok(()), "{}", what());
+        let mut others = memory.others.iter().filter(|(buffer, _)| buffer.name != "scratch");
+        let painted =
+            memory.y.iter().copied().any(is_painted) || others.any(|(_, of)| has_paint(of));
+        assert!(!painted, "{}: an element is not written", what());
+        memory.written(operation.name)
+    };
+    let expected = call(Place::New);
+    for &place in operation.places() {
+        if matches!(place, Place::Uninit | Place::StridedUninit) {
+            let case = (operation, options, place);
+            assert!(call(place) == expected, "{}: other bits", what(case, setting));
+        }
+    }
+}
+
+/// Every length of a row up to four vectors and three elements and around blocks; every number of rows up to two groups of four
+/// and one. No options and as many as go together in every shape, the other sets in some of every length.
+fn assert_whole_in_every_shape(takes: Takes) {
+    let operations = OPERATIONS.iter().filter(|operation| operation.takes == takes);
+    let calls = operations.flat_map(|operation| {
+        let sets = operation.option_sets();
+        let last = sets.len() - 1;
+        let with_affine = move |(i, set): (usize, Vec<_>)| {
+            let ends = i == 0 || i == last;
+            let affine = with_affine(operation, &set).into_iter();
+            affine.enumerate().map(move |(j, options)| (operation, options, ends, i + j))
+        };
+        sets.into_iter().enumerate().flat_map(with_affine)
+    });
+    let calls: Vec<_> = calls.collect();
     let in_short = |cols| [0, 65, 67, 769, 1023].contains(&cols) || cols % 9 == 1;
-    for cols in all.filter(|&cols| !short() || in_short(cols)) {
-        for rows in (0..=9).filter(|rows| !short() || cols < 100 || rows % 4 == 1) {
-            let mut outputs = Outputs::new(rows * cols);
-            for scale in SCALES {
-                let case = Case::new(rows, cols, scale);
-                for backend in Backend::available() {
-                    for affine in case.affine() {
-                        let (gamma, beta) = (affine.0.is_some(), affine.1.is_some());
-                        let with = format!("gamma {gamma}, beta {beta}, scale {scale:e}");
-                        let what = format!("{backend}, {rows} x {cols}, {with}");
-                        check(backend, &case, affine, &mut outputs, &what);
-                    }
+    let lengths = (0..=67).chain(767..=769).chain(1023..=1025);
+    let lengths = lengths.filter(|&cols| !short() || in_short(cols));
+    let shapes = lengths.flat_map(|cols| (0..=9).map(move |count| shape(count, cols)));
+    for rows in shapes.filter(|of| !short() || of.cols() < 100 || of.rows() % 4 == 1) {
+        for scale in SCALES {
+            let values = values(rows, scale);
+            for (backend, &(operation, ref options, ends, i)) in with_backends(&calls) {
+                let setting = Setting { eps: 0.0, ..Setting::new(backend, rows) };
+                let some = (rows.rows() + rows.cols() + i) % 4 == 1;
+                if ends || some {
+                    assert_whole(operation, options, &values, &setting, false);
+                }
+                if some && options.iter().any(|option| option.starts_with("valid")) {
+                    assert_whole(operation, options, &values, &setting, true);
                 }
             }
         }
@@ -535,309 +541,36 @@ fn for_every_case(check: impl Fn(Backend, &Case, Affine<'_>, &mut Outputs, &str)
 }
 
 #[test]
-fn layer_norm_fills_a_new_buffer() {
-    for_every_case(|backend, case, (gamma, beta), outputs, what| {
-        let (x, rows) = (&*case.x, case.rows);
-        let layer_norm = LayerNorm::new().with_eps(0.0).with_backend(backend);
-        outputs.are_one_and_whole(
-            what,
-            |y| layer_norm.forward(x, gamma, beta, rows, y),
-            |new| layer_norm.forward_uninit(x, gamma, beta, rows, new),
-        );
-        if rows.cols() > 0 {
-            let (mut stats, mut new_stats) = ([[7.0; 9]; 2], [[7.0; 9]; 2]);
-            let [mean, rstd] = stats.each_mut().map(|stat| &mut stat[..rows.rows()]);
-            let [new_mean, new_rstd] = new_stats.each_mut().map(|stat| &mut stat[..rows.rows()]);
-            outputs.are_one_and_whole(
-                what,
-                |y| layer_norm.forward_with_stats(x, gamma, beta, rows, y, mean, rstd),
-                |new| {
-                    layer_norm
-                        .forward_uninit_with_stats(x, gamma, beta, rows, new, new_mean, new_rstd)
-                },
-            );
-            assert_eq!(stats, new_stats, "{what}");
-        }
-    });
+fn operations_on_rows_fill_new_memory() {
+    assert_whole_in_every_shape(Takes::Rows);
 }
 
 #[test]
-fn rms_norm_fills_a_new_buffer() {
-    for_every_case(|backend, case, (gamma, beta), outputs, what| {
-        let (x, rows) = (&*case.x, case.rows);
-        let rms_norm = RmsNorm::new().with_eps(0.0).with_backend(backend);
-        outputs.are_one_and_whole(
-            what,
-            |y| rms_norm.forward(x, gamma, beta, rows, y),
-            |new| rms_norm.forward_uninit(x, gamma, beta, rows, new),
-        );
-        if rows.cols() > 0 {
-            let (mut stats, mut new_stats) = ([7.0; 9], [7.0; 9]);
-            let (rstd, new_rstd) = (&mut stats[..rows.rows()], &mut new_stats[..rows.rows()]);
-            outputs.are_one_and_whole(
-                what,
-                |y| rms_norm.forward_with_stats(x, gamma, beta, rows, y, rstd),
-                |new| rms_norm.forward_uninit_with_stats(x, gamma, beta, rows, new, new_rstd),
-            );
-            assert_eq!(stats, new_stats, "{what}");
-        }
-    });
+fn operations_on_elements_fill_new_memory() {
+    assert_whole_in_every_shape(Takes::Elements);
 }
 
+/// Around the blocks of dropout and of penalties, whatever the rate of dropout and of decay.
 #[test]
-fn normalize_scale_shift_fills_a_new_buffer() {
-    for_every_case(|backend, case, (gamma, beta), outputs, what| {
-        let (x, rows) = (&*case.x, case.rows);
-        let normalize = NormalizeScaleShift::new().with_backend(backend);
-        let (mean, rstd) = (&case.mean[..rows.rows()], &case.rstd[..rows.rows()]);
-        outputs.are_one_and_whole(
-            what,
-            |y| normalize.forward(x, mean, rstd, gamma, beta, rows, y),
-            |new| normalize.forward_uninit(x, mean, rstd, gamma, beta, rows, new),
-        );
-        let (mean, rstd) = (&case.mean[..rows.cols()], &case.rstd[..rows.cols()]);
-        outputs.are_one_and_whole(
-            what,
-            |y| normalize.forward_columns(x, mean, rstd, gamma, beta, rows, y),
-            |new| normalize.forward_columns_uninit(x, mean, rstd, gamma, beta, rows, new),
-        );
-    });
-}
-
-#[test]
-fn batch_norm_fills_a_new_buffer() {
-    for_every_case(|backend, case, (gamma, beta), outputs, what| {
-        let (x, rows) = (&*case.x, case.rows);
-        let batch_norm = BatchNorm::new().with_eps(0.0).with_backend(backend);
-        let (mut m, mut v) = (case.running_mean.clone(), case.running_var.clone());
-        outputs.are_one_and_whole(
-            what,
-            |y| batch_norm.forward_inference(x, &m, &v, gamma, beta, rows, y),
-            |new| batch_norm.forward_inference_uninit(x, &m, &v, gamma, beta, rows, new),
-        );
-        let (mut mean, mut rstd) = (vec![7.0; rows.cols()], vec![7.0; rows.cols()]);
-        let (mut new_mean, mut new_rstd) = (mean.clone(), rstd.clone());
-        let (mut new_m, mut new_v) = (m.clone(), v.clone());
-        // Rows of which some are padding, or all.
-        for bits in [[0b101_0110, 1], [0, 0]] {
-            let valid = ValidRows::Mask(Mask::Packed(&bits[..rows.rows().div_ceil(8)]));
-            outputs.are_one_and_whole(
-                &format!("{what}, masked"),
-                |y| batch_norm.forward_inference_masked(x, valid, &m, &v, gamma, beta, rows, y),
-                |new| {
-                    batch_norm
-                        .forward_inference_masked_uninit(x, valid, &m, &v, gamma, beta, rows, new)
-                },
-            );
-            let stats = [(); 4].map(|()| vec![7.0; rows.cols()]);
-            let [mut mean, mut rstd, mut new_mean, mut new_rstd] = stats;
-            let (to, scratch) =
-                ((&mut mean, &mut rstd), &mut *vec![f64::NAN; batch_norm.scratch_len(rows)]);
-            outputs.are_one_and_whole(
-                &format!("{what}, masked"),
-                |y| {
-                    batch_norm
-                        .forward_training_masked(x, valid, gamma, beta, rows, y, to.0, to.1, None)
-                },
-                |new| {
-                    let (mean, rstd) = (&mut new_mean, &mut new_rstd);
-                    batch_norm.forward_training_masked_uninit(
-                        x, valid, gamma, beta, rows, new, mean, rstd, None, scratch,
-                    )
-                },
-            );
-        }
-        let running = RunningStatistics { mean: &mut m, var: &mut v };
-        let new_running = RunningStatistics { mean: &mut new_m, var: &mut new_v };
-        let scratch = &mut *vec![f64::NAN; batch_norm.scratch_len(rows)];
-        let (running, new_running) = (Some(running), Some(new_running));
-        let (stats, new_stats) = ((&mut mean, &mut rstd), (&mut new_mean, &mut new_rstd));
-        outputs.are_one_and_whole(
-            what,
-            |y| batch_norm.forward_training(x, gamma, beta, rows, y, stats.0, stats.1, running),
-            |new| {
-                let ((mean, rstd), running) = (new_stats, new_running);
-                batch_norm.forward_training_uninit(
-                    x, gamma, beta, rows, new, mean, rstd, running, scratch,
-                )
-            },
-        );
-        assert_eq!((mean, rstd, m, v), (new_mean, new_rstd, new_m, new_v), "{what}");
-    });
-}
-
-/// The rows as the channels, and as the positions, of one sample, and as samples of one channel.
-#[test]
-fn operations_on_channels_fill_a_new_buffer() {
-    for_every_case(|backend, case, (gamma, beta), outputs, what| {
-        let (x, rows, cols) = (&*case.x, case.rows.rows(), case.rows.cols());
-        // Every length, with some numbers of rows.
-        if (rows + cols) % 4 != 1 {
-            return;
-        }
-        let layer_norm = LayerNorm::new().with_eps(0.0).with_backend(backend);
-        let batch_norm = BatchNorm::new().with_eps(0.0).with_backend(backend);
-        let instance_norm = InstanceNorm::new().with_eps(0.0).with_backend(backend);
-        let one = (gamma.and_then(|of| of.get(..1)), beta.and_then(|of| of.get(..1)));
-        let some = (gamma.and_then(|of| of.get(..rows)), beta.and_then(|of| of.get(..rows)));
-        for (shape, (gamma, beta)) in [
-            (Channels::first(1, rows, cols), some),
-            (Channels::last(1, rows, cols), (gamma, beta)),
-            (Channels::first(rows, 1, cols), one),
-            (Channels::last(rows, 1, cols), (gamma, beta)),
-        ] {
-            let shape = shape.expect("a small shape");
-            let group_norm = GroupNorm::new().with_groups(1).with_eps(0.0).with_backend(backend);
-            let what = &format!("{what}, {shape:?}");
-            outputs.are_one_and_whole(
-                what,
-                |y| group_norm.forward(x, gamma, beta, shape, y),
-                |new| group_norm.forward_uninit(x, gamma, beta, shape, new),
-            );
-            outputs.are_one_and_whole(
-                what,
-                |y| instance_norm.forward(x, gamma, beta, shape, y),
-                |new| instance_norm.forward_uninit(x, gamma, beta, shape, new),
-            );
-            let some: Vec<u8> =
-                (0..shape.batch() * shape.positions()).map(|i| i as u8 % 3).collect();
-            let valid = ValidRows::Mask(Mask::Bytes(&some));
-            outputs.are_one_and_whole(
-                &format!("{what}, masked"),
-                |y| instance_norm.forward_masked(x, valid, gamma, beta, shape, y),
-                |new| instance_norm.forward_masked_uninit(x, valid, gamma, beta, shape, new),
-            );
-            outputs.are_one_and_whole(
-                what,
-                |y| layer_norm.forward_channels(x, gamma, beta, shape, y),
-                |new| layer_norm.forward_channels_uninit(x, gamma, beta, shape, new),
-            );
-            let (m, v) = (numbers(shape.channels(), 1.0), vec![2.0; shape.channels()]);
-            outputs.are_one_and_whole(
-                what,
-                |y| batch_norm.forward_inference(x, &m, &v, gamma, beta, shape, y),
-                |new| batch_norm.forward_inference_uninit(x, &m, &v, gamma, beta, shape, new),
-            );
-            let scratch = &mut *vec![f64::NAN; batch_norm.scratch_len(shape)];
-            let stats = || (vec![7.0; shape.channels()], vec![7.0; shape.channels()]);
-            let ((mut mean, mut rstd), (mut new_mean, mut new_rstd)) = (stats(), stats());
-            let (a, b) = ((&mut mean, &mut rstd), (&mut new_mean, &mut new_rstd));
-            outputs.are_one_and_whole(
-                what,
-                |y| batch_norm.forward_training(x, gamma, beta, shape, y, a.0, a.1, None),
-                |new| {
-                    batch_norm.forward_training_uninit(
-                        x, gamma, beta, shape, new, b.0, b.1, None, scratch,
-                    )
-                },
-            );
-            assert_eq!((mean, rstd), (new_mean, new_rstd), "{what}");
-        }
-    });
-}
-
-#[test]
-fn scalers_and_norms_fill_a_new_buffer() {
-    for_every_case(|backend, case, (gamma, beta), outputs, what| {
-        if gamma.is_some() || beta.is_some() {
-            return;
-        }
-        let (x, rows) = (&*case.x, case.rows);
-        // Fitted, whatever x is.
-        let moments = case.mean[..rows.cols()].iter().map(|&mean| Moments {
-            count: 3,
-            mean,
-            mean_low: 0.0,
-            m2: mean * mean,
-        });
-        let standard = StandardScaler::from_moments(&moments.collect::<Vec<_>>()).expect(what);
-        let standard = standard.with_backend(backend);
-        let (m, v) = (&case.running_mean, &case.running_var);
-        let max: Vec<f32> = m.iter().zip(v).map(|(m, v)| m + v).collect();
-        let min_max = MinMaxScaler::from_ranges(m, &max).expect(what).with_backend(backend);
-        outputs.are_one_and_whole(
-            what,
-            |y| standard.transform(x, rows, y),
-            |new| standard.transform_uninit(x, rows, new),
-        );
-        outputs.are_one_and_whole(
-            what,
-            |y| standard.inverse_transform(x, rows, y),
-            |new| standard.inverse_transform_uninit(x, rows, new),
-        );
-        for min_max in [min_max.clone(), min_max.with_clip(true)] {
-            outputs.are_one_and_whole(
-                what,
-                |y| min_max.transform(x, rows, y),
-                |new| min_max.transform_uninit(x, rows, new),
-            );
-            outputs.are_one_and_whole(
-                what,
-                |y| min_max.inverse_transform(x, rows, y),
-                |new| min_max.inverse_transform_uninit(x, rows, new),
-            );
-        }
-        for norm in [Norm::L1, Norm::L2, Norm::Max] {
-            let normalizer = Normalizer::new().with_norm(norm).with_backend(backend);
-            outputs.are_one_and_whole(
-                what,
-                |y| normalizer.forward(x, rows, y),
-                |new| normalizer.forward_uninit(x, rows, new),
-            );
-        }
-    });
-}
-
-#[test]
-fn dropout_fills_a_new_buffer() {
-    let stream = Stream { seed: 5, offset: 70 };
-    for len in (0..=300).chain(4020..=4030).chain(4090..=4100).chain([8191, 10_000]) {
-        let (x, mut outputs) = (numbers(len, 1.0), Outputs::new(len));
-        for (backend, p) in
-            Backend::available().flat_map(|backend| [0.0, 0.001, 0.5, 1.0].map(|p| (backend, p)))
-        {
-            let (what, x) = (format!("{backend}, {len} elements, p = {p}"), &*x);
-            let dropout = Dropout::new().with_p(p).with_backend(backend);
-            outputs.are_one_and_whole(
-                &what,
-                |y| dropout.forward(x, stream, y),
-                |new| dropout.forward_uninit(x, stream, new, None),
-            );
-            let (mut bits, mut new_bits) = (vec![7; len], vec![8; len]);
-            outputs.are_one_and_whole(
-                &what,
-                |y| dropout.forward_with_mask(x, stream, y, MaskMut::Bytes(&mut bits)),
-                |new| dropout.forward_uninit(x, stream, new, Some(MaskMut::Bytes(&mut new_bits))),
-            );
-            assert_eq!(bits, new_bits, "{what}");
-            outputs.are_one_and_whole(
-                &what,
-                |y| dropout.apply(x, Mask::Bytes(&bits), y),
-                |new| dropout.apply_uninit(x, Mask::Bytes(&bits), new),
-            );
-        }
-    }
-}
-
-#[test]
-fn regularizer_fills_a_new_buffer() {
-    for len in (0..=300).chain(1020..=1030).chain([2048, 5000]) {
-        let (x, mut outputs) = (numbers(len, 1.0), Outputs::new(len));
-        for (backend, l2) in
-            Backend::available().flat_map(|backend| [0.1, 1e300].map(|l2| (backend, l2)))
-        {
-            let (what, x) = (format!("{backend}, {len} elements, l2 = {l2}"), &*x);
-            let regularizer = Regularizer::new().with_l1(0.1).with_l2(l2).with_backend(backend);
-            outputs.are_one_and_whole(
-                &what,
-                |y| regularizer.decay(x, 0.1, y),
-                |new| regularizer.decay_uninit(x, 0.1, new),
-            );
-            outputs.are_one_and_whole(
-                &what,
-                |y| regularizer.proximal(x, 0.1, y),
-                |new| regularizer.proximal_uninit(x, 0.1, new),
-            );
+fn dropout_and_regularizer_fill_new_memory() {
+    let blocks = (1020..=1030).chain(4020..=4030).chain(4090..=4100);
+    let is_elementwise = |operation: &&Operation| {
+        operation.takes == Takes::Elements
+            && ["Dropout", "Regularizer"].iter().any(|of| operation.name.starts_with(of))
+    };
+    for len in (0..=300).chain(blocks).chain([2048, 5000, 8191, 10_000]) {
+        let rows = shape(1, len);
+        let values = values(rows, 1.0);
+        for operation in OPERATIONS.iter().filter(is_elementwise) {
+            let stream = Stream { seed: 5, offset: 70 };
+            for (backend, l2) in with_backends([0.1, 1e300]) {
+                let setting = Setting { l1: 0.1, l2, stream, ..Setting::new(backend, rows) };
+                for (setting, options) in rates(operation, setting)
+                    .flat_map(|of| operation.option_sets().into_iter().map(move |set| (of, set)))
+                {
+                    assert_whole(operation, &options, &values, &setting, false);
+                }
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ pub fn print_header() {
 /// Prints the largest differences between an operation and its definition: without gamma and beta,
 /// and with a ramp of each.
 ///
-/// `forward` gets gamma, beta and y for all digits; `reference` gets x, gamma, beta and y for one.
+/// `forward` gets gamma and beta, and returns y of all digits; `reference` gets x, gamma, beta and y for one.
 ///
 /// # Panics
 ///
@@ -23,17 +23,16 @@ pub fn print_header() {
 pub fn print(
     operation: &str,
     digits: &Digits,
-    forward: impl Fn(Option<&[f32]>, Option<&[f32]>, &mut [f32]) -> Result<(), Error>,
+    forward: impl Fn(Option<&[f32]>, Option<&[f32]>) -> Result<Vec<f32>, Error>,
     reference: impl Fn(&[f32], Option<&[f32]>, Option<&[f32]>, &mut [f64]),
 ) -> Result<(), Error> {
     let cols = digits.rows.cols();
     let (gamma, beta) = (ramp(cols, 0.5, 2.0), ramp(cols, -1.0, 1.0));
-    let mut y = vec![0.0; digits.rows.elements()];
     for (parameters, gamma, beta) in [
         ("gamma 1, beta 0", None, None),
         ("gamma 0.5 to 2, beta -1 to 1", Some(gamma.as_slice()), Some(beta.as_slice())),
     ] {
-        forward(gamma, beta, &mut y)?;
+        let y = forward(gamma, beta)?;
         let (mut difference, mut share) = (0.0_f64, 0.0_f64);
         let (mut x_hat, mut exact) = (vec![0.0; cols], vec![0.0; cols]);
         for (x, y) in digits.pixels.chunks_exact(cols).zip(y.chunks_exact(cols)) {

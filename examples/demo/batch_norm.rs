@@ -1,7 +1,7 @@
 //! `BatchNorm`: every pixel by the statistics of a batch, and by running ones.
 #![forbid(unsafe_code)]
 
-use evenkeel::{BatchNorm, Error, Moments, reference};
+use evenkeel::{BatchNorm, Error, InOut, Moments, NormArgs, TrainArgs, reference, to_vec};
 
 use crate::accuracy;
 use crate::digits::Digits;
@@ -119,7 +119,8 @@ fn print_inference(
     let (x, rows) = (&digits.pixels, digits.rows);
     let mut y = vec![0.0; rows.elements()];
     let batch_norm = BatchNorm::new().with_eps(EPS);
-    batch_norm.forward_inference(x, &running.mean, &running.var, None, None, rows, &mut y)?;
+    let io = InOut::new(x, &mut y);
+    batch_norm.forward_inference(io, rows, &running.mean, &running.var, NormArgs::new())?;
     let after = moments(&y, rows)?;
     let (varying, constant): (Vec<_>, Vec<_>) =
         (0..whole.len()).partition(|&pixel| whole[pixel].m2 > 0.0);
@@ -148,9 +149,9 @@ fn print_accuracy(digits: &Digits, running: &Running) -> Result<(), Error> {
     accuracy::print(
         "BatchNorm training",
         digits,
-        |gamma, beta, y| {
-            let (mut mean, mut rstd) = (vec![0.0; cols], vec![0.0; cols]);
-            batch_norm.forward_training(x, gamma, beta, rows, y, &mut mean, &mut rstd, None)
+        |gamma, beta| {
+            let args = TrainArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+            to_vec(x.len(), |y| batch_norm.forward_training(InOut::uninit(x, y), rows, args))
         },
         |x, gamma, beta, y| definition(x, &mean, &rstd, gamma, beta, y),
     )?;
@@ -163,7 +164,12 @@ fn print_accuracy(digits: &Digits, running: &Running) -> Result<(), Error> {
     accuracy::print(
         "BatchNorm inference",
         digits,
-        |gamma, beta, y| batch_norm.forward_inference(x, mean, var, gamma, beta, rows, y),
+        |gamma, beta| {
+            let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+            to_vec(x.len(), |y| {
+                batch_norm.forward_inference(InOut::uninit(x, y), rows, mean, var, args)
+            })
+        },
         |x, gamma, beta, y| definition(x, &exact_mean, &rstd, gamma, beta, y),
     )?;
     accuracy::print_footer(digits);

@@ -1,7 +1,10 @@
 //! `Dropout`: how much is dropped, what stays in expectation, and the mask of the backward pass.
 #![forbid(unsafe_code)]
 
-use evenkeel::{Dropout, Error, Mask, MaskMut, Moments, RowMoments, Rows, Stream, reference};
+use evenkeel::{
+    Dropout, DropoutArgs, Error, InOut, Mask, MaskMut, MomentArgs, Moments, RowMoments, Rows,
+    Stream, reference,
+};
 
 use crate::digits::{Digits, PIXELS, draw};
 
@@ -97,7 +100,8 @@ fn repeat(p: f64, digits: &Digits, stream: &mut Stream) -> Result<Outcome, Error
     let mut mask = vec![0; x.len().div_ceil(8)];
     let (mut y, mut dx, mut again) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
     for _ in 0..CALLS {
-        dropout.forward_with_mask(x, *stream, &mut y, MaskMut::Packed(&mut mask))?;
+        let args = DropoutArgs::draw(*stream).keep_mask(MaskMut::Packed(&mut mask));
+        dropout.forward(InOut::new(x, &mut y), args)?;
         outcome.y.merge(&moments(&y)?);
         outcome.kept += mask.iter().map(|bits| bits.count_ones() as usize).sum::<usize>();
         let keep = reference::dropout_mask(p, stream.seed, stream.offset, x.len());
@@ -107,8 +111,8 @@ fn repeat(p: f64, digits: &Digits, stream: &mut Stream) -> Result<Outcome, Error
             outcome.difference = outcome.difference.max(f64::from((y - exact).abs()));
         }
 
-        dropout.backward_with_mask(&dy, Mask::Packed(&mask), &mut dx)?;
-        dropout.backward(&dy, *stream, &mut again)?;
+        dropout.backward(InOut::new(&dy, &mut dx), Mask::Packed(&mask))?;
+        dropout.backward(InOut::new(&dy, &mut again), *stream)?;
         outcome.passed += dx.iter().filter(|&&dx| dx != 0.0).count();
         let differs = |(dx, again): &(&f32, &f32)| dx.to_bits() != again.to_bits();
         outcome.differing += dx.iter().zip(&again).filter(differs).count();
@@ -123,7 +127,8 @@ fn draw_digit(digits: &Digits, stream: Stream) -> Result<(), Error> {
     let dropout = Dropout::new().with_p(p);
     let (x, label) = (&digits.pixels[digit * cols..][..cols], digits.labels[digit]);
     let (mut y, mut mask) = (vec![0.0; x.len()], vec![0; x.len()]);
-    dropout.forward_with_mask(x, stream, &mut y, MaskMut::Bytes(&mut mask))?;
+    let args = DropoutArgs::draw(stream).keep_mask(MaskMut::Bytes(&mut mask));
+    dropout.forward(InOut::new(x, &mut y), args)?;
     let mask: Vec<f32> = mask.into_iter().map(f32::from).collect();
     let scaled = (PIXELS.0, PIXELS.1 * dropout.scale()?);
     println!(
@@ -143,7 +148,7 @@ fn draw_digit(digits: &Digits, stream: Stream) -> Result<(), Error> {
 /// The moments of all elements.
 fn moments(x: &[f32]) -> Result<Moments, Error> {
     let mut moments = [Moments::new()];
-    RowMoments::new().compute(x, Rows::new(1, x.len())?, &mut moments)?;
+    RowMoments::new().compute(x, Rows::new(1, x.len())?, &mut moments, MomentArgs::new())?;
     Ok(moments[0])
 }
 

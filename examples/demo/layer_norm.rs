@@ -1,7 +1,10 @@
 //! `LayerNorm` and `RmsNorm`: every digit by its own statistics.
 #![forbid(unsafe_code)]
 
-use evenkeel::{Error, LayerNorm, Moments, RmsNorm, RowMoments, Rows, reference};
+use evenkeel::{
+    Error, InOut, LayerNorm, MomentArgs, Moments, NormArgs, RmsNorm, RowMoments, Rows, reference,
+    to_vec,
+};
 
 use crate::accuracy;
 use crate::digits::{Digits, PIXELS, draw};
@@ -21,7 +24,7 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     println!(
         "LayerNorm: every digit gets the mean 0 and the variance 1, var / (var + {EPS:e}) exactly\n"
     );
-    layer_norm.forward(x, None, None, rows, &mut y)?;
+    layer_norm.forward(InOut::new(x, &mut y), rows, NormArgs::new())?;
     let after = moments(&y, rows)?;
     table::print(
         digits,
@@ -35,7 +38,7 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     draw_faintest(digits, &before, &y);
 
     println!("RmsNorm: every digit gets the mean square 1; its mean is scaled, not removed\n");
-    rms_norm.forward(x, None, None, rows, &mut y)?;
+    rms_norm.forward(InOut::new(x, &mut y), rows, NormArgs::new())?;
     let after = moments(&y, rows)?;
     table::print(
         digits,
@@ -51,13 +54,19 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     accuracy::print(
         "LayerNorm",
         digits,
-        |gamma, beta, y| layer_norm.forward(x, gamma, beta, rows, y),
+        |gamma, beta| {
+            let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+            to_vec(x.len(), |y| layer_norm.forward(InOut::uninit(x, y), rows, args))
+        },
         |x, gamma, beta, y| _ = reference::layer_norm(x, gamma, beta, EPS, y),
     )?;
     accuracy::print(
         "RmsNorm",
         digits,
-        |gamma, beta, y| rms_norm.forward(x, gamma, beta, rows, y),
+        |gamma, beta| {
+            let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+            to_vec(x.len(), |y| rms_norm.forward(InOut::uninit(x, y), rows, args))
+        },
         |x, gamma, beta, y| _ = reference::rms_norm(x, gamma, beta, EPS, y),
     )?;
     accuracy::print_footer(digits);
@@ -66,7 +75,7 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
 
 fn moments(x: &[f32], rows: Rows) -> Result<Vec<Moments>, Error> {
     let mut moments = vec![Moments::new(); rows.rows()];
-    RowMoments::new().compute(x, rows, &mut moments)?;
+    RowMoments::new().compute(x, rows, &mut moments, MomentArgs::new())?;
     Ok(moments)
 }
 

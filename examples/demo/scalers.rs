@@ -1,7 +1,8 @@
 //! The scalers: every pixel standardised, or mapped to a range, by statistics that are learnt in mini-batches.
 #![forbid(unsafe_code)]
 
-use evenkeel::{Error, MinMaxScaler, Moments, Rows, StandardScaler, reference};
+use evenkeel::preprocess::{MinMaxScaler, StandardScaler};
+use evenkeel::{Error, InOut, Moments, Rows, reference};
 
 use crate::digits::Digits;
 
@@ -21,7 +22,7 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     whole.fit(x, rows)?;
     range.fit(x, rows)?;
     let mut expected = vec![0.0; rows.elements()];
-    whole.transform(x, rows, &mut expected)?;
+    whole.transform(InOut::new(x, &mut expected), rows)?;
 
     let titles = ["batches", "mean off by", "variance off by", "output off by", "ranges"];
     let titles: String = titles.iter().map(|title| format!("{title:>17}")).collect();
@@ -90,7 +91,7 @@ fn print_distance(
     assert!(pairs().all(|(a, b)| a.count == b.count), "every digit is counted");
 
     let mut y = vec![0.0; expected.len()];
-    scaler.transform(&digits.pixels, digits.rows, &mut y)?;
+    scaler.transform(InOut::new(&digits.pixels, &mut y), digits.rows)?;
     let off = y.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let batches = if name.starts_with("128") { 128 } else { name.parse().unwrap_or(1) };
     let batches = digits.rows.rows().div_ceil(batches);
@@ -113,7 +114,7 @@ fn print_accuracy(digits: &Digits, scaler: &StandardScaler, y: &[f32]) -> Result
     }
     assert!(worst <= 1e-6, "an output is off by {worst:e}");
     let mut back = y.to_vec();
-    scaler.inverse_transform_in_place(&mut back, digits.rows)?;
+    scaler.inverse_transform(InOut::in_place(&mut back), digits.rows)?;
     let off = back.iter().zip(x).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     println!(
         "  {constant} pixels are constant: their scale is 1, and they become 0. Outputs are off by {worst:.1e} of \

@@ -1,7 +1,7 @@
 //! Trainings of `BatchNorm` over mini-batches of digits.
 #![forbid(unsafe_code)]
 
-use evenkeel::{BatchNorm, ColumnMoments, Error, Moments, Rows, RunningStatistics};
+use evenkeel::{BatchNorm, ColumnMoments, Error, InOut, MomentArgs, Moments, Rows, TrainArgs};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -31,7 +31,6 @@ pub struct Distances {
 pub fn train(digits: &Digits, rule: impl Fn(u64) -> BatchNorm) -> Result<Vec<Running>, Error> {
     let cols = digits.rows.cols();
     let rows = Rows::new(BATCH, cols)?;
-    let (mut mean, mut rstd) = (vec![0.0; cols], vec![0.0; cols]);
     let mut running = Running { mean: vec![0.0; cols], var: vec![1.0; cols] };
     let mut history = vec![running.clone()];
 
@@ -45,9 +44,8 @@ pub fn train(digits: &Digits, rule: impl Fn(u64) -> BatchNorm) -> Result<Vec<Run
         // The few digits that do not fill a batch are left out, others every time.
         for batch in order.chunks_exact(BATCH) {
             let (batch_norm, mut x) = (rule(batches), batch.concat());
-            let to = RunningStatistics { mean: &mut running.mean, var: &mut running.var };
-            let (mean, rstd) = (&mut mean, &mut rstd);
-            batch_norm.forward_training_in_place(&mut x, None, None, rows, mean, rstd, Some(to))?;
+            let args = TrainArgs::new().running(&mut running.mean, &mut running.var);
+            batch_norm.forward_training(InOut::in_place(&mut x), rows, args)?;
             batches += 1;
         }
         history.push(running.clone());
@@ -73,7 +71,7 @@ impl Running {
 /// The moments of every column.
 pub fn moments(x: &[f32], rows: Rows) -> Result<Vec<Moments>, Error> {
     let mut moments = vec![Moments::new(); rows.cols()];
-    ColumnMoments::new().compute(x, rows, &mut moments)?;
+    ColumnMoments::new().compute(x, rows, &mut moments, MomentArgs::new())?;
     Ok(moments)
 }
 

@@ -5,10 +5,12 @@ use std::hint::black_box;
 use std::mem::replace;
 use std::ops::{Deref, DerefMut, Range};
 
+use evenkeel::penalty::Regularizer;
+use evenkeel::preprocess::{MinMaxScaler, Normalizer, StandardScaler};
 use evenkeel::{
-    Backend, BatchNorm, Channels, ColumnMoments, Dropout, GroupNorm, InstanceNorm, LayerNorm, Mask,
-    MaskMut, MinMaxScaler, Moments, NormalizeScaleShift, Normalizer, Parallelism, Regularizer,
-    RmsNorm, RowMoments, Rows, RunningStatistics, StandardScaler, Stores, Stream, ValidRows,
+    Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, GroupNorm, InOut,
+    InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs, NormalizeScaleShift,
+    Parallelism, RmsNorm, RowMoments, Rows, Statistics, Stores, Stream, TrainArgs, ValidRows,
 };
 use rayon::prelude::*;
 
@@ -279,48 +281,55 @@ fn both(buffers: &mut Buffers, share: usize, copy: impl Fn(&[f32], &mut [f32]) +
 }
 
 fn layer_norm(b: &mut Buffers, backend: Backend) {
+    let args = NormArgs::new().affine(&b.gamma, &b.beta);
     LayerNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
-        .forward(&b.x, Some(&b.gamma), Some(&b.beta), b.rows, &mut b.y)
+        .forward(InOut::new(&b.x, &mut b.y), b.rows, args)
         .expect("the buffers fit");
 }
 
 fn rms_norm(b: &mut Buffers, backend: Backend) {
+    let args = NormArgs::new().gamma(&b.gamma);
     RmsNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
-        .forward(&b.x, Some(&b.gamma), None, b.rows, &mut b.y)
+        .forward(InOut::new(&b.x, &mut b.y), b.rows, args)
         .expect("the buffers fit");
 }
 
 /// Every run adds x to the residual again, which no sum of squares minds.
 fn rms_norm_residual(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
+    let args = NormArgs::new().gamma(&b.gamma).update_residual(&mut b.residual);
     RmsNorm::new()
         .with_backend(backend)
-        .with_parallelism(b.parallelism())
+        .with_parallelism(parallelism)
         .with_stores(b.stores)
-        .forward_update_residual(&b.x, &mut b.residual, Some(&b.gamma), None, b.rows, &mut b.y)
+        .forward(InOut::new(&b.x, &mut b.y), b.rows, args)
         .expect("the buffers fit");
 }
 
 fn rms_norm_gated(b: &mut Buffers, backend: Backend) {
+    let args = NormArgs::new().gamma(&b.gamma).gate(&b.z);
     RmsNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
-        .forward_gated(&b.x, &b.z, Some(&b.gamma), b.rows, &mut b.y)
+        .forward(InOut::new(&b.x, &mut b.y), b.rows, args)
         .expect("the buffers fit");
 }
 
 fn normalize_scale_shift(b: &mut Buffers, backend: Backend) {
+    let statistics = Statistics::of_rows(&b.mean, &b.rstd);
+    let args = NormArgs::new().affine(&b.gamma, &b.beta);
     NormalizeScaleShift::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
-        .forward(&b.x, &b.mean, &b.rstd, Some(&b.gamma), Some(&b.beta), b.rows, &mut b.y)
+        .forward(InOut::new(&b.x, &mut b.y), b.rows, statistics, args)
         .expect("the buffers fit");
 }
 
@@ -328,63 +337,47 @@ fn row_moments(b: &mut Buffers, backend: Backend) {
     RowMoments::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
-        .compute(&b.x, b.rows, &mut b.moments[..b.rows.rows()])
+        .compute(&b.x, b.rows, &mut b.moments[..b.rows.rows()], MomentArgs::new())
         .expect("the buffers fit");
 }
 
 fn batch_norm_training(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
+    let args = TrainArgs::new()
+        .affine(&b.gamma, &b.beta)
+        .stats(&mut b.column_mean, &mut b.column_rstd)
+        .running(&mut b.running_mean, &mut b.running_var)
+        .scratch(&mut b.scratch);
     BatchNorm::new()
         .with_backend(backend)
-        .with_parallelism(b.parallelism())
+        .with_parallelism(parallelism)
         .with_stores(b.stores)
-        .forward_training_with_scratch(
-            &b.x,
-            Some(&b.gamma),
-            Some(&b.beta),
-            b.rows,
-            &mut b.y,
-            &mut b.column_mean,
-            &mut b.column_rstd,
-            Some(RunningStatistics { mean: &mut b.running_mean, var: &mut b.running_var }),
-            &mut b.scratch,
-        )
+        .forward_training(InOut::new(&b.x, &mut b.y), b.rows, args)
         .expect("the buffers fit");
 }
 
 fn batch_norm_inference(b: &mut Buffers, backend: Backend) {
+    let args = NormArgs::new().affine(&b.gamma, &b.beta);
+    let (mean, var) = (&b.running_mean, &b.running_var);
     BatchNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
-        .forward_inference(
-            &b.x,
-            &b.running_mean,
-            &b.running_var,
-            Some(&b.gamma),
-            Some(&b.beta),
-            b.rows,
-            &mut b.y,
-        )
+        .forward_inference(InOut::new(&b.x, &mut b.y), b.rows, mean, var, args)
         .expect("the buffers fit");
 }
 
 fn batch_norm_training_first(b: &mut Buffers, backend: Backend) {
-    let (gamma, beta) = (Some(&*b.plane_gamma), Some(&*b.plane_beta));
+    let parallelism = b.parallelism();
+    let args = TrainArgs::new()
+        .affine(&b.plane_gamma, &b.plane_beta)
+        .stats(&mut b.mean, &mut b.rstd)
+        .scratch(&mut b.scratch);
     BatchNorm::new()
         .with_backend(backend)
-        .with_parallelism(b.parallelism())
+        .with_parallelism(parallelism)
         .with_stores(b.stores)
-        .forward_training_with_scratch(
-            &b.x,
-            gamma,
-            beta,
-            b.first,
-            &mut b.y,
-            &mut b.mean,
-            &mut b.rstd,
-            None,
-            &mut b.scratch,
-        )
+        .forward_training(InOut::new(&b.x, &mut b.y), b.first, args)
         .expect("the buffers fit");
 }
 
@@ -394,87 +387,80 @@ fn groups(channels: usize) -> usize {
 }
 
 fn group_norm_first(b: &mut Buffers, backend: Backend) {
-    let (gamma, beta) = (Some(&*b.plane_gamma), Some(&*b.plane_beta));
+    let args = NormArgs::new().affine(&b.plane_gamma, &b.plane_beta);
     GroupNorm::new()
         .with_groups(groups(b.first.channels()))
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
-        .forward(&b.x, gamma, beta, b.first, &mut b.y)
+        .forward(InOut::new(&b.x, &mut b.y), b.first, args)
         .expect("the buffers fit");
 }
 
 fn group_norm_last(b: &mut Buffers, backend: Backend) {
     let (groups, parallelism) = (groups(b.last.channels()), b.parallelism());
-    let (mean, rstd) = (&mut b.column_mean[..groups], &mut b.column_rstd[..groups]);
+    let args = NormArgs::new()
+        .affine(&b.gamma, &b.beta)
+        .stats(&mut b.column_mean[..groups], &mut b.column_rstd[..groups])
+        .scratch(&mut b.scratch);
     GroupNorm::new()
         .with_groups(groups)
         .with_backend(backend)
         .with_parallelism(parallelism)
         .with_stores(b.stores)
-        .forward_with_scratch(
-            &b.x,
-            Some(&b.gamma),
-            Some(&b.beta),
-            b.last,
-            &mut b.y,
-            mean,
-            rstd,
-            &mut b.scratch,
-        )
+        .forward(InOut::new(&b.x, &mut b.y), b.last, args)
         .expect("the buffers fit");
 }
 
 fn instance_norm_first(b: &mut Buffers, backend: Backend) {
-    let (gamma, beta) = (Some(&*b.plane_gamma), Some(&*b.plane_beta));
+    let args = NormArgs::new().affine(&b.plane_gamma, &b.plane_beta);
     InstanceNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
-        .forward(&b.x, gamma, beta, b.first, &mut b.y)
+        .forward(InOut::new(&b.x, &mut b.y), b.first, args)
         .expect("the buffers fit");
 }
 
 fn instance_norm_masked_last(b: &mut Buffers, backend: Backend) {
     let valid = ValidRows::Mask(Mask::Packed(&b.valid_rows));
+    let args = NormArgs::new().affine(&b.gamma, &b.beta).valid(valid);
     InstanceNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
-        .forward_masked(&b.x, valid, Some(&b.gamma), Some(&b.beta), b.last, &mut b.y)
+        .forward(InOut::new(&b.x, &mut b.y), b.last, args)
         .expect("the buffers fit");
 }
 
 fn layer_norm_channels_first(b: &mut Buffers, backend: Backend) {
-    let (gamma, beta) = (Some(&*b.plane_gamma), Some(&*b.plane_beta));
+    let args = NormArgs::new().affine(&b.plane_gamma, &b.plane_beta);
     LayerNorm::new()
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
-        .forward_channels(&b.x, gamma, beta, b.first, &mut b.y)
+        .forward(InOut::new(&b.x, &mut b.y), b.first, args)
         .expect("the buffers fit");
 }
 
 fn column_moments(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
+    let args = MomentArgs::new().scratch(&mut b.scratch);
     ColumnMoments::new()
         .with_backend(backend)
-        .with_parallelism(b.parallelism())
-        .compute_with_scratch(&b.x, b.rows, &mut b.moments[..b.rows.cols()], &mut b.scratch)
+        .with_parallelism(parallelism)
+        .compute(&b.x, b.rows, &mut b.moments[..b.rows.cols()], args)
         .expect("the buffers fit");
 }
 
 fn column_moments_masked(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
     let valid = ValidRows::Mask(Mask::Packed(&b.valid_rows));
+    let args = MomentArgs::new().valid(valid).scratch(&mut b.scratch);
     ColumnMoments::new()
         .with_backend(backend)
-        .with_parallelism(b.parallelism())
-        .compute_masked_with_scratch(
-            &b.x,
-            valid,
-            b.rows,
-            &mut b.moments[..b.rows.cols()],
-            &mut b.scratch,
-        )
+        .with_parallelism(parallelism)
+        .compute(&b.x, b.rows, &mut b.moments[..b.rows.cols()], args)
         .expect("the buffers fit");
 }
 
@@ -497,7 +483,7 @@ fn penalty_gradient(b: &mut Buffers, backend: Backend) {
 }
 
 fn proximal(b: &mut Buffers, backend: Backend) {
-    regularizer(b, backend).proximal(&b.x, 0.1, &mut b.y).expect("the buffers fit");
+    regularizer(b, backend).proximal(InOut::new(&b.x, &mut b.y), 0.1).expect("the buffers fit");
 }
 
 fn standard_scaler_fit(b: &mut Buffers, backend: Backend) {
@@ -511,7 +497,7 @@ fn standard_scaler_transform(b: &mut Buffers, backend: Backend) {
     let scaler = replace(&mut b.standard_scaler, StandardScaler::new(0).expect("memory"));
     let scaler = scaler.with_backend(backend).with_parallelism(b.parallelism());
     b.standard_scaler = scaler.with_stores(b.stores);
-    b.standard_scaler.transform(&b.x, b.rows, &mut b.y).expect("the buffers fit");
+    b.standard_scaler.transform(InOut::new(&b.x, &mut b.y), b.rows).expect("the buffers fit");
 }
 
 fn min_max_scaler_fit(b: &mut Buffers, backend: Backend) {
@@ -525,17 +511,19 @@ fn normalizer_l2(b: &mut Buffers, backend: Backend) {
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
-        .forward(&b.x, b.rows, &mut b.y)
+        .forward(InOut::new(&b.x, &mut b.y), b.rows)
         .expect("the buffers fit");
 }
 
 fn dropout(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
+    let args = DropoutArgs::draw(STREAM).keep_mask(MaskMut::Packed(&mut b.mask));
     Dropout::new()
         .with_p(0.1)
         .with_backend(backend)
-        .with_parallelism(b.parallelism())
+        .with_parallelism(parallelism)
         .with_stores(b.stores)
-        .forward_with_mask(&b.x, STREAM, &mut b.y, MaskMut::Packed(&mut b.mask))
+        .forward(InOut::new(&b.x, &mut b.y), args)
         .expect("the buffers fit");
 }
 

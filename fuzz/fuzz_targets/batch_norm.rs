@@ -3,7 +3,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use evenkeel::{Backend, BatchNorm, Error, Rows, RunningStatistics, reference};
+use evenkeel::{Backend, BatchNorm, Error, NormArgs, Rows, TrainArgs, reference};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -28,6 +28,8 @@ struct Training {
     shifts: [u8; 9],
     wrong: Wrong,
     more_scratch: u8,
+    /// Elements between rows of x and of y.
+    between: [u8; 2],
 }
 
 #[derive(Arbitrary, Debug)]
@@ -42,6 +44,8 @@ struct Inference {
     stores: StoresAre,
     shifts: [u8; 6],
     wrong: Wrong,
+    /// Elements between rows of x and of y.
+    between: [u8; 2],
 }
 
 /// Running statistics: unless they are of the data, of anything.
@@ -50,7 +54,7 @@ struct Running {
     of_data: bool,
     mean: Source,
     var: Source,
-    /// A negative variance is refused.
+    /// A negative variance is an error.
     any_sign: u8,
 }
 
@@ -92,41 +96,39 @@ struct Buffers {
 struct Method {
     io: Io,
     given_scratch: bool,
+    writes_statistics: bool,
 }
 
-const METHODS: [Method; 5] = [
-    Method { io: Io::TwoBuffers, given_scratch: false },
-    Method { io: Io::TwoBuffers, given_scratch: true },
-    Method { io: Io::InPlace, given_scratch: false },
-    Method { io: Io::InPlace, given_scratch: true },
-    Method { io: Io::Uninit, given_scratch: true },
+/// On a backend that is not looked at thoroughly, the first one alone.
+const METHODS: [Method; 8] = [
+    Method { io: Io::TwoBuffers, given_scratch: true, writes_statistics: true },
+    Method { io: Io::TwoBuffers, given_scratch: false, writes_statistics: true },
+    Method { io: Io::InPlace, given_scratch: false, writes_statistics: true },
+    Method { io: Io::InPlace, given_scratch: true, writes_statistics: false },
+    Method { io: Io::Uninit, given_scratch: true, writes_statistics: true },
+    Method { io: Io::Strided, given_scratch: true, writes_statistics: true },
+    Method { io: Io::StridedInPlace, given_scratch: false, writes_statistics: true },
+    Method { io: Io::StridedUninit, given_scratch: true, writes_statistics: false },
 ];
 
 fn train(
     operation: BatchNorm,
     method: Method,
-    rows: Rows,
+    (rows, pitches): (Rows, [usize; 2]),
     buffers: &mut Buffers,
 ) -> Result<(), Error> {
     let Buffers { x, y, gamma, beta, mean, rstd, running, scratch } = buffers;
-    let (gamma, beta) = (gamma.as_deref(), beta.as_deref());
-    let running = running.as_mut().map(|(mean, var)| RunningStatistics { mean, var });
-    match (method.io, method.given_scratch) {
-        (Io::TwoBuffers, false) => {
-            operation.forward_training(x, gamma, beta, rows, y, mean, rstd, running)
-        }
-        (Io::TwoBuffers, true) => operation
-            .forward_training_with_scratch(x, gamma, beta, rows, y, mean, rstd, running, scratch),
-        (Io::InPlace, false) => {
-            operation.forward_training_in_place(x, gamma, beta, rows, mean, rstd, running)
-        }
-        (Io::InPlace, true) => operation.forward_training_in_place_with_scratch(
-            x, gamma, beta, rows, mean, rstd, running, scratch,
-        ),
-        (Io::Uninit, _) => operation
-            .forward_training_uninit(x, gamma, beta, rows, uninit(y), mean, rstd, running, scratch)
-            .map(drop),
+    let mut args = TrainArgs::new().maybe_gamma(gamma.as_deref()).maybe_beta(beta.as_deref());
+    if method.writes_statistics {
+        args = args.stats(mean, rstd);
     }
+    if let Some((mean, var)) = running {
+        args = args.running(mean, var);
+    }
+    if method.given_scratch {
+        args = args.scratch(scratch);
+    }
+    method.io.call(x, y, pitches, |io| operation.forward_training(io, rows, args))
 }
 
 impl Training {
@@ -140,7 +142,8 @@ impl Training {
             (0..cols).map(|c| Exact::of(&reference::column(&x, cols, c))).collect();
 
         let rule = Rule { momentum: self.momentum, unbiased: self.unbiased, rows: count };
-        let mut outputs = Expected::new();
+        let pitches = pitches(rows, self.between);
+        let (mut outputs, mut statistics) = (Expected::new(), Expected::new());
         for backend in Backend::available() {
             let operation = BatchNorm::new()
                 .with_eps(eps)
@@ -150,21 +153,23 @@ impl Training {
                 .with_stores(self.stores.into());
             let operation = self.momentum.set(operation);
             let scratch = operation.scratch_len(rows);
-            let right = [x.len(), x.len(), cols, cols, cols, cols, cols, cols, scratch];
-            let lengths = lengths(right, self.wrong);
-            let fits = |i: usize| lengths[i] == right[i];
-            let more = if fits(8) { usize::from(self.more_scratch) } else { 0 };
-            let methods = if self.thorough.is(backend) { &METHODS[..] } else { &METHODS[1..2] };
+            let methods = if self.thorough.is(backend) { &METHODS[..] } else { &METHODS[..1] };
             for &method in methods {
-                let Method { io, given_scratch } = method;
+                let Method { io, given_scratch, writes_statistics } = method;
                 let what = format_args!(
-                    "BatchNorm, {method:?}, {backend}, {count}x{cols}, eps {eps:e}, {:?}",
+                    "BatchNorm, {method:?}, {backend}, {count}x{cols}, {pitches:?}, eps {eps:e}, {:?}",
                     self.momentum
                 );
+                let [of_x, of_y] = io.layouts(rows, pitches);
+                let right =
+                    [of_x.reach(), of_y.reach(), cols, cols, cols, cols, cols, cols, scratch];
+                let lengths = lengths(right, self.wrong);
+                let fits = |i: usize| lengths[i] == right[i];
+                let more = if fits(8) { usize::from(self.more_scratch) } else { 0 };
                 let shifts = self.shifts;
                 let values = |values: &[f32], i: usize| Buffer::of(values, lengths[i], shifts[i]);
                 let mut buffers = Buffers {
-                    x: values(&x, 0),
+                    x: values(&of_x.spread(&x), 0),
                     y: Buffer::new(lengths[1], shifts[1]),
                     gamma: affine.gamma().map(|gamma| values(gamma, 2)),
                     beta: affine.beta().map(|beta| values(beta, 3)),
@@ -175,38 +180,39 @@ impl Training {
                 };
                 let is_negative =
                     |running: &(Buffer<f32>, Buffer<f32>)| running.1.iter().any(|&var| var < 0.0);
-                let running_fits = fits(6) && fits(7) && !(self.unbiased && count == 1);
-                let valid = fits(0)
-                    && (io == Io::InPlace || fits(1))
+                let running_fits = fits(6) && fits(7) && !(self.unbiased && count == 1 && cols > 0);
+                let valid = of_x.fits(lengths[0])
+                    && (io.in_place() || of_y.fits(lengths[1]))
                     && (affine.gamma().is_none() || fits(2))
                     && (affine.beta().is_none() || fits(3))
-                    && fits(4)
-                    && fits(5)
+                    && (!writes_statistics || fits(4) && fits(5))
                     && (running.is_none() || running_fits)
                     && !buffers.running.as_ref().is_some_and(is_negative)
                     && (!given_scratch || lengths[8] >= right[8])
                     && eps_is_valid(eps)
                     && self.momentum.is_valid();
-                let before = (raw_bits(&buffers.x), buffers.running_bits());
-                let result = train(operation, method, rows, &mut buffers);
+                let (x_before, y_before) = (buffers.x.to_vec(), buffers.y.to_vec());
+                let running_before = buffers.running_bits();
+                let result = train(operation, method, (rows, pitches), &mut buffers);
                 assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
 
-                let after = (raw_bits(&buffers.x), buffers.running_bits());
+                let running_is_as_before = running_before == buffers.running_bits();
                 let Buffers { x: x_after, y, mean, rstd, running: running_after, scratch, .. } =
                     &buffers;
+                let (x_both, y_both) = ([&x_before, &**x_after], [&y_before, &**y]);
+                let y = io.written(valid, [of_x, of_y], x_both, y_both, what);
                 let writes = valid && !x.is_empty();
-                assert!(y.is_untouched() || writes && io != Io::InPlace, "{what}: y");
-                assert!(after.0 == before.0 || writes && io == Io::InPlace, "{what}: x");
-                assert!(after.1 == before.1 || writes, "{what}: running statistics");
-                assert!(mean.is_untouched() || writes, "{what}: mean");
-                assert!(rstd.is_untouched() || writes, "{what}: rstd");
+                assert!(running_is_as_before || writes, "{what}: running statistics");
+                assert!(mean.is_untouched() || valid && writes_statistics, "{what}: mean");
+                assert!(rstd.is_untouched() || valid && writes_statistics, "{what}: rstd");
                 assert!(scratch.is_untouched() || writes && given_scratch, "{what}: scratch");
-                if !writes {
-                    continue;
+                if valid && !writes && writes_statistics {
+                    let are_zero = mean.iter().chain(rstd.iter()).all(|&number| number == 0.0);
+                    assert!(are_zero, "{what}: statistics of nothing");
                 }
+                let Some(y) = y.filter(|_| writes) else { continue };
 
-                let y: &[f32] = if io == Io::InPlace { x_after } else { y };
-                let mut written = Written::default().f32(y).f64(mean).f64(rstd);
+                let mut written = Written::default().f32(&y);
                 if let Some((mean, var)) = running_after {
                     written = written.f32(mean).f32(var);
                 }
@@ -214,9 +220,13 @@ impl Training {
                     for (c, exact) in exact.iter().enumerate() {
                         let what = format_args!("{what}, column {c}");
                         let column = |all: &[f32]| reference::column(all, cols, c);
-                        let (x, y) = (&column(&x), &column(y));
-                        let trained = Trained { x, y, mean: mean[c], rstd: rstd[c] };
-                        trained.check(exact, eps, affine.at(c), what);
+                        let (x, y) = (&column(&x), &column(&y));
+                        let (mean, rstd) = if writes_statistics {
+                            (mean[c], rstd[c])
+                        } else {
+                            (exact.mean, reference::rstd(exact.var, eps))
+                        };
+                        Trained { x, y, mean, rstd }.check(exact, eps, affine.at(c), what);
                         if let (Some(before), Some(after)) = (&running, running_after) {
                             let (before, after) =
                                 ((before.0[c], before.1[c]), (after.0[c], after.1[c]));
@@ -224,6 +234,10 @@ impl Training {
                         }
                     }
                 });
+                if writes_statistics {
+                    let written = Written::default().f64(mean).f64(rstd);
+                    statistics.check(backend, written, what, || {});
+                }
                 if self.thorough.is(backend) && io == Io::TwoBuffers {
                     let columns = (0..cols).step_by(cols / 16 + 1);
                     columns.for_each(|c| self.check_column_alone(operation, c, rows, &buffers));
@@ -236,8 +250,8 @@ impl Training {
     fn check_column_alone(&self, operation: BatchNorm, c: usize, rows: Rows, all: &Buffers) {
         let cols = rows.cols();
         let mut buffers = all.column(cols, c, cols);
-        let method = Method { io: Io::TwoBuffers, given_scratch: false };
-        train(operation, method, rows, &mut buffers).expect("a column of what was accepted");
+        let contiguous = (rows, [cols; 2]);
+        train(operation, METHODS[1], contiguous, &mut buffers).expect("columns as they were");
         let Buffers { y, mean, rstd, .. } = &buffers;
         let y = reference::column(y, cols, 0);
         let alone = Written::default().f32(&y).f64(&mean[..1]).f64(&rstd[..1]);
@@ -278,19 +292,13 @@ impl Buffers {
 fn infer(
     operation: BatchNorm,
     io: Io,
-    rows: Rows,
+    (rows, pitches): (Rows, [usize; 2]),
     (mean, var): (&[f32], &[f32]),
     buffers: &mut Buffers,
 ) -> Result<(), Error> {
     let Buffers { x, y, gamma, beta, .. } = buffers;
-    let (gamma, beta) = (gamma.as_deref(), beta.as_deref());
-    match io {
-        Io::TwoBuffers => operation.forward_inference(x, mean, var, gamma, beta, rows, y),
-        Io::InPlace => operation.forward_inference_in_place(x, mean, var, gamma, beta, rows),
-        Io::Uninit => {
-            operation.forward_inference_uninit(x, mean, var, gamma, beta, rows, uninit(y)).map(drop)
-        }
-    }
+    let args = NormArgs::new().maybe_gamma(gamma.as_deref()).maybe_beta(beta.as_deref());
+    io.call(x, y, pitches, |io| operation.forward_inference(io, rows, mean, var, args))
 }
 
 impl Inference {
@@ -300,10 +308,8 @@ impl Inference {
         let eps = self.eps.value(1e-5);
         let affine = Affine::new(&self.gamma, &self.beta, cols);
         let (mean, var) = self.running.make(&x, rows);
+        let pitches = pitches(rows, self.between);
 
-        let right = [x.len(), x.len(), cols, cols, cols, cols];
-        let lengths = lengths(right, self.wrong);
-        let fits = |i: usize| lengths[i] == right[i];
         let mut outputs = Expected::new();
         for backend in Backend::available() {
             let operation = BatchNorm::new()
@@ -313,12 +319,17 @@ impl Inference {
                 .with_stores(self.stores.into());
             let methods = if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] };
             for &io in methods {
-                let what =
-                    format_args!("inference, {io:?}, {backend}, {count}x{cols}, eps {eps:e}");
+                let what = format_args!(
+                    "inference, {io:?}, {backend}, {count}x{cols}, {pitches:?}, eps {eps:e}"
+                );
+                let [of_x, of_y] = io.layouts(rows, pitches);
+                let right = [of_x.reach(), of_y.reach(), cols, cols, cols, cols];
+                let lengths = lengths(right, self.wrong);
+                let fits = |i: usize| lengths[i] == right[i];
                 let shifts = self.shifts;
                 let values = |values: &[f32], i: usize| Buffer::of(values, lengths[i], shifts[i]);
                 let mut buffers = Buffers {
-                    x: values(&x, 0),
+                    x: values(&of_x.spread(&x), 0),
                     y: Buffer::new(lengths[1], shifts[1]),
                     gamma: affine.gamma().map(|gamma| values(gamma, 2)),
                     beta: affine.beta().map(|beta| values(beta, 3)),
@@ -328,26 +339,22 @@ impl Inference {
                     scratch: Buffer::new(0, 0),
                 };
                 let running = (values(&mean, 4), values(&var, 5));
-                let valid = fits(0)
-                    && (io == Io::InPlace || fits(1))
+                let valid = of_x.fits(lengths[0])
+                    && (io.in_place() || of_y.fits(lengths[1]))
                     && (affine.gamma().is_none() || fits(2))
                     && (affine.beta().is_none() || fits(3))
                     && fits(4)
                     && fits(5)
                     && !var.iter().any(|&var| var < 0.0)
                     && eps_is_valid(eps);
-                let before = raw_bits(&buffers.x);
-                let result = infer(operation, io, rows, (&running.0, &running.1), &mut buffers);
+                let (x_before, y_before) = (buffers.x.to_vec(), buffers.y.to_vec());
+                let (shape, given) = ((rows, pitches), (&*running.0, &*running.1));
+                let result = infer(operation, io, shape, given, &mut buffers);
                 assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
-                let Buffers { x: x_after, y, .. } = &buffers;
-                assert!(y.is_untouched() || valid && io != Io::InPlace, "{what}: y");
-                let x_may_change = valid && io == Io::InPlace;
-                assert!(x_may_change || raw_bits(x_after) == before, "{what}: x");
-                if !valid {
-                    continue;
-                }
-                let y: &[f32] = if io == Io::InPlace { x_after } else { y };
-                outputs.check(backend, Written::default().f32(y), what, || {
+                let (x_both, y_both) = ([&x_before, &*buffers.x], [&y_before, &*buffers.y]);
+                let y = io.written(valid, [of_x, of_y], x_both, y_both, what);
+                let Some(y) = y else { continue };
+                outputs.check(backend, Written::default().f32(&y), what, || {
                     for i in 0..x.len() {
                         let c = i % cols;
                         let what = format_args!("{what}, element {i}");
@@ -375,7 +382,8 @@ fn check_inferred_alone(
 ) {
     let mut buffers = all.column(rows.cols(), c, 1);
     let shape = Rows::new(rows.rows(), 1).expect("a column");
-    infer(operation, Io::TwoBuffers, shape, running, &mut buffers).expect("what was accepted");
+    let contiguous = (shape, [1; 2]);
+    infer(operation, Io::TwoBuffers, contiguous, running, &mut buffers).expect("what was accepted");
     let together = reference::column(&all.y, rows.cols(), c);
     let what = format_args!("inference, {operation:?}, column {c} of {rows:?}, alone");
     Written::default().f32(&buffers.y).assert_same(&Written::default().f32(&together), what);

@@ -3,7 +3,10 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use evenkeel::{Backend, BatchNorm, Channels, Error, GroupNorm, InstanceNorm, LayerNorm};
+use evenkeel::{
+    Backend, BatchNorm, Channels, Error, GroupNorm, InstanceNorm, LayerNorm, NormArgs, Rows,
+    TrainArgs,
+};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -25,6 +28,9 @@ struct Input {
     stores: StoresAre,
     shifts: [u8; 7],
     wrong: Wrong,
+    own_scratch: bool,
+    /// Elements between rows of x and of y.
+    between: [u8; 2],
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
@@ -85,6 +91,12 @@ impl Call {
             Operation::BatchNorm => shape.channels(),
         }
     }
+
+    /// Whether x and y may be rows at a pitch.
+    fn takes_pitches(&self) -> bool {
+        let rows = self.shape.is_last() || self.shape.positions() == 1;
+        rows && matches!(self.operation, Operation::LayerNorm | Operation::BatchNorm)
+    }
 }
 
 impl Input {
@@ -92,11 +104,12 @@ impl Input {
         &self,
         call: Call,
         backend: Backend,
-        io: Io,
+        (io, pitches): (Io, [usize; 2]),
         buffers: &mut Buffers,
     ) -> Result<(), Error> {
         let Buffers { x, y, gamma, beta, mean, rstd, scratch } = buffers;
         let (gamma, beta, shape) = (gamma.as_deref(), beta.as_deref(), call.shape);
+        let scratch = (!self.own_scratch).then_some(&mut **scratch);
         macro_rules! configured {
             ($operation:expr) => {
                 $operation
@@ -106,58 +119,29 @@ impl Input {
                     .with_stores(self.stores.into())
             };
         }
-        macro_rules! by_groups {
-            ($operation:expr) => {
-                match io {
-                    Io::TwoBuffers => configured!($operation)
-                        .forward_with_scratch(x, gamma, beta, shape, y, mean, rstd, scratch),
-                    Io::InPlace => configured!($operation)
-                        .forward_in_place_with_scratch(x, gamma, beta, shape, mean, rstd, scratch),
-                    Io::Uninit => configured!($operation)
-                        .forward_uninit_with_scratch(
-                            x,
-                            gamma,
-                            beta,
-                            shape,
-                            uninit(y),
-                            mean,
-                            rstd,
-                            scratch,
-                        )
-                        .map(drop),
-                }
+        if call.operation == Operation::BatchNorm {
+            let args = TrainArgs::new().maybe_gamma(gamma).maybe_beta(beta).stats(mean, rstd);
+            let args = match scratch {
+                Some(scratch) => args.scratch(scratch),
+                None => args,
             };
+            let operation = configured!(BatchNorm::new());
+            return io.call(x, y, pitches, |io| operation.forward_training(io, shape, args));
         }
-        match (call.operation, io) {
-            (Operation::GroupNorm, _) => by_groups!(GroupNorm::new().with_groups(call.groups)),
-            (Operation::InstanceNorm, _) => by_groups!(InstanceNorm::new()),
-            (Operation::LayerNorm, Io::TwoBuffers) => configured!(LayerNorm::new())
-                .forward_channels_with_stats(x, gamma, beta, shape, y, mean, rstd),
-            (Operation::LayerNorm, Io::InPlace) => configured!(LayerNorm::new())
-                .forward_channels_in_place_with_stats(x, gamma, beta, shape, mean, rstd),
-            (Operation::LayerNorm, Io::Uninit) => configured!(LayerNorm::new())
-                .forward_channels_uninit_with_stats(x, gamma, beta, shape, uninit(y), mean, rstd)
-                .map(drop),
-            (Operation::BatchNorm, Io::TwoBuffers) => configured!(BatchNorm::new())
-                .forward_training_with_scratch(x, gamma, beta, shape, y, mean, rstd, None, scratch),
-            (Operation::BatchNorm, Io::InPlace) => configured!(BatchNorm::new())
-                .forward_training_in_place_with_scratch(
-                    x, gamma, beta, shape, mean, rstd, None, scratch,
-                ),
-            (Operation::BatchNorm, Io::Uninit) => configured!(BatchNorm::new())
-                .forward_training_uninit(
-                    x,
-                    gamma,
-                    beta,
-                    shape,
-                    uninit(y),
-                    mean,
-                    rstd,
-                    None,
-                    scratch,
-                )
-                .map(drop),
-        }
+        let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta).stats(mean, rstd);
+        let args = match scratch {
+            Some(scratch) => args.scratch(scratch),
+            None => args,
+        };
+        io.call(x, y, pitches, |io| match call.operation {
+            Operation::GroupNorm => {
+                let operation = GroupNorm::new().with_groups(call.groups);
+                configured!(operation).forward(io, shape, args)
+            }
+            Operation::InstanceNorm => configured!(InstanceNorm::new()).forward(io, shape, args),
+            Operation::LayerNorm => configured!(LayerNorm::new()).forward(io, shape, args),
+            Operation::BatchNorm => unreachable!("done above"),
+        })
     }
 
     fn scratch_len(&self, call: Call, backend: Backend) -> usize {
@@ -197,11 +181,13 @@ impl Input {
         let eps = self.eps.value(1e-5);
         let call = Call { operation: self.operation, groups, eps, shape };
         let affine = Affine::new(&self.gamma, &self.beta, channels);
-        let divides =
-            call.operation != Operation::GroupNorm || groups > 0 && channels.is_multiple_of(groups);
+        // Nothing falls into any number of groups.
+        let divides = call.operation != Operation::GroupNorm
+            || x.is_empty()
+            || groups > 0 && channels.is_multiple_of(groups);
         let sets = call.sets();
-        // A statistic of nothing is an error but in training, where a batch may have no elements.
-        let empty = x.is_empty() && sets > 0 && call.operation != Operation::BatchNorm;
+        let rows = Rows::new(shape.batch() * positions, channels).expect("a small shape");
+        let pitches = pitches(rows, self.between);
 
         let mut elements = vec![Vec::new(); if divides { sets } else { 0 }];
         if divides {
@@ -221,53 +207,57 @@ impl Input {
         let mut outputs = Expected::new();
         for backend in Backend::available() {
             let scratch_len = self.scratch_len(call, backend);
-            let right = [x.len(), x.len(), channels, channels, sets, sets];
-            let lengths = lengths(right, self.wrong);
-            let fits = |i: usize| lengths[i] == right[i];
             let methods = if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] };
             for &io in methods {
                 let operation = self.operation;
                 let what = format_args!("{operation:?}, {io:?}, {backend}, {shape:?}, {groups}");
+                let [of_x, of_y] = io.layouts(rows, pitches);
+                let pitched = of_x.pitch.is_some();
+                let right =
+                    [of_x.reach(), of_y.reach(), channels, channels, sets, sets, scratch_len];
+                let lengths = lengths(right, self.wrong);
+                let fits = |i: usize| lengths[i] == right[i];
                 let shifts = self.shifts;
                 let optional = |values: Option<&[f32]>, i: usize| {
                     values.map(|values| Buffer::of(values, lengths[i], shifts[i]))
                 };
                 let mut buffers = Buffers {
-                    x: Buffer::of(&x, lengths[0], shifts[0]),
+                    x: Buffer::of(&of_x.spread(&x), lengths[0], shifts[0]),
                     y: Buffer::new(lengths[1], shifts[1]),
                     gamma: optional(affine.gamma(), 2),
                     beta: optional(affine.beta(), 3),
                     mean: Buffer::new(lengths[4], shifts[4]),
                     rstd: Buffer::new(lengths[5], shifts[5]),
-                    scratch: Buffer::new(scratch_len, shifts[6]),
+                    scratch: Buffer::new(lengths[6], shifts[6]),
                 };
-                let before = raw_bits(&buffers.x);
-                let result = self.run(call, backend, io, &mut buffers);
-                let valid = fits(0)
-                    && (io == Io::InPlace || fits(1))
+                let (x_before, y_before) = (buffers.x.to_vec(), buffers.y.to_vec());
+                let result = self.run(call, backend, (io, pitches), &mut buffers);
+                let valid = of_x.fits(lengths[0])
+                    && (io.in_place() || of_y.fits(lengths[1]))
+                    && (!pitched || call.takes_pitches())
                     && (affine.gamma().is_none() || fits(2))
                     && (affine.beta().is_none() || fits(3))
                     && fits(4)
                     && fits(5)
+                    && (self.own_scratch || lengths[6] >= scratch_len)
                     && divides
-                    && !empty
                     && eps_is_valid(eps);
                 assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
 
                 let Buffers { x: x_after, y, mean, rstd, scratch, .. } = &buffers;
-                assert!(y.is_untouched() || valid && io != Io::InPlace, "{what}: y");
-                let x_may_change = valid && io == Io::InPlace;
-                assert!(x_may_change || raw_bits(x_after) == before, "{what}: x");
-                if !valid {
+                let (x_both, y_both) = ([&x_before, &**x_after], [&y_before, &**y]);
+                let Some(y) = io.written(valid, [of_x, of_y], x_both, y_both, what) else {
                     let statistics = mean.is_untouched() && rstd.is_untouched();
                     assert!(statistics && scratch.is_untouched(), "{what}: statistics");
                     continue;
-                }
+                };
+                assert!(!self.own_scratch || scratch.is_untouched(), "{what}: scratch");
                 if x.is_empty() {
+                    let are_zero = mean.iter().chain(rstd.iter()).all(|&number| number == 0.0);
+                    assert!(are_zero, "{what}: statistics of nothing");
                     continue;
                 }
-                let y: &[f32] = if io == Io::InPlace { x_after } else { y };
-                let written = Written::default().f32(y).f64(mean).f64(rstd);
+                let written = Written::default().f32(&y).f64(mean).f64(rstd);
                 outputs.check(backend, written, what, || {
                     for (set, elements) in elements.iter().enumerate() {
                         let of = |from: &[f32]| -> Vec<f32> {
@@ -279,7 +269,7 @@ impl Input {
                         let (gamma, beta) = (channel(affine.gamma()), channel(affine.beta()));
                         let affine = Affine::of(gamma.as_deref(), beta.as_deref());
                         let what = format_args!("{what}, set {set}");
-                        let (x, y) = (of(&x), of(y));
+                        let (x, y) = (of(&x), of(&y));
                         let exact = ExactRow::of(RowNorm::LayerNorm, &x, eps);
                         exact.check_output(&x, &y, &affine, what);
                         exact.check_statistics(mean[set], rstd[set], what);

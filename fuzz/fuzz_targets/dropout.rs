@@ -5,7 +5,7 @@
 use std::fmt::Arguments;
 
 use arbitrary::Arbitrary;
-use evenkeel::{Backend, Dropout, Error, Mask, MaskMut, Stream};
+use evenkeel::{Backend, Dropout, DropoutArgs, Error, InOut, Mask, MaskMut, Stream};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -141,25 +141,18 @@ fn run(
     let given = |mask| if packed { Mask::Packed(mask) } else { Mask::Bytes(mask) };
     match method {
         Method::Mask => operation.mask(stream, len, written(mask)),
-        Method::Forward(Io::TwoBuffers) => operation.forward(x, stream, y),
-        Method::Forward(Io::InPlace) => operation.forward_in_place(x, stream),
-        Method::Forward(Io::Uninit) => {
-            operation.forward_uninit(x, stream, uninit(y), None).map(drop)
+        Method::Forward(io) => io.call_contiguous(x, y, |io| operation.forward(io, stream)),
+        Method::ForwardWithMask(io) => {
+            let args = DropoutArgs::draw(stream).keep_mask(written(mask));
+            io.call_contiguous(x, y, |io| operation.forward(io, args))
         }
-        Method::ForwardWithMask(Io::TwoBuffers) => {
-            operation.forward_with_mask(x, stream, y, written(mask))
+        Method::Apply(io) => io.call_contiguous(x, y, |io| operation.forward(io, given(mask))),
+        Method::Backward => {
+            Io::TwoBuffers.call_contiguous(x, y, |io| operation.backward(io, stream))
         }
-        Method::ForwardWithMask(Io::InPlace) => {
-            operation.forward_in_place_with_mask(x, stream, written(mask))
+        Method::BackwardWithMask => {
+            Io::TwoBuffers.call_contiguous(x, y, |io| operation.backward(io, given(mask)))
         }
-        Method::ForwardWithMask(Io::Uninit) => {
-            operation.forward_uninit(x, stream, uninit(y), Some(written(mask))).map(drop)
-        }
-        Method::Apply(Io::TwoBuffers) => operation.apply(x, given(mask), y),
-        Method::Apply(Io::InPlace) => operation.apply_in_place(x, given(mask)),
-        Method::Apply(Io::Uninit) => operation.apply_uninit(x, given(mask), uninit(y)).map(drop),
-        Method::Backward => operation.backward(x, stream, y),
-        Method::BackwardWithMask => operation.backward_with_mask(x, given(mask), y),
     }
 }
 
@@ -241,9 +234,24 @@ fuzz_target!(|input: Continued<Input>| {
         }
     }
     check_inference(&x);
+    check_unsupported(&x, stream, packed);
     let far = Dropout::new().with_p(p).mask(stream, input.far, MaskMut::Packed(&mut []));
     assert!(far.is_err() || input.far == 0, "a mask of {} elements in no bytes", input.far);
 });
+
+/// A given mask is not written, and there are no rows to have a pitch.
+fn check_unsupported(x: &[f32], stream: Stream, packed: bool) {
+    let dropout = Dropout::new();
+    let (given, mut kept) = (vec![1; mask_len(x.len(), packed)], vec![u8::BEFORE; x.len()]);
+    let mut y = Buffer::<f32>::new(x.len(), 0);
+    let mask = if packed { Mask::Packed(&given) } else { Mask::Bytes(&given) };
+    let args = DropoutArgs::given(mask).keep_mask(MaskMut::Bytes(&mut kept));
+    let result = dropout.forward(InOut::new(x, &mut y), args);
+    assert_eq!(result, Err(Error::Unsupported { arg: "mask" }));
+    let result = dropout.forward(InOut::strided(x, 1, &mut y, 1), stream);
+    assert_eq!(result, Err(Error::Unsupported { arg: "x_pitch" }));
+    assert!(y.is_untouched() && kept.iter().all(|&byte| byte == u8::BEFORE));
+}
 
 /// What kept elements are multiplied by, if p is accepted.
 fn check_scale(p: f64, p_is_valid: bool) -> f32 {
@@ -294,9 +302,14 @@ fn check_part(
 
 /// Inference changes nothing.
 fn check_inference(x: &[f32]) {
-    let (x, mut y) = (Buffer::of(x, x.len(), 0), Buffer::new(x.len(), 0));
-    Dropout::new().forward_inference(&x, &mut y).expect("two of one length");
-    assert_eq!(raw_bits(&x), raw_bits(&y));
-    let longer = Dropout::new().forward_inference(&x, &mut Buffer::new(x.len() + 1, 0));
-    assert!(longer.is_err());
+    let dropout = Dropout::new();
+    for io in Io::CONTIGUOUS {
+        let (mut given, mut y) = (Buffer::of(x, x.len(), 0), Buffer::new(x.len(), 0));
+        io.call_contiguous(&mut given, &mut y, |io| dropout.forward_inference(io))
+            .expect("two of one length");
+        assert_eq!(raw_bits(x), raw_bits(if io.in_place() { &given } else { &y }), "{io:?}");
+    }
+    let mut longer = Buffer::<f32>::new(x.len() + 1, 0);
+    assert!(dropout.forward_inference(InOut::new(x, &mut longer)).is_err());
+    assert!(longer.is_untouched());
 }

@@ -4,8 +4,8 @@
 
 use arbitrary::Arbitrary;
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Error, LayerNorm, Moments, Parallelism, RmsNorm, RowMoments,
-    Rows, reference,
+    Backend, BatchNorm, ColumnMoments, Error, InOut, LayerNorm, MomentArgs, Moments, NormArgs,
+    Parallelism, RmsNorm, RowMoments, Rows, TrainArgs, reference,
 };
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
@@ -16,7 +16,7 @@ enum Input {
     Columns(Lined),
     Stream(Stream),
     Merge(Vec<Part>),
-    Shape(Length, Length),
+    Shape(Length, Length, Length),
 }
 
 /// Of an axis of a matrix that need not fit into memory.
@@ -47,6 +47,8 @@ struct Lined {
     shifts: [u8; 3],
     wrong: Wrong,
     more_scratch: u8,
+    /// Elements between rows.
+    between: [u8; 1],
 }
 
 /// Numbers that come in several ways.
@@ -78,15 +80,24 @@ fuzz_target!(|input: Continued<Input>| {
         Input::Columns(lined) => lined.check(Lines::Columns),
         Input::Stream(stream) => stream.check(),
         Input::Merge(parts) => check_merge(&parts),
-        Input::Shape(rows, cols) => check_shape(rows.value(), cols.value()),
+        Input::Shape(rows, cols, pitch) => {
+            check_shape(rows.value(), cols.value(), pitch.value());
+        }
     }
 });
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Scratch {
-    Own,
-    Given,
+#[derive(Clone, Copy, Debug)]
+struct Method {
+    given_scratch: bool,
+    at_pitch: bool,
 }
+
+/// On a backend that is not looked at thoroughly, the first one alone.
+const METHODS: [Method; 3] = [
+    Method { given_scratch: true, at_pitch: false },
+    Method { given_scratch: false, at_pitch: false },
+    Method { given_scratch: true, at_pitch: true },
+];
 
 struct Call {
     backend: Backend,
@@ -103,30 +114,35 @@ impl Call {
             .scratch_len(self.rows)
     }
 
+    /// Calls with scratch where columns need it and it is passed, and with a pitch if there is one.
     fn run(
         &self,
-        scratch: Scratch,
         x: &[f32],
+        pitch: Option<usize>,
         moments: &mut [Moments],
-        numbers: &mut [f64],
+        scratch: Option<&mut [f64]>,
     ) -> Result<(), Error> {
         let Self { backend, threads, lines, rows } = *self;
+        let mut args = MomentArgs::new();
+        if let Some(pitch) = pitch {
+            args = args.x_pitch(pitch);
+        }
         if lines == Lines::Rows {
             let operation = RowMoments::new().with_backend(backend).with_parallelism(threads);
-            return operation.compute(x, rows, moments);
+            return operation.compute(x, rows, moments, args);
+        }
+        if let Some(scratch) = scratch {
+            args = args.scratch(scratch);
         }
         let operation = ColumnMoments::new().with_backend(backend).with_parallelism(threads);
-        match scratch {
-            Scratch::Own => operation.compute(x, rows, moments),
-            Scratch::Given => operation.compute_with_scratch(x, rows, moments, numbers),
-        }
+        operation.compute(x, rows, moments, args)
     }
 }
 
 fn written(moments: &[Moments]) -> Written {
     moments.iter().fold(Written::default(), |written, line| {
         assert_ne!(line.count, Moments::BEFORE.count, "not written");
-        written.f64(&[line.count as f64, line.mean, line.m2])
+        written.f64(&[line.count as f64, line.mean, line.mean_low, line.m2])
     })
 }
 
@@ -139,29 +155,30 @@ impl Lined {
             Lines::Rows => x[i * cols..(i + 1) * cols].to_vec(),
             Lines::Columns => reference::column(&x, cols, i),
         };
-        let has_statistics = len > 0 || lines == 0;
+        let [pitch] = pitches(rows, self.between);
 
         let mut expected = Expected::new();
         for backend in Backend::available() {
             let call = Call { backend, threads: self.threads.into(), lines: lines_are, rows };
             let needed = call.scratch_len();
-            let right = [x.len(), lines, needed];
-            let lengths = lengths(right, self.wrong);
-            let all = [Scratch::Own, Scratch::Given];
-            let methods = if self.thorough.is(backend) { &all[..] } else { &all[1..] };
-            for &scratch in methods {
-                let what = format_args!("moments of {lines_are:?}, {backend}, {count}x{cols}");
-                let with_scratch = lines_are == Lines::Columns && scratch == Scratch::Given;
-                let valid = lengths[0] == right[0]
+            let methods = if self.thorough.is(backend) { &METHODS[..] } else { &METHODS[..1] };
+            for &Method { given_scratch, at_pitch } in methods {
+                let pitch = at_pitch.then_some(pitch);
+                let what =
+                    format_args!("moments of {lines_are:?}, {backend}, {count}x{cols}, {pitch:?}");
+                let layout = Layout { rows, pitch };
+                let right = [layout.reach(), lines, needed];
+                let lengths = lengths(right, self.wrong);
+                let with_scratch = lines_are == Lines::Columns && given_scratch;
+                let valid = layout.fits(lengths[0])
                     && lengths[1] == right[1]
-                    && (!with_scratch || lengths[2] >= needed)
-                    && has_statistics;
-                let given_x = Buffer::of(&x, lengths[0], self.shifts[0]);
+                    && (!with_scratch || lengths[2] >= needed);
+                let given_x = Buffer::of(&layout.spread(&x), lengths[0], self.shifts[0]);
                 let mut moments = Buffer::new(lengths[1], self.shifts[1]);
                 let more = if lengths[2] == needed { self.more_scratch.into() } else { 0 };
                 let mut numbers = Buffer::<f64>::new(lengths[2] + more, self.shifts[2]);
-                let valid = valid || lengths[..2] == right[..2] && more > 0 && has_statistics;
-                let result = call.run(scratch, &given_x, &mut moments, &mut numbers);
+                let scratch = given_scratch.then_some(&mut *numbers);
+                let result = call.run(&given_x, pitch, &mut moments, scratch);
                 assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
                 if result.is_err() {
                     assert!(moments.is_untouched() && numbers.is_untouched(), "{what}");
@@ -194,7 +211,7 @@ impl Call {
             let x: Vec<f32> = x.into_iter().flat_map(|x| std::iter::repeat_n(x, copies)).collect();
             let alone = Self { rows, ..*self };
             let mut own = vec![Moments::BEFORE; copies];
-            alone.run(Scratch::Own, &x, &mut own, &mut []).expect("lines of what was accepted");
+            alone.run(&x, None, &mut own, None).expect("lines of what was accepted");
             let what = format_args!("{}, line {i} of {:?}, alone", self.backend, self.rows);
             written(&own[..1]).assert_same(&written(&moments[i..=i]), what);
         }
@@ -264,8 +281,8 @@ fn check_merge(parts: &[Part]) {
     }
 }
 
-/// Any shape is accepted or refused, and so is a call with no elements of it.
-fn check_shape(count: usize, cols: usize) {
+/// Any shape is one or an error, and so is a call with no elements of it, at any pitch.
+fn check_shape(count: usize, cols: usize, pitch: usize) {
     let (elements, most) = (count as u128 * cols as u128, isize::MAX as u128 / 8);
     let rows = match Rows::new(count, cols) {
         Ok(rows) => rows,
@@ -276,17 +293,34 @@ fn check_shape(count: usize, cols: usize) {
     };
     assert!(elements <= most, "{count}x{cols} is accepted");
     assert_eq!((rows.rows(), rows.cols(), rows.elements() as u128), (count, cols, elements));
-    let has_none = elements == 0;
-    assert_eq!(LayerNorm::new().forward(&[], None, None, rows, &mut []).is_ok(), has_none);
-    assert_eq!(RmsNorm::new().forward_in_place(&mut [], None, None, rows).is_ok(), has_none);
-    assert_eq!(RowMoments::new().compute(&[], rows, &mut []).is_ok(), count == 0);
-    assert_eq!(ColumnMoments::new().compute(&[], rows, &mut []).is_ok(), cols == 0);
-    let batch_norm = BatchNorm::new();
-    let result =
-        batch_norm.forward_training(&[], None, None, rows, &mut [], &mut [], &mut [], None);
+    let (x, has_none, has_no_reach) = ([0.0_f32; 0], elements == 0, elements == 0 && pitch >= cols);
+    // What lies between rows without elements is memory too.
+    let has_no_reach = has_no_reach && (count < 2 || pitch == 0);
+    let (layer_norm, rms_norm) = (LayerNorm::new(), RmsNorm::new());
+    let result = layer_norm.forward(InOut::<f32>::new(&x, &mut []), rows, NormArgs::new());
+    assert_eq!(result.is_ok(), has_none);
+    let result = rms_norm.forward(InOut::<f32>::in_place(&mut []), rows, NormArgs::new());
+    assert_eq!(result.is_ok(), has_none);
+    let strided = InOut::<f32>::strided(&x, pitch, &mut [], pitch);
+    assert_eq!(layer_norm.forward(strided, rows, NormArgs::new()).is_ok(), has_no_reach);
+
+    let (row_moments, column_moments) = (RowMoments::new(), ColumnMoments::new());
+    let result = row_moments.compute(&x, rows, &mut [], MomentArgs::new());
+    assert_eq!(result.is_ok(), count == 0);
+    let result = column_moments.compute(&x, rows, &mut [], MomentArgs::new());
     assert_eq!(result.is_ok(), cols == 0);
+    let result = column_moments.compute(&x, rows, &mut [], MomentArgs::new().x_pitch(pitch));
+    assert_eq!(result.is_ok(), cols == 0 && has_no_reach);
+
+    let batch_norm = BatchNorm::new();
+    let statistics = TrainArgs::new().stats(&mut [], &mut []);
+    let result = batch_norm.forward_training(InOut::<f32>::new(&x, &mut []), rows, statistics);
+    assert_eq!(result.is_ok(), cols == 0);
+    let result =
+        batch_norm.forward_training(InOut::<f32>::new(&x, &mut []), rows, TrainArgs::new());
+    assert_eq!(result.is_ok(), has_none);
     for backend in Backend::available() {
-        // What is asked for never overflows.
+        // No length overflows.
         let batch_norm = batch_norm.with_backend(backend).scratch_len(rows);
         assert_eq!(batch_norm, ColumnMoments::new().with_backend(backend).scratch_len(rows));
     }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use evenkeel::{Backend, Error, NormalizeScaleShift, Rows, reference};
+use evenkeel::{Backend, Error, NormArgs, NormalizeScaleShift, Rows, Statistics, reference};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -18,12 +18,14 @@ struct Given {
     matrix: Matrix,
     gamma: Option<Source>,
     beta: Option<Source>,
-    statistics: Vec<Statistics>,
+    statistics: Vec<MeanRstd>,
     thorough: Thorough,
     threads: Threads,
     stores: StoresAre,
     shifts: [u8; 6],
     wrong: Wrong,
+    /// Elements between rows of x and of y.
+    between: [u8; 2],
 }
 
 fuzz_target!(|input: Continued<Input>| {
@@ -35,7 +37,7 @@ fuzz_target!(|input: Continued<Input>| {
 
 /// The statistics of a line.
 #[derive(Arbitrary, Clone, Copy, Debug)]
-enum Statistics {
+enum MeanRstd {
     Any {
         mean: Number,
         rstd: Number,
@@ -52,7 +54,7 @@ enum Statistics {
     },
 }
 
-impl Statistics {
+impl MeanRstd {
     fn mean_rstd(self, element: f32) -> (f64, f64) {
         match self {
             Self::Any { mean, rstd } => (mean.f64(), rstd.f64()),
@@ -78,27 +80,16 @@ fn run(
     operation: NormalizeScaleShift,
     lines: Lines,
     io: Io,
-    rows: Rows,
+    (rows, pitches): (Rows, [usize; 2]),
     buffers: &mut Buffers,
 ) -> Result<(), Error> {
     let Buffers { x, y, gamma, beta, mean, rstd } = buffers;
-    let (gamma, beta) = (gamma.as_deref(), beta.as_deref());
-    match (lines, io) {
-        (Lines::Rows, Io::TwoBuffers) => operation.forward(x, mean, rstd, gamma, beta, rows, y),
-        (Lines::Rows, Io::InPlace) => operation.forward_in_place(x, mean, rstd, gamma, beta, rows),
-        (Lines::Rows, Io::Uninit) => {
-            operation.forward_uninit(x, mean, rstd, gamma, beta, rows, uninit(y)).map(drop)
-        }
-        (Lines::Columns, Io::TwoBuffers) => {
-            operation.forward_columns(x, mean, rstd, gamma, beta, rows, y)
-        }
-        (Lines::Columns, Io::InPlace) => {
-            operation.forward_columns_in_place(x, mean, rstd, gamma, beta, rows)
-        }
-        (Lines::Columns, Io::Uninit) => {
-            operation.forward_columns_uninit(x, mean, rstd, gamma, beta, rows, uninit(y)).map(drop)
-        }
-    }
+    let args = NormArgs::new().maybe_gamma(gamma.as_deref()).maybe_beta(beta.as_deref());
+    let statistics = match lines {
+        Lines::Rows => Statistics::of_rows(mean, rstd),
+        Lines::Columns => Statistics::of_columns(mean, rstd),
+    };
+    io.call(x, y, pitches, |io| operation.forward(io, rows, statistics, args))
 }
 
 impl Given {
@@ -118,9 +109,7 @@ impl Given {
             })
             .unzip();
 
-        let right = [x.len(), x.len(), cols, cols, lines, lines];
-        let lengths = lengths(right, self.wrong);
-        let fits = |i: usize| lengths[i] == right[i];
+        let pitches = pitches(rows, self.between);
         let mut outputs = Expected::new();
         for backend in Backend::available() {
             let operation = NormalizeScaleShift::new()
@@ -129,38 +118,37 @@ impl Given {
                 .with_stores(self.stores.into());
             let methods = if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] };
             for &io in methods {
-                let what = format_args!("{lines_are:?}, {io:?}, {backend}, {count}x{cols}");
+                let what =
+                    format_args!("{lines_are:?}, {io:?}, {backend}, {count}x{cols}, {pitches:?}");
+                let [of_x, of_y] = io.layouts(rows, pitches);
+                let right = [of_x.reach(), of_y.reach(), cols, cols, lines, lines];
+                let lengths = lengths(right, self.wrong);
+                let fits = |i: usize| lengths[i] == right[i];
                 let shifts = self.shifts;
                 let optional = |values: Option<&[f32]>, i: usize| {
                     values.map(|values| Buffer::of(values, lengths[i], shifts[i]))
                 };
                 let mut buffers = Buffers {
-                    x: Buffer::of(&x, lengths[0], shifts[0]),
+                    x: Buffer::of(&of_x.spread(&x), lengths[0], shifts[0]),
                     y: Buffer::new(lengths[1], shifts[1]),
                     gamma: optional(affine.gamma(), 2),
                     beta: optional(affine.beta(), 3),
                     mean: Buffer::of(&mean, lengths[4], shifts[4]),
                     rstd: Buffer::of(&rstd, lengths[5], shifts[5]),
                 };
-                let before = raw_bits(&buffers.x);
-                let result = run(operation, lines_are, io, rows, &mut buffers);
-                let valid = fits(0)
-                    && (io == Io::InPlace || fits(1))
+                let (x_before, y_before) = (buffers.x.to_vec(), buffers.y.to_vec());
+                let result = run(operation, lines_are, io, (rows, pitches), &mut buffers);
+                let valid = of_x.fits(lengths[0])
+                    && (io.in_place() || of_y.fits(lengths[1]))
                     && (affine.gamma().is_none() || fits(2))
                     && (affine.beta().is_none() || fits(3))
                     && fits(4)
                     && fits(5);
                 assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
-
-                let Buffers { x: x_after, y, .. } = &buffers;
-                assert!(y.is_untouched() || valid && io != Io::InPlace, "{what}: y");
-                let x_may_change = valid && io == Io::InPlace;
-                assert!(x_may_change || raw_bits(x_after) == before, "{what}: x");
-                if !valid {
-                    continue;
-                }
-                let y: &[f32] = if io == Io::InPlace { x_after } else { y };
-                outputs.check(backend, Written::default().f32(y), what, || {
+                let (x_both, y_both) = ([&x_before, &*buffers.x], [&y_before, &*buffers.y]);
+                let y = io.written(valid, [of_x, of_y], x_both, y_both, what);
+                let Some(y) = y else { continue };
+                outputs.check(backend, Written::default().f32(&y), what, || {
                     for i in 0..x.len() {
                         let (line, affine) = (line_of(i), affine.at(i % cols));
                         let what = format_args!("{what}, element {i}");
@@ -209,6 +197,7 @@ fn check_line_alone(
         rstd: Buffer::of(&all.rstd[line..=line], 1, 0),
     };
     let shape = shape.expect("a line");
+    let shape = (shape, [shape.cols(); 2]);
     run(operation, lines, Io::TwoBuffers, shape, &mut buffers).expect("what was accepted");
     let what = format_args!("{operation:?}, {lines:?}, line {line} of {count}x{cols}, alone");
     Written::default().f32(&buffers.y).assert_same(&Written::default().f32(&together), what);

@@ -5,7 +5,8 @@
 use std::fmt::Arguments;
 
 use arbitrary::Arbitrary;
-use evenkeel::{Backend, Error, Regularizer, reference};
+use evenkeel::penalty::Regularizer;
+use evenkeel::{Backend, Error, InOut, reference};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -90,23 +91,28 @@ impl Method {
         self,
         operation: Regularizer,
         rate: f64,
-        w: &[f32],
+        w: &mut [f32],
         other: &mut [f32],
     ) -> Result<f64, Error> {
         match self {
             Self::Penalty => operation.penalty(w),
             Self::AddGradient => operation.add_gradient(w, other).map(|()| 0.0),
             Self::Both => operation.penalty_and_add_gradient(w, other),
-            Self::Decay(Io::TwoBuffers) => operation.decay(w, rate, other).map(|()| 0.0),
-            Self::Decay(Io::InPlace) => operation.decay_in_place(other, rate).map(|()| 0.0),
-            Self::Decay(Io::Uninit) => operation.decay_uninit(w, rate, uninit(other)).map(|_| 0.0),
-            Self::Proximal(Io::TwoBuffers) => operation.proximal(w, rate, other).map(|()| 0.0),
-            Self::Proximal(Io::InPlace) => operation.proximal_in_place(other, rate).map(|()| 0.0),
-            Self::Proximal(Io::Uninit) => {
-                operation.proximal_uninit(w, rate, uninit(other)).map(|_| 0.0)
-            }
+            Self::Decay(io) => over(io, w, other, |io| operation.decay(io, rate)),
+            Self::Proximal(io) => over(io, w, other, |io| operation.proximal(io, rate)),
         }
     }
+}
+
+/// Calls with w and y, or in place with what y is then: a copy of w.
+fn over(
+    io: Io,
+    w: &mut [f32],
+    y: &mut [f32],
+    operation: impl for<'a> FnOnce(InOut<'_, 'a>) -> Result<&'a mut [f32], Error>,
+) -> Result<f64, Error> {
+    let (x, y) = if io.in_place() { (y, &mut [][..]) } else { (w, y) };
+    io.call_contiguous(x, y, operation).map(|()| 0.0)
 }
 
 fuzz_target!(|input: Continued<Input>| input.0.check());
@@ -141,7 +147,7 @@ impl Input {
             let methods = if self.thorough.is(backend) { &METHODS[..] } else { &METHODS[..3] };
             for &method in methods {
                 let what = format_args!("{method:?}, {backend}, {len}, {l1:e}, {l2:e}, {rate:e}");
-                let given = Buffer::of(&w, len, self.shifts[0]);
+                let mut given = Buffer::of(&w, len, self.shifts[0]);
                 let mut other = match method {
                     _ if method.in_place() => Buffer::of(&w, len, self.shifts[1]),
                     Method::AddGradient | Method::Both => {
@@ -156,7 +162,7 @@ impl Input {
                 };
                 let right_len = method == Method::Penalty || other.len() == len;
                 let valid = eps_is_valid(l1) && eps_is_valid(l2) && right_rates && right_len;
-                let result = method.call(operation, rate, &given, &mut other);
+                let result = method.call(operation, rate, &mut given, &mut other);
                 assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
                 let Ok(penalty) = result else {
                     assert_eq!(raw_bits(&other), before, "{what}");

@@ -1,528 +1,591 @@
-//! Variants of the row operations beside the plain ones: with a residual, gated, with 1 + gamma, of rows at a pitch.
+//! What rows take and give beside x and y, in any combination, on any buffers: beside the same done one after the other.
 #![forbid(unsafe_code)]
 #![no_main]
 
-use std::fmt::Arguments;
-
 use arbitrary::Arbitrary;
 use evenkeel::{
-    Backend, Error, LayerNorm, Moments, NormalizeScaleShift, RmsNorm, RowMoments, Rows, reference,
+    Backend, Error, InOut, LayerNorm, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, Rows,
+    Statistics, Stores,
 };
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    what: What,
+    operation: Operation,
     matrix: Matrix,
-    /// The residual, the gate, or what lies between rows.
-    second: Source,
     affine: (Option<Source>, Option<Source>),
-    statistics: (Source, Source),
+    bias: Option<Source>,
+    residual: Option<(ResidualIs, Source)>,
+    sum: Option<SumIs>,
+    gate: Option<Source>,
+    plus: Option<Source>,
+    statistics: StatisticsAre,
+    /// Of rows whose statistics are given.
+    given: (Source, Source),
+    valid: Option<(Valid, ValidIs)>,
     eps: Parameter,
-    one_plus_gamma: bool,
     /// Elements between rows of x and of y.
     between: [u8; 2],
-    /// In one of sixteen inputs, a pitch is shorter than a row.
-    short_pitch: u8,
+    /// Elements between rows of the residual, the sum, the gate and what is added, where these are at a pitch.
+    between_others: [Option<u8>; 4],
+    /// In one of eight inputs, arguments stay that the operation does not take, and pitches of nothing.
+    one_in_eight_is_strange: u8,
+    one_in_256_is_large: u8,
+    /// Of a backend that is not looked at thoroughly.
+    io: u8,
     thorough: Thorough,
     threads: Threads,
+    host: Option<HostPool>,
     stores: StoresAre,
-    shifts: [u8; 8],
+    shifts: [u8; 12],
     wrong: Wrong,
 }
 
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum What {
-    Residual,
-    Gated,
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
+enum Operation {
+    LayerNorm,
+    RmsNorm,
+    /// `RmsNorm` with 1 + gamma.
     OnePlusGamma,
-    Strided,
+    /// `NormalizeScaleShift` of rows.
+    Given,
 }
 
-/// How a residual is given, and where the sum goes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Form {
-    NotKept,
-    Kept,
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
+enum ResidualIs {
+    Read,
     Updated,
-    InPlace,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
+enum SumIs {
+    Slice,
+    Vec,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
+enum StatisticsAre {
+    NotWritten,
+    Rstd,
+    Both,
 }
 
 fuzz_target!(|input: Continued<Input>| {
-    let input = input.0;
-    let (x, rows) = input.matrix.make(Lines::Rows);
-    let data = Data {
-        second: input.second.values(x.len(), 3),
-        affine: Affine::new(&input.affine.0, &input.affine.1, rows.cols()),
-        eps: input.eps.value(1e-5),
-        x,
-        rows,
-    };
-    match input.what {
-        What::Residual => input.check_residual(&data),
-        What::Gated => input.check_gated(&data),
-        What::OnePlusGamma => input.check_one_plus_gamma(&data),
-        What::Strided => input.check_strided(&data),
-    }
+    let case = Case::new(&input.0);
+    input.0.check(&case);
 });
 
-struct Data {
+/// What a call reads, and what else is there.
+struct Case {
     x: Vec<f32>,
     rows: Rows,
-    second: Vec<f32>,
     affine: Affine,
+    bias: Option<Vec<f32>>,
+    residual: Option<(ResidualIs, Vec<f32>)>,
+    sum: Option<SumIs>,
+    gate: Option<Vec<f32>>,
+    plus: Option<Vec<f32>>,
+    statistics: StatisticsAre,
+    /// Mean and rstd of rows whose statistics are given.
+    given: [Vec<f64>; 2],
+    filter: Option<Filter>,
     eps: f64,
+    pitches: [usize; 2],
+    of_residual: Layout,
+    of_sum: Layout,
+    of_gate: Layout,
+    of_plus: Layout,
 }
 
-impl Data {
-    /// Whether rows can have statistics.
-    fn has_statistics(&self) -> bool {
-        self.rows.cols() > 0 || self.rows.rows() == 0
-    }
-}
-
-/// Everything that a call with a residual may read or write.
-struct Buffers {
-    x: Buffer<f32>,
-    residual: Buffer<f32>,
-    y: Buffer<f32>,
-    sum: Buffer<f32>,
-    gamma: Option<Buffer<f32>>,
-    beta: Option<Buffer<f32>>,
-    mean: Buffer<f64>,
-    rstd: Buffer<f64>,
-}
-
-impl Buffers {
-    fn written(&self) -> Written {
-        let Self { x, residual, y, sum, mean, rstd, .. } = self;
-        Written::default().f32(x).f32(residual).f32(y).f32(sum).f64(mean).f64(rstd)
-    }
-}
-
-/// What the plain operation makes of the sum.
-struct Plain {
+/// What a call writes, the rows one behind the other.
+struct Outputs {
     y: Vec<f32>,
+    sum: Vec<f32>,
     mean: Vec<f64>,
     rstd: Vec<f64>,
 }
 
-/// Calls an operation with a residual, with these statistics if they are asked for.
-macro_rules! forward_residual {
-    ($operation:expr, $form:expr, $with_stats:expr, $buffers:expr, $rows:expr, $($stat:ident),+) => {{
-        let (operation, rows) = ($operation, $rows);
-        let Buffers { x, residual, y, sum, gamma, beta, $($stat,)+ .. } = $buffers;
-        let (gamma, beta) = (gamma.as_deref(), beta.as_deref());
-        match ($form, $with_stats) {
-            (Form::NotKept, false) => {
-                operation.forward_residual(x, residual, gamma, beta, rows, y, None)
-            }
-            (Form::NotKept, true) => operation
-                .forward_residual_with_stats(x, residual, gamma, beta, rows, y, None, $($stat),+),
-            (Form::Kept, false) => {
-                operation.forward_residual(x, residual, gamma, beta, rows, y, Some(&mut **sum))
-            }
-            (Form::Kept, true) => operation
-                .forward_residual_with_stats(x, residual, gamma, beta, rows, y, Some(&mut **sum), $($stat),+),
-            (Form::Updated, false) => {
-                operation.forward_update_residual(x, residual, gamma, beta, rows, y)
-            }
-            (Form::Updated, true) => operation
-                .forward_update_residual_with_stats(x, residual, gamma, beta, rows, y, $($stat),+),
-            (Form::InPlace, false) => {
-                operation.forward_update_residual_in_place(x, residual, gamma, beta, rows)
-            }
-            (Form::InPlace, true) => operation
-                .forward_update_residual_in_place_with_stats(x, residual, gamma, beta, rows, $($stat),+),
+/// What each backend is compared with, of the kind that it is.
+struct Known {
+    plain: Expected,
+    gated: Expected,
+}
+
+/// Everything that a call may read or write.
+struct Buffers {
+    x: Buffer<f32>,
+    y: Buffer<f32>,
+    beside: Beside,
+}
+
+/// What there is beside x and y.
+struct Beside {
+    gamma: Option<Buffer<f32>>,
+    beta: Option<Buffer<f32>>,
+    bias: Option<Buffer<f32>>,
+    residual: Option<Buffer<f32>>,
+    sum: Buffer<f32>,
+    sum_vec: Vec<f32>,
+    gate: Option<Buffer<f32>>,
+    plus: Option<Buffer<f32>>,
+    mean: Buffer<f64>,
+    rstd: Buffer<f64>,
+    filter: Option<PassedFilter>,
+}
+
+impl Buffers {
+    /// All that might have been written, but for the vector.
+    fn written(&self) -> Written {
+        let Self { x, y, beside: Beside { residual, sum, mean, rstd, .. } } = self;
+        let written = Written::default().f32(x).f32(y).f32(sum).f64(mean).f64(rstd);
+        residual.iter().fold(written, |written, residual| written.f32(residual))
+    }
+}
+
+impl Case {
+    fn new(input: &Input) -> Self {
+        let (mut x, mut rows) = input.matrix.make(Lines::Rows);
+        if input.one_in_256_is_large == u8::MAX {
+            (x, rows) = repeated(x, rows);
         }
-    }};
+        let steps = input.valid.as_ref().map_or(1, |(_, is)| is.steps(rows.rows()));
+        rows = whole_samples(&mut x, rows, steps);
+        let (len, count, cols) = (x.len(), rows.rows(), rows.cols());
+        let values = |source: &Option<Source>, len, seed| {
+            source.as_ref().map(|source| source.values(len, seed))
+        };
+        let given = |source: &Source, seed| -> Vec<f64> {
+            source.values(count, seed).into_iter().map(f64::from).collect()
+        };
+        let [of_residual, of_sum, of_gate, of_plus] = input.between_others.map(|between| {
+            let pitch = between.map(|between| pitches(rows, [between])[0]);
+            Layout { rows, pitch }
+        });
+        let mut case = Self {
+            affine: Affine::new(&input.affine.0, &input.affine.1, cols),
+            bias: values(&input.bias, cols, 3),
+            residual: input.residual.as_ref().map(|(is, of)| (*is, of.values(len, 4))),
+            sum: input.sum,
+            gate: values(&input.gate, len, 5),
+            plus: values(&input.plus, len, 6),
+            statistics: input.statistics,
+            given: [given(&input.given.0, 7), given(&input.given.1, 8)],
+            filter: input.valid.as_ref().map(|(valid, is)| valid.of(*is, count, steps)),
+            eps: input.eps.value(1e-5),
+            pitches: pitches(rows, input.between),
+            of_residual,
+            of_sum,
+            of_gate,
+            of_plus,
+            x,
+            rows,
+        };
+        if input.one_in_eight_is_strange % 8 != 7 {
+            case.leave_out_unsupported(input.operation);
+        }
+        case
+    }
+
+    /// Whether these are there: the residual, a slice for the sum, the gate, and what is added.
+    fn others(&self) -> [(bool, &Layout); 4] {
+        [
+            (self.residual.is_some(), &self.of_residual),
+            (self.sum == Some(SumIs::Slice), &self.of_sum),
+            (self.gate.is_some(), &self.of_gate),
+            (self.plus.is_some(), &self.of_plus),
+        ]
+    }
+
+    fn leave_out_unsupported(&mut self, operation: Operation) {
+        if operation == Operation::Given {
+            (self.bias, self.residual, self.sum, self.gate, self.plus) = Default::default();
+            self.statistics = StatisticsAre::NotWritten;
+        }
+        if self.statistics == StatisticsAre::Both && operation != Operation::LayerNorm {
+            self.statistics = StatisticsAre::Rstd;
+        }
+        if !self.has_sum() {
+            self.sum = None;
+        }
+        let [residual, sum, gate, plus] = self.others().map(|(is_there, _)| is_there);
+        self.of_residual.pitch = self.of_residual.pitch.filter(|_| residual);
+        self.of_sum.pitch = self.of_sum.pitch.filter(|_| sum);
+        self.of_gate.pitch = self.of_gate.pitch.filter(|_| gate);
+        self.of_plus.pitch = self.of_plus.pitch.filter(|_| plus);
+    }
+
+    /// Whether there is a sum that is written nowhere else.
+    fn has_sum(&self) -> bool {
+        match self.residual {
+            Some((is, _)) => is == ResidualIs::Read,
+            None => self.bias.is_some(),
+        }
+    }
+
+    /// Whether the operation takes these arguments.
+    fn is_supported(&self, operation: Operation) -> bool {
+        let of_rows = self.bias.is_some()
+            || self.residual.is_some()
+            || self.sum.is_some()
+            || self.gate.is_some()
+            || self.plus.is_some();
+        let written = match self.statistics {
+            StatisticsAre::NotWritten => true,
+            StatisticsAre::Rstd => operation != Operation::Given,
+            StatisticsAre::Both => operation == Operation::LayerNorm,
+        };
+        let has_pitch_of_nothing =
+            self.others().iter().any(|(is_there, layout)| !is_there && layout.pitch.is_some());
+        (operation != Operation::Given || !of_rows)
+            && !has_pitch_of_nothing
+            && written
+            && (self.sum.is_none() || self.has_sum())
+    }
+
+    /// x, the bias and the residual, as far as they are there: each sum rounded once.
+    fn sum(&self) -> Vec<f32> {
+        let mut sum = self.x.clone();
+        if let Some(bias) = &self.bias {
+            sum.iter_mut().zip(bias.iter().cycle()).for_each(|(x, bias)| *x += bias);
+        }
+        if let Some((_, residual)) = &self.residual {
+            sum.iter_mut().zip(residual).for_each(|(x, residual)| *x += residual);
+        }
+        sum
+    }
+}
+
+/// How an operation is to run.
+#[derive(Clone, Copy)]
+struct Call {
+    operation: Operation,
+    eps: f64,
+    rows: Rows,
+    backend: Backend,
+    threads: Parallelism,
+    stores: Stores,
+}
+
+impl Call {
+    fn run<'y>(
+        &self,
+        io: InOut<'_, 'y>,
+        given: Statistics<'_>,
+        args: NormArgs<'_>,
+    ) -> Result<&'y mut [f32], Error> {
+        let Self { operation, eps, rows, backend, threads, stores } = *self;
+        match operation {
+            Operation::LayerNorm => LayerNorm::new()
+                .with_eps(eps)
+                .with_backend(backend)
+                .with_parallelism(threads)
+                .with_stores(stores)
+                .forward(io, rows, args),
+            Operation::RmsNorm | Operation::OnePlusGamma => RmsNorm::new()
+                .with_eps(eps)
+                .with_one_plus_gamma(operation == Operation::OnePlusGamma)
+                .with_backend(backend)
+                .with_parallelism(threads)
+                .with_stores(stores)
+                .forward(io, rows, args),
+            Operation::Given => NormalizeScaleShift::new()
+                .with_backend(backend)
+                .with_parallelism(threads)
+                .with_stores(stores)
+                .forward(io, rows, given, args),
+        }
+    }
 }
 
 impl Input {
-    fn layer_norm(&self, backend: Backend, eps: f64) -> LayerNorm {
-        LayerNorm::new()
-            .with_eps(eps)
-            .with_backend(backend)
-            .with_parallelism(self.threads.into())
-            .with_stores(self.stores.into())
-    }
-
-    fn rms_norm(&self, backend: Backend, eps: f64) -> RmsNorm {
-        RmsNorm::new()
-            .with_eps(eps)
-            .with_one_plus_gamma(self.one_plus_gamma)
-            .with_backend(backend)
-            .with_parallelism(self.threads.into())
-            .with_stores(self.stores.into())
-    }
-
-    /// gamma as it is applied: rounded once if 1 is added.
-    fn whole_gamma(&self, affine: &Affine) -> Option<Vec<f32>> {
-        let offset = if self.one_plus_gamma { 1.0 } else { -0.0 };
-        affine.gamma().map(|gamma| gamma.iter().map(|gamma| offset + gamma).collect())
-    }
-
-    fn check_residual(&self, data: &Data) {
-        let Data { x, rows, second, affine, eps } = data;
-        let (rows, eps) = (*rows, *eps);
-        let (count, cols) = (rows.rows(), rows.cols());
-        let sum: Vec<f32> = x.iter().zip(second).map(|(x, residual)| x + residual).collect();
-        let right = [x.len(), x.len(), x.len(), x.len(), cols, cols, count, count];
-        let lengths = lengths(right, self.wrong);
-        let make = || {
-            let f32 = |i: usize| Buffer::<f32>::new(lengths[i], self.shifts[i]);
-            let of = |values: &[f32], i: usize| Buffer::of(values, lengths[i], self.shifts[i]);
-            Buffers {
-                x: of(x, 0),
-                residual: of(second, 1),
-                y: f32(2),
-                sum: f32(3),
-                gamma: affine.gamma().map(|gamma| of(gamma, 4)),
-                beta: affine.beta().map(|beta| of(beta, 5)),
-                mean: Buffer::new(lengths[6], self.shifts[6]),
-                rstd: Buffer::new(lengths[7], self.shifts[7]),
-            }
-        };
-        let valid = |operation: RowNorm, form: Form, with_stats: bool| {
-            let fits = |i: usize| lengths[i] == right[i];
-            let mean_fits = operation == RowNorm::RmsNorm || fits(6);
-            fits(0)
-                && fits(1)
-                && (form == Form::InPlace || fits(2))
-                && (form != Form::Kept || fits(3))
-                && (affine.gamma().is_none() || fits(4))
-                && (affine.beta().is_none() || fits(5))
-                && (!with_stats || mean_fits && fits(7) && data.has_statistics())
-                && eps_is_valid(eps)
-        };
-
-        for operation in [RowNorm::LayerNorm, RowNorm::RmsNorm] {
-            let gamma = match operation {
-                RowNorm::LayerNorm => affine.gamma().map(<[f32]>::to_vec),
-                RowNorm::RmsNorm => self.whole_gamma(affine),
-            };
-            let whole = Affine::of(gamma.as_deref(), affine.beta());
-            let mut outputs = Expected::new();
-            for backend in Backend::available() {
-                let plain = self.plain(operation, backend, &sum, data);
-                if eps_is_valid(eps) {
-                    let what = format_args!("{operation:?}, {backend}, {rows:?}, eps {eps:e}");
-                    outputs.check(backend, Written::default().f32(&plain.y), what, || {
-                        for (x, y) in lines(&sum, rows).zip(lines(&plain.y, rows)) {
-                            let exact = ExactRow::of(operation, x, eps);
-                            exact.check_output(x, y, &whole, what);
-                        }
-                    });
-                }
-                let forms = [Form::Updated, Form::Kept, Form::NotKept, Form::InPlace];
-                let forms = if self.thorough.is(backend) { &forms[..] } else { &forms[..1] };
-                for (&form, with_stats) in
-                    forms.iter().flat_map(|form| [(form, false), (form, true)])
-                {
-                    let what = format_args!(
-                        "{operation:?}, {form:?}, statistics {with_stats}, {backend}, {rows:?}, eps {eps:e}"
-                    );
-                    let mut got = make();
-                    let result = match operation {
-                        RowNorm::LayerNorm => forward_residual!(
-                            self.layer_norm(backend, eps),
-                            form,
-                            with_stats,
-                            &mut got,
-                            rows,
-                            mean,
-                            rstd
-                        ),
-                        RowNorm::RmsNorm => forward_residual!(
-                            self.rms_norm(backend, eps),
-                            form,
-                            with_stats,
-                            &mut got,
-                            rows,
-                            rstd
-                        ),
-                    };
-                    let valid = valid(operation, form, with_stats);
-                    assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
-                    let mut expected = make();
-                    if valid {
-                        let y =
-                            if form == Form::InPlace { &mut expected.x } else { &mut expected.y };
-                        y.copy_from_slice(&plain.y);
-                        match form {
-                            Form::NotKept => {}
-                            Form::Kept => expected.sum.copy_from_slice(&sum),
-                            Form::Updated | Form::InPlace => {
-                                expected.residual.copy_from_slice(&sum);
-                            }
-                        }
-                        if with_stats {
-                            expected.rstd.copy_from_slice(&plain.rstd);
-                        }
-                        if with_stats && operation == RowNorm::LayerNorm {
-                            expected.mean.copy_from_slice(&plain.mean);
-                        }
-                    }
-                    expected.written().assert_same(&got.written(), what);
-                }
+    fn check(&self, case: &Case) {
+        let mut known = Known { plain: Expected::new(), gated: Expected::new() };
+        for backend in Backend::available() {
+            let can_succeed = self.operation == Operation::Given || eps_is_valid(case.eps);
+            let outputs = can_succeed.then(|| self.one_by_one(case, backend, &mut known));
+            let few = &[Io::ALL[usize::from(self.io) % Io::ALL.len()]][..];
+            for &io in if self.thorough.is(backend) { &Io::ALL[..] } else { few } {
+                self.check_call(case, io, backend, outputs.as_ref());
             }
         }
     }
 
-    fn plain(&self, operation: RowNorm, backend: Backend, x: &[f32], data: &Data) -> Plain {
-        let (rows, eps) = (data.rows, data.eps);
-        let (gamma, beta) = (data.affine.gamma(), data.affine.beta());
-        let mut plain = Plain {
-            y: vec![f32::BEFORE; x.len()],
+    /// Adds, normalises, gates and adds, each in a call of its own on one thread or by its definition; padding last.
+    fn one_by_one(&self, case: &Case, backend: Backend, known: &mut Known) -> Outputs {
+        let Case { rows, affine, gate, plus, given: [mean, rstd], filter, eps, .. } = case;
+        let (rows, eps) = (*rows, *eps);
+        let what = format_args!("{:?}, {backend}, {rows:?}, eps {eps:e}", self.operation);
+        let call = Call {
+            operation: match self.operation {
+                Operation::OnePlusGamma => Operation::RmsNorm,
+                operation => operation,
+            },
+            eps,
+            rows,
+            backend,
+            threads: Parallelism::Serial,
+            stores: Stores::Auto,
+        };
+        let given = Statistics::of_rows(mean, rstd);
+        let whole: Option<Vec<f32>> = match self.operation {
+            Operation::OnePlusGamma => {
+                affine.gamma().map(|gamma| gamma.iter().map(|gamma| 1.0 + gamma).collect())
+            }
+            _ => affine.gamma().map(<[f32]>::to_vec),
+        };
+        let affine = Affine::of(whole.as_deref(), affine.beta());
+        let args = || NormArgs::new().maybe_gamma(affine.gamma()).maybe_beta(affine.beta());
+
+        let sum = case.sum();
+        let mut outputs = Outputs {
+            y: vec![f32::BEFORE; sum.len()],
             mean: vec![f64::BEFORE; rows.rows()],
             rstd: vec![f64::BEFORE; rows.rows()],
+            sum,
         };
-        let Plain { y, mean, rstd } = &mut plain;
-        if eps_is_valid(eps) && data.has_statistics() {
-            match operation {
-                RowNorm::LayerNorm => self
-                    .layer_norm(backend, eps)
-                    .forward_with_stats(x, gamma, beta, rows, y, mean, rstd),
-                RowNorm::RmsNorm => {
-                    self.rms_norm(backend, eps).forward_with_stats(x, gamma, beta, rows, y, rstd)
-                }
-            }
-            .expect("valid");
-        }
-        plain
-    }
-
-    fn check_gated(&self, data: &Data) {
-        let Data { x, rows, second: z, affine, eps } = data;
-        let (rows, cols, eps) = (*rows, rows.cols(), *eps);
-        let right = [x.len(), z.len(), x.len(), cols];
-        let lengths = lengths(right, self.wrong);
-        let whole = self.whole_gamma(affine);
-        let mut outputs = Expected::new();
-        for backend in Backend::available() {
-            let forms = if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] };
-            for &io in forms {
-                let what = format_args!("gated, {io:?}, {backend}, {rows:?}, eps {eps:e}");
-                let of = |values: &[f32], i: usize| Buffer::of(values, lengths[i], self.shifts[i]);
-                let (mut xy, z, gamma) =
-                    (of(x, 0), of(z, 1), affine.gamma().map(|gamma| of(gamma, 3)));
-                let mut y = Buffer::<f32>::new(lengths[2], self.shifts[2]);
-                let before = Written::default().f32(&xy).f32(&y);
-                let (operation, gamma) = (self.rms_norm(backend, eps), gamma.as_deref());
-                let result = match io {
-                    Io::TwoBuffers => operation.forward_gated(&xy, &z, gamma, rows, &mut y),
-                    Io::InPlace => operation.forward_gated_in_place(&mut xy, &z, gamma, rows),
-                    Io::Uninit => operation
-                        .forward_gated_uninit(&xy, &z, gamma, rows, uninit(&mut y))
-                        .map(drop),
-                };
-                let fits = |i: usize| lengths[i] == right[i];
-                let valid = fits(0)
-                    && fits(1)
-                    && (io == Io::InPlace || fits(2))
-                    && (gamma.is_none() || fits(3))
-                    && eps_is_valid(eps);
-                assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
-                if !valid {
-                    before.assert_same(&Written::default().f32(&xy).f32(&y), what);
-                    continue;
-                }
-                let y: &[f32] = if io == Io::InPlace { &xy } else { &y };
-                outputs.check(backend, Written::default().f32(y), what, || {
-                    for ((x, z), y) in lines(x, rows).zip(lines(&z, rows)).zip(lines(y, rows)) {
-                        check_gated_row(x, z, y, whole.as_deref(), eps, what);
+        let Outputs { y, sum, mean, rstd } = &mut outputs;
+        let with_statistics = match call.operation {
+            Operation::LayerNorm => args().stats(mean, rstd),
+            Operation::RmsNorm | Operation::OnePlusGamma => args().rstd(rstd),
+            Operation::Given => args(),
+        };
+        call.run(InOut::new(&*sum, y), given, with_statistics).expect("valid");
+        let written = Written::default().f32(y).f64(mean).f64(rstd);
+        known.plain.check(backend, written, what, || {
+            for (r, (x, y)) in lines(sum, rows).zip(lines(y, rows)).enumerate() {
+                let what = format_args!("{what}, row {r}");
+                match self.row_norm() {
+                    Some(operation) => {
+                        let exact = ExactRow::of(operation, x, eps);
+                        exact.check_output(x, y, &affine, what);
+                        exact.check_statistics(mean[r], rstd[r], what);
                     }
-                });
+                    None => {
+                        let statistics = (case.given[0][r], case.given[1][r]);
+                        for (c, (&x, &y)) in x.iter().zip(y).enumerate() {
+                            check_given(x, y, statistics, affine.at(c), Lines::Rows, what);
+                        }
+                    }
+                }
             }
+        });
+
+        if let (Some(gate), Some(operation)) = (gate, self.row_norm()) {
+            call.run(InOut::new(&*sum, y), given, args().gate(gate)).expect("valid");
+            known.gated.check(backend, Written::default().f32(y), what, || {
+                let rows_of_y = lines(sum, rows).zip(lines(gate, rows)).zip(lines(y, rows));
+                for (r, ((x, z), y)) in rows_of_y.enumerate() {
+                    let exact = ExactRow::of(operation, x, eps);
+                    exact.check_gated(x, z, y, &affine, format_args!("{what}, gated, row {r}"));
+                }
+            });
+        }
+        if let Some(plus) = plus {
+            y.iter_mut().zip(plus).for_each(|(y, plus)| *y += plus);
+        }
+        if let Some(filter) = filter {
+            filter.zero_padding(y, rows.cols());
+            filter.zero_statistics(mean);
+            filter.zero_statistics(rstd);
+        }
+        outputs
+    }
+
+    /// The operation by statistics of its own.
+    fn row_norm(&self) -> Option<RowNorm> {
+        match self.operation {
+            Operation::LayerNorm => Some(RowNorm::LayerNorm),
+            Operation::RmsNorm | Operation::OnePlusGamma => Some(RowNorm::RmsNorm),
+            Operation::Given => None,
         }
     }
 
-    fn check_one_plus_gamma(&self, data: &Data) {
-        let Data { x, rows, affine, eps, .. } = data;
-        let whole = self.whole_gamma(affine);
-        for backend in Backend::available() {
-            let operation = self.rms_norm(backend, *eps);
-            let (mut expected, mut got) =
-                (vec![f32::BEFORE; x.len()], Buffer::<f32>::new(x.len(), self.shifts[0]));
-            let plain = operation.with_one_plus_gamma(false);
-            let of_whole = plain.forward(x, whole.as_deref(), affine.beta(), *rows, &mut expected);
-            let result = operation.forward(x, affine.gamma(), affine.beta(), *rows, &mut got);
-            let what = format_args!("1 + gamma: {}, {backend}, {rows:?}", self.one_plus_gamma);
-            // Not the errors: a NaN that is refused is not itself.
-            assert_eq!(result.is_ok(), of_whole.is_ok(), "{what}");
-            let expected = Written::default().f32(&expected);
-            expected.assert_same(&Written::default().f32(&got), what);
-        }
-    }
-
-    fn check_strided(&self, data: &Data) {
-        let Data { x, rows, affine, eps, second } = data;
-        let (rows, eps) = (*rows, *eps);
+    /// All at once, which has to leave what the steps left. `outputs` is not there if no call can succeed.
+    fn check_call(&self, case: &Case, io: Io, backend: Backend, outputs: Option<&Outputs>) {
+        let Case { rows, affine, eps, pitches, .. } = case;
         let (count, cols) = (rows.rows(), rows.cols());
-        let mut pitches = self.between.map(|between| cols + usize::from(between % 40));
-        if self.short_pitch % 16 == 15 && cols > 0 {
-            pitches[usize::from(self.short_pitch / 16) % 2] = cols - 1;
-        }
-        let [x_pitch, y_pitch] = pitches;
-        let reach = |pitch: usize| match count {
-            0 => 0,
-            _ => (count - 1) * pitch + cols,
-        };
-        // What lies between two rows does not matter.
-        let wide = |pitch: usize| {
-            let mut wide: Vec<f32> =
-                (0..reach(pitch)).map(|i| second.get(i).copied().unwrap_or(f32::NAN)).collect();
-            place(x, rows, &mut wide, pitch);
-            wide
-        };
-        let right = [reach(x_pitch), reach(y_pitch), cols, cols, count, count, count];
+        let what = format_args!(
+            "{:?}, {io:?}, {backend}, {rows:?}, {pitches:?}, eps {eps:e}",
+            self.operation
+        );
+        let [of_x, of_y] = io.layouts(*rows, *pitches);
+        let right = [
+            of_x.reach(),
+            of_y.reach(),
+            cols,
+            cols,
+            cols,
+            case.of_residual.reach(),
+            case.of_sum.reach(),
+            case.of_gate.reach(),
+            case.of_plus.reach(),
+            count,
+            count,
+            case.filter.as_ref().map_or(0, Filter::right_len),
+        ];
         let lengths = lengths(right, self.wrong);
+        let make = || self.buffers(case, of_x, lengths);
+
         let fits = |i: usize| lengths[i] == right[i];
-        let affine_fits =
-            (affine.gamma().is_none() || fits(2)) && (affine.beta().is_none() || fits(3));
-        let x_fits = x_pitch >= cols && lengths[0] >= right[0];
-        let y_fits = y_pitch >= cols && lengths[1] >= right[1];
-
-        let of = |values: &[f32], i: usize| Buffer::of(values, lengths[i], self.shifts[i]);
-        let wide = of(&wide(x_pitch), 0);
-        let optional = |values: Option<&[f32]>, i: usize| values.map(|values| of(values, i));
-        let (gamma, beta) = (optional(affine.gamma(), 2), optional(affine.beta(), 3));
-        let (gamma, beta) = (gamma.as_deref(), beta.as_deref());
-        let given = |source: &Source, i: usize| {
-            let values: Vec<f64> =
-                source.values(count, i as u64).into_iter().map(f64::from).collect();
-            Buffer::of(&values, lengths[i], self.shifts[i])
+        let is_absent = |part: &Option<Vec<f32>>| part.is_none();
+        let statistics_fit = match case.statistics {
+            _ if self.operation == Operation::Given => fits(9) && fits(10),
+            StatisticsAre::NotWritten => true,
+            StatisticsAre::Rstd => fits(10),
+            StatisticsAre::Both => fits(9) && fits(10),
         };
-        let (mean, rstd) = (given(&self.statistics.0, 4), given(&self.statistics.1, 5));
-        for backend in Backend::available() {
-            let check =
-                |name: &str,
-                 valid: bool,
-                 plain: &dyn Fn(&mut [f32]) -> Result<(), Error>,
-                 strided: &dyn Fn(&[f32], &mut [f32]) -> Result<(), Error>,
-                 in_place: &dyn Fn(&mut [f32]) -> Result<(), Error>| {
-                    let what = format_args!(
-                        "{name}, {backend}, {rows:?}, pitches {x_pitch}, {y_pitch}, eps {eps:e}"
-                    );
-                    let mut y = vec![f32::BEFORE; x.len()];
-                    if valid {
-                        plain(&mut y).unwrap_or_else(|error| panic!("{what}: {error}"));
-                    }
-                    let mut got = Buffer::<f32>::new(lengths[1], self.shifts[1]);
-                    let result = strided(&wide, &mut got);
-                    assert_eq!(result.is_ok(), valid && x_fits && y_fits, "{what}: {result:?}");
-                    let mut expected = vec![f32::BEFORE; lengths[1]];
-                    if result.is_ok() {
-                        place(&y, rows, &mut expected, y_pitch);
-                    }
-                    same(&expected, &got, what);
+        let valid = of_x.fits(lengths[0])
+            && (io.in_place() || of_y.fits(lengths[1]))
+            && (affine.gamma().is_none() || fits(2))
+            && (affine.beta().is_none() || fits(3))
+            && (is_absent(&case.bias) || fits(4))
+            && (case.residual.is_none() || case.of_residual.fits(lengths[5]))
+            && (case.sum != Some(SumIs::Slice) || case.of_sum.fits(lengths[6]))
+            && (is_absent(&case.gate) || case.of_gate.fits(lengths[7]))
+            && (is_absent(&case.plus) || case.of_plus.fits(lengths[8]))
+            && statistics_fit
+            && (case.filter.is_none() || fits(11))
+            && case.is_supported(self.operation);
+        let outputs = outputs.filter(|_| valid);
 
-                    if !self.thorough.is(backend) {
-                        return;
-                    }
-                    let mut got = Buffer::of(&wide, lengths[0], self.shifts[7]);
-                    let result = in_place(&mut got);
-                    assert_eq!(result.is_ok(), valid && x_fits, "{what}, in place: {result:?}");
-                    let mut expected = wide.to_vec();
-                    if result.is_ok() {
-                        place(&y, rows, &mut expected, x_pitch);
-                    }
-                    same(&expected, &got, what);
-                };
-            let layer_norm = self.layer_norm(backend, eps);
-            let valid = affine_fits && eps_is_valid(eps);
-            check(
-                "LayerNorm",
-                valid,
-                &|y| layer_norm.forward(x, gamma, beta, rows, y),
-                &|x, y| layer_norm.forward_strided(x, x_pitch, gamma, beta, rows, y, y_pitch),
-                &|x| layer_norm.forward_strided_in_place(x, x_pitch, gamma, beta, rows),
-            );
-            let rms_norm = self.rms_norm(backend, eps);
-            check(
-                "RmsNorm",
-                valid,
-                &|y| rms_norm.forward(x, gamma, beta, rows, y),
-                &|x, y| rms_norm.forward_strided(x, x_pitch, gamma, beta, rows, y, y_pitch),
-                &|x| rms_norm.forward_strided_in_place(x, x_pitch, gamma, beta, rows),
-            );
-            let given = NormalizeScaleShift::new()
-                .with_backend(backend)
-                .with_parallelism(self.threads.into())
-                .with_stores(self.stores.into());
-            let (m, s) = (&*mean, &*rstd);
-            check(
-                "NormalizeScaleShift",
-                affine_fits && fits(4) && fits(5),
-                &|y| given.forward(x, m, s, gamma, beta, rows, y),
-                &|x, y| given.forward_strided(x, x_pitch, m, s, gamma, beta, rows, y, y_pitch),
-                &|x| given.forward_strided_in_place(x, x_pitch, m, s, gamma, beta, rows),
-            );
+        let mut got = make();
+        let old_sum = got.beside.sum_vec.clone();
+        let result = self.call(case, io, backend, &mut got);
+        assert_eq!(result.is_ok(), outputs.is_some(), "{what}: {result:?}");
 
-            let row_moments =
-                RowMoments::new().with_backend(backend).with_parallelism(self.threads.into());
-            let mut got = Buffer::<Moments>::new(lengths[6], self.shifts[6]);
-            let result = row_moments.compute_strided(&wide, x_pitch, rows, &mut got);
-            let what = format_args!("RowMoments, {backend}, {rows:?}, pitch {x_pitch}");
-            let valid = x_fits && fits(6) && data.has_statistics();
-            assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
-            let mut expected = vec![Moments::BEFORE; lengths[6]];
-            if valid {
-                row_moments.compute(x, rows, &mut expected).expect("valid");
-            }
-            let written = |moments: &[Moments]| {
-                moments.iter().fold(Written::default(), |written, row| {
-                    written.f64(&[row.count as f64, row.mean, row.mean_low, row.m2])
-                })
+        let mut expected = make();
+        let Some(Outputs { y, sum, mean, rstd }) = outputs else {
+            expected.written().assert_same(&got.written(), what);
+            assert!(same_bytes(&got.beside.sum_vec, &old_sum), "{what}: the vector of the sum");
+            return;
+        };
+        match io.in_place() {
+            true => of_x.put(y, &mut expected.x),
+            false => of_y.put(y, &mut expected.y),
+        }
+        if let (Some((ResidualIs::Updated, _)), Some(residual)) =
+            (&case.residual, &mut expected.beside.residual)
+        {
+            case.of_residual.put(sum, residual);
+        }
+        let (sum_before, sum_is) = (expected.beside.sum_vec.clone(), case.sum);
+        if sum_is == Some(SumIs::Slice) {
+            case.of_sum.put(sum, &mut expected.beside.sum);
+        }
+        let sum_vec = if sum_is == Some(SumIs::Vec) { sum } else { &sum_before };
+        let vectors = [sum_vec, &got.beside.sum_vec].map(|vec| Written::default().f32(vec));
+        vectors[0].assert_same(&vectors[1], what);
+        if case.statistics != StatisticsAre::NotWritten {
+            expected.beside.rstd.copy_from_slice(rstd);
+        }
+        if case.statistics == StatisticsAre::Both {
+            expected.beside.mean.copy_from_slice(mean);
+        }
+        expected.written().assert_same(&got.written(), what);
+    }
+
+    fn buffers(&self, case: &Case, of_x: Layout, lengths: [usize; 12]) -> Buffers {
+        let of = |values: &[f32], i: usize| Buffer::of(values, lengths[i], self.shifts[i]);
+        let optional = |values: Option<&[f32]>, i: usize| values.map(|values| of(values, i));
+        let spread = |values: Option<&[f32]>, layout: Layout, i: usize| {
+            values.map(|values| of(&layout.spread(values), i))
+        };
+        let x = of_x.spread(&case.x);
+        let residual = case.residual.as_ref().map(|(_, residual)| &residual[..]);
+        let [mean, rstd] = [0, 1].map(|i| match self.operation {
+            Operation::Given => Buffer::of(&case.given[i], lengths[9 + i], self.shifts[9 + i]),
+            _ => Buffer::new(lengths[9 + i], self.shifts[9 + i]),
+        });
+        Buffers {
+            x: of(&x, 0),
+            y: Buffer::new(lengths[1], self.shifts[1]),
+            beside: Beside {
+                gamma: optional(case.affine.gamma(), 2),
+                beta: optional(case.affine.beta(), 3),
+                bias: optional(case.bias.as_deref(), 4),
+                residual: spread(residual, case.of_residual, 5),
+                sum: Buffer::new(lengths[6], self.shifts[6]),
+                sum_vec: vec![f32::BEFORE; self.shifts[6].into()],
+                gate: spread(case.gate.as_deref(), case.of_gate, 7),
+                plus: spread(case.plus.as_deref(), case.of_plus, 8),
+                mean,
+                rstd,
+                filter: case
+                    .filter
+                    .as_ref()
+                    .map(|filter| filter.resized(lengths[11], self.shifts[11])),
+            },
+        }
+    }
+
+    fn call(
+        &self,
+        case: &Case,
+        io: Io,
+        backend: Backend,
+        buffers: &mut Buffers,
+    ) -> Result<(), Error> {
+        let Buffers { x, y, beside } = buffers;
+        let Beside { gamma, beta, bias, residual, sum, sum_vec, gate, plus, mean, rstd, filter } =
+            beside;
+        let mut args = NormArgs::new().maybe_gamma(gamma.as_deref()).maybe_beta(beta.as_deref());
+        if let Some(bias) = bias {
+            args = args.bias(bias);
+        }
+        if let (Some((is, _)), Some(residual)) = (&case.residual, residual) {
+            args = match is {
+                ResidualIs::Read => args.residual(residual),
+                ResidualIs::Updated => args.update_residual(residual),
             };
-            written(&expected).assert_same(&written(&got), what);
         }
-    }
-}
-
-/// Puts rows where they are at a pitch.
-fn place(x: &[f32], rows: Rows, wide: &mut [f32], pitch: usize) {
-    for (r, row) in lines(x, rows).enumerate() {
-        let at = r * pitch;
-        if let Some(place) = wide.get_mut(at..at + row.len()) {
-            place.copy_from_slice(row);
+        match case.sum {
+            None => {}
+            Some(SumIs::Slice) => args = args.sum(sum),
+            Some(SumIs::Vec) => args = args.sum_vec(sum_vec),
         }
-    }
-}
-
-/// Asserts that both hold the same bits.
-#[track_caller]
-fn same(expected: &[f32], got: &[f32], what: Arguments<'_>) {
-    Written::default().f32(expected).assert_same(&Written::default().f32(got), what);
-}
-
-/// Asserts what the documentation of gated rows says of one.
-fn check_gated_row(
-    x: &[f32],
-    z: &[f32],
-    y: &[f32],
-    gamma: Option<&[f32]>,
-    eps: f64,
-    what: Arguments<'_>,
-) {
-    let finite = is_finite(x);
-    let rstd = reference::rstd(reference::mean_square(x), eps);
-    for i in 0..x.len() {
-        let what = format_args!("{what}, element {i}, x {:e}, z {:e}", x[i], z[i]);
-        if !finite || z[i].is_nan() {
-            assert!(y[i].is_nan(), "{what}: expected NaN, got {:e}", y[i]);
-            continue;
+        if let Some(gate) = gate {
+            args = args.gate(gate);
         }
-        let (x_hat, gamma) = (f64::from(x[i]) * rstd, gamma.map_or(1.0, |gamma| gamma[i].into()));
-        let factor = gamma * reference::silu(z[i]);
-        let expected = x_hat * factor;
-        let in_range = |value: f64| value.abs() <= LARGEST;
-        if ![x_hat, gamma, factor, expected].into_iter().all(in_range) {
-            continue;
+        if let Some(plus) = plus {
+            args = args.plus(plus);
         }
-        let bound = OUTPUT * factor.abs() + 2.0 * SUBNORMAL * gamma.abs().max(1.0);
-        let bound = bound * x_hat.abs().max(1.0);
-        assert_within(Bound::Output, y[i].into(), expected, bound, what);
+        if let Some(pitch) = case.of_residual.pitch {
+            args = args.residual_pitch(pitch);
+        }
+        if let Some(pitch) = case.of_sum.pitch {
+            args = args.sum_pitch(pitch);
+        }
+        if let Some(pitch) = case.of_gate.pitch {
+            args = args.gate_pitch(pitch);
+        }
+        if let Some(pitch) = case.of_plus.pitch {
+            args = args.plus_pitch(pitch);
+        }
+        if let Some(filter) = filter {
+            args = args.valid(filter.rows());
+        }
+        if let Some(host) = &self.host {
+            args = args.pool(host);
+        }
+        // Statistics are an input here, and an output there.
+        let mut given = Statistics::of_rows(&[], &[]);
+        match (self.operation, case.statistics) {
+            (Operation::Given, StatisticsAre::NotWritten) => {
+                given = Statistics::of_rows(mean, rstd);
+            }
+            (_, StatisticsAre::NotWritten) => {}
+            (_, StatisticsAre::Rstd) => args = args.rstd(rstd),
+            (_, StatisticsAre::Both) => args = args.stats(mean, rstd),
+        }
+        let call = Call {
+            operation: self.operation,
+            eps: case.eps,
+            rows: case.rows,
+            backend,
+            threads: self.threads.into(),
+            stores: self.stores.into(),
+        };
+        io.call(x, y, case.pitches, |io| call.run(io, given, args))
     }
 }

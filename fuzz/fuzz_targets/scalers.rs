@@ -5,9 +5,8 @@
 use std::fmt::Arguments;
 
 use arbitrary::Arbitrary;
-use evenkeel::{
-    Backend, Error, MinMaxScaler, Moments, Norm, Normalizer, Rows, StandardScaler, reference,
-};
+use evenkeel::preprocess::{MinMaxScaler, Norm, Normalizer, StandardScaler};
+use evenkeel::{Backend, Error, InOut, Moments, Rows, reference};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -34,6 +33,8 @@ struct Input {
     stores: StoresAre,
     shifts: [u8; 2],
     wrong: Wrong,
+    /// Elements between rows of what is transformed and of what becomes of it.
+    between: [u8; 2],
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -62,12 +63,11 @@ struct Scalers {
     min_max: MinMaxScaler,
 }
 
-/// What a call reads and writes.
+/// What a call reads.
 struct Call<'a> {
     x: &'a [f32],
     rows: Rows,
-    /// The lengths of the input and of the output, which may be wrong.
-    lens: [usize; 2],
+    pitches: [usize; 2],
 }
 
 /// What each backend is compared with, of the kind that it is.
@@ -89,20 +89,6 @@ const TRANSFORMS: [Transform; 4] = [
 enum Transform {
     Standard { inverse: bool },
     MinMax { inverse: bool },
-}
-
-/// Calls the one of six methods.
-macro_rules! transform {
-    ($scaler:expr, $io:expr, $inverse:expr, $x:expr, $rows:expr, $y:expr) => {
-        match ($io, $inverse) {
-            (Io::TwoBuffers, false) => $scaler.transform($x, $rows, $y),
-            (Io::TwoBuffers, true) => $scaler.inverse_transform($x, $rows, $y),
-            (Io::InPlace, false) => $scaler.transform_in_place($y, $rows),
-            (Io::InPlace, true) => $scaler.inverse_transform_in_place($y, $rows),
-            (Io::Uninit, false) => $scaler.transform_uninit($x, $rows, uninit($y)).map(drop),
-            (Io::Uninit, true) => $scaler.inverse_transform_uninit($x, $rows, uninit($y)).map(drop),
-        }
-    };
 }
 
 impl Scalers {
@@ -157,17 +143,18 @@ impl Scalers {
         }
     }
 
-    fn call(
+    /// Calls the one of four methods.
+    fn call<'a>(
         &self,
         transform: Transform,
-        io: Io,
-        x: &[f32],
+        io: InOut<'_, 'a>,
         rows: Rows,
-        y: &mut [f32],
-    ) -> Result<(), Error> {
+    ) -> Result<&'a mut [f32], Error> {
         match transform {
-            Transform::Standard { inverse } => transform!(self.standard, io, inverse, x, rows, y),
-            Transform::MinMax { inverse } => transform!(self.min_max, io, inverse, x, rows, y),
+            Transform::Standard { inverse: false } => self.standard.transform(io, rows),
+            Transform::Standard { inverse: true } => self.standard.inverse_transform(io, rows),
+            Transform::MinMax { inverse: false } => self.min_max.transform(io, rows),
+            Transform::MinMax { inverse: true } => self.min_max.inverse_transform(io, rows),
         }
     }
 }
@@ -177,8 +164,8 @@ impl Input {
         let (x, rows) = self.matrix.make(Lines::Columns);
         let others = self.others.as_ref().map(|others| others.values(x.len(), self.order));
         let others = others.as_ref().unwrap_or(&x);
-        let [x_len, y_len, features] = lengths([x.len(), x.len(), rows.cols()], self.wrong);
-        let call = Call { x: others, rows, lens: [x_len, y_len] };
+        let [x_len, _, features] = lengths([x.len(), x.len(), rows.cols()], self.wrong);
+        let call = Call { x: others, rows, pitches: pitches(rows, self.between) };
         let mut known = Known {
             fitted: Expected::new(),
             batches: Expected::new(),
@@ -191,17 +178,16 @@ impl Input {
             let new = scalers.written();
             let given = Buffer::of(&x, x_len, self.shifts[0]);
             let right = x_len == x.len() && features == rows.cols();
-            let learns = rows.rows() > 0 || rows.cols() == 0;
             for result in scalers.fit(&given, rows) {
-                assert_eq!(result.is_ok(), right && learns, "{what}: {result:?}");
+                assert_eq!(result.is_ok(), right, "{what}: {result:?}");
             }
-            if !(right && learns) {
+            if !right || rows.rows() == 0 {
                 new.assert_same(&scalers.written(), what);
             }
             if features != rows.cols() {
                 for transform in TRANSFORMS {
                     let mut y = Buffer::new(x.len(), self.shifts[1]);
-                    let result = scalers.call(transform, Io::TwoBuffers, &x, rows, &mut y);
+                    let result = scalers.call(transform, InOut::new(&x, &mut y), rows).map(drop);
                     assert!(result.is_err() && y.is_untouched(), "{what}, {transform:?}");
                 }
                 continue;
@@ -221,6 +207,14 @@ impl Input {
                 self.check_transform(backend, &scalers, transform, &call, expected);
             }
             self.check_normalizer(backend, &call, &mut known.normalizer);
+
+            let nothing = Rows::new(0, features).expect("no elements");
+            for result in scalers.fit(&[], nothing) {
+                assert_eq!(result, Ok(()), "{what}: a fit of nothing");
+            }
+            let fitted = scalers.standard.is_fitted() || scalers.min_max.is_fitted();
+            assert!(!fitted, "{what}: fitted by nothing");
+            new.assert_same(&scalers.written(), what);
         }
     }
 
@@ -272,6 +266,28 @@ impl Input {
         merged
     }
 
+    /// What an operation makes of x, if it is accepted and the lengths are right.
+    fn output(
+        &self,
+        io: Io,
+        call: &Call<'_>,
+        accepted: bool,
+        operation: impl for<'a> FnOnce(InOut<'_, 'a>) -> Result<&'a mut [f32], Error>,
+        what: Arguments<'_>,
+    ) -> Option<Vec<f32>> {
+        let &Call { x, rows, pitches } = call;
+        let [of_x, of_y] = io.layouts(rows, pitches);
+        let right = [of_x.reach(), of_y.reach(), rows.cols()];
+        let [x_len, y_len, _] = lengths(right, self.wrong);
+        let mut given = Buffer::of(&of_x.spread(x), x_len, self.shifts[0]);
+        let mut y = Buffer::new(y_len, self.shifts[1]);
+        let (x_before, y_before) = (given.to_vec(), y.to_vec());
+        let result = io.call(&mut given, &mut y, pitches, operation);
+        let right = of_x.fits(x_len) && (io.in_place() || of_y.fits(y_len));
+        assert_eq!(result.is_ok(), accepted && right, "{what}: {result:?}");
+        io.written(result.is_ok(), [of_x, of_y], [&x_before, &given], [&y_before, &y], what)
+    }
+
     fn check_transform(
         &self,
         backend: Backend,
@@ -280,7 +296,7 @@ impl Input {
         call: &Call<'_>,
         expected: &mut Expected,
     ) {
-        let &Call { x, rows, lens: [x_len, y_len] } = call;
+        let &Call { x, rows, pitches } = call;
         let [least, greatest] = self.range();
         let ends_are_finite = (least as f32).is_finite() && (greatest as f32).is_finite();
         let fitted = scalers.standard.is_fitted() || rows.cols() == 0;
@@ -289,21 +305,9 @@ impl Input {
             Transform::MinMax { .. } => fitted && ends_are_finite && least < greatest,
         };
         for &io in if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] } {
-            let what = format_args!("{transform:?}, {io:?}, {backend}, {rows:?}");
-            let given = Buffer::of(x, x_len, self.shifts[0]);
-            let mut y = match io {
-                Io::InPlace => Buffer::of(x, y_len, self.shifts[1]),
-                _ => Buffer::new(y_len, self.shifts[1]),
-            };
-            let before = raw_bits(&y);
-            let result = scalers.call(transform, io, &given, rows, &mut y);
-            let right = y_len == x.len() && (io == Io::InPlace || x_len == x.len());
-            assert_eq!(result.is_ok(), accepted && right, "{what}: {result:?}");
-            if result.is_err() {
-                assert_eq!(raw_bits(&y), before, "{what}");
-                continue;
-            }
-            assert!(io == Io::InPlace || same_bytes(&given, x), "{what}: x is changed");
+            let what = format_args!("{transform:?}, {io:?}, {backend}, {rows:?}, {pitches:?}");
+            let y = self.output(io, call, accepted, |io| scalers.call(transform, io, rows), what);
+            let Some(y) = y else { continue };
             expected.check(backend, Written::default().f32(&y), what, || {
                 for (i, (&x, &y)) in x.iter().zip(y.iter()).enumerate() {
                     let what = format_args!("{what}, element {i}, x {x:e}");
@@ -377,31 +381,16 @@ impl Input {
     }
 
     fn check_normalizer(&self, backend: Backend, call: &Call<'_>, expected: &mut Expected) {
-        let &Call { x, rows, lens: [x_len, y_len] } = call;
+        let &Call { x, rows, pitches } = call;
         let operation = Normalizer::new()
             .with_norm(self.norm.into())
             .with_backend(backend)
             .with_parallelism(self.threads.into())
             .with_stores(self.stores.into());
         for &io in if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] } {
-            let what = format_args!("{:?}, {io:?}, {backend}, {rows:?}", self.norm);
-            let given = Buffer::of(x, x_len, self.shifts[0]);
-            let mut y = match io {
-                Io::InPlace => Buffer::of(x, y_len, self.shifts[1]),
-                _ => Buffer::new(y_len, self.shifts[1]),
-            };
-            let before = raw_bits(&y);
-            let result = match io {
-                Io::TwoBuffers => operation.forward(&given, rows, &mut y),
-                Io::InPlace => operation.forward_in_place(&mut y, rows),
-                Io::Uninit => operation.forward_uninit(&given, rows, uninit(&mut y)).map(drop),
-            };
-            let right = y_len == x.len() && (io == Io::InPlace || x_len == x.len());
-            assert_eq!(result.is_ok(), right, "{what}: {result:?}");
-            if result.is_err() {
-                assert_eq!(raw_bits(&y), before, "{what}");
-                continue;
-            }
+            let what = format_args!("{:?}, {io:?}, {backend}, {rows:?}, {pitches:?}", self.norm);
+            let y = self.output(io, call, true, |io| operation.forward(io, rows), what);
+            let Some(y) = y else { continue };
             expected.check(backend, Written::default().f32(&y), what, || {
                 for (r, (x, y)) in lines(x, rows).zip(lines(&y, rows)).enumerate() {
                     self.check_row(operation, x, y, format_args!("{what}, row {r}"));
@@ -414,7 +403,7 @@ impl Input {
     fn check_row(&self, operation: Normalizer, x: &[f32], y: &[f32], what: Arguments<'_>) {
         let mut alone = x.to_vec();
         let one = Rows::new(1, x.len()).expect("a row");
-        operation.forward_in_place(&mut alone, one).expect("a row");
+        operation.forward(InOut::in_place(&mut alone), one).expect("a row");
         Written::default().f32(y).assert_same(&Written::default().f32(&alone), what);
         let mut defined = vec![0.0; x.len()];
         reference::normalizer(x, self.norm.into(), &mut defined);

@@ -1,8 +1,8 @@
 //! Operations in sequence on shared buffers.
 //!
 //! A program is a few steps on one memory: three matrices, parameters, statistics, a mask. Each step goes the way that
-//! the fuzzer says: on a backend, on threads of a pool, with stores, in place, into memory that counts as
-//! uninitialised, with scratch as the steps before left it. Then the same step is done in a plain way on what the
+//! the fuzzer says: on a backend, on threads of a pool, or of a host's that does not do what it should, with stores, in
+//! place, into memory that counts as uninitialised, with scratch as the steps before left it. Then the same step is done in a plain way on what the
 //! memory was: on one thread, in new buffers, statistics and normalisation one after the other, running
 //! statistics and masks by their definition. All of the memory has to hold the same bits, which says too that nothing
 //! beside the outputs changed; and outputs have to be within their bounds of the reference.
@@ -17,9 +17,9 @@ use std::sync::OnceLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, Mask, MaskMut, Moments,
-    NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, RunningStatistics, Stream,
-    reference,
+    Backend, BatchNorm, ColumnMoments, Dropout, DropoutArgs, Error, InOut, LayerNorm, Mask,
+    MaskMut, MomentArgs, Moments, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments,
+    Rows, Statistics, Stream, TrainArgs, reference,
 };
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
@@ -98,8 +98,6 @@ struct Size {
 
 impl Size {
     fn rows(self) -> Rows {
-        /// What is worth three tasks.
-        const LARGE: usize = 3 << 16;
         let (rows, cols) = if self.one_in_256_is_large == u8::MAX {
             let cols = 1 + usize::from(self.cols) % 4096;
             (LARGE.div_ceil(cols), cols)
@@ -135,6 +133,7 @@ struct Way {
     backend: u8,
     threads: Threads,
     in_pool: bool,
+    host: Option<HostPool>,
     stores: StoresAre,
     uninit: bool,
     own_scratch: bool,
@@ -237,13 +236,17 @@ fn pool() -> &'static ThreadPool {
     POOL.get_or_init(|| ThreadPoolBuilder::new().num_threads(3).build().expect("threads"))
 }
 
-/// An operation, run as told.
+/// An operation, run where it is told.
+macro_rules! with_place {
+    ($operation:expr, $backend:expr, $way:expr) => {
+        $operation.with_backend($backend).with_parallelism($way.threads.into())
+    };
+}
+
+/// The same with an output.
 macro_rules! with_way {
     ($operation:expr, $backend:expr, $way:expr) => {
-        $operation
-            .with_backend($backend)
-            .with_parallelism($way.threads.into())
-            .with_stores($way.stores.into())
+        with_place!($operation, $backend, $way).with_stores($way.stores.into())
     };
 }
 
@@ -252,13 +255,6 @@ macro_rules! plain {
     ($operation:expr, $backend:expr) => {
         $operation.with_backend($backend).with_parallelism(Parallelism::Serial)
     };
-}
-
-/// Where a step reads and writes.
-enum Io<'a> {
-    TwoBuffers(&'a [f32], &'a mut [f32]),
-    Uninit(&'a [f32], &'a mut [f32]),
-    InPlace(&'a mut [f32]),
 }
 
 impl Step {
@@ -274,10 +270,6 @@ impl Step {
 
     fn in_place(&self) -> bool {
         self.from.matrix() == self.to.matrix()
-    }
-
-    fn uninit(&self) -> bool {
-        self.way.uninit && !self.in_place()
     }
 
     /// Where the output is.
@@ -309,7 +301,8 @@ impl Step {
             _ => {}
         }
         let backend = backends[usize::from(self.way.backend) % backends.len()];
-        let needed = ColumnMoments::new().with_backend(backend).scratch_len(rows);
+        let columns = with_place!(ColumnMoments::new(), backend, self.way);
+        let needed = columns.scratch_len(rows);
         scratch.resize(scratch.len().max(needed), f64::NAN);
         let right = self.right_sizes(rows, needed, memory);
         let sizes = self.sizes(right, memory, scratch.len());
@@ -329,6 +322,8 @@ impl Step {
         assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
         if valid && rows.elements() > 0 {
             self.check(rows, &expected, memory, what);
+        }
+        if valid {
             self.plainly(backends[0], rows, &mut expected);
         }
         expected.assert_same(memory, what);
@@ -412,24 +407,22 @@ impl Step {
             && memory.running_var[..sizes.running_var].iter().all(|&var| !(var < 0.0));
         match self.action {
             Action::Fill(..) | Action::Parameters { .. } => true,
-            Action::Statistics { lines: Lines::Rows, .. } => {
-                sizes.x == right.x && mean && (rows.cols() > 0 || rows.rows() == 0)
-            }
+            Action::Statistics { lines: Lines::Rows, .. } => sizes.x == right.x && mean,
             Action::Statistics { lines: Lines::Columns, .. } => {
-                sizes.x == right.x && mean && scratch && (rows.rows() > 0 || rows.cols() == 0)
+                sizes.x == right.x && mean && scratch
             }
             Action::RowNorm { operation, eps } => {
                 let mean = mean || operation == RowNorm::RmsNorm;
-                let statistics = mean && rstd && (rows.cols() > 0 || rows.rows() == 0);
-                io && affine && statistics && eps_is_valid(eps.value(1e-5))
+                io && affine && mean && rstd && eps_is_valid(eps.value(1e-5))
             }
             Action::NormalizeScaleShift { .. } => io && affine && mean && rstd,
             Action::Train { eps, momentum, unbiased, has_running } => {
                 io && affine
                     && mean
                     && rstd
-                    && (!has_running || running && !(unbiased && rows.rows() == 1))
-                    && (scratch && !self.uninit() || sizes.scratch >= right.scratch)
+                    && (!has_running
+                        || running && !(unbiased && rows.rows() == 1 && rows.cols() > 0))
+                    && scratch
                     && eps_is_valid(eps.value(1e-5))
                     && momentum.is_valid()
             }
@@ -459,16 +452,21 @@ impl Step {
         if let Action::Statistics { lines, eps } = self.action {
             let x = &matrices[self.from.matrix()][x_part];
             let mut moments = vec![Moments::new(); sizes.mean];
-            let operation = ColumnMoments::new().with_backend(backend);
-            let columns = operation.with_parallelism(way.threads.into());
+            let mut args = MomentArgs::new();
+            if let Some(host) = &way.host {
+                args = args.pool(host);
+            }
             match lines {
-                Lines::Rows => RowMoments::new()
-                    .with_backend(backend)
-                    .with_parallelism(way.threads.into())
-                    .compute(x, rows, &mut moments)?,
-                Lines::Columns if way.own_scratch => columns.compute(x, rows, &mut moments)?,
+                Lines::Rows => {
+                    let operation = with_place!(RowMoments::new(), backend, way);
+                    operation.compute(x, rows, &mut moments, args)?;
+                }
                 Lines::Columns => {
-                    columns.compute_with_scratch(x, rows, &mut moments, scratch)?;
+                    if !way.own_scratch {
+                        args = args.scratch(scratch);
+                    }
+                    let operation = with_place!(ColumnMoments::new(), backend, way);
+                    operation.compute(x, rows, &mut moments, args)?;
                 }
             }
             keep(&moments, eps, mean, rstd);
@@ -480,146 +478,80 @@ impl Step {
         let mask = &mut mask[..sizes.mask];
 
         let io = if self.in_place() {
-            Io::InPlace(&mut matrices[self.from.matrix()][x_part])
+            InOut::in_place(&mut matrices[self.from.matrix()][x_part])
         } else {
             let y_part = self.to.part(matrices[0].len(), sizes.y);
             let [x, y] = matrices
                 .get_disjoint_mut([self.from.matrix(), self.to.matrix()])
                 .expect("two matrices");
             let (x, y) = (&x[x_part], &mut y[y_part]);
-            if way.uninit { Io::Uninit(x, y) } else { Io::TwoBuffers(x, y) }
+            if way.uninit { InOut::uninit(x, uninit(y)) } else { InOut::new(x, y) }
         };
-        match self.action {
+        let mut args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+        if let Some(host) = &way.host {
+            args = args.pool(host);
+        }
+        let written = match self.action {
             Action::RowNorm { operation: RowNorm::LayerNorm, eps } => {
                 let operation = LayerNorm::new().with_eps(eps.value(1e-5));
                 let operation = with_way!(operation, backend, way);
-                match io {
-                    Io::TwoBuffers(x, y) => {
-                        operation.forward_with_stats(x, gamma, beta, rows, y, mean, rstd)
-                    }
-                    Io::Uninit(x, y) => operation
-                        .forward_uninit_with_stats(x, gamma, beta, rows, uninit(y), mean, rstd)
-                        .map(drop),
-                    Io::InPlace(x) => {
-                        operation.forward_in_place_with_stats(x, gamma, beta, rows, mean, rstd)
-                    }
-                }
+                operation.forward(io, rows, args.stats(mean, rstd))
             }
             Action::RowNorm { operation: RowNorm::RmsNorm, eps } => {
                 let operation = RmsNorm::new().with_eps(eps.value(1e-5));
-                let operation = with_way!(operation, backend, way);
-                match io {
-                    Io::TwoBuffers(x, y) => {
-                        operation.forward_with_stats(x, gamma, beta, rows, y, rstd)
-                    }
-                    Io::Uninit(x, y) => operation
-                        .forward_uninit_with_stats(x, gamma, beta, rows, uninit(y), rstd)
-                        .map(drop),
-                    Io::InPlace(x) => {
-                        operation.forward_in_place_with_stats(x, gamma, beta, rows, rstd)
-                    }
-                }
+                with_way!(operation, backend, way).forward(io, rows, args.rstd(rstd))
             }
             Action::NormalizeScaleShift { lines } => {
+                let statistics = of_lines(lines, mean, rstd);
                 let operation = with_way!(NormalizeScaleShift::new(), backend, way);
-                match (lines, io) {
-                    (Lines::Rows, Io::TwoBuffers(x, y)) => {
-                        operation.forward(x, mean, rstd, gamma, beta, rows, y)
-                    }
-                    (Lines::Rows, Io::Uninit(x, y)) => operation
-                        .forward_uninit(x, mean, rstd, gamma, beta, rows, uninit(y))
-                        .map(drop),
-                    (Lines::Rows, Io::InPlace(x)) => {
-                        operation.forward_in_place(x, mean, rstd, gamma, beta, rows)
-                    }
-                    (Lines::Columns, Io::TwoBuffers(x, y)) => {
-                        operation.forward_columns(x, mean, rstd, gamma, beta, rows, y)
-                    }
-                    (Lines::Columns, Io::Uninit(x, y)) => operation
-                        .forward_columns_uninit(x, mean, rstd, gamma, beta, rows, uninit(y))
-                        .map(drop),
-                    (Lines::Columns, Io::InPlace(x)) => {
-                        operation.forward_columns_in_place(x, mean, rstd, gamma, beta, rows)
-                    }
-                }
+                operation.forward(io, rows, statistics, args)
             }
             Action::Train { eps, momentum, unbiased, has_running } => {
                 let operation = BatchNorm::new().with_eps(eps.value(1e-5));
                 let operation = momentum.set(operation).with_unbiased_running_var(unbiased);
                 let operation = with_way!(operation, backend, way);
-                let running = RunningStatistics { mean: running_mean, var: running_var };
-                let running = has_running.then_some(running);
-                match (io, way.own_scratch) {
-                    (Io::TwoBuffers(x, y), true) => {
-                        operation.forward_training(x, gamma, beta, rows, y, mean, rstd, running)
-                    }
-                    (Io::TwoBuffers(x, y), false) => operation.forward_training_with_scratch(
-                        x, gamma, beta, rows, y, mean, rstd, running, scratch,
-                    ),
-                    (Io::Uninit(x, y), _) => {
-                        let y = uninit(y);
-                        operation
-                            .forward_training_uninit(
-                                x, gamma, beta, rows, y, mean, rstd, running, scratch,
-                            )
-                            .map(drop)
-                    }
-                    (Io::InPlace(x), true) => operation
-                        .forward_training_in_place(x, gamma, beta, rows, mean, rstd, running),
-                    (Io::InPlace(x), false) => operation.forward_training_in_place_with_scratch(
-                        x, gamma, beta, rows, mean, rstd, running, scratch,
-                    ),
+                let mut args = TrainArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+                args = args.stats(mean, rstd);
+                if has_running {
+                    args = args.running(running_mean, running_var);
                 }
+                if !way.own_scratch {
+                    args = args.scratch(scratch);
+                }
+                if let Some(host) = &way.host {
+                    args = args.pool(host);
+                }
+                operation.forward_training(io, rows, args)
             }
             Action::Infer { eps } => {
                 let operation = BatchNorm::new().with_eps(eps.value(1e-5));
                 let operation = with_way!(operation, backend, way);
-                let (mean, var) = (running_mean, running_var);
-                match io {
-                    Io::TwoBuffers(x, y) => {
-                        operation.forward_inference(x, mean, var, gamma, beta, rows, y)
-                    }
-                    Io::Uninit(x, y) => operation
-                        .forward_inference_uninit(x, mean, var, gamma, beta, rows, uninit(y))
-                        .map(drop),
-                    Io::InPlace(x) => {
-                        operation.forward_inference_in_place(x, mean, var, gamma, beta, rows)
-                    }
-                }
+                operation.forward_inference(io, rows, running_mean, running_var, args)
             }
             Action::Dropout { p, packed, .. } => {
                 let operation = Dropout::new().with_p(p.value(0.5));
-                let operation = with_way!(operation, backend, way);
-                let (stream, mask) = (self.stream(), mask_mut(mask, packed));
-                match io {
-                    Io::TwoBuffers(x, y) => operation.forward_with_mask(x, stream, y, mask),
-                    Io::Uninit(x, y) => {
-                        operation.forward_uninit(x, stream, uninit(y), Some(mask)).map(drop)
-                    }
-                    Io::InPlace(x) => operation.forward_in_place_with_mask(x, stream, mask),
+                let mut args = DropoutArgs::draw(self.stream()).keep_mask(mask_mut(mask, packed));
+                if let Some(host) = &way.host {
+                    args = args.pool(host);
                 }
+                with_way!(operation, backend, way).forward(io, args)
             }
             Action::Backward { again } => {
                 let Dropped { p, stream, packed, .. } = memory.dropout.expect("a dropout before");
                 let operation = with_way!(Dropout::new().with_p(p), backend, way);
                 let mask = if packed { Mask::Packed(mask) } else { Mask::Bytes(mask) };
-                match (io, again) {
-                    (Io::TwoBuffers(dy, dx), true) => operation.backward(dy, stream, dx),
-                    (Io::TwoBuffers(dy, dx), false) => operation.backward_with_mask(dy, mask, dx),
-                    (Io::Uninit(dy, dx), true) => {
-                        operation.forward_uninit(dy, stream, uninit(dx), None).map(drop)
-                    }
-                    (Io::Uninit(dy, dx), false) => {
-                        operation.apply_uninit(dy, mask, uninit(dx)).map(drop)
-                    }
-                    (Io::InPlace(dy), true) => operation.forward_in_place(dy, stream),
-                    (Io::InPlace(dy), false) => operation.apply_in_place(dy, mask),
+                let mut args =
+                    if again { DropoutArgs::draw(stream) } else { DropoutArgs::given(mask) };
+                if let Some(host) = &way.host {
+                    args = args.pool(host);
                 }
+                operation.backward(io, args)
             }
             Action::Fill(..) | Action::Parameters { .. } | Action::Statistics { .. } => {
                 unreachable!("done before")
             }
-        }
+        };
+        written.map(drop)
     }
 
     /// Asserts that what the step made of the memory is within the bounds of the reference.
@@ -703,16 +635,21 @@ impl Step {
         let all = memory.matrices[0].len();
         let x = memory.matrices[self.from.matrix()][self.from.part(all, rows.elements())].to_vec();
         let mut y = vec![0.0; x.len()];
+        let io = InOut::new(&x, &mut y);
+        let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
         let given = plain!(NormalizeScaleShift::new(), backend);
         let lines = self.lines();
         let count = if lines == Lines::Rows { rows.rows() } else { rows.cols() };
         let (mean, rstd) = (&mut memory.mean[..count], &mut memory.rstd[..count]);
         let mut moments = vec![Moments::new(); count];
         let mut statistics = || {
+            let none = MomentArgs::new();
             match lines {
-                Lines::Rows => plain!(RowMoments::new(), backend).compute(&x, rows, &mut moments),
+                Lines::Rows => {
+                    plain!(RowMoments::new(), backend).compute(&x, rows, &mut moments, none)
+                }
                 Lines::Columns => {
-                    plain!(ColumnMoments::new(), backend).compute(&x, rows, &mut moments)
+                    plain!(ColumnMoments::new(), backend).compute(&x, rows, &mut moments, none)
                 }
             }
             .expect(VALID);
@@ -724,24 +661,22 @@ impl Step {
             }
             Action::RowNorm { operation: RowNorm::LayerNorm, eps } => {
                 keep(&statistics(), eps, mean, rstd);
-                given.forward(&x, mean, rstd, gamma, beta, rows, &mut y).expect(VALID);
+                given.forward(io, rows, of_lines(lines, mean, rstd), args).expect(VALID);
             }
             Action::RowNorm { operation: RowNorm::RmsNorm, eps } => {
                 plain!(RmsNorm::new().with_eps(eps.value(1e-5)), backend)
-                    .forward_with_stats(&x, gamma, beta, rows, &mut y, rstd)
+                    .forward(io, rows, args.rstd(rstd))
                     .expect(VALID);
             }
-            Action::NormalizeScaleShift { lines: Lines::Rows } => {
-                given.forward(&x, mean, rstd, gamma, beta, rows, &mut y).expect(VALID);
-            }
-            Action::NormalizeScaleShift { lines: Lines::Columns } => {
-                given.forward_columns(&x, mean, rstd, gamma, beta, rows, &mut y).expect(VALID);
+            Action::NormalizeScaleShift { lines } => {
+                given.forward(io, rows, of_lines(lines, mean, rstd), args).expect(VALID);
             }
             Action::Train { eps, momentum, unbiased, has_running } => {
                 let moments = statistics();
                 keep(&moments, eps, mean, rstd);
-                given.forward_columns(&x, mean, rstd, gamma, beta, rows, &mut y).expect(VALID);
-                for (c, moments) in moments.iter().enumerate().filter(|_| has_running) {
+                given.forward(io, rows, of_lines(lines, mean, rstd), args).expect(VALID);
+                let updated = has_running && rows.rows() > 0;
+                for (c, moments) in moments.iter().enumerate().filter(|_| updated) {
                     let n = rows.rows() as f64;
                     let var = moments.m2 / if unbiased { n - 1.0 } else { n };
                     momentum.apply(&mut memory.running_mean[c], moments.mean);
@@ -750,17 +685,10 @@ impl Step {
             }
             Action::Infer { eps } => {
                 let (mean, var) = (&memory.running_mean, &memory.running_var);
+                let (mean, var) = (&mean[..rows.cols()], &var[..rows.cols()]);
                 let operation = BatchNorm::new().with_eps(eps.value(1e-5));
                 plain!(operation, backend)
-                    .forward_inference(
-                        &x,
-                        &mean[..rows.cols()],
-                        &var[..rows.cols()],
-                        gamma,
-                        beta,
-                        rows,
-                        &mut y,
-                    )
+                    .forward_inference(io, rows, mean, var, args)
                     .expect(VALID);
             }
             Action::Dropout { p, packed, .. } => {
@@ -783,11 +711,22 @@ impl Step {
     }
 }
 
-/// Keeps statistics of lines.
+/// Keeps statistics of lines. Those of nothing are 0.
 fn keep(moments: &[Moments], eps: Parameter, mean: &mut [f64], rstd: &mut [f64]) {
     for (i, moments) in moments.iter().enumerate() {
         mean[i] = moments.mean;
-        rstd[i] = reference::rstd(moments.m2 / moments.count as f64, eps.value(1e-5));
+        rstd[i] = match moments.count {
+            0 => 0.0,
+            count => reference::rstd(moments.m2 / count as f64, eps.value(1e-5)),
+        };
+    }
+}
+
+/// Statistics that a step left.
+fn of_lines<'a>(lines: Lines, mean: &'a [f64], rstd: &'a [f64]) -> Statistics<'a> {
+    match lines {
+        Lines::Rows => Statistics::of_rows(mean, rstd),
+        Lines::Columns => Statistics::of_columns(mean, rstd),
     }
 }
 

@@ -24,8 +24,13 @@ pub struct ExactRow {
 }
 
 impl ExactRow {
+    /// The statistics of an empty row are 0.
     pub fn of(operation: RowNorm, row: &[f32], eps: f64) -> Self {
         match operation {
+            _ if row.is_empty() => {
+                let moments = (operation == RowNorm::LayerNorm).then(|| Exact::of(row));
+                Self { mean: 0.0, rstd: 0.0, moments, finite: true }
+            }
             RowNorm::LayerNorm => {
                 let moments = Exact::of(row);
                 let rstd = reference::rstd(moments.var, eps);
@@ -57,6 +62,49 @@ impl ExactRow {
         }
     }
 
+    /// Asserts that y is the row x, normalised and multiplied with silu(z), within what the documentation says without
+    /// beta. With it: what the errors of the normalised element and of silu can make of their product.
+    pub fn check_gated(
+        &self,
+        x: &[f32],
+        z: &[f32],
+        y: &[f32],
+        affine: &Affine,
+        what: Arguments<'_>,
+    ) {
+        for i in 0..x.len() {
+            let what = format_args!("{what}, element {i}, x {:e}, z {:e}", x[i], z[i]);
+            if !self.finite || z[i].is_nan() {
+                assert!(y[i].is_nan(), "{what}: expected NaN, got {:e}", y[i]);
+                continue;
+            }
+            let x_hat = (f64::from(x[i]) - self.mean) * self.rstd;
+            let silu = if z[i] == f32::NEG_INFINITY { 0.0 } else { reference::silu(z[i]) };
+            let (gamma, beta) = affine.at(i);
+            let gamma = gamma.map_or(1.0, f64::from);
+            let (parts, expected, bound) = match beta.map(f64::from) {
+                None => {
+                    let factor = gamma * silu;
+                    let bound = OUTPUT * factor.abs() + 2.0 * SUBNORMAL * gamma.abs().max(1.0);
+                    ([factor, 0.0], x_hat * factor, bound * x_hat.abs().max(1.0))
+                }
+                Some(beta) => {
+                    let normalized = x_hat * gamma + beta;
+                    let error = OUTPUT * (gamma.abs() * x_hat.abs().max(1.0) + beta.abs());
+                    let expected = normalized * silu;
+                    let bound = (error + SUBNORMAL) * silu.abs()
+                        + OUTPUT * expected.abs()
+                        + 2.0 * SUBNORMAL * normalized.abs().max(1.0);
+                    ([x_hat * gamma, beta], expected, bound)
+                }
+            };
+            let in_range = |value: f64| value.abs() <= LARGEST;
+            if [x_hat, gamma, silu, parts[0], parts[1], expected].into_iter().all(in_range) {
+                assert_within(Bound::Output, y[i].into(), expected, bound, what);
+            }
+        }
+    }
+
     /// Asserts that the statistics are right. `RmsNorm` has no mean.
     pub fn check_statistics(&self, mean: f64, rstd: f64, what: Arguments<'_>) {
         check_rstd(rstd, self.rstd, self.finite, what);
@@ -68,6 +116,9 @@ impl ExactRow {
 
 /// Asserts that a line's moments are right.
 pub fn check_moments(moments: &Moments, exact: &Exact, len: usize, what: Arguments<'_>) {
+    if len == 0 {
+        return assert_eq!(*moments, Moments::new(), "{what}: of nothing");
+    }
     assert_eq!(moments.count, len as u64, "{what}");
     exact.check_mean(moments.mean, what);
     exact.check_variance(moments.population_variance().expect("not empty"), what);

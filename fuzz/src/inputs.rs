@@ -2,10 +2,15 @@
 #![forbid(unsafe_code)]
 
 use arbitrary::{Arbitrary, Unstructured};
-use evenkeel::{Backend, BatchNorm, Parallelism, Rows, Stores};
+use evenkeel::{Backend, BatchNorm, Mask, Parallelism, Rows, Stores, ValidRows};
+
+use crate::{Buffer, store_mask};
 
 /// Most elements of a matrix.
 const ELEMENTS: usize = 5200;
+
+/// What is worth three tasks.
+pub const LARGE: usize = 3 << 16;
 
 /// An input of any length, continued by random bytes that its first eight seed: short inputs, with which
 /// libFuzzer begins, are whole ones, too, and a byte that it changes still changes one thing.
@@ -300,6 +305,24 @@ impl Matrix {
     }
 }
 
+/// The rows of as many whole samples of `steps` as there are rows for.
+pub fn whole_samples(x: &mut Vec<f32>, rows: Rows, steps: usize) -> Rows {
+    let rows = Rows::new(rows.rows() / steps * steps, rows.cols()).expect("fewer rows");
+    x.truncate(rows.elements());
+    rows
+}
+
+/// The rows of a matrix over and over, until they are worth three tasks. Narrow ones stay as they are: they would be too many.
+pub fn repeated(x: Vec<f32>, rows: Rows) -> (Vec<f32>, Rows) {
+    const NARROW: usize = 16;
+    if x.is_empty() || rows.cols() < NARROW {
+        return (x, rows);
+    }
+    let times = LARGE.div_ceil(x.len());
+    let rows = Rows::new(times * rows.rows(), rows.cols()).expect("less than twice as much");
+    (x.repeat(times), rows)
+}
+
 /// The rows of a matrix.
 pub fn lines(x: &[f32], rows: Rows) -> impl Iterator<Item = &[f32]> {
     let cols = rows.cols();
@@ -338,16 +361,149 @@ impl Affine {
     }
 }
 
-/// Where an operation reads and writes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Io {
-    TwoBuffers,
-    InPlace,
-    Uninit,
+/// Which rows are valid.
+#[derive(Arbitrary, Debug)]
+pub enum Valid {
+    /// Runs of valid rows and of padding in turns.
+    Runs(Vec<u8>),
+    OneIn(u8, u64),
+    AllBut(u16),
+    Only(u16),
+    Bits(Vec<u8>),
 }
 
-impl Io {
-    pub const ALL: [Self; 3] = [Self::TwoBuffers, Self::InPlace, Self::Uninit];
+/// How it is said.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub enum ValidIs {
+    Packed,
+    Bytes,
+    /// Samples of so many steps. The rows after a sample's first padding are padding, too.
+    Lengths(u8),
+}
+
+impl ValidIs {
+    /// Steps of a sample, if so many rows are samples.
+    pub fn steps(self, rows: usize) -> usize {
+        match self {
+            Self::Packed | Self::Bytes => 1,
+            Self::Lengths(steps) => usize::from(steps).max(1).min(rows.max(1)),
+        }
+    }
+}
+
+impl Valid {
+    fn rows(&self, count: usize) -> Vec<bool> {
+        match self {
+            Self::Runs(runs) => {
+                let mut runs = runs.iter().map(|&run| usize::from(run));
+                let (mut valid, mut rows) = (true, Vec::new());
+                while rows.len() < count {
+                    let run = runs.next().unwrap_or(count).min(count - rows.len());
+                    rows.extend(std::iter::repeat_n(valid, run));
+                    valid = !valid;
+                }
+                rows
+            }
+            Self::OneIn(n, seed) => {
+                let mut random = Random(*seed);
+                (0..count).map(|_| random.bits().is_multiple_of(u64::from(*n) + 1)).collect()
+            }
+            Self::AllBut(row) => (0..count).map(|r| r != usize::from(*row)).collect(),
+            Self::Only(row) => (0..count).map(|r| r == usize::from(*row) % count.max(1)).collect(),
+            Self::Bits(bits) => {
+                let bit = |r: usize| bits.get(r / 8).is_some_and(|bits| bits >> (r % 8) & 1 == 1);
+                (0..count).map(bit).collect()
+            }
+        }
+    }
+
+    /// Which of `count` rows are valid, in samples of `steps` where lengths say so, of which there are whole ones.
+    pub fn of(&self, is: ValidIs, count: usize, steps: usize) -> Filter {
+        let mut valid = self.rows(count);
+        let (mut of_samples, mut mask) = (Vec::new(), Vec::new());
+        match is {
+            ValidIs::Lengths(_) => {
+                for sample in valid.chunks_mut(steps) {
+                    let length = sample.iter().position(|valid| !valid).unwrap_or(steps);
+                    sample[length..].fill(false);
+                    of_samples.push(length);
+                }
+            }
+            ValidIs::Packed | ValidIs::Bytes => {
+                mask = store_mask(&valid, matches!(is, ValidIs::Packed));
+                // Any byte but 0 is valid, and what is beyond the last row does not count.
+                match (is, mask.last_mut()) {
+                    (ValidIs::Packed, Some(last)) if !count.is_multiple_of(8) => {
+                        *last |= u8::MAX << (count % 8);
+                    }
+                    (ValidIs::Packed, _) => {}
+                    _ => mask.iter_mut().for_each(|byte| *byte *= 0x80),
+                }
+            }
+        }
+        Filter { is, valid, mask, of_samples, steps }
+    }
+}
+
+/// Which rows are valid.
+pub struct Filter {
+    is: ValidIs,
+    pub valid: Vec<bool>,
+    mask: Vec<u8>,
+    of_samples: Vec<usize>,
+    steps: usize,
+}
+
+impl Filter {
+    /// The number of bytes or of lengths that the operations expect.
+    pub fn right_len(&self) -> usize {
+        match self.is {
+            ValidIs::Packed | ValidIs::Bytes => self.mask.len(),
+            ValidIs::Lengths(_) => self.of_samples.len(),
+        }
+    }
+
+    /// So many bytes or lengths of it.
+    pub fn resized(&self, len: usize, shift: u8) -> PassedFilter {
+        let mut of_samples = self.of_samples.clone();
+        of_samples.resize(len, 0);
+        let (is, steps) = (self.is, self.steps);
+        PassedFilter { is, mask: Buffer::of(&self.mask, len, shift), of_samples, steps }
+    }
+
+    /// Writes `+0.0` to the rows of a matrix that are not valid.
+    pub fn zero_padding(&self, y: &mut [f32], cols: usize) {
+        for (r, _) in self.valid.iter().enumerate().filter(|(_, valid)| !**valid) {
+            y[r * cols..(r + 1) * cols].fill(0.0);
+        }
+    }
+
+    /// Writes 0 to the statistics of rows that are not valid.
+    pub fn zero_statistics(&self, statistics: &mut [f64]) {
+        for (statistic, _) in statistics.iter_mut().zip(&self.valid).filter(|(_, valid)| !**valid) {
+            *statistic = 0.0;
+        }
+    }
+}
+
+/// Which rows are valid, as operations take it.
+pub struct PassedFilter {
+    is: ValidIs,
+    mask: Buffer<u8>,
+    of_samples: Vec<usize>,
+    steps: usize,
+}
+
+impl PassedFilter {
+    pub fn rows(&self) -> ValidRows<'_> {
+        match self.is {
+            ValidIs::Packed => ValidRows::Mask(Mask::Packed(&self.mask)),
+            ValidIs::Bytes => ValidRows::Mask(Mask::Bytes(&self.mask)),
+            ValidIs::Lengths(_) => {
+                ValidRows::Lengths { lengths: &self.of_samples, steps: self.steps }
+            }
+        }
+    }
 }
 
 /// The backend on which every method is called. On the others, one method of an operation is enough.
@@ -361,7 +517,7 @@ impl Thorough {
     }
 }
 
-/// Threads are asked for as the fuzzer likes; matrices are too small for a second one.
+/// Threads as the fuzzer has it; most matrices are too small for a second one.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Threads {
     Auto,

@@ -26,9 +26,13 @@
 
 mod checks;
 mod inputs;
+mod io;
+mod pool;
 
 pub use checks::*;
 pub use inputs::*;
+pub use io::*;
+pub use pool::*;
 
 use std::fmt::Arguments;
 use std::mem::MaybeUninit;
@@ -121,7 +125,7 @@ impl<T: Element> Drop for Buffer<T> {
     }
 }
 
-/// A slice as what `_uninit` methods take.
+/// A slice as what `InOut::uninit` takes.
 #[expect(unsafe_code, reason = "std has no such cast")]
 pub fn uninit(x: &mut [f32]) -> &mut [MaybeUninit<f32>] {
     // SAFETY: the two types have one layout, and the operations write nothing but initialised elements.
@@ -265,7 +269,11 @@ pub struct Exact {
 }
 
 impl Exact {
+    /// Of nothing: 0 and 0.
     pub fn of(x: &[f32]) -> Self {
+        if x.is_empty() {
+            return Self { mean: 0.0, var: 0.0, finite: true };
+        }
         let (mean, var) = reference::mean_variance(x);
         Self { mean, var, finite: is_finite(x) }
     }

@@ -1,6 +1,8 @@
 //! Optional inputs of a call. Each checks itself, once.
 #![forbid(unsafe_code)]
 
-pub(crate) mod residual;
-pub(crate) mod running;
+pub(crate) mod dropout;
+pub(crate) mod moments;
+pub(crate) mod norm;
+pub(crate) mod train;
 pub(crate) mod valid_rows;

@@ -1,6 +1,6 @@
 //! What the entries of BatchNorm share: of matrices, of channels and of padded batches.
 
-use super::buffers::{Buffer, Extent, temporary};
+use super::buffers::{Buffer, Extent};
 use super::execution::{evenkeel_execution, execution};
 use super::fault::Fault;
 use super::io::Io;
@@ -8,10 +8,10 @@ use super::running::{
     EVENKEEL_MOMENTUM_CUMULATIVE, EVENKEEL_MOMENTUM_KEEP, EVENKEEL_MOMENTUM_PYTORCH,
     evenkeel_running,
 };
-use super::statistics::StatisticBuffer;
+use super::statistics::{StatisticBuffer, write_statistics};
 use super::valid::ValidBuffer;
-use crate::args::running::RunningStatistics;
-use crate::args::valid_rows::kept_rows;
+use crate::args::norm::NormArgs;
+use crate::args::train::TrainArgs;
 use crate::norm::batch_norm::BatchNorm;
 use crate::shape::Channels;
 
@@ -72,36 +72,23 @@ impl BatchNormTraining {
         let shape = shape()?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let (gamma, beta) = (gamma.optional(), beta.optional());
-            let valid = valid.map(|valid| valid.rows());
-            let running = running.map(|(mean, var)| RunningStatistics {
-                mean: mean.slice_mut(),
-                var: var.slice_mut(),
-            });
-            let mut allocated;
-            let scratch = if scratch.is_absent() {
-                io.check_lengths(shape.elements())?;
-                allocated = temporary(operation.scratch_len(shape))?;
-                &mut allocated
-            } else {
-                scratch.slice_mut()
-            };
-            let mut wide = [mean.temporary(shape.channels())?, rstd.temporary(shape.channels())?];
-            let [wide_mean, wide_rstd] = &mut wide;
-            let means = mean.write(wide_mean).unwrap_or_default();
-            let rstds = rstd.write(wide_rstd).unwrap_or_default();
-            io.with_span(shape.elements(), |io| {
-                let scratch = Some(scratch);
-                operation
-                    .driver()
-                    .train(io, valid, gamma, beta, shape, means, rstds, running, scratch)
-            })?;
-            // A batch of no rows has no statistics: the buffers keep their elements.
-            if kept_rows(valid, shape.batch() * shape.positions())?.1 > 0 {
-                mean.finish(&wide[0]);
-                rstd.finish(&wide[1]);
+            let mut args =
+                TrainArgs::new().maybe_gamma(gamma.optional()).maybe_beta(beta.optional());
+            if let Some(valid) = valid {
+                args = args.valid(valid.rows());
             }
-            Ok(())
+            if let Some((mean, var)) = &running {
+                args = args.running(mean.slice_mut(), var.slice_mut());
+            }
+            if let Some(scratch) = scratch.optional_mut() {
+                args = args.scratch(scratch);
+            }
+            write_statistics([mean, rstd], shape.channels(), |stats| {
+                // Absent, they are too short.
+                let [mean, rstd] = stats.map(Option::unwrap_or_default);
+                operation.forward_training(io.get(), shape, args.stats(mean, rstd))?;
+                Ok(())
+            })
         }
     }
 }
@@ -138,13 +125,13 @@ impl BatchNormInference {
         let shape = shape()?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let (mean, var) = (mean.slice(), var.slice());
-            let (gamma, beta) = (gamma.optional(), beta.optional());
-            let valid = valid.map(|valid| valid.rows());
-            let elements = shape.elements();
-            io.with_span(elements, |io| {
-                operation.driver().infer(io, valid, mean, var, gamma, beta, shape)
-            })
+            let mut args =
+                NormArgs::new().maybe_gamma(gamma.optional()).maybe_beta(beta.optional());
+            if let Some(valid) = valid {
+                args = args.valid(valid.rows());
+            }
+            operation.forward_inference(io.get(), shape, mean.slice(), var.slice(), args)?;
+            Ok(())
         }
     }
 }

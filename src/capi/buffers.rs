@@ -2,6 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 use core::slice;
 
 use super::fault::Fault;
@@ -36,10 +37,6 @@ impl<T> Buffer<T> {
     /// Absent: NULL with length 0.
     pub(super) fn is_absent(&self) -> bool {
         self.start.is_null() && self.len == 0
-    }
-
-    pub(super) fn arg(&self) -> &'static str {
-        self.arg
     }
 
     pub(super) fn len(&self) -> usize {
@@ -124,14 +121,21 @@ impl<T> Buffer<T> {
         (!self.is_absent()).then(|| unsafe { self.slice_mut() })
     }
 
-    /// The elements of an output, which need not be initialised.
+    /// The elements of an output, which need not be initialised, if it is there.
     ///
     /// # Safety
     ///
     /// As for [`slice_mut`](Self::slice_mut), but that they need not be readable.
-    pub(super) unsafe fn uninit<'a>(&self) -> &'a mut [MaybeUninit<T>] {
+    pub(super) unsafe fn optional_uninit<'a>(&self) -> Option<&'a mut [MaybeUninit<T>]> {
         // SAFETY: the caller's promise; `MaybeUninit<T>` has the layout of T.
-        unsafe { self.cast::<MaybeUninit<T>>().slice_mut() }
+        unsafe { self.cast::<MaybeUninit<T>>().optional_mut() }
+    }
+
+    /// Where its elements begin, and how many there are. Without elements the pointer is not NULL but dangles.
+    #[inline(always)]
+    pub(super) fn raw(&self) -> (*mut T, usize) {
+        let start = if self.len == 0 { NonNull::dangling().as_ptr() } else { self.start };
+        (start, self.len)
     }
 }
 

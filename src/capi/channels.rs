@@ -12,9 +12,9 @@ use super::running::evenkeel_running;
 use super::statistics::{StatisticBuffer, evenkeel_dtype};
 use super::status::evenkeel_status;
 use crate::norm::batch_norm::BatchNorm;
-use crate::norm::channels::normalize_positions;
 use crate::norm::group_norm::GroupNorm;
 use crate::norm::instance_norm::InstanceNorm;
+use crate::norm::layer_norm::LayerNorm;
 use crate::shape::Channels;
 
 /// Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm_f32`, `evenkeel_instance_norm_f32` and
@@ -92,15 +92,16 @@ pub unsafe extern "C" fn evenkeel_group_norm_f32(
             y: Buffer::output("y", y, y_len),
             mean: StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?,
             rstd: StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?,
+            scratch: Some(Buffer::output("scratch", scratch, scratch_len)),
             valid: None,
         };
-        let scratch = Buffer::output("scratch", scratch, scratch_len);
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(execution)? };
         let norm = GroupNorm::new().with_groups(groups).with_eps(eps).with_execution(execution);
         let shape = || channels_shape(layout, (batch, channels, positions));
+        let statistics = |shape: Channels| shape.batch().saturating_mul(groups);
         // SAFETY: the caller's promise.
-        unsafe { own.by_groups(norm.spec(), scratch, shape) }
+        unsafe { own.run(shape, statistics, |io, shape, args| norm.forward(io, shape, args)) }
     })
 }
 
@@ -144,15 +145,16 @@ pub unsafe extern "C" fn evenkeel_instance_norm_f32(
             y: Buffer::output("y", y, y_len),
             mean: StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?,
             rstd: StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?,
+            scratch: Some(Buffer::output("scratch", scratch, scratch_len)),
             valid: None,
         };
-        let scratch = Buffer::output("scratch", scratch, scratch_len);
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(execution)? };
         let norm = InstanceNorm::new().with_eps(eps).with_execution(execution);
         let shape = || channels_shape(layout, (batch, channels, positions));
+        let statistics = |shape: Channels| shape.batch().saturating_mul(shape.channels());
         // SAFETY: the caller's promise.
-        unsafe { own.by_groups(norm.spec(), scratch, shape) }
+        unsafe { own.run(shape, statistics, |io, shape, args| norm.forward(io, shape, args)) }
     })
 }
 
@@ -197,19 +199,16 @@ pub unsafe extern "C" fn evenkeel_layer_norm_channels_f32(
             y: Buffer::output("y", y, y_len),
             mean: StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?,
             rstd: StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?,
+            scratch: None,
             valid: None,
         };
-        let scratch = Buffer::output("scratch", core::ptr::null_mut(), 0);
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(execution)? };
+        let norm = LayerNorm::new().with_eps(eps).with_execution(execution);
         let shape = || channels_shape(layout, (batch, channels, positions));
         let statistics = |shape: Channels| shape.batch().saturating_mul(shape.positions());
         // SAFETY: the caller's promise.
-        unsafe {
-            own.run(scratch, shape, (statistics, |_| 0), |io, [gamma, beta], shape, stats, _| {
-                normalize_positions(execution, eps, io, gamma, beta, shape, stats)
-            })
-        }
+        unsafe { own.run(shape, statistics, |io, shape, args| norm.forward(io, shape, args)) }
     })
 }
 

@@ -7,8 +7,8 @@ use super::fault::Fault;
 use super::io::Io;
 use super::masks::{evenkeel_mask, mask, mask_mut};
 use super::status::evenkeel_status;
+use crate::args::dropout::{DropoutArgs, Stream};
 use crate::dropout::Dropout;
-use crate::dropout::Stream;
 
 /// The operation with the arguments of C.
 ///
@@ -111,12 +111,12 @@ pub unsafe extern "C" fn evenkeel_dropout_f32(
         let io = Io::check(x, y, [y.extent(), mask.extent()], [x.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let operation = dropout(p, execution)?;
-            let mask = match mask.is_absent() {
-                true => None,
-                false => Some(mask_mut(mask, mask_kind)?),
-            };
-            io.with_span(x_len, |io| operation.draw(Some(io), Stream { seed, offset }, x_len, mask))
+            let mut args = DropoutArgs::draw(Stream { seed, offset });
+            if !mask.is_absent() {
+                args = args.keep_mask(mask_mut(mask, mask_kind)?);
+            }
+            dropout(p, execution)?.forward(io.get(), args)?;
+            Ok(())
         }
     })
 }
@@ -163,8 +163,10 @@ unsafe fn apply(
     let io = Io::check(x, y, [y.extent()], [x.extent(), mask.extent()])?;
     // SAFETY: the caller's promise; checked and disjoint.
     unsafe {
-        let (operation, mask) = (dropout(p, execution)?, self::mask(mask, mask_kind)?);
-        io.with_span(x.len(), |io| operation.choose(io, mask))
+        // The operation has another name for that of a gradient.
+        y.check_length(x.len())?;
+        dropout(p, execution)?.forward(io.get(), self::mask(mask, mask_kind)?)?;
+        Ok(())
     }
 }
 
@@ -192,9 +194,10 @@ pub unsafe extern "C" fn evenkeel_dropout_backward_f32(
         let io = Io::check(dy, dx, [dx.extent()], [dy.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let operation = dropout(p, execution)?;
-            let stream = Stream { seed, offset };
-            io.with_span(dy_len, |io| operation.draw(Some(io), stream, dy_len, None))
+            // The operation has another name for it.
+            dx.check_length(dy_len)?;
+            dropout(p, execution)?.backward(io.get(), Stream { seed, offset })?;
+            Ok(())
         }
     })
 }
@@ -243,11 +246,7 @@ pub unsafe extern "C" fn evenkeel_dropout_inference_f32(
         let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
         let io = Io::check(x, y, [y.extent()], [x.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            io.with_span(x_len, |io| {
-                io.copy();
-                Ok(())
-            })
-        }
+        Dropout::new().forward_inference(unsafe { io.get() })?;
+        Ok(())
     })
 }

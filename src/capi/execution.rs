@@ -8,11 +8,11 @@ use crate::run::write_policy::Stores;
 
 /// How an output is written. It never changes the result.
 pub type evenkeel_stores = u32;
-/// Around the caches where the output is large.
+/// By non-temporal stores where the output is large.
 pub const EVENKEEL_STORES_AUTO: evenkeel_stores = 0;
 /// Through the caches: where the output is read again soon.
 pub const EVENKEEL_STORES_CACHED: evenkeel_stores = 1;
-/// Around the caches: where it is not.
+/// By non-temporal stores: where it is not.
 pub const EVENKEEL_STORES_NON_TEMPORAL: evenkeel_stores = 2;
 
 /// How an operation runs. It never changes what it computes, and between backends that fuse multiply-adds not a

@@ -58,18 +58,19 @@ impl Fault {
             Self::Option { .. } => evenkeel_status::EVENKEEL_UNKNOWN_OPTION,
             Self::Panic(_) => evenkeel_status::EVENKEEL_PANIC,
             Self::Operation(error) => match error {
-                Error::Length { .. } => evenkeel_status::EVENKEEL_LENGTH,
+                Error::Length { .. } | Error::TooShort { .. } => evenkeel_status::EVENKEEL_LENGTH,
                 Error::ShapeOverflow { .. } => evenkeel_status::EVENKEEL_SHAPE_OVERFLOW,
                 Error::Parameter { .. } | Error::SampleLength { .. } | Error::Groups { .. } => {
                     evenkeel_status::EVENKEEL_PARAMETER
                 }
-                Error::EmptyAxis { .. } => evenkeel_status::EVENKEEL_EMPTY_AXIS,
                 Error::TooFewRows { .. } => evenkeel_status::EVENKEEL_TOO_FEW_ROWS,
                 Error::NotFitted { .. } => evenkeel_status::EVENKEEL_NOT_FITTED,
                 Error::StreamOverflow { .. } => evenkeel_status::EVENKEEL_STREAM_OVERFLOW,
                 Error::OutOfMemory { .. } => evenkeel_status::EVENKEEL_OUT_OF_MEMORY,
                 Error::UnknownBackend { .. } => evenkeel_status::EVENKEEL_UNKNOWN_OPTION,
                 Error::UnavailableBackend { .. } => evenkeel_status::EVENKEEL_UNAVAILABLE_BACKEND,
+                Error::Unsupported { .. } => evenkeel_status::EVENKEEL_UNSUPPORTED,
+                Error::Type { .. } => evenkeel_status::EVENKEEL_TYPE,
             },
         }
     }
@@ -112,4 +113,19 @@ pub(super) fn report(fault: Box<Fault>) -> evenkeel_status {
 thread_local! {
     /// The message of this thread's last fault.
     static LAST: RefCell<CString> = RefCell::default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_an_operation_has_a_status_of_its_kind() {
+        let status = |error| Fault::Operation(error).status();
+        let (arg, expected, got) = ("scratch", 2, 1);
+        let short = status(Error::TooShort { arg, expected, got });
+        assert_eq!(short, evenkeel_status::EVENKEEL_LENGTH);
+        assert_eq!(status(Error::Unsupported { arg }), evenkeel_status::EVENKEEL_UNSUPPORTED);
+        assert_eq!(status(Error::Type { arg }), evenkeel_status::EVENKEEL_TYPE);
+    }
 }

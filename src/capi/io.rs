@@ -2,17 +2,14 @@
 
 use super::buffers::{Buffer, Extent, check_buffers};
 use super::fault::Fault;
-use crate::args::residual::Residual;
-use crate::error::Error;
-use crate::norm::rows::{check_strided, strided, strided_in_place};
-use crate::shape::Rows;
-use crate::simd::{RowSpan, Span};
+use crate::args::norm::NormArgs;
+use crate::simd::InOut;
 
-/// The x and y of an operation: two buffers, or exactly one.
+/// Where the x and y of an operation begin, and how many elements they have. They have been checked: two buffers, or exactly
+/// one.
 pub(super) struct Io {
-    x: Buffer<f32>,
-    y: Buffer<f32>,
-    in_place: bool,
+    x: (*const f32, usize),
+    y: (*mut f32, usize),
 }
 
 impl Io {
@@ -35,69 +32,37 @@ impl Io {
         outputs: [Extent; OUT],
         mut inputs: [Extent; IN],
     ) -> Result<Self, Box<Fault>> {
-        // One address means one buffer. Equal lengths are checked with the shape.
-        let in_place = x.begins_with(&y) && x_pitch == y_pitch;
-        if in_place {
+        // One address means one buffer. The operation checks that the lengths fit the shape.
+        if x.begins_with(&y) && x_pitch == y_pitch {
             // Without bytes, x overlaps nothing. y, the same buffer, is checked.
             inputs[0].clear();
         }
         check_buffers(&outputs, &inputs)?;
-        Ok(Self { x, y, in_place })
+        let (start, len) = x.raw();
+        Ok(Self { x: (start.cast_const(), len), y: y.raw() })
     }
 
-    /// Returns an error if x or y has another length.
-    pub(super) fn check_lengths(&self, elements: usize) -> Result<(), Box<Fault>> {
-        self.x.check_length(elements)?;
-        self.y.check_length(elements)
-    }
-
-    /// Runs an operation on x and y, `elements` each.
+    /// Both for the operation, which checks their lengths.
     ///
     /// # Safety
     ///
-    /// C promises that x is readable and y writable.
+    /// C promises that x is readable and y writable. Nothing else uses them during `'a`.
     #[inline(always)]
-    pub(super) unsafe fn with_span(
-        &self,
-        elements: usize,
-        run: impl FnOnce(Span<'_>) -> Result<(), Error>,
-    ) -> Result<(), Box<Fault>> {
-        self.check_lengths(elements)?;
-        let Self { x, y, in_place } = self;
-        // One call of the operation, so that it is compiled once.
-        let io = match in_place {
-            // SAFETY: the caller's promise. Both are one buffer, of which this is the only slice.
-            true => Span::in_place(unsafe { y.slice_mut() }),
-            // SAFETY: the caller's promise. The two are disjoint.
-            false => Span::uninit(unsafe { x.slice() }, unsafe { y.uninit() }),
-        };
-        Ok(run(io)?)
+    pub(super) unsafe fn get<'a>(&self) -> InOut<'a, 'a> {
+        // SAFETY: aligned and not NULL, as checked. They do not overlap, or begin at one address. The rest is the caller's
+        // promise.
+        unsafe { InOut::from_raw(self.x, self.y, [None; 2]) }
     }
 
-    /// Runs an operation on rows of x and y at pitches.
+    /// Both as rows at the pitches that were checked.
     ///
     /// # Safety
     ///
-    /// C promises that x is readable and y readable and writable.
+    /// As for [`get`](Self::get), and y is readable too.
     #[inline(always)]
-    pub(super) unsafe fn with_rows(
-        &self,
-        rows: Rows,
-        [x_pitch, y_pitch]: [usize; 2],
-        run: impl FnOnce(RowSpan<'_>) -> Result<(), Error>,
-    ) -> Result<(), Box<Fault>> {
-        let Self { x, y, in_place } = self;
-        let io = if *in_place {
-            check_strided(rows, x.arg(), x.len(), "x_pitch", x_pitch)?;
-            check_strided(rows, y.arg(), y.len(), "y_pitch", y_pitch)?;
-            // SAFETY: the caller's promise. Both are one buffer, of which this is the only slice.
-            strided_in_place(rows, unsafe { y.slice_mut() }, y_pitch)?
-        } else {
-            // SAFETY: the caller's promise. The two are disjoint.
-            let (x, y) = unsafe { (x.slice(), y.slice_mut()) };
-            strided(rows, x, x_pitch, y, y_pitch)?
-        };
-        Ok(run(io)?)
+    pub(super) unsafe fn get_strided<'a>(&self, pitches: [usize; 2]) -> InOut<'a, 'a> {
+        // SAFETY: as above. One address has one pitch, as checked.
+        unsafe { InOut::from_raw(self.x, self.y, pitches.map(Some)) }
     }
 }
 
@@ -127,28 +92,29 @@ impl ResidualSum {
         self.sum.extent()
     }
 
-    /// Returns an error if the residual or the sum has another length.
-    pub(super) fn check_lengths(&self, elements: usize) -> Result<(), Box<Fault>> {
-        let Self { residual, sum, .. } = self;
-        residual.check_length(elements)?;
-        if !sum.is_absent() {
-            sum.check_length(elements)?;
-        }
-        Ok(())
-    }
-
-    /// Both for the operation.
+    /// Both for the operation on so many elements. Two buffers that begin at one address have to be one.
     ///
     /// # Safety
     ///
-    /// As for [`Buffer::slice`] and [`Buffer::slice_mut`]; the lengths [were checked](Self::check_lengths).
-    pub(super) unsafe fn get<'a>(&self) -> Residual<'a> {
-        // SAFETY: the caller's promise. In place both are one buffer, of which this is the only slice.
-        unsafe {
-            match self.in_place {
-                true => Residual::Updated(self.sum.slice_mut()),
-                false => Residual::Added(self.residual.slice(), self.sum.optional_mut()),
-            }
+    /// As for [`Buffer::slice`] and [`Buffer::slice_mut`].
+    pub(super) unsafe fn add_to<'a>(
+        &self,
+        args: NormArgs<'a>,
+        elements: usize,
+    ) -> Result<NormArgs<'a>, Box<Fault>> {
+        let Self { residual, sum, in_place } = self;
+        if *in_place {
+            residual.check_length(elements)?;
+            sum.check_length(elements)?;
+            // SAFETY: the caller's promise. Both are one buffer, of which this is the only slice.
+            return Ok(args.update_residual(unsafe { sum.slice_mut() }));
         }
+        // SAFETY: the caller's promise; checked and disjoint.
+        let (residual, sum) = unsafe { (residual.slice(), sum.optional_uninit()) };
+        let args = args.residual(residual);
+        Ok(match sum {
+            Some(sum) => args.sum_uninit(sum),
+            None => args,
+        })
     }
 }

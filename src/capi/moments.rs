@@ -3,10 +3,11 @@
 use core::mem::offset_of;
 
 use super::boundary::guarded;
-use super::buffers::{Buffer, check_buffers, temporary};
+use super::buffers::{Buffer, check_buffers};
 use super::execution::{evenkeel_execution, execution};
 use super::layout::rows_shape;
 use super::status::evenkeel_status;
+use crate::args::moments::MomentArgs;
 use crate::moments::column_moments::ColumnMoments;
 use crate::moments::row_moments::RowMoments;
 use crate::welford::Moments;
@@ -82,7 +83,7 @@ pub unsafe extern "C" fn evenkeel_moments_extend_f32(
     })
 }
 
-/// The moments of every row of `x`, [rows, cols]: `moments_len` is rows.
+/// The moments of every row of `x`, [rows, cols]: `moments_len` is rows. Those of no elements are all zeros.
 ///
 /// # Safety
 ///
@@ -104,9 +105,9 @@ pub unsafe extern "C" fn evenkeel_row_moments_f32(
         check_buffers(&[moments.extent()], &[x.extent()])?;
         // SAFETY: the caller's promise.
         let operation = RowMoments::new().with_execution(unsafe { self::execution(execution)? });
+        let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
-        let (x, moments) = unsafe { (x.slice(), moments.slice_mut()) };
-        Ok(operation.compute(x, rows_shape(rows, cols)?, moments)?)
+        unsafe { Ok(operation.compute(x.slice(), rows, moments.slice_mut(), MomentArgs::new())?) }
     })
 }
 
@@ -135,7 +136,7 @@ pub unsafe extern "C" fn evenkeel_column_scratch_len(
     })
 }
 
-/// The moments of every column of `x`, [rows, cols]: `moments_len` is cols.
+/// The moments of every column of `x`, [rows, cols]: `moments_len` is cols. Those of no rows are all zeros.
 ///
 /// `scratch` has at least as many doubles as `evenkeel_column_scratch_len` says; NULL with length 0: it is allocated.
 ///
@@ -164,16 +165,22 @@ pub unsafe extern "C" fn evenkeel_column_moments_f32(
         let operation = ColumnMoments::new().with_execution(unsafe { self::execution(execution)? });
         let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
-        let (x, moments) = unsafe { (x.slice(), moments.slice_mut()) };
-        let mut allocated;
-        let scratch = if scratch.is_absent() {
-            operation.check(x, rows, moments)?;
-            allocated = temporary(operation.scratch_len(rows))?;
-            &mut allocated[..]
-        } else {
-            // SAFETY: the same.
-            unsafe { scratch.slice_mut() }
-        };
-        Ok(operation.compute_with_scratch(x, rows, moments, scratch)?)
+        unsafe {
+            let args = with_scratch(MomentArgs::new(), scratch);
+            Ok(operation.compute(x.slice(), rows, moments.slice_mut(), args)?)
+        }
     })
+}
+
+/// The arguments with scratch, if it is there.
+///
+/// # Safety
+///
+/// As for [`Buffer::slice_mut`].
+pub(super) unsafe fn with_scratch(args: MomentArgs<'_>, scratch: Buffer<f64>) -> MomentArgs<'_> {
+    // SAFETY: the caller's promise.
+    match unsafe { scratch.optional_mut() } {
+        Some(scratch) => args.scratch(scratch),
+        None => args,
+    }
 }

@@ -10,12 +10,15 @@ use super::fault::Fault;
 use super::io::Io;
 use super::layout::rows_shape;
 use super::running::evenkeel_running;
-use super::statistics::{PassedStatistics, StatisticBuffer, both_or_neither, evenkeel_dtype};
+use super::statistics::{
+    PassedStatistics, StatisticBuffer, both_or_neither, evenkeel_dtype, with_statistics,
+    write_statistics,
+};
 use super::status::evenkeel_status;
+use crate::args::norm::NormArgs;
 use crate::norm::layer_norm::LayerNorm;
 use crate::norm::normalize_scale_shift::NormalizeScaleShift;
 use crate::norm::rms_norm::RmsNorm;
-use crate::norm::rows::contiguous;
 
 /// LayerNorm of every row of `x`, [rows, cols]: `y = gamma * (x - mean) / sqrt(var + eps) + beta`, with the mean and the
 /// population variance of the row.
@@ -75,20 +78,18 @@ pub unsafe extern "C" fn evenkeel_layer_norm_f32(
         }
     };
     guarded_after(check, |&(ref operation, ref io, gamma, beta, rows, ref statistics)| {
+        let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let Some((mean, rstd)) = statistics else {
-                return io
-                    .with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, None));
+                operation.forward(io.get(), rows, args)?;
+                return Ok(());
             };
-            let mut wide = [mean.temporary(rows.rows())?, rstd.temporary(rows.rows())?];
-            let [wide_mean, wide_rstd] = &mut wide;
-            let stats = mean.write(wide_mean).zip(rstd.write(wide_rstd));
-            io.with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, stats))?;
-            mean.finish(&wide[0]);
-            rstd.finish(&wide[1]);
+            write_statistics([mean, rstd], rows.rows(), |stats| {
+                operation.forward(io.get(), rows, with_statistics(args, stats))?;
+                Ok(())
+            })
         }
-        Ok(())
     })
 }
 
@@ -146,8 +147,11 @@ pub unsafe extern "C" fn evenkeel_rms_norm_f32(
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
             let mut wide = rstd.temporary(rows.rows())?;
-            let out = rstd.write(&mut wide);
-            io.with_span(rows.elements(), |io| operation.run(io, gamma, beta, rows, out))?;
+            let mut args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+            if let Some(rstd) = rstd.write(&mut wide) {
+                args = args.rstd(rstd);
+            }
+            operation.forward(io.get(), rows, args)?;
             rstd.finish(&wide);
         }
         Ok(())
@@ -192,7 +196,7 @@ pub unsafe extern "C" fn evenkeel_normalize_rows_f32(
             beta: Buffer::input("beta", beta, beta_len),
         };
         // SAFETY: the caller's promise.
-        unsafe { normalize(x, y, &passed, (rows, cols), execution, true) }
+        unsafe { normalize((x, y), &passed, (rows, cols), execution, true) }
     })
 }
 
@@ -232,7 +236,7 @@ pub unsafe extern "C" fn evenkeel_normalize_columns_f32(
             beta: Buffer::input("beta", beta, beta_len),
         };
         // SAFETY: the caller's promise.
-        unsafe { normalize(x, y, &passed, (rows, cols), execution, false) }
+        unsafe { normalize((x, y), &passed, (rows, cols), execution, false) }
     })
 }
 
@@ -240,29 +244,22 @@ pub unsafe extern "C" fn evenkeel_normalize_columns_f32(
 ///
 /// The duties of the entries.
 unsafe fn normalize(
-    x: Buffer<f32>,
-    y: Buffer<f32>,
+    (x, y): (Buffer<f32>, Buffer<f32>),
     passed: &PassedStatistics,
     (rows, cols): (usize, usize),
     execution: *const evenkeel_execution,
-    by_rows: bool,
+    of_rows: bool,
 ) -> Result<(), Box<Fault>> {
     let io = Io::check(x, y, [y.extent()], passed.inputs(x))?;
-    let PassedStatistics { mean, rstd, gamma, beta } = passed;
     // SAFETY: the caller's promise.
     let operation =
         NormalizeScaleShift::new().with_execution(unsafe { self::execution(execution)? });
     let rows = rows_shape(rows, cols)?;
-    let each = if by_rows { rows.rows() } else { rows.cols() };
     // SAFETY: the caller's promise; checked and disjoint.
     unsafe {
-        let (gamma, beta) = (gamma.optional(), beta.optional());
-        let mut wide = [mean.temporary(each)?, rstd.temporary(each)?];
-        let [wide_mean, wide_rstd] = &mut wide;
-        let (mean, rstd) = (mean.read(wide_mean), rstd.read(wide_rstd));
-        io.with_span(rows.elements(), |io| match by_rows {
-            true => operation.run(contiguous(rows, io), mean, rstd, gamma, beta, rows),
-            false => operation.run_columns(io, mean, rstd, gamma, beta, rows),
+        passed.read(rows, of_rows, |statistics, args| {
+            operation.forward(io.get(), rows, statistics, args)?;
+            Ok(())
         })
     }
 }

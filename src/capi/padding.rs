@@ -4,22 +4,24 @@ use core::ffi::c_void;
 
 use super::batch_norm::{BatchNormInference, BatchNormTraining};
 use super::boundary::guarded;
-use super::buffers::{Buffer, check_buffers, temporary};
+use super::buffers::{Buffer, check_buffers};
 use super::execution::{evenkeel_execution, execution};
 use super::layout::{channels_shape, evenkeel_layout, rows_shape};
-use super::moments::evenkeel_moments;
+use super::moments::{evenkeel_moments, with_scratch};
 use super::own_statistics::OwnStatistics;
 use super::running::evenkeel_running;
 use super::statistics::{StatisticBuffer, evenkeel_dtype};
 use super::status::evenkeel_status;
 use super::valid::{ValidBuffer, evenkeel_valid};
+use crate::args::moments::MomentArgs;
 use crate::moments::column_moments::ColumnMoments;
 use crate::moments::row_moments::RowMoments;
 use crate::norm::instance_norm::InstanceNorm;
+use crate::shape::Channels;
 use crate::welford::Moments;
 
 /// `evenkeel_batch_norm_training_f32` of the batch without its padding, bit for bit; padding of `y` becomes +0.0, whatever
-/// `x` holds there. Without a valid row, that is all that is written.
+/// `x` holds there. Without a valid row, `mean` and `rstd` become 0 and the running statistics stay.
 ///
 /// `valid` has `valid_len` elements of the type that `valid_kind` says. `steps` counts for `EVENKEEL_VALID_LENGTHS` alone:
 /// `x` is [samples, steps, cols] then, and rows is samples * steps.
@@ -121,8 +123,8 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_masked_f32(
     })
 }
 
-/// `evenkeel_column_moments_f32` of the valid rows of `x`, with the bits of the matrix without the others. There is at least
-/// one unless cols is 0.
+/// `evenkeel_column_moments_f32` of the valid rows of `x`, with the bits of the matrix without the others. Those of no valid
+/// row are all zeros.
 ///
 /// `valid`, `valid_kind` and `steps` are those of `evenkeel_batch_norm_training_masked_f32`.
 ///
@@ -155,17 +157,10 @@ pub unsafe extern "C" fn evenkeel_column_moments_masked_f32(
         let operation = ColumnMoments::new().with_execution(unsafe { self::execution(execution)? });
         let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
-        let (x, valid, moments) = unsafe { (x.slice(), valid.rows(), moments.slice_mut()) };
-        let mut allocated;
-        let scratch = if scratch.is_absent() {
-            operation.check(x, rows, moments)?;
-            allocated = temporary(operation.scratch_len(rows))?;
-            &mut allocated[..]
-        } else {
-            // SAFETY: the same.
-            unsafe { scratch.slice_mut() }
-        };
-        Ok(operation.compute_masked_with_scratch(x, valid, rows, moments, scratch)?)
+        unsafe {
+            let args = with_scratch(MomentArgs::new().valid(valid.rows()), scratch);
+            Ok(operation.compute(x.slice(), rows, moments.slice_mut(), args)?)
+        }
     })
 }
 
@@ -211,15 +206,16 @@ pub unsafe extern "C" fn evenkeel_instance_norm_masked_f32(
             y: Buffer::output("y", y, y_len),
             mean: StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?,
             rstd: StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?,
+            scratch: None,
             valid: Some(ValidBuffer::new(valid, valid_len, valid_kind, positions)?),
         };
-        let scratch = Buffer::output("scratch", core::ptr::null_mut(), 0);
         // SAFETY: the caller's promise.
         let execution = unsafe { self::execution(execution)? };
         let norm = InstanceNorm::new().with_eps(eps).with_execution(execution);
         let shape = || channels_shape(layout, (batch, channels, positions));
+        let statistics = |shape: Channels| shape.batch().saturating_mul(shape.channels());
         // SAFETY: the caller's promise.
-        unsafe { own.by_groups(norm.spec(), scratch, shape) }
+        unsafe { own.run(shape, statistics, |io, shape, args| norm.forward(io, shape, args)) }
     })
 }
 
@@ -249,8 +245,11 @@ pub unsafe extern "C" fn evenkeel_row_moments_prefixes_f32(
         check_buffers(&[moments.extent()], &[x.extent(), lengths.extent()])?;
         // SAFETY: the caller's promise.
         let operation = RowMoments::new().with_execution(unsafe { self::execution(execution)? });
+        let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
-        let (x, lengths, moments) = unsafe { (x.slice(), lengths.slice(), moments.slice_mut()) };
-        Ok(operation.compute_prefixes(x, lengths, rows_shape(rows, cols)?, moments)?)
+        unsafe {
+            let args = MomentArgs::new().lengths(lengths.slice());
+            Ok(operation.compute(x.slice(), rows, moments.slice_mut(), args)?)
+        }
     })
 }

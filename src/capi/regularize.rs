@@ -87,8 +87,8 @@ pub unsafe extern "C" fn evenkeel_weight_decay_f32(
         let io = Io::check(w, y, [y.extent()], [w.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let operation = regularizer(0.0, l2, execution)?;
-            io.with_span(w_len, |io| operation.decay_span(io, learning_rate))
+            regularizer(0.0, l2, execution)?.decay(io.get(), learning_rate)?;
+            Ok(())
         }
     })
 }
@@ -117,8 +117,8 @@ pub unsafe extern "C" fn evenkeel_proximal_f32(
         let io = Io::check(w, y, [y.extent()], [w.extent()])?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let operation = regularizer(l1, l2, execution)?;
-            io.with_span(w_len, |io| operation.proximal_span(io, step))
+            regularizer(l1, l2, execution)?.proximal(io.get(), step)?;
+            Ok(())
         }
     })
 }

@@ -8,8 +8,13 @@ use super::execution::{evenkeel_execution, execution};
 use super::io::{Io, ResidualSum};
 use super::layout::rows_shape;
 use super::moments::evenkeel_moments;
-use super::statistics::{PassedStatistics, StatisticBuffer, both_or_neither, evenkeel_dtype};
+use super::statistics::{
+    PassedStatistics, StatisticBuffer, both_or_neither, evenkeel_dtype, with_statistics,
+    write_statistics,
+};
 use super::status::evenkeel_status;
+use crate::args::moments::MomentArgs;
+use crate::args::norm::NormArgs;
 use crate::moments::row_moments::RowMoments;
 use crate::norm::layer_norm::LayerNorm;
 use crate::norm::normalize_scale_shift::NormalizeScaleShift;
@@ -68,19 +73,14 @@ pub unsafe extern "C" fn evenkeel_layer_norm_residual_f32(
         let operation =
             LayerNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
         let rows = rows_shape(rows, cols)?;
-        sum.check_lengths(rows.elements())?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let (gamma, beta, sum) = (gamma.optional(), beta.optional(), sum.get());
-            let mut wide = [mean.temporary(rows.rows())?, rstd.temporary(rows.rows())?];
-            let [wide_mean, wide_rstd] = &mut wide;
-            let stats = mean.write(wide_mean).zip(rstd.write(wide_rstd));
-            io.with_span(rows.elements(), |io| {
-                operation.run_residual(io, sum, gamma, beta, rows, stats)
-            })?;
-            mean.finish(&wide[0]);
-            rstd.finish(&wide[1]);
-            Ok(())
+            let args = NormArgs::new().maybe_gamma(gamma.optional()).maybe_beta(beta.optional());
+            let args = sum.add_to(args, rows.elements())?;
+            write_statistics([&mean, &rstd], rows.rows(), |stats| {
+                operation.forward(io.get(), rows, with_statistics(args, stats))?;
+                Ok(())
+            })
         }
     })
 }
@@ -134,15 +134,15 @@ pub unsafe extern "C" fn evenkeel_rms_norm_residual_f32(
             RmsNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
         let operation = operation.with_one_plus_gamma(one_plus_gamma != 0);
         let rows = rows_shape(rows, cols)?;
-        sum.check_lengths(rows.elements())?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let (gamma, beta, sum) = (gamma.optional(), beta.optional(), sum.get());
+            let args = NormArgs::new().maybe_gamma(gamma.optional()).maybe_beta(beta.optional());
+            let mut args = sum.add_to(args, rows.elements())?;
             let mut wide = rstd.temporary(rows.rows())?;
-            let out = rstd.write(&mut wide);
-            io.with_span(rows.elements(), |io| {
-                operation.run_residual(io, sum, gamma, beta, rows, out)
-            })?;
+            if let Some(rstd) = rstd.write(&mut wide) {
+                args = args.rstd(rstd);
+            }
+            operation.forward(io.get(), rows, args)?;
             rstd.finish(&wide);
             Ok(())
         }
@@ -185,10 +185,13 @@ pub unsafe extern "C" fn evenkeel_rms_norm_gated_f32(
             RmsNorm::new().with_eps(eps).with_execution(unsafe { self::execution(execution)? });
         let operation = operation.with_one_plus_gamma(one_plus_gamma != 0);
         let rows = rows_shape(rows, cols)?;
+        // The operation has another name for it.
+        z.check_length(rows.elements())?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let (z, gamma) = (z.slice(), gamma.optional());
-            io.with_span(rows.elements(), |io| operation.run_gated(io, z, gamma, rows))
+            let args = NormArgs::new().maybe_gamma(gamma.optional()).gate(z.slice());
+            operation.forward(io.get(), rows, args)?;
+            Ok(())
         }
     })
 }
@@ -233,10 +236,9 @@ pub unsafe extern "C" fn evenkeel_layer_norm_strided_f32(
         let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let (gamma, beta) = (gamma.optional(), beta.optional());
-            io.with_rows(rows, [x_pitch, y_pitch], |io| {
-                operation.run_rows(io, gamma, beta, rows, None)
-            })
+            let args = NormArgs::new().maybe_gamma(gamma.optional()).maybe_beta(beta.optional());
+            operation.forward(io.get_strided([x_pitch, y_pitch]), rows, args)?;
+            Ok(())
         }
     })
 }
@@ -279,10 +281,9 @@ pub unsafe extern "C" fn evenkeel_rms_norm_strided_f32(
         let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let (gamma, beta) = (gamma.optional(), beta.optional());
-            io.with_rows(rows, [x_pitch, y_pitch], |io| {
-                operation.run_rows(io, gamma, beta, rows, None)
-            })
+            let args = NormArgs::new().maybe_gamma(gamma.optional()).maybe_beta(beta.optional());
+            operation.forward(io.get_strided([x_pitch, y_pitch]), rows, args)?;
+            Ok(())
         }
     })
 }
@@ -331,13 +332,10 @@ pub unsafe extern "C" fn evenkeel_normalize_rows_strided_f32(
         let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let PassedStatistics { mean, rstd, gamma, beta } = &passed;
-            let (gamma, beta) = (gamma.optional(), beta.optional());
-            let mut wide = [mean.temporary(rows.rows())?, rstd.temporary(rows.rows())?];
-            let [wide_mean, wide_rstd] = &mut wide;
-            let (mean, rstd) = (mean.read(wide_mean), rstd.read(wide_rstd));
-            io.with_rows(rows, [x_pitch, y_pitch], |io| {
-                operation.run(io, mean, rstd, gamma, beta, rows)
+            let io = io.get_strided([x_pitch, y_pitch]);
+            passed.read(rows, true, |statistics, args| {
+                operation.forward(io, rows, statistics, args)?;
+                Ok(())
             })
         }
     })
@@ -367,8 +365,8 @@ pub unsafe extern "C" fn evenkeel_row_moments_strided_f32(
         check_buffers(&[moments.extent()], &[x.extent()])?;
         // SAFETY: the caller's promise.
         let operation = RowMoments::new().with_execution(unsafe { self::execution(execution)? });
+        let (rows, args) = (rows_shape(rows, cols)?, MomentArgs::new().x_pitch(x_pitch));
         // SAFETY: the caller's promise; checked and disjoint.
-        let (x, moments) = unsafe { (x.slice(), moments.slice_mut()) };
-        Ok(operation.compute_strided(x, x_pitch, rows_shape(rows, cols)?, moments)?)
+        unsafe { Ok(operation.compute(x.slice(), rows, moments.slice_mut(), args)?) }
     })
 }

@@ -113,7 +113,7 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_merge(
 /// the population standard deviation, 1 of a constant column.
 ///
 /// `x_len` and `y_len` are rows * cols; `y` may be `x`. `moments` has cols elements. Where `with_mean` is 0, so is mean; where
-/// `with_std` is 0, scale is 1. A column without a number becomes NaN; if there is no number at all, the call is refused with
+/// `with_std` is 0, scale is 1. A column without a number becomes NaN; if there is no number at all, the call returns
 /// `EVENKEEL_NOT_FITTED`. A call allocates a temporary of 16 bytes a column.
 ///
 /// # Safety
@@ -242,9 +242,10 @@ impl StandardTransform {
             let (mut mean, mut scale) = (temporary(cols)?, temporary(cols)?);
             means_and_scales(moments, &mut mean, &mut scale);
             let (mean, scale) = (with_mean.then_some(&mean[..]), with_std.then_some(&scale[..]));
-            io.with_span(rows.elements(), |io| {
+            io.get().write_whole(|io| {
                 standard_scaler::apply::<INVERSE>(execution, io, moments, mean, scale, rows)
-            })
+            })?;
+            Ok(())
         }
     }
 }
@@ -339,7 +340,7 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_merge_f32(
 ///
 /// `x_len` and `y_len` are rows * cols; `y` may be `x`. `data_min` and `data_max` have cols elements. `range_min` is less than
 /// `range_max`, both are finite as float. Where `clip` is not 0, what would be outside of the range becomes its nearest end.
-/// A column without a number becomes NaN; if there is no number at all, the call is refused with `EVENKEEL_NOT_FITTED`.
+/// A column without a number becomes NaN; if there is no number at all, the call returns `EVENKEEL_NOT_FITTED`.
 ///
 /// # Safety
 ///
@@ -443,9 +444,10 @@ impl MinMaxTransform {
         unsafe {
             let (min, max) = (min.slice(), max.slice());
             check_ranges(RANGE, min, max)?;
-            io.with_span(rows.elements(), |io| {
+            io.get().write_whole(|io| {
                 min_max_scaler::apply(execution, io, (min, max), *to, clip, inverse, rows)
-            })
+            })?;
+            Ok(())
         }
     }
 }
@@ -494,6 +496,7 @@ pub unsafe extern "C" fn evenkeel_normalizer_f32(
         let operation = Normalizer::new().with_norm(norm).with_execution(execution);
         let rows = rows_shape(rows, cols)?;
         // SAFETY: the caller's promise; checked and disjoint.
-        unsafe { io.with_span(rows.elements(), |io| operation.run(io, rows)) }
+        operation.forward(unsafe { io.get() }, rows)?;
+        Ok(())
     })
 }

@@ -4,6 +4,9 @@ use core::ffi::c_void;
 
 use super::buffers::{Buffer, Extent, temporary};
 use super::fault::Fault;
+use crate::args::norm::NormArgs;
+use crate::norm::normalize_scale_shift::Statistics;
+use crate::shape::Rows;
 
 /// The element type of statistics.
 pub type evenkeel_dtype = u32;
@@ -136,6 +139,42 @@ pub(super) fn both_or_neither(
     }
 }
 
+/// Mean and rstd that an operation writes, as far as they are wanted.
+pub(super) type MeanRstd<'a> = [Option<&'a mut [f64]>; 2];
+
+/// Runs an operation that writes mean and rstd of so many rows or columns, and rounds them to floats where C passed floats.
+///
+/// # Safety
+///
+/// As for [`Buffer::slice_mut`].
+#[inline(always)]
+pub(super) unsafe fn write_statistics(
+    [mean, rstd]: [&StatisticBuffer; 2],
+    expected: usize,
+    run: impl FnOnce(MeanRstd<'_>) -> Result<(), Box<Fault>>,
+) -> Result<(), Box<Fault>> {
+    let mut wide = [mean.temporary(expected)?, rstd.temporary(expected)?];
+    let [wide_mean, wide_rstd] = &mut wide;
+    // SAFETY: the caller's promise.
+    run(unsafe { [mean.write(wide_mean), rstd.write(wide_rstd)] })?;
+    let [wide_mean, wide_rstd] = &wide;
+    // SAFETY: the same; the slices before are gone.
+    unsafe {
+        mean.finish(wide_mean);
+        rstd.finish(wide_rstd);
+    }
+    Ok(())
+}
+
+/// The arguments with mean and rstd, of which there are both or neither.
+#[inline(always)]
+pub(super) fn with_statistics<'a>(args: NormArgs<'a>, [mean, rstd]: MeanRstd<'a>) -> NormArgs<'a> {
+    match mean.zip(rstd) {
+        Some((mean, rstd)) => args.stats(mean, rstd),
+        None => args,
+    }
+}
+
 /// The statistics that C passes, and the gamma and beta, to normalise x by.
 pub(super) struct PassedStatistics {
     pub(super) mean: StatisticBuffer,
@@ -150,5 +189,32 @@ impl PassedStatistics {
     pub(super) fn inputs(&self, x: Buffer<f32>) -> [Extent; 5] {
         let Self { mean, rstd, gamma, beta } = self;
         [x.extent(), mean.extent(), rstd.extent(), gamma.extent(), beta.extent()]
+    }
+
+    /// Runs an operation with what is read, of rows or of columns.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Buffer::slice`].
+    pub(super) unsafe fn read(
+        &self,
+        rows: Rows,
+        of_rows: bool,
+        run: impl FnOnce(Statistics<'_>, NormArgs<'_>) -> Result<(), Box<Fault>>,
+    ) -> Result<(), Box<Fault>> {
+        let Self { mean, rstd, gamma, beta } = self;
+        let each = if of_rows { rows.rows() } else { rows.cols() };
+        let mut wide = [mean.temporary(each)?, rstd.temporary(each)?];
+        let [wide_mean, wide_rstd] = &mut wide;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (mean, rstd) = (mean.read(wide_mean), rstd.read(wide_rstd));
+            let statistics = match of_rows {
+                true => Statistics::of_rows(mean, rstd),
+                false => Statistics::of_columns(mean, rstd),
+            };
+            let args = NormArgs::new().maybe_gamma(gamma.optional()).maybe_beta(beta.optional());
+            run(statistics, args)
+        }
     }
 }

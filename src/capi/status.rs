@@ -21,28 +21,30 @@ pub enum evenkeel_status {
     EVENKEEL_SHAPE_OVERFLOW = 5,
     /// A parameter is outside its domain.
     EVENKEEL_PARAMETER = 6,
-    /// A statistic was asked for over an axis without elements.
-    EVENKEEL_EMPTY_AXIS = 7,
-    /// There are too few rows for what is asked of them.
-    EVENKEEL_TOO_FEW_ROWS = 8,
+    /// There are too few rows for a statistic.
+    EVENKEEL_TOO_FEW_ROWS = 7,
     /// A range of a random stream ends beyond its 2^64 elements.
-    EVENKEEL_STREAM_OVERFLOW = 9,
+    EVENKEEL_STREAM_OVERFLOW = 8,
     /// A number or a name that means no option.
-    EVENKEEL_UNKNOWN_OPTION = 10,
+    EVENKEEL_UNKNOWN_OPTION = 9,
     /// The backend exists, but this CPU or this build does not have it.
-    EVENKEEL_UNAVAILABLE_BACKEND = 11,
+    EVENKEEL_UNAVAILABLE_BACKEND = 10,
     /// A temporary could not be allocated.
-    EVENKEEL_OUT_OF_MEMORY = 12,
+    EVENKEEL_OUT_OF_MEMORY = 11,
     /// A bug of this library was caught; outputs may have been written in part.
-    EVENKEEL_PANIC = 13,
+    EVENKEEL_PANIC = 12,
     /// A scaler that has seen no number was to transform.
-    EVENKEEL_NOT_FITTED = 14,
+    EVENKEEL_NOT_FITTED = 13,
+    /// The operation does not take an argument, or not with this shape.
+    EVENKEEL_UNSUPPORTED = 14,
+    /// A buffer has elements of a type that the operation does not take.
+    EVENKEEL_TYPE = 15,
 }
 
 /// A name for a status.
 #[unsafe(no_mangle)]
 pub extern "C" fn evenkeel_status_text(status: u32) -> *const c_char {
-    const TEXTS: [&CStr; 15] = [
+    const TEXTS: [&CStr; 16] = [
         c"done",
         c"a buffer is NULL",
         c"a buffer is not aligned to its elements",
@@ -50,7 +52,6 @@ pub extern "C" fn evenkeel_status_text(status: u32) -> *const c_char {
         c"a buffer has the wrong number of elements",
         c"a shape is too large",
         c"a parameter is outside its domain",
-        c"a statistic of no elements was asked for",
         c"there are too few rows",
         c"a range of a random stream ends beyond 2^64",
         c"a number or a name means no option",
@@ -58,6 +59,8 @@ pub extern "C" fn evenkeel_status_text(status: u32) -> *const c_char {
         c"no memory for a temporary",
         c"a bug of evenkeel was caught",
         c"a scaler has seen no number",
+        c"the operation does not take an argument",
+        c"the operation does not take a type of elements",
     ];
     TEXTS.get(status as usize).copied().unwrap_or(c"not a status of evenkeel").as_ptr()
 }
@@ -69,9 +72,9 @@ mod tests {
     #[test]
     fn every_status_has_a_text_and_nothing_else_has() {
         let unknown = evenkeel_status_text(u32::MAX);
-        for status in 0..=evenkeel_status::EVENKEEL_NOT_FITTED as u32 {
+        for status in 0..=evenkeel_status::EVENKEEL_TYPE as u32 {
             assert_ne!(evenkeel_status_text(status), unknown, "{status}");
         }
-        assert_eq!(evenkeel_status_text(evenkeel_status::EVENKEEL_NOT_FITTED as u32 + 1), unknown);
+        assert_eq!(evenkeel_status_text(evenkeel_status::EVENKEEL_TYPE as u32 + 1), unknown);
     }
 }

@@ -1,12 +1,15 @@
 //! The moments of every row, and of a slice.
 #![forbid(unsafe_code)]
 
+use crate::args::moments::MomentArgs;
+use crate::args::norm::unsupported;
 use crate::args::valid_rows::check_lengths;
+use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::rows::moments::{MeasurePrefixes, MeasureRows};
-use crate::norm::rows::check_strided;
 use crate::run::execution::{Execution, execution_setters};
 use crate::shape::{Rows, check_length};
+use crate::simd::{check_rows, elements};
 use crate::welford::Moments;
 
 /// Mean and variance of every row of a matrix `[rows, cols]`, in one pass.
@@ -28,10 +31,11 @@ use crate::welford::Moments;
 /// # Example
 ///
 /// ```
-/// use evenkeel::{Moments, RowMoments, Rows};
+/// use evenkeel::{MomentArgs, Moments, RowMoments, Rows};
 ///
 /// let mut moments = [Moments::new(); 2];
-/// RowMoments::new().compute(&[1.0, 3.0, 5.0, 5.0], Rows::new(2, 2)?, &mut moments)?;
+/// let (x, rows) = ([1.0_f32, 3.0, 5.0, 5.0], Rows::new(2, 2)?);
+/// RowMoments::new().compute(&x, rows, &mut moments, MomentArgs::new())?;
 /// assert_eq!(moments[0], Moments { count: 2, mean: 2.0, m2: 2.0, ..Moments::new() });
 /// assert_eq!(moments[1].population_variance(), Some(0.0));
 /// # Ok::<(), evenkeel::Error>(())
@@ -56,89 +60,61 @@ impl RowMoments {
 
     execution_setters!();
 
-    /// Reads `x`, `rows.elements()` long, and writes the moments of every row.
+    /// Writes the moments of every row of `x`, one a row: those of the empty set, [`Moments::new`], of a row without data.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] if `x` is not `rows.elements()` long or `moments` not `rows.rows()`;
-    /// [`Error::EmptyAxis`] if there are rows and they are empty. Nothing is written then.
-    pub fn compute(&self, x: &[f32], rows: Rows, moments: &mut [Moments]) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.run(x, rows.cols(), rows, moments)
-    }
-
-    /// As [`compute`](Self::compute) for rows that begin every `x_pitch` elements of `x`, as the parts of a wider matrix do.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] if `x_pitch` is less than `rows.cols()`, `x` shorter than `(rows.rows() - 1) * x_pitch +
-    /// rows.cols()`, or `moments` not `rows.rows()` long; [`Error::ShapeOverflow`] if that is more than memory has
-    /// addresses; [`Error::EmptyAxis`] if there are rows and they are empty. Nothing is written then.
-    pub fn compute_strided(
-        &self,
-        x: &[f32],
-        x_pitch: usize,
-        rows: Rows,
-        moments: &mut [Moments],
-    ) -> Result<(), Error> {
-        check_strided(rows, "x", x.len(), "x_pitch", x_pitch)?;
-        self.run(x, x_pitch, rows, moments)
-    }
-
-    fn run(
-        &self,
-        x: &[f32],
-        pitch: usize,
-        rows: Rows,
-        moments: &mut [Moments],
-    ) -> Result<(), Error> {
-        check_length("moments", moments.len(), rows.rows())?;
-        rows.check_statistic()?;
-        if rows.rows() > 0 {
-            let work = MeasureRows { x, cols: rows.cols(), pitch, moments };
-            self.execution.run_parallel(work, rows.elements());
-        }
-        Ok(())
-    }
-}
-
-impl RowMoments {
-    /// The moments of the first `lengths[r]` elements of every row r of `x`: of sequences that are padded to the longest.
-    ///
-    /// They have the bits of [`compute`](Self::compute) on that part. What is in the padding, NaN too, does not matter. The
-    /// moments of a row without elements are those of the empty set, [`Moments::new`].
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] if `x` is not `rows.elements()` long or `lengths` or `moments` not `rows.rows()`;
-    /// [`Error::SampleLength`] if a length is above `rows.cols()`; [`Error::EmptyAxis`] if there are rows and all are empty,
-    /// padding too. Nothing is written then.
-    ///
-    /// # Example
+    /// With [`lengths`](MomentArgs::lengths) they have the bits of the first elements of every row alone.
     ///
     /// ```
-    /// use evenkeel::{Moments, RowMoments, Rows};
+    /// use evenkeel::{MomentArgs, Moments, RowMoments, Rows};
     ///
-    /// let (x, mut moments) = ([1.0, 3.0, f32::NAN, 4.0, f32::NAN, 0.0], [Moments::new(); 2]);
-    /// RowMoments::new().compute_prefixes(&x, &[2, 1], Rows::new(2, 3)?, &mut moments)?;
+    /// let x = [1.0_f32, 3.0, f32::NAN, 4.0, f32::NAN, 0.0];
+    /// let (mut moments, args) = ([Moments::new(); 2], MomentArgs::new().lengths(&[2, 1]));
+    /// RowMoments::new().compute(&x, Rows::new(2, 3)?, &mut moments, args)?;
     /// assert_eq!(moments[0], Moments { count: 2, mean: 2.0, m2: 2.0, ..Moments::new() });
     /// assert_eq!(moments[1], Moments { count: 1, mean: 4.0, ..Moments::new() });
     /// # Ok::<(), evenkeel::Error>(())
     /// ```
-    pub fn compute_prefixes(
+    ///
+    /// # Errors
+    ///
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
+    /// * [`Error::SampleLength`]: a length is above `rows.cols()`.
+    /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
+    /// * [`Error::Unsupported`]: which rows are valid, or scratch.
+    #[inline]
+    pub fn compute<X: Element>(
         &self,
-        x: &[f32],
-        lengths: &[usize],
+        x: &[X],
         rows: Rows,
         moments: &mut [Moments],
+        args: MomentArgs<'_>,
     ) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        check_length("lengths", lengths.len(), rows.rows())?;
+        self.run(elements(x), rows, moments, &args)
+    }
+
+    pub(crate) fn run(
+        &self,
+        x: &[f32],
+        rows: Rows,
+        moments: &mut [Moments],
+        args: &MomentArgs<'_>,
+    ) -> Result<(), Error> {
+        let (cols, elements) = (rows.cols(), rows.elements());
+        let pitch = check_rows(rows, ("x", x.len()), ("x_pitch", args.x_pitch))?;
         check_length("moments", moments.len(), rows.rows())?;
-        rows.check_statistic()?;
-        check_lengths(lengths, rows.cols())?;
-        let work = MeasurePrefixes { x, cols: rows.cols(), lengths, moments };
-        self.execution.run_parallel(work, rows.elements());
+        unsupported(&[("valid", args.valid.is_some()), ("scratch", args.scratch.is_some())])?;
+        let call = self.execution.call(args.pool);
+        if let Some(lengths) = args.lengths {
+            check_length("lengths", lengths.len(), rows.rows())?;
+            check_lengths(lengths, cols)?;
+            call.run_parallel(MeasurePrefixes { x, cols, pitch, lengths, moments }, elements);
+        } else if cols == 0 {
+            moments.fill(Moments::new());
+        } else if rows.rows() > 0 {
+            call.run_parallel(MeasureRows { x, cols, pitch, moments }, elements);
+        }
         Ok(())
     }
 }
@@ -147,13 +123,14 @@ impl Moments {
     /// Adds every value of a slice: the fast kernel's moments of the slice, merged.
     ///
     /// Accuracy as [`RowMoments`], which does the same for many rows; runs on the calling thread.
-    pub fn extend_from_slice(&mut self, x: &[f32]) {
+    pub fn extend_from_slice<X: Element>(&mut self, x: &[X]) {
+        let x = elements(x);
         if x.is_empty() {
             return;
         }
         let mut moments = [Self::new()];
         let work = MeasureRows { x, cols: x.len(), pitch: x.len(), moments: &mut moments };
-        Execution::DEFAULT.run_serial(work);
+        Execution::DEFAULT.call(None).run_serial(work);
         self.merge(&moments[0]);
     }
 }

@@ -1,16 +1,16 @@
 //! BatchNorm: every column normalised by the mean and variance of the batch, or by running ones.
 #![forbid(unsafe_code)]
 
-use core::mem::MaybeUninit;
-
-use crate::args::running::RunningStatistics;
+use crate::args::norm::NormArgs;
+use crate::args::train::{TrainArgs, check_running};
+use crate::element::Element;
 use crate::error::Error;
+use crate::kernels::columns::coefficients::RunningColumns;
 use crate::kernels::columns::running::Momentum;
-use crate::mask::ValidRows;
-use crate::norm::columns::BatchDriver;
+use crate::norm::columns::{BatchDriver, normalize_channels};
 use crate::run::execution::{Execution, output_setters};
-use crate::shape::{Channels, Rows, check_length};
-use crate::simd::{Span, write_whole};
+use crate::shape::{Channels, check_eps};
+use crate::simd::{InOut, Io};
 
 /// Batch normalisation of a matrix `[rows, channels]`, of `[batch, channels, positions]` or of `[batch, positions,
 /// channels]` (Ioffe and Szegedy, 2015, arXiv 1502.03167).
@@ -54,27 +54,30 @@ use crate::simd::{Span, write_whole};
 ///   makes its own channel NaN in training (and its running statistics with it, for good), its own element in inference.
 ///   There, a running mean or variance of NaN makes its channel NaN, and an infinite running variance gives beta.
 ///
-/// * **Padding**: the `_masked` methods take the statistics of the valid rows alone, with the bits of a batch without the
-///   others, and write `+0.0` to padding.
+/// * **Padding**: where [`valid`](crate::TrainArgs::valid) says which rows are data, the statistics are those of these alone, and
+///   padding becomes `+0.0`.
 ///
 /// # Example
 ///
 /// ```
-/// use evenkeel::{BatchNorm, Rows, RunningStatistics};
+/// use evenkeel::{BatchNorm, InOut, NormArgs, Rows, TrainArgs};
 ///
 /// let batch_norm = BatchNorm::new().with_eps(0.0);
-/// let (x, rows) = ([1.0, 10.0, 3.0, 30.0], Rows::new(2, 2)?);
-/// let (mut y, mut mean, mut rstd) = ([0.0; 4], [0.0; 2], [0.0; 2]);
+/// let (x, rows) = ([1.0_f32, 10.0, 3.0, 30.0], Rows::new(2, 2)?);
+/// let (mut y, mut mean, mut rstd) = ([0.0_f32; 4], [0.0; 2], [0.0; 2]);
 /// let (mut running_mean, mut running_var) = ([0.0; 2], [1.0; 2]);
-/// let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
-/// batch_norm.forward_training(&x, None, None, rows, &mut y, &mut mean, &mut rstd, Some(running))?;
+/// let args = TrainArgs::new().stats(&mut mean, &mut rstd).running(&mut running_mean, &mut running_var);
+/// batch_norm.forward_training(InOut::new(&x, &mut y), rows, args)?;
 /// assert_eq!(y, [-1.0, -1.0, 1.0, 1.0]);
 /// assert_eq!((mean, rstd), ([2.0, 20.0], [1.0, 0.1]));
 /// assert_eq!(running_mean, [0.2, 2.0]);
 ///
-/// batch_norm.forward_inference(&x, &running_mean, &running_var, None, None, rows, &mut y)?;
+/// let io = InOut::new(&x, &mut y);
+/// batch_norm.forward_inference(io, rows, &running_mean, &running_var, NormArgs::new())?;
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
+#[doc(alias = "batchnorm")]
+#[doc(alias = "batch_norm")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm {
     eps: f64,
@@ -99,6 +102,7 @@ impl BatchNorm {
     }
 
     /// Adds `eps` to the variance, under the root; finite and at least 0 (checked by the calls).
+    #[doc(alias = "epsilon")]
     #[must_use]
     pub const fn with_eps(mut self, eps: f64) -> Self {
         self.eps = eps;
@@ -106,6 +110,7 @@ impl BatchNorm {
     }
 
     /// `running = momentum * running + (1 - momentum) * batch`: the rule of Keras and ONNX. From 0 to 1.
+    #[doc(alias = "decay")]
     #[must_use]
     pub const fn with_momentum(mut self, momentum: f64) -> Self {
         self.momentum = Momentum::Keep(momentum);
@@ -138,439 +143,95 @@ impl BatchNorm {
 
     output_setters!();
 
-    /// How much scratch the training methods `_with_scratch` need: about `2 * channels * log2(rows / 64)` numbers on one
+    /// How much scratch [`forward_training`](Self::forward_training) needs: about `2 * channels * log2(rows / 64)` numbers on one
     /// thread; with channels first, `2 * channels * batch`.
     #[must_use]
     pub fn scratch_len(&self, shape: impl Into<Channels>) -> usize {
         self.driver().scratch_len(shape.into())
     }
 
-    /// Normalises `x` by the statistics of the batch: reads `x`, writes `y`, and writes `mean` and
-    /// `rstd = 1 / sqrt(var + eps)` of every channel; updates the running statistics if there are any. Allocates
-    /// the scratch.
+    /// Normalises x by the statistics of this batch, moves the running ones towards them, and returns y.
     ///
-    /// A batch of no elements is fine and changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Parameter`] if eps is negative or not finite, the momentum not from 0 to 1, or a running variance
-    /// negative; [`Error::Length`] if `x` or `y` is not `shape.elements()` long, or another slice not
-    /// `shape.channels()`; [`Error::TooFewRows`] if the running variance is to be unbiased and a channel has one element.
-    /// Nothing is written then.
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_training(
-        &self,
-        x: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: impl Into<Channels>,
-        y: &mut [f32],
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-    ) -> Result<(), Error> {
-        let shape = shape.into();
-        shape.check_io(x.len(), y.len())?;
-        self.driver().train(Span::new(x, y), None, gamma, beta, shape, mean, rstd, running, None)
-    }
-
-    /// As [`forward_training`](Self::forward_training), with scratch of at least
-    /// [`scratch_len`](Self::scratch_len) numbers. Allocates nothing on a single thread.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_training`](Self::forward_training); [`Error::Length`] if `scratch` is too short.
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_training_with_scratch(
-        &self,
-        x: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: impl Into<Channels>,
-        y: &mut [f32],
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-        scratch: &mut [f64],
-    ) -> Result<(), Error> {
-        let shape = shape.into();
-        shape.check_io(x.len(), y.len())?;
-        self.driver().train(
-            Span::new(x, y),
-            None,
-            gamma,
-            beta,
-            shape,
-            mean,
-            rstd,
-            running,
-            Some(scratch),
-        )
-    }
-
-    /// As [`forward_training`](Self::forward_training); reads and writes `x`.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_training`](Self::forward_training).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_training_in_place(
-        &self,
-        x: &mut [f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: impl Into<Channels>,
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-    ) -> Result<(), Error> {
-        let shape = shape.into();
-        check_length("x", x.len(), shape.elements())?;
-        self.driver().train(Span::in_place(x), None, gamma, beta, shape, mean, rstd, running, None)
-    }
-
-    /// As [`forward_training_in_place`](Self::forward_training_in_place), with scratch of at least
-    /// [`scratch_len`](Self::scratch_len) numbers.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_training_with_scratch`](Self::forward_training_with_scratch).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_training_in_place_with_scratch(
-        &self,
-        x: &mut [f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: impl Into<Channels>,
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-        scratch: &mut [f64],
-    ) -> Result<(), Error> {
-        let shape = shape.into();
-        check_length("x", x.len(), shape.elements())?;
-        self.driver().train(
-            Span::in_place(x),
-            None,
-            gamma,
-            beta,
-            shape,
-            mean,
-            rstd,
-            running,
-            Some(scratch),
-        )
-    }
-
-    /// As [`forward_training_with_scratch`](Self::forward_training_with_scratch); initialises `y` and
-    /// returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_training_with_scratch`](Self::forward_training_with_scratch).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_training_uninit<'y>(
-        &self,
-        x: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: impl Into<Channels>,
-        y: &'y mut [MaybeUninit<f32>],
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-        scratch: &mut [f64],
-    ) -> Result<&'y mut [f32], Error> {
-        let shape = shape.into();
-        shape.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| {
-            self.driver().train(io, None, gamma, beta, shape, mean, rstd, running, Some(scratch))
-        })
-    }
-
-    /// Normalises `x` by running statistics: reads `x`, writes `y`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Parameter`] if eps is negative or not finite, or a running variance negative; [`Error::Length`]
-    /// if `x` or `y` is not `shape.elements()` long, or another slice not `shape.channels()` (`rows.cols()`). Nothing is
-    /// written then.
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_inference(
-        &self,
-        x: &[f32],
-        running_mean: &[f32],
-        running_var: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: impl Into<Channels>,
-        y: &mut [f32],
-    ) -> Result<(), Error> {
-        let shape = shape.into();
-        shape.check_io(x.len(), y.len())?;
-        self.driver().infer(Span::new(x, y), None, running_mean, running_var, gamma, beta, shape)
-    }
-
-    /// As [`forward_inference`](Self::forward_inference); reads and writes `x`.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_inference`](Self::forward_inference).
-    pub fn forward_inference_in_place(
-        &self,
-        x: &mut [f32],
-        running_mean: &[f32],
-        running_var: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: impl Into<Channels>,
-    ) -> Result<(), Error> {
-        let shape = shape.into();
-        check_length("x", x.len(), shape.elements())?;
-        self.driver().infer(Span::in_place(x), None, running_mean, running_var, gamma, beta, shape)
-    }
-
-    /// As [`forward_inference`](Self::forward_inference); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_inference`](Self::forward_inference).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_inference_uninit<'y>(
-        &self,
-        x: &[f32],
-        running_mean: &[f32],
-        running_var: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: impl Into<Channels>,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        let shape = shape.into();
-        shape.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| {
-            self.driver().infer(io, None, running_mean, running_var, gamma, beta, shape)
-        })
-    }
-
-    /// As [`forward_training`](Self::forward_training) of the batch without its padding: the statistics and the valid rows of
-    /// `y` have the bits of a batch that has only these rows, and the padding of `y` is `+0.0`, whatever `x` holds there, NaN too.
-    ///
-    /// `+0.0`, since what comes after, a convolution, a sum over time, then takes padding for nothing, and nothing that was
-    /// in it can come through. A batch without a valid row has its `y` zeroed and changes nothing else.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_training`](Self::forward_training), where rows are valid ones; [`Error::Length`] if the mask is not as long as `rows.rows()`
-    /// asks for, or there are not as many lengths as samples; [`Error::Parameter`] if the steps do not divide `rows.rows()`;
-    /// [`Error::SampleLength`] if a length is above the steps.
-    ///
-    /// # Example
+    /// The shape is a [`Rows`](crate::Rows), whose columns are the channels, or a [`Channels`]. A batch without data (no rows, or
+    /// padding alone) has zeros in y, mean and rstd, and leaves the running statistics as they are. Allocates its scratch
+    /// unless it is passed.
     ///
     /// ```
-    /// use evenkeel::{BatchNorm, Mask, Rows, ValidRows};
+    /// use evenkeel::{BatchNorm, InOut, Mask, Rows, TrainArgs, ValidRows};
     ///
     /// // Three rows of one channel, of which the second is padding.
-    /// let (x, mask) = ([1.0, f32::NAN, 3.0], [1, 0, 1]);
-    /// let (mut y, mut mean, mut rstd) = ([7.0; 3], [0.0], [0.0]);
-    /// let valid = ValidRows::Mask(Mask::Bytes(&mask));
-    /// BatchNorm::new().with_eps(0.0).forward_training_masked(
-    ///     &x, valid, None, None, Rows::new(3, 1)?, &mut y, &mut mean, &mut rstd, None,
-    /// )?;
+    /// let (x, mask) = ([1.0_f32, f32::NAN, 3.0], [1, 0, 1]);
+    /// let (mut y, mut mean, mut rstd) = ([7.0_f32; 3], [0.0], [0.0]);
+    /// let args = TrainArgs::new().valid(ValidRows::Mask(Mask::Bytes(&mask))).stats(&mut mean, &mut rstd);
+    /// let io = InOut::new(&x, &mut y);
+    /// BatchNorm::new().with_eps(0.0).forward_training(io, Rows::new(3, 1)?, args)?;
     /// assert_eq!((y, mean, rstd), ([-1.0, 0.0, 1.0], [2.0], [1.0]));
     /// # Ok::<(), evenkeel::Error>(())
     /// ```
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_training_masked(
-        &self,
-        x: &[f32],
-        valid: ValidRows<'_>,
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        y: &mut [f32],
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-    ) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        let (io, valid) = (Span::new(x, y), Some(valid));
-        self.driver().train(io, valid, gamma, beta, rows.into(), mean, rstd, running, None)
-    }
-
-    /// As [`forward_training_masked`](Self::forward_training_masked), with scratch of at least
-    /// [`scratch_len`](Self::scratch_len) numbers. Allocates nothing on a single thread.
     ///
     /// # Errors
     ///
-    /// As [`forward_training_masked`](Self::forward_training_masked); [`Error::Length`] if `scratch` is too short.
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_training_masked_with_scratch(
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::Parameter`]: eps or the momentum is not what its setter asks for, a running variance is negative, or the steps
+    ///   of [`ValidRows::Lengths`](crate::ValidRows::Lengths) do not divide the rows.
+    /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
+    /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
+    /// * [`Error::TooFewRows`]: the running variance is unbiased, and the batch has one valid row.
+    /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
+    /// * [`Error::Unsupported`]: a pitch, with channels that come first.
+    /// * [`Error::OutOfMemory`]: there is no memory for the scratch.
+    #[inline]
+    pub fn forward_training<'a, X: Element, Y: Element>(
         &self,
-        x: &[f32],
-        valid: ValidRows<'_>,
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        y: &mut [f32],
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-        scratch: &mut [f64],
-    ) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        let (io, valid) = (Span::new(x, y), Some(valid));
-        self.driver().train(io, valid, gamma, beta, rows.into(), mean, rstd, running, Some(scratch))
+        io: InOut<'_, 'a, X, Y>,
+        shape: impl Into<Channels>,
+        args: TrainArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        let shape = shape.into();
+        io.write_whole(|io| self.driver().train(io, shape, args))
     }
 
-    /// As [`forward_training_masked`](Self::forward_training_masked); reads and writes `x`.
+    /// Normalises x by running statistics, one of each a channel, and returns y: the same bits in either layout.
     ///
     /// # Errors
     ///
-    /// As [`forward_training_masked`](Self::forward_training_masked).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_training_masked_in_place(
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::Parameter`]: eps is negative or not finite, a running variance is negative, or the steps of
+    ///   [`ValidRows::Lengths`](crate::ValidRows::Lengths) do not divide the rows.
+    /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
+    /// * [`Error::SampleLength`]: a length of [`ValidRows::Lengths`](crate::ValidRows::Lengths) is above the steps.
+    /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
+    /// * [`Error::Unsupported`]: an argument that inference does not take ([`NormArgs`] has a table), or a pitch, with channels
+    ///   that come first.
+    #[inline]
+    pub fn forward_inference<'a, X: Element, Y: Element>(
         &self,
-        x: &mut [f32],
-        valid: ValidRows<'_>,
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-    ) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        let (io, valid) = (Span::in_place(x), Some(valid));
-        self.driver().train(io, valid, gamma, beta, rows.into(), mean, rstd, running, None)
-    }
-
-    /// As [`forward_training_masked_in_place`](Self::forward_training_masked_in_place), with scratch of at least
-    /// [`scratch_len`](Self::scratch_len) numbers.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_training_masked_with_scratch`](Self::forward_training_masked_with_scratch).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_training_masked_in_place_with_scratch(
-        &self,
-        x: &mut [f32],
-        valid: ValidRows<'_>,
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-        scratch: &mut [f64],
-    ) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        let (io, valid) = (Span::in_place(x), Some(valid));
-        self.driver().train(io, valid, gamma, beta, rows.into(), mean, rstd, running, Some(scratch))
-    }
-
-    /// As [`forward_training_masked_with_scratch`](Self::forward_training_masked_with_scratch); initialises `y` and
-    /// returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_training_masked_with_scratch`](Self::forward_training_masked_with_scratch).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_training_masked_uninit<'y>(
-        &self,
-        x: &[f32],
-        valid: ValidRows<'_>,
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        y: &'y mut [MaybeUninit<f32>],
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-        scratch: &mut [f64],
-    ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| {
-            let (valid, scratch) = (Some(valid), Some(scratch));
-            self.driver().train(io, valid, gamma, beta, rows.into(), mean, rstd, running, scratch)
-        })
-    }
-
-    /// Normalises the valid rows of `x` by running statistics, with the bits of
-    /// [`forward_inference`](Self::forward_inference), and writes `+0.0` to the padding of `y`, whatever `x` holds there.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_inference`](Self::forward_inference); [`Error::Length`] if the mask is not as long as `rows.rows()`
-    /// asks for, or there are not as many lengths as samples; [`Error::Parameter`] if the steps do not divide `rows.rows()`;
-    /// [`Error::SampleLength`] if a length is above the steps.
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_inference_masked(
-        &self,
-        x: &[f32],
-        valid: ValidRows<'_>,
+        io: InOut<'_, 'a, X, Y>,
+        shape: impl Into<Channels>,
         running_mean: &[f32],
         running_var: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        y: &mut [f32],
-    ) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        let (io, valid) = (Span::new(x, y), Some(valid));
-        self.driver().infer(io, valid, running_mean, running_var, gamma, beta, rows.into())
+        args: NormArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        let shape = shape.into();
+        io.write_whole(|io| self.infer(io, shape, running_mean, running_var, &args))
     }
 
-    /// As [`forward_inference_masked`](Self::forward_inference_masked); reads and writes `x`.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_inference_masked`](Self::forward_inference_masked).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_inference_masked_in_place(
+    pub(crate) fn infer(
         &self,
-        x: &mut [f32],
-        valid: ValidRows<'_>,
+        io: Io<'_>,
+        shape: Channels,
         running_mean: &[f32],
         running_var: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
+        args: &NormArgs<'_>,
     ) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        let (io, valid) = (Span::in_place(x), Some(valid));
-        self.driver().infer(io, valid, running_mean, running_var, gamma, beta, rows.into())
-    }
-
-    /// As [`forward_inference_masked`](Self::forward_inference_masked); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_inference_masked`](Self::forward_inference_masked).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_inference_masked_uninit<'y>(
-        &self,
-        x: &[f32],
-        valid: ValidRows<'_>,
-        running_mean: &[f32],
-        running_var: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| {
-            self.driver().infer(
-                io,
-                Some(valid),
-                running_mean,
-                running_var,
-                gamma,
-                beta,
-                rows.into(),
-            )
-        })
+        check_eps(self.eps)?;
+        args.check_no_row_arguments()?;
+        args.check_no_stats()?;
+        check_running(running_mean, running_var, shape.channels())?;
+        let source = RunningColumns { mean: running_mean, var: running_var, eps: self.eps };
+        normalize_channels(self.execution.call(args.pool), io, shape, source, args)
     }
 
     pub(crate) const fn driver(&self) -> BatchDriver {

@@ -1,7 +1,7 @@
 //! The driver of operations on samples of channels: GroupNorm, InstanceNorm and LayerNorm over channels.
 #![forbid(unsafe_code)]
 
-use crate::args::valid_rows::kept_rows;
+use crate::args::norm::NormArgs;
 use crate::error::Error;
 use crate::kernels::channels::first::{NormalizeGroups, Planes};
 use crate::kernels::channels::last::NormalizeSamples;
@@ -14,17 +14,14 @@ use crate::kernels::columns::normalize::NormalizeColumns;
 use crate::kernels::columns::row_affine::PerRow;
 use crate::kernels::rows::source::MeanVariance;
 use crate::kernels::split::split_optional;
-use crate::mask::ValidRows;
 use crate::memory;
-use crate::norm::columns::{all_rows, column_scratch_len, column_statistics, normalize_columns};
-use crate::norm::rows::{PLAIN, contiguous, normalize_rows};
-use crate::run::execution::Execution;
-use crate::run::parallel::Parallelism;
-use crate::shape::{Channels, check_at_least, check_eps, check_optional};
-use crate::simd::{LANES, Span};
-
-/// Where mean and rstd go, if they are asked for.
-type GroupOutputs<'s> = (Option<&'s mut [f64]>, Option<&'s mut [f64]>);
+use crate::norm::columns::{
+    ChannelSpan, all_rows, column_scratch_len, column_statistics, normalize_columns,
+};
+use crate::norm::rows::{clear_statistics, padding};
+use crate::run::execution::{Call, Execution};
+use crate::shape::{Channels, check_at_least, check_eps};
+use crate::simd::{Io, LANES, RowSpan, Span};
 
 /// What GroupNorm and InstanceNorm are.
 #[derive(Clone, Copy)]
@@ -48,12 +45,22 @@ enum GroupPlan {
 /// Slots of samples, at most, for threads to share: each has scratch of its own.
 const MOST_SLOTS: usize = 16;
 
+impl GroupPlan {
+    /// Numbers of scratch.
+    fn scratch_len(&self, execution: Execution, shape: Channels) -> usize {
+        match self {
+            Self::Rows => 0,
+            Self::Samples { slots, each, .. } => slots.saturating_mul(*each).saturating_mul(LANES),
+            Self::Within => column_scratch_len(execution, shape.sample_rows()),
+        }
+    }
+}
+
 impl GroupSpec {
-    fn plan(&self, shape: Channels) -> GroupPlan {
+    fn plan(&self, Execution { parallelism, .. }: Execution, shape: Channels) -> GroupPlan {
         if !shape.is_last() || shape.positions() == 1 {
             return GroupPlan::Rows;
         }
-        let parallelism = self.execution.parallelism;
         let most = if parallelism.may_fork(shape.elements()) { MOST_SLOTS } else { 1 };
         if shape.batch() < most && parallelism.may_fork(shape.sample()) {
             return GroupPlan::Within;
@@ -64,13 +71,7 @@ impl GroupSpec {
     }
 
     pub(crate) fn scratch_len(&self, shape: Channels) -> usize {
-        match self.plan(shape) {
-            GroupPlan::Rows => 0,
-            GroupPlan::Samples { slots, each, .. } => {
-                slots.saturating_mul(each).saturating_mul(LANES)
-            }
-            GroupPlan::Within => column_scratch_len(self.execution, shape.sample_rows()),
-        }
+        self.plan(self.execution, shape).scratch_len(self.execution, shape)
     }
 
     /// Groups of a sample.
@@ -78,98 +79,74 @@ impl GroupSpec {
         self.groups.unwrap_or(shape.channels())
     }
 
-    /// Refuses parameters that do not fit the shape; gives mean and rstd back.
-    fn check<'s>(
-        &self,
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-        stats: Option<(&'s mut [f64], &'s mut [f64])>,
-        scratch: Option<&[f64]>,
-    ) -> Result<GroupOutputs<'s>, Error> {
-        let (channels, positions) = (shape.channels(), shape.positions());
-        let groups = self.groups_of(shape);
-        check_eps(self.eps)?;
-        if self.groups.is_some() && (groups == 0 || !channels.is_multiple_of(groups)) {
-            return Err(Error::Groups { channels, got: groups });
-        }
-        check_optional("gamma", gamma, channels)?;
-        check_optional("beta", beta, channels)?;
-        let (mean, rstd) = stats.unzip();
-        // Where there are no channels, there may be more groups than can be counted.
-        let statistics = shape.batch().saturating_mul(groups);
-        check_optional("mean", mean.as_deref(), statistics)?;
-        check_optional("rstd", rstd.as_deref(), statistics)?;
-        if let Some(scratch) = scratch {
-            check_at_least("scratch", scratch.len(), self.scratch_len(shape))?;
-        }
-        if mean.is_some() && statistics > 0 {
-            for (arg, len) in [("channels", channels), ("positions", positions)] {
-                if len == 0 {
-                    return Err(Error::EmptyAxis { arg });
-                }
-            }
-        }
-        Ok((mean, rstd))
-    }
-
-    /// As [`run`](Self::run) of the samples without their padding, which becomes `+0.0`.
-    pub(crate) fn run_masked(
-        &self,
-        io: Span<'_>,
-        valid: ValidRows<'_>,
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-        stats: Option<(&mut [f64], &mut [f64])>,
-    ) -> Result<(), Error> {
-        let (mean, rstd) = self.check(gamma, beta, shape, stats, None)?;
-        let (kept, _) = kept_rows(Some(valid), shape.batch() * shape.positions())?;
-        if shape.elements() == 0 {
-            return Ok(());
-        }
-        let mut one = *self;
-        if shape.batch() > 1 {
-            // The samples are the tasks.
-            one.execution.parallelism = Parallelism::Serial;
-        }
-        let normalize = |io: Span<'_>, shape: Channels, stats: Option<(&mut [f64], &mut [f64])>| {
-            one.run(io, gamma, beta, shape, stats, None)
-        };
-        let groups = self.groups_of(shape);
-        let work = PaddedSamples { normalize, io, shape, groups, kept, first: 0, mean, rstd };
-        self.execution.reduce(work, shape.elements(), Result::and)
-    }
-
+    /// Normalises every group of every sample.
     pub(crate) fn run(
         &self,
-        io: Span<'_>,
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
+        io: Io<'_>,
         shape: Channels,
-        stats: Option<(&mut [f64], &mut [f64])>,
-        scratch: Option<&mut [f64]>,
+        mut args: NormArgs<'_>,
     ) -> Result<(), Error> {
-        let (channels, positions) = (shape.channels(), shape.positions());
-        let (mean, rstd) = self.check(gamma, beta, shape, stats, scratch.as_deref())?;
+        let io = io.span(shape.elements())?;
+        let (channels, groups) = (shape.channels(), self.groups_of(shape));
+        check_eps(self.eps)?;
+        if shape.elements() > 0 && (groups == 0 || !channels.is_multiple_of(groups)) {
+            return Err(Error::Groups { channels, got: groups });
+        }
+        args.check_no_row_arguments()?;
+        args.check_affine(channels)?;
+        // Where there are no channels, there may be more groups than can be counted.
+        args.check_stats(shape.batch().saturating_mul(groups))?;
+        if let Some(scratch) = &args.scratch {
+            check_at_least("scratch", scratch.len(), self.scratch_len(shape))?;
+        }
+        let padding = padding(&args, shape.all_positions())?;
+        let (mean, rstd) = (args.mean.take(), args.rstd.take());
         if shape.elements() == 0 {
+            mean.into_iter().chain(rstd).for_each(|statistics| statistics.fill(0.0));
             return Ok(());
         }
+        let call = self.execution.call(args.pool);
+        let Some(kept) = padding else {
+            return self.normalize(call, io, shape, [mean, rstd], &mut args);
+        };
+        // Where there are several samples they are the tasks.
+        let within = if shape.batch() > 1 { call.serial() } else { call };
+        let (gamma, beta) = (args.gamma, args.beta);
+        let normalize = |io: Span<'_>, shape: Channels, [mean, rstd]: [Option<&mut [f64]>; 2]| {
+            let mut args = NormArgs { gamma, beta, ..NormArgs::new() };
+            self.normalize(within, io, shape, [mean, rstd], &mut args)
+        };
+        let work = PaddedSamples { normalize, io, shape, groups, kept, first: 0, mean, rstd };
+        call.reduce(work, shape.elements(), Result::and)
+    }
 
-        let (Self { eps, execution, .. }, groups) = (*self, self.groups_of(shape));
+    /// The same of samples without padding, at least one element. Everything has been checked.
+    fn normalize(
+        &self,
+        call: Call<'_>,
+        io: Span<'_>,
+        shape: Channels,
+        [mean, rstd]: [Option<&mut [f64]>; 2],
+        args: &mut NormArgs<'_>,
+    ) -> Result<(), Error> {
+        let (channels, positions) = (shape.channels(), shape.positions());
+        let (gamma, beta) = (args.gamma, args.beta);
+        let (eps, groups) = (self.eps, self.groups_of(shape));
         let per_group = channels / groups;
         let mut allocated = Vec::new();
-        let scratch = memory::or_allocated(scratch, &mut allocated, self.scratch_len(shape))?;
-        match self.plan(shape) {
+        let plan = self.plan(call.execution, shape);
+        let needed = plan.scratch_len(call.execution, shape);
+        let scratch = memory::or_allocated(args.scratch.take(), &mut allocated, needed)?;
+        match plan {
             GroupPlan::Rows => {
-                let io = execution.stores.apply(io, positions);
+                let io = call.stores().apply(io, positions);
                 let io = Planes::new(io, (channels, positions), gamma, beta);
                 let source = MeanVariance { eps, mean, rstd };
                 let work = NormalizeGroups { io, planes: per_group, source };
-                execution.run_parallel(work, shape.elements());
+                call.run_parallel(work, shape.elements());
             }
             GroupPlan::Samples { slots, samples, each } => {
-                let io = execution.stores.apply(io, shape.elements());
+                let io = call.stores().apply(io, shape.elements());
                 let scratch = &mut scratch.as_chunks_mut().0[..slots * each];
                 let work = NormalizeSamples {
                     io,
@@ -185,20 +162,25 @@ impl GroupSpec {
                     each,
                     scratch,
                 };
-                execution.run_parallel(work, shape.elements());
+                call.run_parallel(work, shape.elements());
             }
             GroupPlan::Within => {
                 let (mut io, mut mean, mut rstd) =
-                    (execution.stores.apply(io, shape.elements()), mean, rstd);
+                    (call.stores().apply(io, shape.elements()), mean, rstd);
                 let rows = shape.sample_rows();
                 for _ in 0..shape.batch() {
                     let (sample, of_mean, of_rstd);
                     (sample, io) = io.split_at(rows.elements());
                     (of_mean, mean) = split_optional(mean, groups);
                     (of_rstd, rstd) = split_optional(rstd, groups);
-                    let (means, m2s) =
-                        column_statistics(execution, sample.src(), rows, all_rows(rows), scratch);
-                    execution.run_serial(GroupStatistics {
+                    let (means, m2s) = column_statistics(
+                        call,
+                        (sample.src(), rows.cols()),
+                        rows,
+                        all_rows(rows),
+                        scratch,
+                    );
+                    call.run_serial(GroupStatistics {
                         rows: positions,
                         channels,
                         per_group,
@@ -212,7 +194,8 @@ impl GroupSpec {
                         mean: &means.as_flattened()[..channels],
                         rstd: &m2s.as_flattened()[..channels],
                     };
-                    normalize_columns(execution, sample, source, gamma, beta, rows);
+                    let sample = RowSpan::new(sample, rows.rows(), rows.cols());
+                    normalize_columns(call, sample, source, gamma, beta);
                 }
             }
         }
@@ -223,58 +206,67 @@ impl GroupSpec {
 /// From so many samples on, threads share them; of fewer large ones, each is shared.
 const MOST_TASKS: usize = 16;
 
-/// Normalises every position by its own mean and variance over the channels: LayerNorm over channels.
+/// Normalises every position by its own mean and variance over the channels, which come first: LayerNorm over channels.
 pub(crate) fn normalize_positions(
     execution: Execution,
     eps: f64,
-    io: Span<'_>,
-    gamma: Option<&[f32]>,
-    beta: Option<&[f32]>,
+    io: Io<'_>,
     shape: Channels,
-    stats: Option<(&mut [f64], &mut [f64])>,
+    args: &mut NormArgs<'_>,
 ) -> Result<(), Error> {
-    check_eps(eps)?;
-    let (channels, positions) = (shape.channels(), shape.positions());
-    check_optional("gamma", gamma, channels)?;
-    check_optional("beta", beta, channels)?;
-    let (mean, rstd) = stats.unzip();
-    let statistics = shape.batch() * positions;
-    check_optional("mean", mean.as_deref(), statistics)?;
-    check_optional("rstd", rstd.as_deref(), statistics)?;
-    if mean.is_some() && channels == 0 && statistics > 0 {
-        return Err(Error::EmptyAxis { arg: "channels" });
+    let mut io = io.span(shape.elements())?;
+    let statistics = shape.all_positions();
+    args.check_no_row_arguments()?;
+    args.check_affine(shape.channels())?;
+    args.check_stats(statistics)?;
+    let padding = padding(args, statistics)?;
+    let call = execution.call(args.pool);
+    let (mut mean, mut rstd) = (args.mean.take(), args.rstd.take());
+    if shape.elements() > 0 {
+        let rows = PerRow { gamma: args.gamma, beta: args.beta };
+        let outputs = [mean.as_deref_mut(), rstd.as_deref_mut()];
+        normalize_all_positions(call, eps, io.reborrow(), shape, rows, outputs)?;
     }
-    if shape.elements() == 0 {
-        return Ok(());
+    if let Some(kept) = padding {
+        ChannelSpan::Planes(io).zero_padding(call, shape, kept);
     }
-    if let Some(rows) = shape.as_rows() {
-        let source = MeanVariance { eps, mean, rstd };
-        let io = contiguous(rows, io);
-        return normalize_rows(execution, io, source, gamma, beta, PLAIN);
-    }
+    // A position is a row of its channels.
+    clear_statistics([mean, rstd], shape.position_rows(), padding);
+    Ok(())
+}
 
-    let io = execution.stores.apply(io, positions);
-    let rows = PerRow { gamma, beta };
-    let parallelism = execution.parallelism;
-    let alone = shape.batch() < MOST_TASKS && parallelism.may_fork(shape.sample());
+/// The same of all positions, at least one element. Everything has been checked.
+fn normalize_all_positions(
+    call: Call<'_>,
+    eps: f64,
+    io: Span<'_>,
+    shape: Channels,
+    rows: PerRow<'_>,
+    [mean, rstd]: [Option<&mut [f64]>; 2],
+) -> Result<(), Error> {
+    let (channels, positions) = (shape.channels(), shape.positions());
+    let io = call.stores().apply(io, positions);
+    let alone = shape.batch() < MOST_TASKS && call.may_fork(shape.sample());
     if panel_fits(channels, positions) && !alone {
         let work = NormalizePositions { io, channels, positions, eps, rows, mean, rstd };
-        execution.run_parallel(work, shape.elements());
+        call.run_parallel(work, shape.elements());
         return Ok(());
     }
     // One sample after the other, each on all threads.
     let (mut io, mut mean, mut rstd) = (io, mean, rstd);
     let sample_rows = shape.sample_rows();
     let mut allocated = Vec::new();
-    let scratch = memory::grow(&mut allocated, 0.0, column_scratch_len(execution, sample_rows))?;
+    let needed = column_scratch_len(call.execution, sample_rows);
+    let scratch = memory::grow(&mut allocated, 0.0, needed)?;
     for _ in 0..shape.batch() {
         let (sample, of_mean, of_rstd);
         (sample, io) = io.split_at(shape.sample());
         (of_mean, mean) = split_optional(mean, positions);
         (of_rstd, rstd) = split_optional(rstd, positions);
+        let matrix = (sample.src(), positions);
         let (means, m2s) =
-            column_statistics(execution, sample.src(), sample_rows, all_rows(sample_rows), scratch);
-        execution.run_serial(GroupStatistics {
+            column_statistics(call, matrix, sample_rows, all_rows(sample_rows), scratch);
+        call.run_serial(GroupStatistics {
             rows: channels,
             channels: positions,
             per_group: 1,
@@ -288,9 +280,9 @@ pub(crate) fn normalize_positions(
             mean: &means.as_flattened()[..positions],
             rstd: &m2s.as_flattened()[..positions],
         };
-        let (gamma, beta) = (None, None);
-        let work = NormalizeColumns { io: sample, cols: positions, source, gamma, beta, rows };
-        execution.run_parallel(work, shape.sample());
+        let io = RowSpan::new(sample, channels, positions);
+        let work = NormalizeColumns { io, source, gamma: None, beta: None, rows };
+        call.run_parallel(work, shape.sample());
     }
     Ok(())
 }

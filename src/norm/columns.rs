@@ -1,24 +1,116 @@
-//! The driver of operations on columns, and of BatchNorm, whose channels are columns or planes.
+//! The driver of operations on columns, and of channels whose statistics are those of a batch or given.
 #![forbid(unsafe_code)]
 
-use crate::args::running::{RunningStatistics, check_running};
+use crate::args::norm::NormArgs;
+use crate::args::train::{TrainArgs, check_running};
 use crate::args::valid_rows::kept_rows;
 use crate::error::Error;
 use crate::kernels::channels::first::{MergeSamples, NormalizePlanes, PlaneMoments, Planes};
-use crate::kernels::columns::coefficients::{ColumnSource, GivenColumns, RunningColumns};
+use crate::kernels::columns::coefficients::{ColumnSource, GivenColumns};
 use crate::kernels::columns::moments::{ColumnChunks, MergeChunks, RowChunks};
 use crate::kernels::columns::normalize::NormalizeColumns;
 use crate::kernels::columns::running::{BatchStatistics, Momentum, RunningUpdate};
-use crate::kernels::elementwise::zero_padding::ZeroPadding;
+use crate::kernels::elementwise::zero_padding::ZeroPlanePadding;
 use crate::kernels::lanes::Lanes64;
 use crate::kernels::row_filter::RowFilter;
-use crate::mask::ValidRows;
 use crate::memory;
-use crate::run::execution::Execution;
-use crate::shape::{Channels, Rows, check_at_least, check_eps, check_length, check_optional};
-use crate::simd::{LANES, Span};
+use crate::norm::rows::{padding, zero_padding};
+use crate::run::execution::{Call, Execution};
+use crate::shape::{Channels, Rows, check_at_least, check_eps};
+use crate::simd::{Io, LANES, RowSpan, Span};
 
-/// What BatchNorm is.
+/// x and y of samples of channels: rows whose columns are the channels, or planes.
+pub(crate) enum ChannelSpan<'a> {
+    Rows(RowSpan<'a>),
+    Planes(Span<'a>),
+}
+
+impl<'a> ChannelSpan<'a> {
+    /// The buffers of a call, checked against the shape.
+    pub(crate) fn new(io: Io<'a>, shape: Channels) -> Result<Self, Error> {
+        Ok(match shape.as_rows() {
+            Some(rows) => Self::Rows(io.rows(rows)?),
+            None => Self::Planes(io.span(shape.elements())?),
+        })
+    }
+
+    fn reborrow(&mut self) -> ChannelSpan<'_> {
+        match self {
+            Self::Rows(io) => ChannelSpan::Rows(io.reborrow()),
+            Self::Planes(io) => ChannelSpan::Planes(io.reborrow()),
+        }
+    }
+
+    /// Writes `+0.0` to padding: the rows of the filter are positions of the batch.
+    pub(crate) fn zero_padding(self, call: Call<'_>, shape: Channels, kept: RowFilter<'_>) {
+        match self {
+            Self::Rows(io) => zero_padding(call, io, kept),
+            Self::Planes(io) if shape.elements() > 0 => {
+                let (channels, positions) = (shape.channels(), shape.positions());
+                let work = ZeroPlanePadding { io, channels, positions, kept, first: 0 };
+                call.run_parallel(work, shape.elements());
+            }
+            Self::Planes(_) => {}
+        }
+    }
+}
+
+/// Checks the buffers, gamma, beta and the padding, then normalises every channel with the statistics of `source`. Everything
+/// else has been checked.
+pub(crate) fn normalize_channels<T: ColumnSource>(
+    call: Call<'_>,
+    io: Io<'_>,
+    shape: Channels,
+    source: T,
+    args: &NormArgs<'_>,
+) -> Result<(), Error> {
+    let io = ChannelSpan::new(io, shape)?;
+    args.check_affine(shape.channels())?;
+    let padding = padding(args, shape.all_positions())?;
+    sweep(call, io, shape, source, args, padding);
+    Ok(())
+}
+
+/// Normalises every channel with the statistics of `source`, then zeroes padding. Everything has been checked.
+fn sweep<T: ColumnSource>(
+    call: Call<'_>,
+    mut io: ChannelSpan<'_>,
+    shape: Channels,
+    source: T,
+    args: &NormArgs<'_>,
+    padding: Option<RowFilter<'_>>,
+) {
+    let (gamma, beta) = (args.gamma, args.beta);
+    match io.reborrow() {
+        ChannelSpan::Rows(io) => normalize_columns(call, io, source, gamma, beta),
+        ChannelSpan::Planes(io) if shape.elements() > 0 => {
+            let io = call.stores().apply(io, shape.positions());
+            let io = Planes::new(io, (shape.channels(), shape.positions()), gamma, beta);
+            call.run_parallel(NormalizePlanes { io, source }, shape.elements());
+        }
+        ChannelSpan::Planes(_) => {}
+    }
+    if let Some(kept) = padding {
+        io.zero_padding(call, shape, kept);
+    }
+}
+
+/// Normalises every column with the statistics of `source`. Everything has been checked.
+pub(crate) fn normalize_columns<T: ColumnSource>(
+    call: Call<'_>,
+    io: RowSpan<'_>,
+    source: T,
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+) {
+    let elements = io.rows() * io.cols();
+    if elements > 0 {
+        let io = call.stores().apply_to_columns(io);
+        call.run_parallel(NormalizeColumns { io, source, gamma, beta, rows: () }, elements);
+    }
+}
+
+/// What BatchNorm's training is.
 #[derive(Clone, Copy)]
 pub(crate) struct BatchDriver {
     pub(crate) eps: f64,
@@ -28,6 +120,7 @@ pub(crate) struct BatchDriver {
 }
 
 impl BatchDriver {
+    /// Numbers of scratch that [`train`](Self::train) needs.
     pub(crate) fn scratch_len(&self, shape: Channels) -> usize {
         match shape.as_rows() {
             Some(rows) => column_scratch_len(self.execution, rows),
@@ -35,129 +128,100 @@ impl BatchDriver {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
+    /// Normalises every channel by its statistics in this batch.
     pub(crate) fn train(
         &self,
-        io: Span<'_>,
-        valid: Option<ValidRows<'_>>,
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
+        io: Io<'_>,
         shape: Channels,
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        running: Option<RunningStatistics<'_>>,
-        scratch: Option<&mut [f64]>,
+        TrainArgs { norm: mut args, running }: TrainArgs<'_>,
     ) -> Result<(), Error> {
-        let channels = shape.channels();
+        let (channels, rows) = (shape.channels(), shape.all_positions());
+        let io = ChannelSpan::new(io, shape)?;
         check_eps(self.eps)?;
         self.check_momentum()?;
-        check_optional("gamma", gamma, channels)?;
-        check_optional("beta", beta, channels)?;
-        check_length("mean", mean.len(), channels)?;
-        check_length("rstd", rstd.len(), channels)?;
-        if let Some(running) = &running {
-            check_running(running.mean, running.var, channels)?;
+        args.check_affine(channels)?;
+        args.check_stats(channels)?;
+        if let Some([mean, var]) = &running {
+            check_running(mean, var, channels)?;
         }
-        let (kept, n) = kept_rows(valid, shape.batch().saturating_mul(shape.positions()))?;
-        if running.is_some() && self.unbiased && n == 1 {
+        let (kept, n) = kept_rows(args.valid, rows)?;
+        if running.is_some() && self.unbiased && n == 1 && channels > 0 {
             let arg = "unbiased variance";
             return Err(Error::TooFewRows { arg, expected: 2, got: 1 });
         }
         let needed = self.scratch_len(shape);
-        if let Some(scratch) = &scratch {
+        if let Some(scratch) = &args.scratch {
             check_at_least("scratch", scratch.len(), needed)?;
         }
-        if shape.elements() == 0 {
-            return Ok(());
-        }
-        if n == 0 {
-            io.zero();
+        let call = self.execution.call(args.pool);
+        let (mean, rstd) = (args.mean.take(), args.rstd.take());
+        if n == 0 || channels == 0 {
+            mean.into_iter().chain(rstd).for_each(|statistics| statistics.fill(0.0));
+            io.zero_padding(call, shape, kept);
             return Ok(());
         }
 
         let mut allocated = Vec::new();
-        let scratch = memory::or_allocated(scratch, &mut allocated, needed)?;
-        let (means, m2s) = self.statistics(io.src(), shape, (kept, n), scratch);
-        let running = running.map(|RunningStatistics { mean, var }| RunningUpdate {
+        let scratch = memory::or_allocated(args.scratch.take(), &mut allocated, needed)?;
+        let (means, m2s) = self.statistics(call, &io, shape, (kept, n), scratch);
+        let running = running.map(|[mean, var]| RunningUpdate {
             momentum: self.momentum,
             unbiased: self.unbiased,
             mean,
             var,
         });
-        let statistics =
-            BatchStatistics { rows: n, eps: self.eps, means, m2s, mean, rstd, running };
-        self.execution.run_serial(statistics);
-        self.normalize(io, (kept, n), GivenColumns { mean, rstd }, gamma, beta, shape);
+        call.run_serial(BatchStatistics {
+            rows: n,
+            eps: self.eps,
+            means: &mut *means,
+            m2s: &mut *m2s,
+            mean,
+            rstd,
+            running,
+        });
+        let source = GivenColumns {
+            mean: &means.as_flattened()[..channels],
+            rstd: &m2s.as_flattened()[..channels],
+        };
+        sweep(call, io, shape, source, &args, (n < rows).then_some(kept));
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub(crate) fn infer(
-        &self,
-        io: Span<'_>,
-        valid: Option<ValidRows<'_>>,
-        running_mean: &[f32],
-        running_var: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-    ) -> Result<(), Error> {
-        check_eps(self.eps)?;
-        check_optional("gamma", gamma, shape.channels())?;
-        check_optional("beta", beta, shape.channels())?;
-        check_running(running_mean, running_var, shape.channels())?;
-        let source = RunningColumns { mean: running_mean, var: running_var, eps: self.eps };
-        let kept = kept_rows(valid, shape.batch().saturating_mul(shape.positions()))?;
-        self.normalize(io, kept, source, gamma, beta, shape);
-        Ok(())
-    }
-
-    /// Vectors of the mean and of M2 of every channel, at the beginning of `scratch`. There is at least one element.
+    /// Vectors of the mean and of M2 of every channel, at the beginning of `scratch`. There is at least one valid element.
     fn statistics<'s>(
         &self,
-        x: &[f32],
+        call: Call<'_>,
+        io: &ChannelSpan<'_>,
         shape: Channels,
-        kept: (RowFilter<'_>, usize),
+        (kept, n): (RowFilter<'_>, usize),
         scratch: &'s mut [f64],
-    ) -> (&'s [Lanes64], &'s [Lanes64]) {
-        if let Some(rows) = shape.as_rows() {
-            let (means, m2s) = column_statistics(self.execution, x, rows, kept, scratch);
-            return (means, m2s);
-        }
+    ) -> (&'s mut [Lanes64], &'s mut [Lanes64]) {
+        let io = match io {
+            ChannelSpan::Rows(io) => {
+                let matrix = (io.src(), io.src_pitch());
+                let rows = shape.position_rows();
+                return column_statistics(call, matrix, rows, (kept, n), scratch);
+            }
+            ChannelSpan::Planes(io) => io,
+        };
         let (samples, positions, vectors) = (shape.batch(), shape.positions(), vectors(shape));
         let scratch = &mut scratch.as_chunks_mut().0[..2 * samples * vectors];
         let (means, m2s) = scratch.split_at_mut(samples * vectors);
-        let channels = shape.channels();
-        let work =
-            PlaneMoments { x, positions, channels, first: 0, means: &mut *means, m2s: &mut *m2s };
-        self.execution.run_parallel(work, shape.elements());
-        let merge = MergeSamples { samples, positions, means: &mut *means, m2s: &mut *m2s };
-        self.execution.run_serial(merge);
-        (&means[..vectors], &m2s[..vectors])
-    }
-
-    /// Normalises every channel with the statistics of `source`, then zeroes padding, which only rows can have. Everything
-    /// has been checked.
-    fn normalize<T: ColumnSource>(
-        &self,
-        mut io: Span<'_>,
-        (kept, count): (RowFilter<'_>, usize),
-        source: T,
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-    ) {
-        if let Some(rows) = shape.as_rows() {
-            normalize_columns(self.execution, io.reborrow(), source, gamma, beta, rows);
-            if rows.elements() > 0 && count < rows.rows() {
-                let work = ZeroPadding { io, cols: rows.cols(), kept, first: 0 };
-                self.execution.run_parallel(work, (rows.rows() - count) * rows.cols());
-            }
-        } else if shape.elements() > 0 {
-            let io = self.execution.stores.apply(io, shape.positions());
-            let io = Planes::new(io, (shape.channels(), shape.positions()), gamma, beta);
-            self.execution.run_parallel(NormalizePlanes { io, source }, shape.elements());
-        }
+        let (x, channels) = (io.src(), shape.channels());
+        let kept = (n < samples * positions).then_some(kept);
+        let work = PlaneMoments {
+            x,
+            positions,
+            channels,
+            first: 0,
+            kept,
+            means: &mut *means,
+            m2s: &mut *m2s,
+        };
+        call.run_parallel(work, shape.elements());
+        let merge = MergeSamples { samples, positions, kept, means: &mut *means, m2s: &mut *m2s };
+        call.run_serial(merge);
+        (&mut means[..vectors], &mut m2s[..vectors])
     }
 
     fn check_momentum(&self) -> Result<(), Error> {
@@ -175,24 +239,6 @@ fn vectors(shape: Channels) -> usize {
     shape.channels().div_ceil(LANES)
 }
 
-/// Normalises every column with the statistics of `source`. Everything has been checked.
-pub(crate) fn normalize_columns<T: ColumnSource>(
-    execution: Execution,
-    io: Span<'_>,
-    source: T,
-    gamma: Option<&[f32]>,
-    beta: Option<&[f32]>,
-    rows: Rows,
-) {
-    if rows.elements() > 0 {
-        // Narrow rows are worked on as wide ones.
-        let io = execution.stores.apply(io, rows.elements());
-        let cols = rows.cols();
-        let work = NormalizeColumns { io, cols, source, gamma, beta, rows: () };
-        execution.run_parallel(work, rows.elements());
-    }
-}
-
 /// Numbers of scratch that [`column_statistics`] needs.
 pub(crate) fn column_scratch_len(execution: Execution, rows: Rows) -> usize {
     chunks(execution, rows).total_scratch().saturating_mul(LANES)
@@ -208,22 +254,20 @@ pub(crate) fn all_rows(rows: Rows) -> (RowFilter<'static>, usize) {
     (RowFilter::new(None, rows.rows()), rows.rows())
 }
 
-/// Vectors of the mean and of M2 of every column, at the beginning of `scratch`, which is long enough; of the rows that
-/// are kept, and their number. There is at least one such row and one column.
+/// Vectors of the mean and of M2 of every column of a matrix, whose rows begin every pitch elements, at the beginning of
+/// `scratch`, which is long enough; of the rows that are kept, and their number. There is at least one such row and one column.
 pub(crate) fn column_statistics<'s>(
-    execution: Execution,
-    x: &[f32],
+    call: Call<'_>,
+    (x, pitch): (&[f32], usize),
     rows: Rows,
     (kept, count): (RowFilter<'_>, usize),
     scratch: &'s mut [f64],
 ) -> (&'s mut [Lanes64], &'s mut [Lanes64]) {
-    let (cols, chunks) = (rows.cols(), chunks(execution, rows).of_rows(count));
+    let (cols, chunks) = (rows.cols(), chunks(call.execution, rows).of_rows(count));
     let scratch = &mut scratch.as_chunks_mut().0[..chunks.total_scratch()];
-    execution.run_parallel(
-        ColumnChunks { x, cols, kept, first: 0, count, chunks, scratch },
-        rows.elements(),
-    );
-    execution.run_serial(MergeChunks { rows: count, cols, chunks, scratch });
+    let work = ColumnChunks { x, cols, pitch, kept, first: 0, count, chunks, scratch };
+    call.run_parallel(work, rows.elements());
+    call.run_serial(MergeChunks { rows: count, cols, chunks, scratch });
     let vectors = cols.div_ceil(LANES);
     scratch[..2 * vectors].split_at_mut(vectors)
 }

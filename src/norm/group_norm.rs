@@ -1,13 +1,13 @@
 //! GroupNorm: every group of channels of every sample normalised by its own mean and variance.
 #![forbid(unsafe_code)]
 
-use core::mem::MaybeUninit;
-
+use crate::args::norm::NormArgs;
+use crate::element::Element;
 use crate::error::Error;
 use crate::norm::channels::GroupSpec;
 use crate::run::execution::{Execution, output_setters};
-use crate::shape::{Channels, check_length};
-use crate::simd::{Span, write_whole};
+use crate::shape::Channels;
+use crate::simd::InOut;
 
 /// Group normalisation (Wu and He, 2018, arXiv 1803.08494) of `[batch, channels, positions]` or `[batch, positions,
 /// channels]`.
@@ -19,8 +19,8 @@ use crate::simd::{Span, write_whole};
 /// y[n, c, p] = gamma[c] * (x[n, c, p] - mean[n, g]) / sqrt(var[n, g] + eps) + beta[c]
 /// ```
 ///
-/// gamma (absent: 1) and beta (absent: 0) are independent of each other. Training and inference are the same. The
-/// `_with_stats` methods also write `mean` and `rstd = 1 / sqrt(var + eps)` of every group, `[batch, groups]`. With one
+/// gamma (absent: 1) and beta (absent: 0) are independent of each other. Training and inference are the same. Mean
+/// and rstd are those of every group, `[batch, groups]`. With one
 /// group the channels of a sample have their statistics in common; with as many groups as channels this is
 /// [`InstanceNorm`](crate::InstanceNorm).
 ///
@@ -42,20 +42,23 @@ use crate::simd::{Span, write_whole};
 /// # Example
 ///
 /// ```
-/// use evenkeel::{Channels, GroupNorm};
+/// use evenkeel::{Channels, GroupNorm, InOut, NormArgs};
 ///
 /// // One sample of four channels at two positions, in two groups.
-/// let x = [1.0, 3.0, 5.0, 7.0, 20.0, 20.0, 20.0, 20.0];
-/// let (gamma, beta) = ([1.0, 2.0, 1.0, 1.0], [0.0, 0.0, 0.5, -0.5]);
-/// let (mut y, mut mean, mut rstd) = ([0.0; 8], [0.0; 2], [0.0; 2]);
+/// let x = [1.0_f32, 3.0, 5.0, 7.0, 20.0, 20.0, 20.0, 20.0];
+/// let (gamma, beta) = ([1.0_f32, 2.0, 1.0, 1.0], [0.0_f32, 0.0, 0.5, -0.5]);
+/// let (mut y, mut mean, mut rstd) = ([0.0_f32; 8], [0.0; 2], [0.0; 2]);
 /// let norm = GroupNorm::new().with_groups(2).with_eps(0.0);
 /// let shape = Channels::first(1, 4, 2)?;
-/// norm.forward_with_stats(&x, Some(&gamma), Some(&beta), shape, &mut y, &mut mean, &mut rstd)?;
+/// let args = NormArgs::new().affine(&gamma, &beta).stats(&mut mean, &mut rstd);
+/// norm.forward(InOut::new(&x, &mut y), shape, args)?;
 /// assert_eq!((mean, rstd), ([4.0, 20.0], [0.2_f64.sqrt(), 0.0]));
 /// assert!((y[3] - 2.0 * 1.341_641).abs() < 1e-6);
 /// assert_eq!(y[4..], [0.5, 0.5, -0.5, -0.5]);
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
+#[doc(alias = "groupnorm")]
+#[doc(alias = "group_norm")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GroupNorm {
     groups: usize,
@@ -77,6 +80,7 @@ impl GroupNorm {
     }
 
     /// How many groups the channels of a sample fall into; divides their number (checked by the calls).
+    #[doc(alias = "num_groups")]
     #[must_use]
     pub const fn with_groups(mut self, groups: usize) -> Self {
         self.groups = groups;
@@ -84,6 +88,7 @@ impl GroupNorm {
     }
 
     /// Adds `eps` to the variance, under the root; finite and at least 0 (checked by the calls).
+    #[doc(alias = "epsilon")]
     #[must_use]
     pub const fn with_eps(mut self, eps: f64) -> Self {
         self.eps = eps;
@@ -92,170 +97,43 @@ impl GroupNorm {
 
     output_setters!();
 
-    /// How much scratch the methods `_with_scratch` need: none for channels that come first, about
-    /// `2 * channels * log2(positions / 64)` numbers a thread for channels that come last.
+    /// How much scratch a call needs: none for channels that come first, about `2 * channels * log2(positions / 64)` numbers a
+    /// thread for channels that come last.
     #[must_use]
     pub fn scratch_len(&self, shape: Channels) -> usize {
         self.spec().scratch_len(shape)
     }
 
-    /// Reads `x`, writes `y`, both `shape.elements()` long; `gamma` and `beta` are `shape.channels()` long. Allocates the
-    /// scratch, where channels come last.
+    /// Normalises x and returns y. gamma and beta have `shape.channels()` elements, mean and rstd one a group of every sample.
+    /// Allocates its scratch, where channels come last, unless it is passed.
+    ///
+    /// # Padding
+    ///
+    /// Where [`valid`](NormArgs::valid) says which positions are data, their y and the statistics have the bits of samples that
+    /// have only these; a sample without any has 0 and 0. A row of the mask is a position of a sample, in either layout, and
+    /// holds for all its channels. It costs two copies of a sample more, unless channels come last and the valid positions are
+    /// neighbours, as those of lengths are, and allocates one on each thread.
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if eps is negative or not finite;
-    /// [`Error::Groups`] if the groups do not divide the channels; [`Error::Length`] if a slice has another length.
-    /// Nothing is written then.
-    pub fn forward(
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::Parameter`]: eps is negative or not finite, or the steps of
+    ///   [`ValidRows::Lengths`](crate::ValidRows::Lengths) do not divide the positions.
+    /// * [`Error::Groups`]: the channels do not fall into so many groups. (A shape without elements has none to fall.)
+    /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape.
+    /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
+    /// * [`Error::Unsupported`]: an argument that belongs to rows ([`NormArgs`] has a table), or a pitch.
+    /// * [`Error::OutOfMemory`]: there is no memory for the scratch, or for a sample with padding. In the latter case other
+    ///   samples of y may have been written.
+    #[inline]
+    pub fn forward<'a, X: Element, Y: Element>(
         &self,
-        x: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
+        io: InOut<'_, 'a, X, Y>,
         shape: Channels,
-        y: &mut [f32],
-    ) -> Result<(), Error> {
-        shape.check_io(x.len(), y.len())?;
-        self.spec().run(Span::new(x, y), gamma, beta, shape, None, None)
-    }
-
-    /// As [`forward`](Self::forward), and writes `mean` and `rstd`, one of each a group of every sample.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward`](Self::forward); [`Error::Length`] if `mean` or `rstd` is not `shape.batch() * groups` long;
-    /// [`Error::EmptyAxis`] if there are groups and they are empty.
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_with_stats(
-        &self,
-        x: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-        y: &mut [f32],
-        mean: &mut [f64],
-        rstd: &mut [f64],
-    ) -> Result<(), Error> {
-        shape.check_io(x.len(), y.len())?;
-        self.spec().run(Span::new(x, y), gamma, beta, shape, Some((mean, rstd)), None)
-    }
-
-    /// As [`forward_with_stats`](Self::forward_with_stats), with scratch of at least
-    /// [`scratch_len`](Self::scratch_len) numbers. Allocates nothing on a single thread.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_with_stats`](Self::forward_with_stats); [`Error::Length`] if `scratch` is too short.
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_with_scratch(
-        &self,
-        x: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-        y: &mut [f32],
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        scratch: &mut [f64],
-    ) -> Result<(), Error> {
-        shape.check_io(x.len(), y.len())?;
-        let stats = Some((mean, rstd));
-        self.spec().run(Span::new(x, y), gamma, beta, shape, stats, Some(scratch))
-    }
-
-    /// Reads and writes `x`.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn forward_in_place(
-        &self,
-        x: &mut [f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-    ) -> Result<(), Error> {
-        check_length("x", x.len(), shape.elements())?;
-        self.spec().run(Span::in_place(x), gamma, beta, shape, None, None)
-    }
-
-    /// As [`forward_in_place`](Self::forward_in_place), and writes `mean` and `rstd`, one of each a group of every sample.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_with_stats`](Self::forward_with_stats).
-    pub fn forward_in_place_with_stats(
-        &self,
-        x: &mut [f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-        mean: &mut [f64],
-        rstd: &mut [f64],
-    ) -> Result<(), Error> {
-        check_length("x", x.len(), shape.elements())?;
-        self.spec().run(Span::in_place(x), gamma, beta, shape, Some((mean, rstd)), None)
-    }
-
-    /// As [`forward_in_place_with_stats`](Self::forward_in_place_with_stats), with scratch of at least
-    /// [`scratch_len`](Self::scratch_len) numbers. Allocates nothing on a single thread.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_with_scratch`](Self::forward_with_scratch).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_in_place_with_scratch(
-        &self,
-        x: &mut [f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        scratch: &mut [f64],
-    ) -> Result<(), Error> {
-        check_length("x", x.len(), shape.elements())?;
-        let stats = Some((mean, rstd));
-        self.spec().run(Span::in_place(x), gamma, beta, shape, stats, Some(scratch))
-    }
-
-    /// Reads `x`, initialises `y` and returns it. Allocates the scratch, where channels come last.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn forward_uninit<'y>(
-        &self,
-        x: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        shape.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.spec().run(io, gamma, beta, shape, None, None))
-    }
-
-    /// As [`forward_with_scratch`](Self::forward_with_scratch); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_with_scratch`](Self::forward_with_scratch).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_uninit_with_scratch<'y>(
-        &self,
-        x: &[f32],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        shape: Channels,
-        y: &'y mut [MaybeUninit<f32>],
-        mean: &mut [f64],
-        rstd: &mut [f64],
-        scratch: &mut [f64],
-    ) -> Result<&'y mut [f32], Error> {
-        shape.check_io(x.len(), y.len())?;
-        let stats = Some((mean, rstd));
-        write_whole(x, y, |io| self.spec().run(io, gamma, beta, shape, stats, Some(scratch)))
+        args: NormArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        io.write_whole(|io| self.spec().run(io, shape, args))
     }
 
     pub(crate) const fn spec(&self) -> GroupSpec {

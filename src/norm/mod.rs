@@ -12,5 +12,4 @@ pub(crate) mod instance_norm;
 pub(crate) mod layer_norm;
 pub(crate) mod normalize_scale_shift;
 pub(crate) mod rms_norm;
-mod row_variants;
 pub(crate) mod rows;

@@ -1,16 +1,38 @@
 //! Normalise, scale and shift rows or columns whose statistics the caller has.
 #![forbid(unsafe_code)]
 
-use core::mem::MaybeUninit;
-
+use crate::args::norm::NormArgs;
+use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::columns::coefficients::GivenColumns;
 use crate::kernels::rows::source::GivenRows;
-use crate::norm::columns::normalize_columns;
-use crate::norm::rows::{PLAIN, contiguous, normalize_rows, strided, strided_in_place};
+use crate::norm::columns::normalize_channels;
+use crate::norm::rows::{PLAIN_GAMMA, normalize, padding};
 use crate::run::execution::{Execution, output_setters};
-use crate::shape::{Rows, check_length, check_optional};
-use crate::simd::{RowSpan, Span, write_whole};
+use crate::shape::{Channels, Shape, check_length};
+use crate::simd::{InOut, Io};
+
+/// Means and `rstd = 1 / sqrt(var + eps)` that the caller has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Statistics<'a> {
+    of_rows: bool,
+    mean: &'a [f64],
+    rstd: &'a [f64],
+}
+
+impl<'a> Statistics<'a> {
+    /// One of each a row.
+    #[must_use]
+    pub const fn of_rows(mean: &'a [f64], rstd: &'a [f64]) -> Self {
+        Self { of_rows: true, mean, rstd }
+    }
+
+    /// One of each a column, or a channel.
+    #[must_use]
+    pub const fn of_columns(mean: &'a [f64], rstd: &'a [f64]) -> Self {
+        Self { of_rows: false, mean, rstd }
+    }
+}
 
 /// Normalise-scale-shift of rows, or of columns, whose statistics are given.
 ///
@@ -20,7 +42,8 @@ use crate::simd::{RowSpan, Span, write_whole};
 /// y[r, c] = gamma[c] * (x[r, c] - mean[r]) * rstd[r] + beta[c]
 /// ```
 ///
-/// gamma (absent: 1) and beta (absent: 0) are independent of each other. This is the second half of
+/// or, with statistics of columns, mean\[c\] and rstd\[c\]. gamma (absent: 1) and beta (absent: 0) are independent of each other.
+/// This is the second half of
 /// [`LayerNorm`](crate::LayerNorm): with the mean of [`RowMoments`](crate::RowMoments) and
 /// `rstd = 1 / sqrt(var + eps)` it gives the bits of `LayerNorm`.
 ///
@@ -37,13 +60,13 @@ use crate::simd::{RowSpan, Span, write_whole};
 /// # Example
 ///
 /// ```
-/// use evenkeel::{NormalizeScaleShift, Rows};
+/// use evenkeel::{InOut, NormArgs, NormalizeScaleShift, Rows, Statistics};
 ///
-/// let (x, mean, rstd) = ([1.0, 3.0, 10.0, 30.0], [2.0, 20.0], [1.0, 0.1]);
-/// let mut y = [0.0; 4];
-/// NormalizeScaleShift::new().forward(
-///     &x, &mean, &rstd, Some(&[1.0, 2.0]), None, Rows::new(2, 2)?, &mut y,
-/// )?;
+/// let (x, mean, rstd) = ([1.0_f32, 3.0, 10.0, 30.0], [2.0, 20.0], [1.0, 0.1]);
+/// let (mut y, rows) = ([0.0_f32; 4], Rows::new(2, 2)?);
+/// let args = NormArgs::new().gamma(&[1.0_f32, 2.0]);
+/// let operation = NormalizeScaleShift::new();
+/// operation.forward(InOut::new(&x, &mut y), rows, Statistics::of_rows(&mean, &rstd), args)?;
 /// assert_eq!(y, [-1.0, 2.0, -1.0, 2.0]);
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
@@ -67,202 +90,59 @@ impl NormalizeScaleShift {
 
     output_setters!();
 
-    /// Reads `x`, writes `y`, both `rows.elements()` long.
+    /// Normalises x by the statistics of its rows, or of its columns, and returns y.
+    ///
+    /// | shape | statistics | gamma, beta |
+    /// |---|---|---|
+    /// | [`Rows`](crate::Rows) | of rows: one of each a row; of columns: one of each a column | `cols` |
+    /// | [`Channels`](crate::Channels), in either layout | of columns: one of each a channel | `channels` |
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `mean` or `rstd` is not `rows.rows()` long, `gamma` or `beta` not
-    /// `rows.cols()`, `x` or `y` not `rows.elements()`. Nothing is written then.
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward(
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::Parameter`]: the steps of [`ValidRows::Lengths`](crate::ValidRows::Lengths) do not divide the rows.
+    /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
+    /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
+    /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
+    /// * [`Error::Unsupported`]: statistics of rows with channels, or an argument or a pitch that the shape does not take
+    ///   ([`NormArgs`] has a table).
+    #[inline]
+    pub fn forward<'a, X: Element, Y: Element>(
         &self,
-        x: &[f32],
-        mean: &[f64],
-        rstd: &[f64],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        y: &mut [f32],
-    ) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        self.run(contiguous(rows, Span::new(x, y)), mean, rstd, gamma, beta, rows)
-    }
-
-    /// Reads and writes `x`.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn forward_in_place(
-        &self,
-        x: &mut [f32],
-        mean: &[f64],
-        rstd: &[f64],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-    ) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.run(contiguous(rows, Span::in_place(x)), mean, rstd, gamma, beta, rows)
-    }
-
-    /// Reads `x`, initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward`](Self::forward).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_uninit<'y>(
-        &self,
-        x: &[f32],
-        mean: &[f64],
-        rstd: &[f64],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.run(contiguous(rows, io), mean, rstd, gamma, beta, rows))
-    }
-
-    /// As [`forward`](Self::forward) for rows that begin every `x_pitch` elements of `x` and every `y_pitch` of `y`, as the
-    /// parts of a wider matrix do. What lies between two rows of `y` is not touched.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] if a pitch is less than `rows.cols()`, `x` or `y` shorter than
-    /// `(rows.rows() - 1) * pitch + rows.cols()`, or another slice of the wrong length; [`Error::ShapeOverflow`] if that is
-    /// more than memory has addresses. Nothing is written then.
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_strided(
-        &self,
-        x: &[f32],
-        x_pitch: usize,
-        mean: &[f64],
-        rstd: &[f64],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        y: &mut [f32],
-        y_pitch: usize,
-    ) -> Result<(), Error> {
-        let io = strided(rows, x, x_pitch, y, y_pitch)?;
-        self.run(io, mean, rstd, gamma, beta, rows)
-    }
-
-    /// As [`forward_strided`](Self::forward_strided); reads and writes `x`.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_strided`](Self::forward_strided).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_strided_in_place(
-        &self,
-        x: &mut [f32],
-        x_pitch: usize,
-        mean: &[f64],
-        rstd: &[f64],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-    ) -> Result<(), Error> {
-        let io = strided_in_place(rows, x, x_pitch)?;
-        self.run(io, mean, rstd, gamma, beta, rows)
-    }
-
-    /// Normalises columns instead: `mean` and `rstd` are one a column.
-    ///
-    /// `y[r, c] = gamma[c] * (x[r, c] - mean[c]) * rstd[c] + beta[c]`, the second half of
-    /// [`BatchNorm`](crate::BatchNorm)'s training.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] if `mean`, `rstd`, `gamma` or `beta` is not `rows.cols()` long, `x` or `y` not
-    /// `rows.elements()`. Nothing is written then.
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_columns(
-        &self,
-        x: &[f32],
-        mean: &[f64],
-        rstd: &[f64],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        y: &mut [f32],
-    ) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        self.run_columns(Span::new(x, y), mean, rstd, gamma, beta, rows)
-    }
-
-    /// As [`forward_columns`](Self::forward_columns); reads and writes `x`.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_columns`](Self::forward_columns).
-    pub fn forward_columns_in_place(
-        &self,
-        x: &mut [f32],
-        mean: &[f64],
-        rstd: &[f64],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-    ) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.run_columns(Span::in_place(x), mean, rstd, gamma, beta, rows)
-    }
-
-    /// As [`forward_columns`](Self::forward_columns); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward_columns`](Self::forward_columns).
-    #[expect(clippy::too_many_arguments, reason = "each buffer is an argument of its own")]
-    pub fn forward_columns_uninit<'y>(
-        &self,
-        x: &[f32],
-        mean: &[f64],
-        rstd: &[f64],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.run_columns(io, mean, rstd, gamma, beta, rows))
-    }
-
-    pub(crate) fn run_columns(
-        &self,
-        io: Span<'_>,
-        mean: &[f64],
-        rstd: &[f64],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
-    ) -> Result<(), Error> {
-        check_length("mean", mean.len(), rows.cols())?;
-        check_length("rstd", rstd.len(), rows.cols())?;
-        check_optional("gamma", gamma, rows.cols())?;
-        check_optional("beta", beta, rows.cols())?;
-        let source = GivenColumns { mean, rstd };
-        normalize_columns(self.execution, io, source, gamma, beta, rows);
-        Ok(())
+        io: InOut<'_, 'a, X, Y>,
+        shape: impl Into<Shape>,
+        statistics: Statistics<'_>,
+        mut args: NormArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        let shape = shape.into();
+        io.write_whole(|io| self.run(io, shape, statistics, &mut args))
     }
 
     pub(crate) fn run(
         &self,
-        io: RowSpan<'_>,
-        mean: &[f64],
-        rstd: &[f64],
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
-        rows: Rows,
+        io: Io<'_>,
+        shape: Shape,
+        Statistics { of_rows, mean, rstd }: Statistics<'_>,
+        args: &mut NormArgs<'_>,
     ) -> Result<(), Error> {
-        check_length("mean", mean.len(), rows.rows())?;
-        check_length("rstd", rstd.len(), rows.rows())?;
-        let given = GivenRows { mean, rstd };
-        normalize_rows(self.execution, io, given, gamma, beta, PLAIN)
+        args.check_no_row_arguments()?;
+        args.check_no_stats()?;
+        let call = self.execution.call(args.pool);
+        let (rows, channels) = match shape {
+            Shape::Rows(rows) => (Some(rows), Channels::from(rows)),
+            Shape::Channels(channels) => (None, channels),
+        };
+        if of_rows {
+            let Some(rows) = rows else { return Err(Error::Unsupported { arg: "statistics" }) };
+            check_length("mean", mean.len(), rows.rows())?;
+            check_length("rstd", rstd.len(), rows.rows())?;
+            let padding = padding(args, rows.rows())?;
+            let source = GivenRows { mean, rstd };
+            return normalize(call, io, rows, source, PLAIN_GAMMA, padding, args);
+        }
+        check_length("mean", mean.len(), channels.channels())?;
+        check_length("rstd", rstd.len(), channels.channels())?;
+        normalize_channels(call, io, channels, GivenColumns { mean, rstd }, args)
     }
 }

@@ -1,86 +1,103 @@
 //! The driver of operations on rows: what they check and how they run.
 #![forbid(unsafe_code)]
 
-use crate::error::{Error, MOST_ELEMENTS};
+use crate::args::norm::{NormArgs, Residual, unsupported};
+use crate::args::valid_rows::kept_rows;
+use crate::error::Error;
+use crate::kernels::elementwise::zero_padding::ZeroPadding;
+use crate::kernels::row_filter::RowFilter;
+use crate::kernels::rows::affine::Inputs;
 use crate::kernels::rows::normalize::NormalizeRows;
 use crate::kernels::rows::source::RowSource;
-use crate::run::execution::Execution;
-use crate::shape::{Rows, check_at_least, check_optional};
-use crate::simd::{RowSpan, Span, reach};
+use crate::run::execution::Call;
+use crate::shape::Rows;
+use crate::simd::{Io, RowSpan};
 
-/// What an operation that does not centre may do otherwise.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Variant {
-    /// Whether 1 + gamma takes the place of gamma.
-    pub(crate) one_plus_gamma: bool,
-    /// Whether silu of the second input is a factor, and beta absent.
-    pub(crate) gated: bool,
-}
+/// Added to gamma, it changes no number.
+pub(crate) const PLAIN_GAMMA: f32 = -0.0;
 
-/// No variant.
-pub(crate) const PLAIN: Variant = Variant { one_plus_gamma: false, gated: false };
-
-/// Checks gamma and beta, then normalises every row with the statistics of `source`: what the row
-/// operations have in common. Everything else has been checked.
-pub(crate) fn normalize_rows<T: RowSource>(
-    execution: Execution,
-    io: RowSpan<'_>,
+/// Normalises every row with the statistics of `source`, with gamma, beta and the inputs of `args`; then zeroes padding. Where
+/// the statistics are written has been checked.
+pub(crate) fn normalize<T: RowSource>(
+    call: Call<'_>,
+    io: Io<'_>,
+    rows: Rows,
     source: T,
-    gamma: Option<&[f32]>,
-    beta: Option<&[f32]>,
-    Variant { one_plus_gamma, gated }: Variant,
+    gamma_offset: f32,
+    padding: Option<RowFilter<'_>>,
+    args: &mut NormArgs<'_>,
 ) -> Result<(), Error> {
-    let (cols, elements) = (io.cols(), io.rows() * io.cols());
-    check_optional("gamma", gamma, cols)?;
-    check_optional("beta", beta, cols)?;
+    let io = io.rows(rows)?;
+    args.check_affine(rows.cols())?;
+    if args.sum.is_some() {
+        // There has to be a sum, and one place for it.
+        let updated = matches!(args.residual, Some(Residual::Updated(_)));
+        let is_sum = args.bias.is_some() || args.residual.is_some();
+        unsupported(&[("sum", updated || !is_sum)])?;
+    }
+    let io = args.with_inputs(io, rows)?;
+
+    let run = |mut io: RowSpan<'_>| {
+        if rows.elements() > 0 {
+            let inputs = Inputs { gate: args.gate.is_some(), added: args.added.is_some() };
+            let (gamma, beta) = (args.gamma, args.beta);
+            let work = NormalizeRows {
+                io: call.stores().apply_to_rows(io.reborrow()),
+                source,
+                gamma,
+                beta,
+                gamma_offset,
+                inputs,
+            };
+            call.run_parallel(work, rows.elements());
+        }
+        if let Some(kept) = padding {
+            zero_padding(call, io, kept);
+        }
+        Ok(())
+    };
+    match args.sum.take() {
+        Some(sum) => sum.write_whole(args.sum_pitch, io, rows, run),
+        None => run(io),
+    }
+}
+
+/// The rows that are data, where some are not. Everything about them is checked.
+pub(crate) fn padding<'a>(
+    args: &NormArgs<'a>,
+    rows: usize,
+) -> Result<Option<RowFilter<'a>>, Error> {
+    let Some(valid) = args.valid else { return Ok(None) };
+    let (kept, count) = kept_rows(Some(valid), rows)?;
+    Ok((count < rows).then_some(kept))
+}
+
+/// Writes `+0.0` to the rows that are not kept.
+pub(crate) fn zero_padding(call: Call<'_>, io: RowSpan<'_>, kept: RowFilter<'_>) {
+    let elements = io.rows() * io.cols();
     if elements > 0 {
-        let io = execution.stores.apply_to_rows(io);
-        let gamma_offset = if one_plus_gamma { 1.0 } else { -0.0 };
-        execution
-            .run_parallel(NormalizeRows { io, source, gamma, beta, gamma_offset, gated }, elements);
-    }
-    Ok(())
-}
-
-/// The rows of a span, one behind the other.
-pub(crate) fn contiguous(rows: Rows, io: Span<'_>) -> RowSpan<'_> {
-    RowSpan::new(io, rows.rows(), rows.cols())
-}
-
-/// Refuses rows that begin every `pitch` elements where they overlap or are not all there.
-pub(crate) fn check_strided(
-    rows: Rows,
-    arg: &'static str,
-    len: usize,
-    pitch_arg: &'static str,
-    pitch: usize,
-) -> Result<(), Error> {
-    check_at_least(pitch_arg, pitch, rows.cols())?;
-    match reach(rows.rows(), rows.cols(), pitch) {
-        Some(reach) if reach <= MOST_ELEMENTS => check_at_least(arg, len, reach),
-        _ => Err(Error::ShapeOverflow { arg: pitch_arg, got: [1, rows.rows(), pitch] }),
+        call.run_parallel(ZeroPadding { io, kept, first: 0 }, elements);
     }
 }
 
-/// Rows of this shape at pitches, from x to y, if they are all there.
-pub(crate) fn strided<'a>(
+/// Writes 0 to the statistics that no row of data has: those of padding, and of rows without elements.
+pub(crate) fn clear_statistics(
+    statistics: [Option<&mut [f64]>; 2],
     rows: Rows,
-    x: &'a [f32],
-    x_pitch: usize,
-    y: &'a mut [f32],
-    y_pitch: usize,
-) -> Result<RowSpan<'a>, Error> {
-    check_strided(rows, "x", x.len(), "x_pitch", x_pitch)?;
-    check_strided(rows, "y", y.len(), "y_pitch", y_pitch)?;
-    Ok(RowSpan::strided(x, x_pitch, y, y_pitch, (rows.rows(), rows.cols())))
-}
-
-/// The same where y is x.
-pub(crate) fn strided_in_place(
-    rows: Rows,
-    x: &mut [f32],
-    pitch: usize,
-) -> Result<RowSpan<'_>, Error> {
-    check_strided(rows, "x", x.len(), "x_pitch", pitch)?;
-    Ok(RowSpan::strided_in_place(x, pitch, (rows.rows(), rows.cols())))
+    padding: Option<RowFilter<'_>>,
+) {
+    if rows.cols() > 0 && padding.is_none() {
+        return;
+    }
+    for statistics in statistics.into_iter().flatten() {
+        let Some(kept) = padding.filter(|_| rows.cols() > 0) else {
+            statistics.fill(0.0);
+            continue;
+        };
+        let mut run = kept.next_padding(0);
+        while !run.is_empty() {
+            statistics[run.clone()].fill(0.0);
+            run = kept.next_padding(run.end);
+        }
+    }
 }

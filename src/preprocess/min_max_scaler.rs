@@ -1,8 +1,7 @@
 //! `MinMaxScaler`: every feature mapped from its own range, learnt from data, to a given one.
 #![forbid(unsafe_code)]
 
-use core::mem::MaybeUninit;
-
+use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::columns::min_max::{
     FitRanges, MinMax, ToRange, chunk_rows, merge_chunk_ranges, merge_ranges,
@@ -11,7 +10,7 @@ use crate::memory::{filled, grow};
 use crate::norm::columns::normalize_columns;
 use crate::run::execution::{Execution, scaler_setters};
 use crate::shape::{Rows, check_length};
-use crate::simd::{LANES, Span, write_whole};
+use crate::simd::{InOut, Io, LANES, elements};
 
 /// Maps the features of a matrix `[samples, features]` to a range: that of the samples that it was fitted with
 /// becomes `[0, 1]`, or what [`with_feature_range`](Self::with_feature_range) says.
@@ -49,15 +48,16 @@ use crate::simd::{LANES, Span, write_whole};
 /// # Example
 ///
 /// ```
-/// use evenkeel::{MinMaxScaler, Rows};
+/// use evenkeel::preprocess::MinMaxScaler;
+/// use evenkeel::{InOut, Rows};
 ///
 /// let mut scaler = MinMaxScaler::new(2)?.with_feature_range(-1.0, 1.0).with_clip(true);
-/// scaler.partial_fit(&[1.0, 10.0, 3.0, 10.0], Rows::new(2, 2)?)?;
-/// scaler.partial_fit(&[5.0, f32::NAN], Rows::new(1, 2)?)?;
+/// scaler.partial_fit(&[1.0_f32, 10.0, 3.0, 10.0], Rows::new(2, 2)?)?;
+/// scaler.partial_fit(&[5.0_f32, f32::NAN], Rows::new(1, 2)?)?;
 /// assert_eq!((scaler.data_min(), scaler.data_max()), (&[1.0, 10.0][..], &[5.0, 10.0][..]));
 ///
-/// let mut y = [0.0; 4];
-/// scaler.transform(&[2.0, 10.0, 7.0, 10.5], Rows::new(2, 2)?, &mut y)?;
+/// let (x, mut y) = ([2.0_f32, 10.0, 7.0, 10.5], [0.0_f32; 4]);
+/// scaler.transform(InOut::new(&x, &mut y), Rows::new(2, 2)?)?;
 /// assert_eq!(y, [-0.5, -1.0, 1.0, 0.0]);
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
@@ -151,31 +151,36 @@ impl MinMaxScaler {
         self.max.fill(f32::NEG_INFINITY);
     }
 
-    /// Forgets all samples and learns from those of `x`, `rows.elements()` long.
+    /// Forgets all samples and learns from those of `x`. If there are none, the scaler has seen nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `x` is not `rows.elements()` long or `rows.cols()` is not the number of features;
-    /// [`Error::EmptyAxis`] if there are features and no rows. Nothing is forgotten then.
-    pub fn fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
-        self.check_fit(x, rows)?;
-        if rows.rows() == 0 && rows.cols() > 0 {
-            return Err(Error::EmptyAxis { arg: "rows" });
-        }
-        self.reset();
-        self.partial_fit(x, rows)
+    /// Nothing is forgotten where one is returned.
+    ///
+    /// * [`Error::Length`]: `x` is not `rows.elements()` long, or `rows.cols()` is not the number of features.
+    /// * [`Error::OutOfMemory`]: there is no memory for the ranges of what threads share.
+    #[inline]
+    pub fn fit<X: Element>(&mut self, x: &[X], rows: Rows) -> Result<(), Error> {
+        self.learn(elements(x), rows, true)
     }
 
-    /// Learns from the samples of `x`, `rows.elements()` long, too. No rows are fine and change nothing.
+    /// Learns from the samples of `x` too. If there are none, nothing changes.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `x` is not `rows.elements()` long or `rows.cols()` is not the number of features. The scaler
-    /// stays as it was then.
-    pub fn partial_fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
-        self.check_fit(x, rows)?;
-        let needed = ranges_len(self.execution, rows);
-        grow(&mut self.ranges, MinMax::EMPTY, needed)?;
+    /// As [`fit`](Self::fit). The scaler stays as it was then.
+    #[inline]
+    pub fn partial_fit<X: Element>(&mut self, x: &[X], rows: Rows) -> Result<(), Error> {
+        self.learn(elements(x), rows, false)
+    }
+
+    fn learn(&mut self, x: &[f32], rows: Rows, afresh: bool) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        check_length("features", rows.cols(), self.features())?;
+        grow(&mut self.ranges, MinMax::EMPTY, ranges_len(self.execution, rows))?;
+        if afresh {
+            self.reset();
+        }
         add(self.execution, x, rows, &mut self.ranges, &mut self.min, &mut self.max);
         Ok(())
     }
@@ -192,92 +197,48 @@ impl MinMaxScaler {
         Ok(())
     }
 
-    /// Maps `x`: reads it and writes `y`, both `rows.elements()` long.
+    /// Maps x to the range and returns y.
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if the range is not finite as f32, or its lower end not the lower one; [`Error::Length`] if `x`
-    /// or `y` is not `rows.elements()` long or `rows.cols()` is not the number of features; [`Error::NotFitted`] if the
-    /// scaler has seen no number. Nothing is written then.
-    pub fn transform(&self, x: &[f32], rows: Rows, y: &mut [f32]) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        self.run(Span::new(x, y), rows, false)
-    }
-
-    /// As [`transform`](Self::transform); reads and writes `x`.
+    /// Nothing is written where one is returned.
     ///
-    /// # Errors
-    ///
-    /// As [`transform`](Self::transform).
-    pub fn transform_in_place(&self, x: &mut [f32], rows: Rows) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.run(Span::in_place(x), rows, false)
-    }
-
-    /// As [`transform`](Self::transform); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`transform`](Self::transform).
-    pub fn transform_uninit<'y>(
+    /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, rows at a pitch overlap, or
+    ///   `rows.cols()` is not the number of features.
+    /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
+    /// * [`Error::NotFitted`]: the scaler has seen no number.
+    /// * [`Error::Parameter`]: the range is empty or not finite as f32.
+    #[inline]
+    pub fn transform<'a, X: Element, Y: Element>(
         &self,
-        x: &[f32],
+        io: InOut<'_, 'a, X, Y>,
         rows: Rows,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.run(io, rows, false))
+    ) -> Result<&'a mut [Y], Error> {
+        io.write_whole(|io| self.run(io, rows, false))
     }
 
-    /// The way back, `y = (x - a) * (data_max - data_min) / (b - a) + data_min`, never clipped: reads `x`, writes `y`, both
-    /// `rows.elements()` long.
+    /// The way back, `y = (x - a) * (data_max - data_min) / (b - a) + data_min`, never clipped.
     ///
     /// # Errors
     ///
     /// As [`transform`](Self::transform).
-    pub fn inverse_transform(&self, x: &[f32], rows: Rows, y: &mut [f32]) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        self.run(Span::new(x, y), rows, true)
-    }
-
-    /// As [`inverse_transform`](Self::inverse_transform); reads and writes `x`.
-    ///
-    /// # Errors
-    ///
-    /// As [`transform`](Self::transform).
-    pub fn inverse_transform_in_place(&self, x: &mut [f32], rows: Rows) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.run(Span::in_place(x), rows, true)
-    }
-
-    /// As [`inverse_transform`](Self::inverse_transform); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`transform`](Self::transform).
-    pub fn inverse_transform_uninit<'y>(
+    #[inline]
+    pub fn inverse_transform<'a, X: Element, Y: Element>(
         &self,
-        x: &[f32],
+        io: InOut<'_, 'a, X, Y>,
         rows: Rows,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.run(io, rows, true))
+    ) -> Result<&'a mut [Y], Error> {
+        io.write_whole(|io| self.run(io, rows, true))
     }
 
-    fn check_fit(&self, x: &[f32], rows: Rows) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        check_length("features", rows.cols(), self.features())
-    }
-
-    fn run(&self, io: Span<'_>, rows: Rows, inverse: bool) -> Result<(), Error> {
+    fn run(&self, io: Io<'_>, rows: Rows, inverse: bool) -> Result<(), Error> {
         check_length("features", rows.cols(), self.features())?;
         let (ranges, to) = ((&*self.min, &*self.max), self.feature_range);
         apply(self.execution, io, ranges, to, self.clip, inverse, rows)
     }
 }
 
-/// Refuses minima and maxima that no values have.
+/// Checks that some values can have these minima and maxima.
 pub(crate) fn check_ranges(
     [arg_min, arg_max]: [&'static str; 2],
     data_min: &[f32],
@@ -299,7 +260,7 @@ pub(crate) fn check_ranges(
     Ok(())
 }
 
-/// Refuses a range that is none.
+/// Checks that min < max.
 fn check_feature_range([min, max]: [f64; 2]) -> Result<(), Error> {
     let arg = "feature_range";
     if !(min as f32).is_finite() {
@@ -347,7 +308,7 @@ pub(crate) fn add(
     let cols = rows.cols();
     let ranges = &mut ranges[..ranges_len(execution, rows)];
     let chunk = rows_of_chunk(execution, rows);
-    execution.run_parallel(FitRanges { x, cols, rows: chunk, ranges }, rows.elements());
+    execution.call(None).run_parallel(FitRanges { x, cols, rows: chunk, ranges }, rows.elements());
     for ranges in ranges.chunks_exact(cols.div_ceil(LANES)) {
         merge_chunk_ranges(min, max, ranges);
     }
@@ -357,29 +318,31 @@ pub(crate) fn add(
 /// checked.
 pub(crate) fn apply(
     execution: Execution,
-    io: Span<'_>,
+    io: Io<'_>,
     (min, max): (&[f32], &[f32]),
     to: [f64; 2],
     clip: bool,
     inverse: bool,
     rows: Rows,
 ) -> Result<(), Error> {
+    let io = io.rows(rows)?;
     check_feature_range(to)?;
     if !is_fitted(min, max) && rows.cols() > 0 {
         return Err(Error::NotFitted { arg: "scaler" });
     }
+    let call = execution.call(None);
     match (inverse, clip) {
         (true, _) => {
             let source = ToRange::<true, false> { min, max, to };
-            normalize_columns(execution, io, source, None, None, rows);
+            normalize_columns(call, io, source, None, None);
         }
         (false, false) => {
             let source = ToRange::<false, false> { min, max, to };
-            normalize_columns(execution, io, source, None, None, rows);
+            normalize_columns(call, io, source, None, None);
         }
         (false, true) => {
             let source = ToRange::<false, true> { min, max, to };
-            normalize_columns(execution, io, source, None, None, rows);
+            normalize_columns(call, io, source, None, None);
         }
     }
     Ok(())

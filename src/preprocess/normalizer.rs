@@ -1,15 +1,15 @@
 //! Normalizer: every row divided by its norm.
 #![forbid(unsafe_code)]
 
-use core::mem::MaybeUninit;
-
+use crate::args::norm::NormArgs;
+use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::rows::norms::{Largest, Magnitudes, Squares};
-use crate::kernels::rows::source::Reciprocal;
-use crate::norm::rows::{PLAIN, contiguous, normalize_rows};
+use crate::kernels::rows::source::{Reciprocal, RowSource};
+use crate::norm::rows::{PLAIN_GAMMA, normalize};
 use crate::run::execution::{Execution, output_setters};
-use crate::shape::{Rows, check_length};
-use crate::simd::{Span, write_whole};
+use crate::shape::Rows;
+use crate::simd::{InOut, Io};
 
 /// What the length of a row is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -47,13 +47,14 @@ pub enum Norm {
 /// # Example
 ///
 /// ```
-/// use evenkeel::{Norm, Normalizer, Rows};
+/// use evenkeel::preprocess::{Norm, Normalizer};
+/// use evenkeel::{InOut, Rows};
 ///
-/// let (x, rows) = ([3.0, -4.0, 0.0, 0.0], Rows::new(2, 2)?);
-/// let mut y = [0.0; 4];
-/// Normalizer::new().forward(&x, rows, &mut y)?;
+/// let (x, rows) = ([3.0_f32, -4.0, 0.0, 0.0], Rows::new(2, 2)?);
+/// let mut y = [0.0_f32; 4];
+/// Normalizer::new().forward(InOut::new(&x, &mut y), rows)?;
 /// assert_eq!(y, [0.6, -0.8, 0.0, 0.0]);
-/// Normalizer::new().with_norm(Norm::Max).forward(&x, rows, &mut y)?;
+/// Normalizer::new().with_norm(Norm::Max).forward(InOut::new(&x, &mut y), rows)?;
 /// assert_eq!(y, [0.75, -1.0, 0.0, 0.0]);
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
@@ -85,53 +86,33 @@ impl Normalizer {
 
     output_setters!();
 
-    /// Reads `x`, writes `y`, both `rows.elements()` long.
+    /// Divides every row of x by its norm, and returns y.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `x` or `y` is not `rows.elements()` long. Nothing is written then.
-    pub fn forward(&self, x: &[f32], rows: Rows, y: &mut [f32]) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        self.run(Span::new(x, y), rows)
-    }
-
-    /// Reads and writes `x`.
+    /// Nothing is written where one is returned.
     ///
-    /// # Errors
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn forward_in_place(&self, x: &mut [f32], rows: Rows) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.run(Span::in_place(x), rows)
-    }
-
-    /// Reads `x`, initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn forward_uninit<'y>(
+    /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
+    /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
+    #[inline]
+    pub fn forward<'a, X: Element, Y: Element>(
         &self,
-        x: &[f32],
+        io: InOut<'_, 'a, X, Y>,
         rows: Rows,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.run(io, rows))
+    ) -> Result<&'a mut [Y], Error> {
+        io.write_whole(|io| self.run(io, rows))
     }
 
-    pub(crate) fn run(&self, io: Span<'_>, rows: Rows) -> Result<(), Error> {
-        let (execution, io) = (self.execution, contiguous(rows, io));
+    pub(crate) fn run(&self, io: Io<'_>, rows: Rows) -> Result<(), Error> {
         match self.norm {
-            Norm::L1 => {
-                normalize_rows(execution, io, Reciprocal::<Magnitudes>::NEW, None, None, PLAIN)
-            }
-            Norm::L2 => {
-                normalize_rows(execution, io, Reciprocal::<Squares>::NEW, None, None, PLAIN)
-            }
-            Norm::Max => {
-                normalize_rows(execution, io, Reciprocal::<Largest>::NEW, None, None, PLAIN)
-            }
+            Norm::L1 => self.divide(io, rows, Reciprocal::<Magnitudes>::NEW),
+            Norm::L2 => self.divide(io, rows, Reciprocal::<Squares>::NEW),
+            Norm::Max => self.divide(io, rows, Reciprocal::<Largest>::NEW),
         }
+    }
+
+    fn divide<T: RowSource>(&self, io: Io<'_>, rows: Rows, source: T) -> Result<(), Error> {
+        let call = self.execution.call(None);
+        normalize(call, io, rows, source, PLAIN_GAMMA, None, &mut NormArgs::new())
     }
 }

@@ -1,8 +1,7 @@
 //! `StandardScaler`: every feature less its mean, divided by its standard deviation, both learnt from data.
 #![forbid(unsafe_code)]
 
-use core::mem::MaybeUninit;
-
+use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::columns::standard_scaler::{
     FitChunks, FitMoments, MergeInput, MergeInto, Partial, Standard, means_and_scales,
@@ -11,7 +10,7 @@ use crate::memory::{filled, grow};
 use crate::norm::columns::normalize_columns;
 use crate::run::execution::{Execution, scaler_setters};
 use crate::shape::{Rows, check_length};
-use crate::simd::{LANES, Span, write_whole};
+use crate::simd::{InOut, Io, LANES, elements};
 use crate::welford::Moments;
 
 /// Standardises the features of a matrix `[samples, features]`: mean 0 and variance 1 over the samples that it was
@@ -55,18 +54,19 @@ use crate::welford::Moments;
 /// # Example
 ///
 /// ```
-/// use evenkeel::{Rows, StandardScaler};
+/// use evenkeel::preprocess::StandardScaler;
+/// use evenkeel::{InOut, Rows};
 ///
 /// let mut scaler = StandardScaler::new(2)?;
-/// scaler.partial_fit(&[1.0, 10.0, 3.0, 10.0], Rows::new(2, 2)?)?;
-/// scaler.partial_fit(&[5.0, f32::NAN], Rows::new(1, 2)?)?;
+/// scaler.partial_fit(&[1.0_f32, 10.0, 3.0, 10.0], Rows::new(2, 2)?)?;
+/// scaler.partial_fit(&[5.0_f32, f32::NAN], Rows::new(1, 2)?)?;
 /// assert_eq!(scaler.mean(), [3.0, 10.0]);
 /// assert_eq!(scaler.scale(), [(8.0_f64 / 3.0).sqrt(), 1.0]);
 ///
-/// let mut x = [3.0, 12.0];
-/// scaler.transform_in_place(&mut x, Rows::new(1, 2)?)?;
+/// let mut x = [3.0_f32, 12.0];
+/// scaler.transform(InOut::in_place(&mut x), Rows::new(1, 2)?)?;
 /// assert_eq!(x, [0.0, 2.0]);
-/// scaler.inverse_transform_in_place(&mut x, Rows::new(1, 2)?)?;
+/// scaler.inverse_transform(InOut::in_place(&mut x), Rows::new(1, 2)?)?;
 /// assert_eq!(x, [3.0, 12.0]);
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
@@ -178,31 +178,37 @@ impl StandardScaler {
         self.update();
     }
 
-    /// Forgets all samples and learns from those of `x`, `rows.elements()` long.
+    /// Forgets all samples and learns from those of `x`. If there are none, the scaler has seen nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `x` is not `rows.elements()` long or `rows.cols()` is not the number of features;
-    /// [`Error::EmptyAxis`] if there are features and no rows. Nothing is forgotten then.
-    pub fn fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
-        self.check_fit(x, rows)?;
-        if rows.rows() == 0 && rows.cols() > 0 {
-            return Err(Error::EmptyAxis { arg: "rows" });
-        }
-        self.reset();
-        self.partial_fit(x, rows)
+    /// Nothing is forgotten where one is returned.
+    ///
+    /// * [`Error::Length`]: `x` is not `rows.elements()` long, or `rows.cols()` is not the number of features.
+    /// * [`Error::OutOfMemory`]: there is no memory for the moments of what threads share.
+    #[inline]
+    pub fn fit<X: Element>(&mut self, x: &[X], rows: Rows) -> Result<(), Error> {
+        self.learn(elements(x), rows, true)
     }
 
-    /// Learns from the samples of `x`, `rows.elements()` long, too. No rows are fine and change nothing.
+    /// Learns from the samples of `x` too. If there are none, nothing changes.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `x` is not `rows.elements()` long or `rows.cols()` is not the number of features. The scaler
-    /// stays as it was then.
-    pub fn partial_fit(&mut self, x: &[f32], rows: Rows) -> Result<(), Error> {
-        self.check_fit(x, rows)?;
+    /// As [`fit`](Self::fit). The scaler stays as it was then.
+    #[inline]
+    pub fn partial_fit<X: Element>(&mut self, x: &[X], rows: Rows) -> Result<(), Error> {
+        self.learn(elements(x), rows, false)
+    }
+
+    fn learn(&mut self, x: &[f32], rows: Rows, afresh: bool) -> Result<(), Error> {
+        check_length("x", x.len(), rows.elements())?;
+        check_length("features", rows.cols(), self.features())?;
         let needed = partials_len(self.execution, rows);
         grow(&mut self.partials, Partial::EMPTY, needed)?;
+        if afresh {
+            self.reset();
+        }
         let (partials, low) = (&mut self.partials, &mut self.m2_low);
         add(self.execution, x, rows, partials, &mut self.moments, Some(low));
         self.update();
@@ -223,80 +229,37 @@ impl StandardScaler {
         Ok(())
     }
 
-    /// Standardises `x`: reads it and writes `y`, both `rows.elements()` long.
+    /// Standardises x and returns y.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `x` or `y` is not `rows.elements()` long or `rows.cols()` is not the number of features;
-    /// [`Error::NotFitted`] if the scaler has seen no number. Nothing is written then.
-    pub fn transform(&self, x: &[f32], rows: Rows, y: &mut [f32]) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        self.run::<false>(Span::new(x, y), rows)
-    }
-
-    /// As [`transform`](Self::transform); reads and writes `x`.
+    /// Nothing is written where one is returned.
     ///
-    /// # Errors
-    ///
-    /// As [`transform`](Self::transform).
-    pub fn transform_in_place(&self, x: &mut [f32], rows: Rows) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.run::<false>(Span::in_place(x), rows)
-    }
-
-    /// As [`transform`](Self::transform); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`transform`](Self::transform).
-    pub fn transform_uninit<'y>(
+    /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, rows at a pitch overlap, or
+    ///   `rows.cols()` is not the number of features.
+    /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
+    /// * [`Error::NotFitted`]: the scaler has seen no number.
+    #[inline]
+    pub fn transform<'a, X: Element, Y: Element>(
         &self,
-        x: &[f32],
+        io: InOut<'_, 'a, X, Y>,
         rows: Rows,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.run::<false>(io, rows))
+    ) -> Result<&'a mut [Y], Error> {
+        io.write_whole(|io| self.run::<false>(io, rows))
     }
 
-    /// The way back, `y = x * scale + mean`: reads `x`, writes `y`, both `rows.elements()` long.
+    /// The way back: `y = x * scale + mean`.
     ///
     /// # Errors
     ///
     /// As [`transform`](Self::transform).
-    pub fn inverse_transform(&self, x: &[f32], rows: Rows, y: &mut [f32]) -> Result<(), Error> {
-        rows.check_io(x.len(), y.len())?;
-        self.run::<true>(Span::new(x, y), rows)
-    }
-
-    /// As [`inverse_transform`](Self::inverse_transform); reads and writes `x`.
-    ///
-    /// # Errors
-    ///
-    /// As [`transform`](Self::transform).
-    pub fn inverse_transform_in_place(&self, x: &mut [f32], rows: Rows) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        self.run::<true>(Span::in_place(x), rows)
-    }
-
-    /// As [`inverse_transform`](Self::inverse_transform); initialises `y` and returns it.
-    ///
-    /// # Errors
-    ///
-    /// As [`transform`](Self::transform).
-    pub fn inverse_transform_uninit<'y>(
+    #[inline]
+    pub fn inverse_transform<'a, X: Element, Y: Element>(
         &self,
-        x: &[f32],
+        io: InOut<'_, 'a, X, Y>,
         rows: Rows,
-        y: &'y mut [MaybeUninit<f32>],
-    ) -> Result<&'y mut [f32], Error> {
-        rows.check_io(x.len(), y.len())?;
-        write_whole(x, y, |io| self.run::<true>(io, rows))
-    }
-
-    fn check_fit(&self, x: &[f32], rows: Rows) -> Result<(), Error> {
-        check_length("x", x.len(), rows.elements())?;
-        check_length("features", rows.cols(), self.features())
+    ) -> Result<&'a mut [Y], Error> {
+        io.write_whole(|io| self.run::<true>(io, rows))
     }
 
     /// Makes mean and scale of the moments.
@@ -304,7 +267,7 @@ impl StandardScaler {
         means_and_scales(&self.moments, &mut self.mean, &mut self.scale);
     }
 
-    fn run<const INVERSE: bool>(&self, io: Span<'_>, rows: Rows) -> Result<(), Error> {
+    fn run<const INVERSE: bool>(&self, io: Io<'_>, rows: Rows) -> Result<(), Error> {
         check_length("features", rows.cols(), self.features())?;
         let mean = self.with_mean.then_some(&self.mean[..]);
         let scale = self.with_std.then_some(&self.scale[..]);
@@ -312,7 +275,7 @@ impl StandardScaler {
     }
 }
 
-/// Refuses moments that no values have.
+/// Checks that some values can have these moments.
 pub(crate) fn check_moments(arg: &'static str, moments: &[Moments]) -> Result<(), Error> {
     match moments.iter().find(|moments| moments.m2 < 0.0) {
         Some(moments) => {
@@ -355,11 +318,15 @@ pub(crate) fn add(
     for x in x.chunks(chunks.rows.saturating_mul(cols).saturating_mul(at_once)) {
         let count = (x.len() / cols).div_ceil(chunks.rows);
         let partials = &mut partials[..count * vectors];
-        execution
-            .run_parallel(FitMoments { x, cols, rows: chunks.rows, partials }, rows.elements());
+        let work = FitMoments { x, cols, rows: chunks.rows, partials };
+        execution.call(None).run_parallel(work, rows.elements());
         for partials in partials.chunks_exact(vectors) {
             let (moments, m2_low) = (&mut *moments, m2_low.as_deref_mut());
-            execution.run_serial(MergeInto { moments, m2_low, input: MergeInput::Chunk(partials) });
+            execution.call(None).run_serial(MergeInto {
+                moments,
+                m2_low,
+                input: MergeInput::Chunk(partials),
+            });
         }
     }
 }
@@ -372,7 +339,7 @@ pub(crate) fn merge(
     others: &[Moments],
     others_low: Option<&[f64]>,
 ) {
-    execution.run_serial(MergeInto {
+    execution.call(None).run_serial(MergeInto {
         moments,
         m2_low,
         input: MergeInput::Moments(others, others_low),
@@ -383,15 +350,17 @@ pub(crate) fn merge(
 /// is 1, or goes the way back. Everything else has been checked.
 pub(crate) fn apply<const INVERSE: bool>(
     execution: Execution,
-    io: Span<'_>,
+    io: Io<'_>,
     moments: &[Moments],
     mean: Option<&[f64]>,
     scale: Option<&[f64]>,
     rows: Rows,
 ) -> Result<(), Error> {
+    let io = io.rows(rows)?;
     if !is_fitted(moments) && rows.cols() > 0 {
         return Err(Error::NotFitted { arg: "scaler" });
     }
-    normalize_columns(execution, io, Standard::<INVERSE> { mean, scale }, None, None, rows);
+    let source = Standard::<INVERSE> { mean, scale };
+    normalize_columns(execution.call(None), io, source, None, None);
     Ok(())
 }

@@ -4,6 +4,7 @@
 use crate::kernels::split::Split;
 use crate::run::backend::Backend;
 use crate::run::parallel::Parallelism;
+use crate::run::pool::Pool;
 use crate::run::write_policy::Stores;
 use crate::simd::Kernel;
 
@@ -28,6 +29,36 @@ impl Execution {
         from_c: false,
     };
 
+    /// One call, on the host's threads if there is a pool of them.
+    pub(crate) const fn call(self, pool: Option<&dyn Pool>) -> Call<'_> {
+        Call { execution: self, pool }
+    }
+}
+
+/// How one call runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) execution: Execution,
+    pub(crate) pool: Option<&'a dyn Pool>,
+}
+
+impl Call<'_> {
+    /// The same call on the calling thread alone.
+    pub(crate) fn serial(mut self) -> Self {
+        self.execution.parallelism = Parallelism::Serial;
+        self
+    }
+
+    /// How outputs are written.
+    pub(crate) fn stores(self) -> Stores {
+        self.execution.stores
+    }
+
+    /// Whether threads may share work on so many elements.
+    pub(crate) fn may_fork(self, elements: usize) -> bool {
+        self.execution.parallelism.may_fork(elements)
+    }
+
     /// Dispatches once, then enters the backend once in every task.
     pub(crate) fn run_parallel<W: Split + Kernel<Output = ()>>(self, work: W, elements: usize) {
         self.reduce(work, elements, |(), ()| ());
@@ -40,19 +71,20 @@ impl Execution {
         elements: usize,
         merge: impl Fn(W::Output, W::Output) -> W::Output + Sync,
     ) -> W::Output {
-        let backend = self.backend.unwrap_or_else(Backend::detect);
+        let Self { execution: Execution { backend, parallelism, .. }, pool } = self;
+        let backend = backend.unwrap_or_else(Backend::detect);
         // The calling thread is in the default environment already (`capi/boundary.rs`).
         #[cfg(feature = "capi")]
-        if self.from_c && self.parallelism.may_fork(elements) {
+        if self.execution.from_c && parallelism.may_fork(elements) {
             let task = |part| crate::simd::with_default_environment(|| backend.dispatch(part));
-            return self.parallelism.reduce(work, elements, task, merge);
+            return parallelism.reduce(pool, work, elements, task, merge);
         }
-        self.parallelism.reduce(work, elements, |part| backend.dispatch(part), merge)
+        parallelism.reduce(pool, work, elements, |part| backend.dispatch(part), merge)
     }
 
     /// Runs a kernel on the calling thread.
     pub(crate) fn run_serial<K: Kernel>(self, kernel: K) -> K::Output {
-        self.backend.unwrap_or_else(Backend::detect).dispatch(kernel)
+        self.execution.backend.unwrap_or_else(Backend::detect).dispatch(kernel)
     }
 }
 

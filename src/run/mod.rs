@@ -4,4 +4,5 @@
 pub(crate) mod backend;
 pub(crate) mod execution;
 pub(crate) mod parallel;
+pub(crate) mod pool;
 pub(crate) mod write_policy;

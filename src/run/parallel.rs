@@ -3,13 +3,15 @@
 
 use crate::kernels::split::Split;
 use crate::kernels::tuning::TASK_ELEMENTS;
+use crate::run::pool::{self, Pool};
 
 /// How many threads an operation may use. It never changes the result: the same bits come out for
 /// every setting and every number of threads.
 ///
-/// Tasks run in the current rayon pool: the global one, or the pool whose `install` the caller is in.
+/// Tasks run on the threads of the [`Pool`](crate::Pool) that is passed to the call, or else in the current rayon pool: the
+/// global one, or the pool whose `install` the caller is in.
 /// evenkeel starts no pool of its own; where the global one cannot be started, everything runs on the calling thread.
-/// Without the `rayon` feature every setting is [`Serial`](Self::Serial). A pool's threads do not follow a process
+/// Without the `rayon` feature, a call that is passed no pool is [`Serial`](Self::Serial). A pool's threads do not follow a process
 /// that forks: use [`Serial`](Self::Serial) in the child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -41,14 +43,15 @@ impl Parallelism {
 
     /// Whether work on so many elements may be shared between threads.
     pub(crate) fn may_fork(self, elements: usize) -> bool {
-        cfg!(feature = "rayon") && self.tasks(elements) > 1
+        self.tasks(elements) > 1
     }
 
-    /// Runs `task` on the rows of `work`, in as many contiguous ranges as `elements` are worth, and merges the results of
+    /// Runs `task` on the rows of `work`, in the host's pool or rayon's, in as many contiguous ranges as `elements` are worth, and merges the results of
     /// neighbouring ranges, that of the lower one first. How many ranges there are, and in which pairs they are merged,
     /// depends on the threads, so that `merge` must be associative to the bit.
     pub(crate) fn reduce<W: Split, T: Send>(
         self,
+        pool: Option<&dyn Pool>,
         work: W,
         elements: usize,
         task: impl Fn(W) -> T + Sync,
@@ -58,8 +61,18 @@ impl Parallelism {
         if worth <= 1 {
             return task(work);
         }
-        fork(work, worth.min(threads()), &task, &merge)
+        match pool {
+            Some(pool) => pool::reduce(pool, work, worth.min(pool.threads()), &task, &merge),
+            None => fork(work, worth.min(threads()), &task, &merge),
+        }
     }
+}
+
+/// The rows of the first `left` of so many tasks.
+pub(crate) fn cut(rows: usize, left: usize, tasks: usize) -> usize {
+    // rows * left / tasks without overflow.
+    let at = rows / tasks * left + rows % tasks * left / tasks;
+    if rows >= CUT_ROWS * tasks { at - at % CUT_ROWS } else { at }
 }
 
 fn fork<W: Split, T: Send>(
@@ -71,11 +84,9 @@ fn fork<W: Split, T: Send>(
     if tasks <= 1 {
         return task(work);
     }
-    let (rows, left) = (work.rows(), tasks / 2);
-    // rows * left / tasks without overflow.
-    let cut = rows / tasks * left + rows % tasks * left / tasks;
-    let cut = if rows >= CUT_ROWS * tasks { cut - cut % CUT_ROWS } else { cut };
-    let (low, high) = work.split_at(cut);
+    let left = tasks / 2;
+    let at = cut(work.rows(), left, tasks);
+    let (low, high) = work.split_at(at);
     let (low, high) =
         join(|| fork(low, left, task, merge), || fork(high, tasks - left, task, merge));
     merge(low, high)
@@ -137,7 +148,7 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         pool.install(|| {
             let task = |part| tasks.lock().expect("no task panics").push(part);
-            parallelism.reduce(Work(0..rows), elements, task, |(), ()| ());
+            parallelism.reduce(None, Work(0..rows), elements, task, |(), ()| ());
         });
         let mut tasks = tasks.into_inner().expect("no task panics");
         tasks.sort_by_key(|task| task.0.start);
@@ -168,7 +179,7 @@ mod tests {
                         let got = tasks(parallelism, threads, rows, elements).len();
                         let what = (parallelism, threads, rows, elements);
                         assert_eq!(got, expected, "{what:?}");
-                        let may = cfg!(feature = "rayon") && worth.min(most) > 1;
+                        let may = worth.min(most) > 1;
                         assert_eq!(parallelism.may_fork(elements), may, "{what:?}");
                     }
                 }
@@ -185,6 +196,7 @@ mod tests {
             for rows in [0, 1, 2, 23, 4099] {
                 let all = pool.install(|| {
                     Parallelism::Auto.reduce(
+                        None,
                         Work(0..rows),
                         usize::MAX,
                         |part: Work| part.0.collect::<Vec<_>>(),

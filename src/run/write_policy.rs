@@ -36,6 +36,13 @@ impl Stores {
         if around { io.streaming() } else { io }
     }
 
+    /// The same of rows whose columns are worked on: where they are contiguous, narrow ones are worked on as wide ones.
+    pub(crate) fn apply_to_columns(self, io: RowSpan<'_>) -> RowSpan<'_> {
+        let elements = io.rows() * io.cols();
+        let width = if io.is_contiguous() { elements } else { io.cols() };
+        if self.around(elements, width) { io.streaming() } else { io }
+    }
+
     /// Whether so many elements, in rows of `cols`, are written around the caches.
     fn around(self, elements: usize, cols: usize) -> bool {
         match self {

@@ -92,6 +92,9 @@ pub(crate) trait Float:
     /// The lanes of `x`, widened where these are f64.
     fn of_single(x: <Self::Token as Simd>::F32) -> Self;
 
+    /// The same lanes as f32, each rounded where these are f64.
+    fn to_single(self) -> <Self::Token as Simd>::F32;
+
     /// The first `x.len()` lanes from `x`, `fill` in the others. Reads nothing beyond `x`.
     ///
     /// # Panics

@@ -1,54 +1,68 @@
-//! A group of rows: what a kernel reads and writes vector by vector.
+//! A group of rows: what a kernel reads, from any number of inputs, and writes, vector by vector.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
-use core::{ptr, slice};
+use core::slice;
 
-use super::contract::{Float, LANES, Line, Real};
+use super::contract::{Float, LANES, Line};
 use super::memory;
 
-/// `R` rows of one length, read and written vector by vector.
+/// `R` rows of one length, read from `IN` inputs and written, vector by vector. The first input is x.
 ///
-/// Each row keeps the invariant of a span of `cols` elements (`span.rs`). So does each row of `second`, the second
-/// input, which is x itself where there is no other.
+/// Each row of x and y keeps the invariant of a span of `cols` elements (`span.rs`). Each row of the other inputs is valid for
+/// reads of as many, and is y itself or does not overlap it.
 #[derive(Debug)]
-pub(crate) struct Group<'a, const R: usize> {
-    src: [*const f32; R],
-    second: [*const f32; R],
+pub(crate) struct Group<'a, const R: usize, const IN: usize = 1> {
+    inputs: [[*const f32; R]; IN],
     dst: [*mut f32; R],
     cols: usize,
     streams: bool,
     lifetime: PhantomData<&'a mut [f32]>,
 }
 
-impl<const R: usize> Group<'_, R> {
-    /// `R` rows, from pointers to the first row of x, of the second input and of y.
+/// Rows of an input: where the first begins, and elements from the start of a row to the start of the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Input {
+    pub(super) first: *const f32,
+    pub(super) pitch: usize,
+}
+
+impl Input {
+    /// The start of row `r`. There may be less than a pitch of elements after the last row, and then no row is left.
+    #[inline(always)]
+    pub(super) fn row(self, r: usize) -> Self {
+        Self { first: self.first.wrapping_add(r.wrapping_mul(self.pitch)), ..self }
+    }
+}
+
+impl<const R: usize, const IN: usize> Group<'_, R, IN> {
+    /// `R` rows from the first of each input and of y, which begin every `pitch` elements.
     ///
     /// # Safety
     ///
-    /// Row `r` starts `r` pitches after the first row, and every row keeps the invariant.
+    /// Every row of every input and of y keeps the invariant.
     #[inline(always)]
     pub(super) unsafe fn new(
-        (src, second, dst): (*const f32, *const f32, *mut f32),
-        pitches: Pitches,
+        inputs: [Input; IN],
+        (dst, pitch): (*mut f32, usize),
         cols: usize,
         streams: bool,
     ) -> Self {
         let mut group = Self {
-            src: [src; R],
-            second: [second; R],
+            inputs: [[core::ptr::null(); R]; IN],
             dst: [dst; R],
             cols,
             streams,
             lifetime: PhantomData,
         };
-        for r in 1..R {
-            // SAFETY: the caller's promise.
-            unsafe {
-                group.src[r] = src.add(r * pitches.src);
-                group.second[r] = second.add(r * pitches.second);
-                group.dst[r] = dst.add(r * pitches.dst);
+        for i in 0..IN {
+            for r in 0..R {
+                group.inputs[i][r] = inputs[i].row(r).first;
             }
+        }
+        for r in 1..R {
+            // SAFETY: row `r` of y is valid, the caller's promise.
+            group.dst[r] = unsafe { dst.add(r * pitch) };
         }
         group
     }
@@ -84,14 +98,15 @@ impl<const R: usize> Group<'_, R> {
 
     /// Columns `start` up to `end` of every row.
     #[inline(always)]
-    pub(crate) fn columns(&mut self, start: usize, end: usize) -> Group<'_, R> {
+    pub(crate) fn columns(&mut self, start: usize, end: usize) -> Group<'_, R, IN> {
         assert!(start <= end && end <= self.cols, "the columns lie within the rows");
         let mut columns = Group { cols: end - start, lifetime: PhantomData, ..*self };
         for r in 0..R {
             // SAFETY: `start` is within the row.
             unsafe {
-                columns.src[r] = opaque(self.src[r].add(start));
-                columns.second[r] = opaque(self.second[r].add(start));
+                for i in 0..IN {
+                    columns.inputs[i][r] = opaque(self.inputs[i][r].add(start));
+                }
                 columns.dst[r] = opaque(self.dst[r].add(start).cast_const()).cast_mut();
             }
         }
@@ -108,7 +123,7 @@ impl<const R: usize> Group<'_, R> {
     #[inline(always)]
     pub(crate) fn rows(&self) -> [&[f32]; R] {
         let mut rows: [&[f32]; R] = [&[]; R];
-        for (row, &src) in rows.iter_mut().zip(&self.src) {
+        for (row, &src) in rows.iter_mut().zip(&self.inputs[0]) {
             // SAFETY: `src` is valid for reads of `cols` elements. The result borrows this group, so
             // nothing is written while it lives.
             *row = unsafe { slice::from_raw_parts(src, self.cols) };
@@ -119,18 +134,21 @@ impl<const R: usize> Group<'_, R> {
     /// Vector `i` of row `r` of x.
     #[inline(always)]
     pub(crate) fn load<V: Float>(&self, token: V::Token, r: usize, i: usize) -> V {
-        assert!(i < self.full(), "a vector within the row");
-        // SAFETY: elements `i * LANES` and the next 15 are within the row, by the assertion.
-        let x = unsafe { &*self.src[r].add(i * LANES).cast::<[f32; LANES]>() };
-        V::load(token, x)
+        self.load_input(token, 0, r, i)
     }
 
-    /// Vector `i` of row `r` of the second input.
+    /// Vector `i` of row `r` of an input.
     #[inline(always)]
-    pub(crate) fn load_second<V: Float>(&self, token: V::Token, r: usize, i: usize) -> V {
+    pub(crate) fn load_input<V: Float>(
+        &self,
+        token: V::Token,
+        input: usize,
+        r: usize,
+        i: usize,
+    ) -> V {
         assert!(i < self.full(), "a vector within the row");
-        // SAFETY: as `load`.
-        let x = unsafe { &*self.second[r].add(i * LANES).cast::<[f32; LANES]>() };
+        // SAFETY: elements `i * LANES` and the next 15 are within the row, by the assertion.
+        let x = unsafe { &*self.inputs[input][r].add(i * LANES).cast::<[f32; LANES]>() };
         V::load(token, x)
     }
 
@@ -155,19 +173,13 @@ impl<const R: usize> Group<'_, R> {
     /// Prefetches vector `i` of what is `ahead` elements after row `r` of x.
     #[inline(always)]
     pub(crate) fn prefetch(&self, r: usize, i: usize, ahead: usize) {
-        memory::prefetch(self.src[r].wrapping_add(ahead.wrapping_add(i * LANES)));
+        self.prefetch_input(0, r, i, ahead);
     }
 
-    /// Whether there is a second input beside x.
+    /// Prefetches vector `i` of what is `ahead` elements after row `r` of an input.
     #[inline(always)]
-    pub(crate) fn has_second(&self) -> bool {
-        !ptr::eq(self.second[0], self.src[0])
-    }
-
-    /// Prefetches vector `i` of what is `ahead` elements after row `r` of the second input.
-    #[inline(always)]
-    pub(crate) fn prefetch_second(&self, r: usize, i: usize, ahead: usize) {
-        memory::prefetch(self.second[r].wrapping_add(ahead.wrapping_add(i * LANES)));
+    pub(crate) fn prefetch_input(&self, input: usize, r: usize, i: usize, ahead: usize) {
+        memory::prefetch(self.inputs[input][r].wrapping_add(ahead.wrapping_add(i * LANES)));
     }
 
     /// Prefetches vector `i` of what is `ahead` elements after row `r` of y, for a store.
@@ -179,19 +191,22 @@ impl<const R: usize> Group<'_, R> {
     /// The tail of row `r` of x, `fill` in the lanes beyond it.
     #[inline(always)]
     pub(crate) fn load_tail<V: Float>(&self, token: V::Token, r: usize, fill: V::Elem) -> V {
-        let (start, len) = (self.cols - self.tail(), self.tail());
-        // SAFETY: the last `tail` elements of the row. Nothing is written while they are borrowed.
-        let x = unsafe { slice::from_raw_parts(self.src[r].add(start), len) };
-        V::load_partial(token, x, fill)
+        self.load_input_tail(token, 0, r, fill)
     }
 
-    /// The tail of row `r` of the second input, 0 in the lanes beyond it.
+    /// The tail of row `r` of an input, `fill` in the lanes beyond it.
     #[inline(always)]
-    pub(crate) fn load_second_tail<V: Float>(&self, token: V::Token, r: usize) -> V {
+    pub(crate) fn load_input_tail<V: Float>(
+        &self,
+        token: V::Token,
+        input: usize,
+        r: usize,
+        fill: V::Elem,
+    ) -> V {
         let (start, len) = (self.cols - self.tail(), self.tail());
-        // SAFETY: as `load_tail`.
-        let x = unsafe { slice::from_raw_parts(self.second[r].add(start), len) };
-        V::load_partial(token, x, V::Elem::from_f64(0.0))
+        // SAFETY: the last `tail` elements of the row. Nothing is written while they are borrowed.
+        let x = unsafe { slice::from_raw_parts(self.inputs[input][r].add(start), len) };
+        V::load_partial(token, x, fill)
     }
 
     /// Writes the tail of row `r` of y.
@@ -203,14 +218,6 @@ impl<const R: usize> Group<'_, R> {
             slice::from_raw_parts_mut(self.dst[r].add(start).cast::<MaybeUninit<f32>>(), len)
         });
     }
-}
-
-/// The pitch of each buffer: elements from the start of a row to the start of the next.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pitches {
-    pub(super) src: usize,
-    pub(super) second: usize,
-    pub(super) dst: usize,
 }
 
 /// The same address, whose computation the optimiser cannot see. A loop over several rows then counts one index.

@@ -6,6 +6,7 @@
 //! | `memory.rs` | prefetches and the fence |
 //! | `group.rs` | rows that a kernel reads and writes vector by vector |
 //! | `span.rs`, `row_span.rs` | x and y, two buffers or one, which give groups |
+//! | `inout.rs` | where a call reads and writes, as its caller says it |
 //! | `features.rs` | the CPU features of each backend |
 //! | `portable.rs`, `x86_64/` | the backends |
 //! | `environment.rs` | the floating-point environment of calls from C |
@@ -30,6 +31,7 @@ mod contract;
 mod environment;
 mod features;
 mod group;
+mod inout;
 mod memory;
 mod portable;
 mod row_span;
@@ -43,9 +45,11 @@ pub(crate) use contract::{BACKENDS, Double, Float, Keep, Kernel, LANES, Real, Si
 #[cfg(feature = "capi")]
 pub(crate) use environment::with_default as with_default_environment;
 pub(crate) use group::Group;
+pub use inout::{InOut, Pitch, to_vec};
+pub(crate) use inout::{Io, SumOutput, check_rows, elements, elements_mut, elements_vec};
 pub(crate) use memory::prefetch;
 pub(crate) use portable::Portable;
-pub(crate) use row_span::{RowSpan, reach};
-pub(crate) use span::{Span, write_whole};
+pub(crate) use row_span::{ADDED, GATE, INPUTS, RowSpan, Sums};
+pub(crate) use span::Span;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{Avx2, Avx512};

@@ -100,6 +100,11 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn to_single(self) -> F32 {
+        self
+    }
+
+    #[inline(always)]
     fn load_partial(_: Portable, x: &[f32], fill: f32) -> Self {
         Self(wide::f32x16::new(lanes_or_fill(x, fill)))
     }
@@ -246,6 +251,11 @@ impl Float for F64 {
     #[inline(always)]
     fn of_single(x: F32) -> Self {
         Self::widen(x)
+    }
+
+    #[inline(always)]
+    fn to_single(self) -> F32 {
+        self.narrow()
     }
 
     #[inline(always)]

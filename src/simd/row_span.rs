@@ -1,41 +1,65 @@
-//! Rows that are read and written: with a pitch each for x and y, a second input, and terms whose sum x becomes.
+//! Rows that are read and written: a pitch each for x, y and every other input, and addends whose sum x becomes.
 //!
 //! Invariant of [`RowSpan`]:
 //!
-//! * Row `r` of x is the `cols` elements from `r * pitches.src` on. The rows of the second input and of y follow their
-//!   pitches likewise.
-//! * All rows of x and of the second input are valid for reads, those of y for writes. y is valid for reads too where it is
-//!   x or a term.
-//! * The rows of x are those of y or do not overlap them, and so are those of the second input. Rows of y do not overlap
-//!   each other.
+//! * Row `r` of a buffer is the `cols` elements from `r` times its pitch on.
+//! * All rows of x and of the inputs are valid for reads, those of y for writes. y is valid for reads too where it is x or
+//!   an addend.
+//! * The rows of x are those of y or do not overlap them. Rows of the other inputs do not overlap y. Rows of y do not
+//!   overlap each other.
 //! * Nothing else writes to any of them during `'a`, and nothing else reads y.
-//! * Where there are terms, all rows are contiguous. x is valid for writes, and nothing else reads it. Each term is valid
-//!   for reads and is x, or y, or overlaps neither.
+//! * Where there are addends, x is valid for writes, its rows do not overlap each other, and nothing else reads it. Each
+//!   addend is valid for reads and is x, or y, or overlaps neither.
 //!
-//! The constructors establish it from references; splitting keeps it.
+//! The constructors establish it from references, checked shapes and the promises of `inout.rs`; splitting keeps it.
 
 use core::marker::PhantomData;
 use core::ptr;
 
 use super::contract::LANES;
-use super::group::{Group, Pitches};
+use super::group::{Group, Input};
 use super::memory::fence;
 use super::span::Span;
+
+/// Inputs beside x that a kernel may read: their places in a group of [`INPUTS`].
+pub(crate) const GATE: usize = 1;
+/// What is added to y.
+pub(crate) const ADDED: usize = 2;
+/// Inputs of a group that reads all of them.
+pub(crate) const INPUTS: usize = 3;
+
+/// What x becomes the sum of, in this order: x itself, a bias of the columns, a residual.
+const ADDENDS: usize = 3;
 
 /// Rows that a kernel reads from x and writes to y.
 #[derive(Debug)]
 pub(crate) struct RowSpan<'a> {
-    src: *const f32,
-    /// The second input, or the first term, or x.
-    second: *const f32,
+    /// x, the gate, and what is added to y; x again where there is none.
+    inputs: [Input; INPUTS],
     dst: *mut f32,
+    dst_pitch: usize,
     rows: usize,
     cols: usize,
-    pitches: Pitches,
-    /// What x becomes the sum of ([`terms`](Self::terms)).
-    terms: Option<(*const f32, *const f32)>,
+    addends: Option<Addends>,
     streams: bool,
     lifetime: PhantomData<(&'a [f32], &'a mut [f32])>,
+}
+
+/// What x becomes the sum of ([`RowSpan::sums`]).
+#[derive(Clone, Copy, Debug)]
+struct Addends {
+    /// x, the bias, the residual; x again where there is none.
+    inputs: [Input; ADDENDS],
+    has_bias: bool,
+    has_residual: bool,
+}
+
+/// Rows whose sums are to be stored in their y before they are read as x.
+pub(crate) struct Sums<'a> {
+    /// The addends: x, the bias, the residual.
+    pub(crate) rows: Group<'a, 1, ADDENDS>,
+    pub(crate) has_bias: bool,
+    pub(crate) has_residual: bool,
 }
 
 // SAFETY: a `RowSpan` stands for `&[f32]` and `&mut [f32]`, which are both `Send`.
@@ -49,90 +73,137 @@ pub(crate) fn reach(rows: usize, cols: usize, pitch: usize) -> Option<usize> {
     }
 }
 
+/// Checks that rows lie within a buffer and do not overlap.
+fn assert_rows(len: usize, (rows, cols): (usize, usize), pitch: usize) {
+    let reach = reach(rows, cols, pitch);
+    assert!(reach.is_some_and(|reach| reach <= len), "the rows lie within the buffer");
+    assert!(pitch >= cols || rows <= 1, "rows do not overlap");
+}
+
 impl<'a> RowSpan<'a> {
     /// The rows of a span, which are contiguous.
     pub(crate) fn new(span: Span<'a>, rows: usize, cols: usize) -> Self {
         let (src, dst, len) = span.pointers();
         assert_eq!(rows.checked_mul(cols), Some(len), "the rows are the whole span");
-        Self::at_pitches(src, dst, (rows, cols), Pitches { src: cols, second: cols, dst: cols })
+        // SAFETY: the span's invariant, and the assertion.
+        unsafe { Self::from_pointers((src, cols), (dst, cols), (rows, cols)) }
     }
 
-    fn at_pitches(
-        src: *const f32,
-        dst: *mut f32,
-        (rows, cols): (usize, usize),
-        pitches: Pitches,
-    ) -> Self {
-        let (second, terms, lifetime) = (src, None, PhantomData);
-        Self { src, second, dst, rows, cols, pitches, terms, streams: false, lifetime }
-    }
-
-    /// Rows that begin every `x_pitch` elements of `x` and every `y_pitch` of `y`.
-    pub(crate) fn strided(
-        x: &'a [f32],
-        x_pitch: usize,
-        y: &'a mut [f32],
-        y_pitch: usize,
+    /// Rows that begin every pitch elements from `x` and from `y` on.
+    ///
+    /// # Safety
+    ///
+    /// The rows keep the invariant for `'a`.
+    pub(super) unsafe fn from_pointers(
+        (x, x_pitch): (*const f32, usize),
+        (y, y_pitch): (*mut f32, usize),
         (rows, cols): (usize, usize),
     ) -> Self {
-        for (len, pitch) in [(x.len(), x_pitch), (y.len(), y_pitch)] {
-            let reach = reach(rows, cols, pitch);
-            assert!(reach.is_some_and(|reach| reach <= len), "the rows lie within x and y");
-            assert!(pitch >= cols, "rows do not overlap");
+        Self {
+            inputs: [Input { first: x, pitch: x_pitch }; INPUTS],
+            dst: y,
+            dst_pitch: y_pitch,
+            rows,
+            cols,
+            addends: None,
+            streams: false,
+            lifetime: PhantomData,
         }
-        let pitches = Pitches { src: x_pitch, second: x_pitch, dst: y_pitch };
-        Self::at_pitches(x.as_ptr(), y.as_mut_ptr(), (rows, cols), pitches)
     }
 
-    /// Rows that begin every `pitch` elements of `xy`, read and written.
-    pub(crate) fn strided_in_place(
-        xy: &'a mut [f32],
-        pitch: usize,
-        (rows, cols): (usize, usize),
-    ) -> Self {
-        let reach = reach(rows, cols, pitch);
-        assert!(reach.is_some_and(|reach| reach <= xy.len()), "the rows lie within x");
-        assert!(pitch >= cols, "rows do not overlap");
-        let dst = xy.as_mut_ptr();
-        Self::at_pitches(dst, dst, (rows, cols), Pitches { src: pitch, second: pitch, dst: pitch })
-    }
-
-    /// The same rows, where x becomes x + `residual` before it is read: in `sum`, or in y if there is none.
-    pub(crate) fn plus(self, residual: &'a [f32], sum: Option<&'a mut [f32]>) -> Self {
-        assert_eq!(Some(residual.len()), self.contiguous(), "a residual for every element of x");
-        let len = sum.as_ref().map_or(residual.len(), |sum| sum.len());
-        assert_eq!(len, residual.len(), "a sum for every element of x");
-        let src = sum.map_or(self.dst, <[f32]>::as_mut_ptr);
-        let terms = Some((self.src, residual.as_ptr()));
-        Self { src, second: self.src, terms, ..self }
-    }
-
-    /// The same rows, where `residual` becomes x + `residual`, which is then read as x.
-    pub(crate) fn added_to(self, residual: &'a mut [f32]) -> Self {
-        assert_eq!(Some(residual.len()), self.contiguous(), "a residual for every element of x");
-        let src = residual.as_mut_ptr().cast_const();
-        let terms = Some((self.src, src));
-        Self { src, second: self.src, terms, ..self }
-    }
-
-    /// The same rows with a second input.
-    pub(crate) fn with_second(mut self, second: &'a [f32]) -> Self {
-        assert_eq!(Some(second.len()), self.contiguous(), "an element beside every one of x");
-        self.second = second.as_ptr();
+    /// The same rows, where `bias`, of the columns, is added to x before it is read: in y, unless a residual says otherwise.
+    pub(crate) fn plus_bias(mut self, bias: &'a [f32]) -> Self {
+        assert_eq!(bias.len(), self.cols, "a bias for every column");
+        let dst = (self.dst, self.dst_pitch);
+        let addends = self.addends_in(dst);
+        // Every row has the same bias.
+        addends.inputs[1] = Input { first: bias.as_ptr(), pitch: 0 };
+        addends.has_bias = true;
         self
     }
 
-    /// The number of elements, if rows are contiguous.
-    fn contiguous(&self) -> Option<usize> {
-        let Pitches { src, dst, .. } = self.pitches;
-        (src == self.cols && dst == self.cols).then_some(self.rows * self.cols)
+    /// The same rows, where `residual` is added to x before it is read: in y.
+    pub(crate) fn plus_residual(mut self, residual: &'a [f32], pitch: usize) -> Self {
+        assert_rows(residual.len(), (self.rows, self.cols), pitch);
+        let dst = (self.dst, self.dst_pitch);
+        let addends = self.addends_in(dst);
+        addends.inputs[2] = Input { first: residual.as_ptr(), pitch };
+        addends.has_residual = true;
+        self
+    }
+
+    /// The same rows, where `residual` becomes the sum of x and itself, which is then read as x.
+    pub(crate) fn added_to_residual(mut self, residual: &'a mut [f32], pitch: usize) -> Self {
+        assert_rows(residual.len(), (self.rows, self.cols), pitch);
+        let first = residual.as_mut_ptr();
+        let addends = self.addends_in((first, pitch));
+        addends.inputs[2] = Input { first, pitch };
+        addends.has_residual = true;
+        self
+    }
+
+    /// The same rows, where the sum of the addends is made in `sum` instead of y.
+    ///
+    /// # Safety
+    ///
+    /// The rows of `sum` are valid for writes during `'a`, do not overlap each other, and nothing else reads or writes them.
+    pub(super) unsafe fn with_sum(mut self, sum: *mut f32, pitch: usize) -> Self {
+        self.addends_in((sum, pitch));
+        self
+    }
+
+    /// The addends, whose sum is made in rows at `sum` and read there.
+    fn addends_in(&mut self, (sum, pitch): (*mut f32, usize)) -> &mut Addends {
+        let x = self.inputs[0];
+        self.inputs[0] = Input { first: sum.cast_const(), pitch };
+        self.addends.get_or_insert(Addends {
+            inputs: [x; ADDENDS],
+            has_bias: false,
+            has_residual: false,
+        })
+    }
+
+    /// The same rows with a gate beside x.
+    pub(crate) fn with_gate(mut self, gate: &'a [f32], pitch: usize) -> Self {
+        assert_rows(gate.len(), (self.rows, self.cols), pitch);
+        self.inputs[GATE] = Input { first: gate.as_ptr(), pitch };
+        self
+    }
+
+    /// The same rows with what is added to y.
+    pub(crate) fn with_added(mut self, added: &'a [f32], pitch: usize) -> Self {
+        assert_rows(added.len(), (self.rows, self.cols), pitch);
+        self.inputs[ADDED] = Input { first: added.as_ptr(), pitch };
+        self
+    }
+
+    /// The same rows again. This span cannot be used until the result is dropped and its non-temporal stores are fenced.
+    #[inline(always)]
+    pub(crate) fn reborrow(&mut self) -> RowSpan<'_> {
+        RowSpan { lifetime: PhantomData, ..*self }
+    }
+
+    /// Whether the rows of x, and those of y, are contiguous, so that several may be worked on as one.
+    #[inline(always)]
+    pub(crate) fn is_contiguous(&self) -> bool {
+        self.inputs[0].pitch == self.cols && self.dst_pitch == self.cols
+    }
+
+    /// `factor` rows as one, of rows that are contiguous; those that do not fill one are left out.
+    pub(crate) fn widened(&mut self, factor: usize) -> RowSpan<'_> {
+        assert!(self.is_contiguous(), "several rows are one only where they are contiguous");
+        assert!(self.addends.is_none(), "the sums have been made");
+        let (rows, cols) = (self.rows / factor, self.cols * factor);
+        let x = Input { first: self.inputs[0].first, pitch: cols };
+        RowSpan { inputs: [x; INPUTS], dst_pitch: cols, rows, cols, lifetime: PhantomData, ..*self }
     }
 
     /// The same rows with non-temporal stores, unless y is read.
     pub(crate) fn streaming(mut self) -> Self {
         let dst = self.dst.cast_const();
-        self.streams =
-            !ptr::eq(self.src, dst) && self.terms.is_none_or(|(term, _)| !ptr::eq(term, dst));
+        let is_y = |input: Input| ptr::eq(input.first, dst);
+        self.streams = !is_y(self.inputs[0])
+            && self.addends.is_none_or(|addends| !addends.inputs.into_iter().any(is_y));
         self
     }
 
@@ -145,7 +216,7 @@ impl<'a> RowSpan<'a> {
     /// Whether all rows of y begin at the same offset in their cache lines.
     #[inline(always)]
     pub(crate) fn alike(&self) -> bool {
-        self.pitches.dst.is_multiple_of(LANES)
+        self.dst_pitch.is_multiple_of(LANES)
     }
 
     /// The number of rows.
@@ -160,58 +231,119 @@ impl<'a> RowSpan<'a> {
         self.cols
     }
 
+    /// x from its first row on to the end of its last.
+    pub(crate) fn src(&self) -> &[f32] {
+        assert!(self.addends.is_none(), "x is there");
+        let len = match self.rows {
+            0 => return &[],
+            rows => reach(rows, self.cols, self.inputs[0].pitch).unwrap_or(0),
+        };
+        // SAFETY: the constructors were given a buffer that holds all rows. The result borrows this span, so nothing is
+        // written while it lives.
+        unsafe { core::slice::from_raw_parts(self.inputs[0].first, len) }
+    }
+
+    /// Elements from the start of a row of x to the start of the next.
+    #[inline(always)]
+    pub(crate) fn src_pitch(&self) -> usize {
+        self.inputs[0].pitch
+    }
+
     /// Elements of x from a row to the one that is `rows` after it.
     #[inline(always)]
     pub(crate) fn ahead(&self, rows: usize) -> usize {
-        self.pitches.src.wrapping_mul(rows)
+        self.inputs[0].pitch.wrapping_mul(rows)
     }
 
     /// The rows before `at`, and the others.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows, "{} rows have none at {at}", self.rows);
-        // Wrapping: less than a pitch of elements may follow the last row. No row is left then.
-        let Pitches { src, second, dst } = self.pitches;
-        let skip = |term: *const f32| term.wrapping_add(at * self.cols);
         let high = Self {
-            src: self.src.wrapping_add(at * src),
-            second: self.second.wrapping_add(at * second),
-            dst: self.dst.wrapping_add(at * dst),
+            inputs: self.inputs.map(|input| input.row(at)),
+            // Wrapping: less than a pitch of elements may follow the last row. No row is left then.
+            dst: self.dst.wrapping_add(at.wrapping_mul(self.dst_pitch)),
             rows: self.rows - at,
-            terms: self.terms.map(|(a, b)| (skip(a), skip(b))),
+            addends: self.addends.map(|addends| Addends {
+                inputs: addends.inputs.map(|input| input.row(at)),
+                ..addends
+            }),
             ..self
         };
         (Self { rows: at, ..self }, high)
     }
 
-    /// `R` rows, the first of them row `first`.
-    #[inline(always)]
-    pub(crate) fn group<const R: usize>(&mut self, first: usize) -> Group<'_, R> {
-        let end = first.checked_add(R);
-        assert!(end.is_some_and(|end| end <= self.rows), "the rows are there");
-        let Pitches { src, second, dst } = self.pitches;
-        // SAFETY: by the assertion and the invariant.
-        unsafe {
-            let src = self.src.add(first * src);
-            let (second, dst) = (self.second.add(first * second), self.dst.add(first * dst));
-            Group::new((src, second, dst), self.pitches, self.cols, self.streams)
+    /// Writes `+0.0` to the rows of y from `first` up to `end`.
+    pub(crate) fn zero_rows(&mut self, first: usize, end: usize) {
+        assert!(first <= end && end <= self.rows, "the rows are there");
+        let contiguous = self.dst_pitch == self.cols;
+        let (rows, len) =
+            if contiguous { (1, (end - first) * self.cols) } else { (end - first, self.cols) };
+        for r in 0..rows {
+            // SAFETY: the elements are those of rows of y, by the assertion; zero bytes are `+0.0`.
+            unsafe { self.dst.add((first + r) * self.dst_pitch).write_bytes(0, len) }
         }
     }
 
-    /// The terms of `rows` rows as one row: its x and its second input are the terms, its y is the x of these rows. The
-    /// caller stores the sum there before it reads these rows.
+    /// `R` rows of the first `IN` inputs, the first of them row `first`.
     #[inline(always)]
-    pub(crate) fn terms(&mut self, first: usize, rows: usize) -> Option<Group<'_, 1>> {
-        let (a, b) = self.terms?;
+    pub(crate) fn group<const R: usize, const IN: usize>(
+        &mut self,
+        first: usize,
+    ) -> Group<'_, R, IN> {
+        self.group_apart(first, 1)
+    }
+
+    /// `R` rows, the first of them row `first`, each `apart` rows after the one before.
+    #[inline(always)]
+    pub(crate) fn group_apart<const R: usize, const IN: usize>(
+        &mut self,
+        first: usize,
+        apart: usize,
+    ) -> Group<'_, R, IN> {
+        let last = apart.checked_mul(R - 1).and_then(|rows| rows.checked_add(first));
+        assert!(last.is_some_and(|last| last < self.rows), "the rows are there");
+        let mut inputs = [self.inputs[0]; IN];
+        for i in 0..IN {
+            let input = self.inputs[i].row(first);
+            inputs[i] = Input { pitch: input.pitch.wrapping_mul(apart), ..input };
+        }
+        // SAFETY: by the assertion and the invariant.
+        unsafe {
+            let dst = self.dst.add(first * self.dst_pitch);
+            Group::new(inputs, (dst, self.dst_pitch * apart), self.cols, self.streams)
+        }
+    }
+
+    /// How many of `rows` rows from row `first` on have their sums made at a time: all of them as one row where every buffer is
+    /// contiguous, else one.
+    #[inline(always)]
+    pub(crate) fn rows_of_sums(&self, rows: usize) -> Option<usize> {
+        let Addends { inputs, has_bias, .. } = self.addends?;
+        let contiguous = !has_bias
+            && self.inputs[0].pitch == self.cols
+            && inputs[0].pitch == self.cols
+            && inputs[2].pitch == self.cols;
+        Some(if contiguous { rows } else { 1 })
+    }
+
+    /// The addends of `rows` rows as one row, and the place of their sum as its y: as many as
+    /// [`rows_of_sums`](Self::rows_of_sums) says.
+    #[inline(always)]
+    pub(crate) fn sums(&mut self, first: usize, rows: usize) -> Option<Sums<'_>> {
+        let Addends { inputs, has_bias, has_residual } = self.addends?;
         let end = first.checked_add(rows);
         assert!(end.is_some_and(|end| end <= self.rows), "the rows are there");
-        let (start, len) = (first * self.cols, rows * self.cols);
-        let pitches = Pitches { src: len, second: len, dst: len };
-        // SAFETY: by the assertion and the invariant: where there are terms, rows are contiguous and x is valid for
-        // writes.
-        unsafe {
-            let (a, b, sum) = (a.add(start), b.add(start), self.src.cast_mut().add(start));
-            Some(Group::new((a, b, sum), pitches, len, false))
-        }
+        assert!(self.rows_of_sums(rows) == Some(rows), "the rows are one");
+        let x = self.inputs[0].row(first);
+        let inputs = inputs.map(
+            #[inline(always)]
+            |input| input.row(first),
+        );
+        let len = rows * self.cols;
+        // SAFETY: by the assertions and the invariant: where there are addends, x is valid for writes, and rows that are one
+        // are contiguous in every buffer.
+        let rows = unsafe { Group::new(inputs, (x.first.cast_mut(), len), len, false) };
+        Some(Sums { rows, has_bias, has_residual })
     }
 }
 

@@ -10,10 +10,9 @@
 //! references; splitting and reborrowing keep it.
 
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 use core::{ptr, slice};
 
-use super::group::{Group, Pitches};
+use super::group::{Group, Input};
 use super::memory::fence;
 
 /// Elements that a kernel reads from x and writes to y.
@@ -32,7 +31,7 @@ unsafe impl Send for Span<'_> {}
 
 impl<'a> Span<'a> {
     /// Reads `x`, writes `y`.
-    #[inline(always)]
+    #[cfg(test)]
     pub(crate) fn new(x: &'a [f32], y: &'a mut [f32]) -> Self {
         assert_eq!(x.len(), y.len(), "x and y have the same number of elements");
         Self {
@@ -50,17 +49,14 @@ impl<'a> Span<'a> {
         Self { src: dst, dst, len: xy.len(), streams: false, lifetime: PhantomData }
     }
 
-    /// Reads `x`, writes `y`, which holds nothing yet.
+    /// `len` elements from `x` and from `y` on.
+    ///
+    /// # Safety
+    ///
+    /// They keep the invariant for `'a`.
     #[inline(always)]
-    pub(crate) fn uninit(x: &'a [f32], y: &'a mut [MaybeUninit<f32>]) -> Self {
-        assert_eq!(x.len(), y.len(), "x and y have the same number of elements");
-        Self {
-            src: x.as_ptr(),
-            dst: y.as_mut_ptr().cast(),
-            len: x.len(),
-            streams: false,
-            lifetime: PhantomData,
-        }
+    pub(super) unsafe fn from_pointers(x: *const f32, y: *mut f32, len: usize) -> Self {
+        Self { src: x, dst: y, len, streams: false, lifetime: PhantomData }
     }
 
     /// The same span with non-temporal stores, unless y is x.
@@ -108,6 +104,13 @@ impl<'a> Span<'a> {
     pub(crate) fn copy(self) {
         // SAFETY: both ranges are valid; `copy` allows them to be one.
         unsafe { self.src.copy_to(self.dst, self.len) }
+    }
+
+    /// Writes `+0.0` to the elements of y from `start` up to `end`.
+    pub(crate) fn zero_range(&mut self, start: usize, end: usize) {
+        assert!(start <= end && end <= self.len, "elements of the span");
+        // SAFETY: the elements are valid for writes, by the assertion; zero bytes are `+0.0`.
+        unsafe { self.dst.add(start).write_bytes(0, end - start) }
     }
 
     /// Writes `+0.0` to every element of y.
@@ -158,9 +161,9 @@ impl<'a> Span<'a> {
         assert!(end.is_some_and(|end| end <= self.len), "the rows lie within the span");
         // SAFETY: `start` is within both ranges.
         let (src, dst) = unsafe { (self.src.add(start), self.dst.add(start)) };
-        let pitches = Pitches { src: pitch, second: pitch, dst: pitch };
+        let x = Input { first: src, pitch };
         // SAFETY: row `r` is the `cols` elements from `start + r * pitch` on. The last row ends within both ranges.
-        unsafe { Group::new((src, src, dst), pitches, cols, self.streams) }
+        unsafe { Group::new([x], (dst, pitch), cols, self.streams) }
     }
 
     /// Pointers to x and y, and the number of elements.
@@ -177,20 +180,4 @@ impl Drop for Span<'_> {
             fence();
         }
     }
-}
-
-/// Runs `write` on a span from `x` to the uninitialised `y`. If `write` succeeds, returns `y` as
-/// initialised.
-///
-/// `write` has one duty that its type does not state: if it returns `Ok`, it has written every element
-/// of the span. AUDITING.md says why each operation fulfils it; `tests/memory.rs` looks at every element
-/// of outputs of every length.
-pub(crate) fn write_whole<'a, E>(
-    x: &[f32],
-    y: &'a mut [MaybeUninit<f32>],
-    write: impl FnOnce(Span<'_>) -> Result<(), E>,
-) -> Result<&'a mut [f32], E> {
-    write(Span::uninit(x, y))?;
-    // SAFETY: every element has been written, the duty of `write`.
-    Ok(unsafe { &mut *(ptr::from_mut(y) as *mut [f32]) })
 }

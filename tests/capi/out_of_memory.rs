@@ -9,7 +9,7 @@ use evenkeel::capi::evenkeel_status::*;
 use crate::message;
 use crate::refused::entries;
 
-/// Enough for a refusal and its message.
+/// Enough for an error and its message.
 const LITTLE: usize = 100;
 
 /// The system's allocator, which refuses what is too much for the thread.
@@ -41,7 +41,7 @@ fn without_memory_a_call_is_refused_or_needs_none() {
     let mut refused = Vec::new();
     for mut entry in entries() {
         let mut given = entry.given();
-        // Scratch is allocated by who brings none.
+        // Without scratch, the call allocates it.
         for (given, arg) in given.iter_mut().zip(&entry.args) {
             if arg.name == "scratch" {
                 *given = (null_mut(), 0);

@@ -4,10 +4,12 @@ use std::ptr::{null, null_mut};
 
 use evenkeel::capi::evenkeel_status::*;
 use evenkeel::capi::*;
+use evenkeel::penalty::Regularizer;
+use evenkeel::preprocess::{MinMaxScaler, Norm, Normalizer, StandardScaler};
 use evenkeel::{
-    BatchNorm, Channels, ColumnMoments, Dropout, GroupNorm, InstanceNorm, LayerNorm, Mask, MaskMut,
-    MinMaxScaler, Moments, Norm, NormalizeScaleShift, Normalizer, Regularizer, RmsNorm, RowMoments,
-    Rows, RunningStatistics, StandardScaler, ValidRows,
+    BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InOut, InstanceNorm, LayerNorm,
+    Mask, MaskMut, MomentArgs, Moments, NormArgs, NormalizeScaleShift, RmsNorm, RowMoments, Rows,
+    Statistics, TrainArgs, ValidRows,
 };
 
 use crate::*;
@@ -17,14 +19,19 @@ fn optional(x: Option<&[f32]>) -> (*const f32, usize) {
     x.map_or((null(), 0), |x| (x.as_ptr(), x.len()))
 }
 
+/// The arguments with gamma and beta, as far as they are there.
+fn affine<'a>(gamma: Option<&'a [f32]>, beta: Option<&'a [f32]>) -> NormArgs<'a> {
+    NormArgs::new().maybe_gamma(gamma).maybe_beta(beta)
+}
+
 /// Every operation that writes a y, once from Rust and once from C: the same bits, out of place and in place.
 fn assert_same_as_rust(
     data: &Data,
-    rust: impl Fn(&[f32], &mut [f32]),
+    rust: impl for<'a> Fn(InOut<'_, 'a>) -> Result<&'a mut [f32], Error>,
     c: impl Fn(*const f32, usize, *mut f32, usize) -> evenkeel_status,
 ) {
     let (mut expected, mut y) = (data.y(), data.y());
-    rust(&data.x, &mut expected);
+    rust(InOut::new(&data.x, &mut expected)).unwrap();
     assert_eq!(
         c(data.x.as_ptr(), data.x.len(), y.as_mut_ptr(), y.len()),
         EVENKEEL_OK,
@@ -53,7 +60,7 @@ fn row_operations_give_the_bits_of_rust() {
             let ((g, g_len), (b, b_len)) = (optional(gamma), optional(beta));
             assert_same_as_rust(
                 &data,
-                |x, y| LayerNorm::new().with_eps(EPS).forward(x, gamma, beta, rows, y).unwrap(),
+                |io| LayerNorm::new().with_eps(EPS).forward(io, rows, affine(gamma, beta)),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_layer_norm_f32(
                         x,
@@ -78,7 +85,7 @@ fn row_operations_give_the_bits_of_rust() {
             );
             assert_same_as_rust(
                 &data,
-                |x, y| RmsNorm::new().with_eps(EPS).forward(x, gamma, beta, rows, y).unwrap(),
+                |io| RmsNorm::new().with_eps(EPS).forward(io, rows, affine(gamma, beta)),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_rms_norm_f32(
                         x,
@@ -157,11 +164,8 @@ fn residuals_give_the_bits_of_rust() {
 
         let (mut y, mut stats) = (data.y(), vec![0.0; 2 * r]);
         let (mean, rstd) = stats.split_at_mut(r);
-        LayerNorm::new()
-            .forward_residual_with_stats(
-                &data.x, &residual, gamma, beta, rows, &mut y, None, mean, rstd,
-            )
-            .unwrap();
+        let args = affine(gamma, beta).residual(&residual).stats(mean, rstd);
+        LayerNorm::new().forward(InOut::new(&data.x, &mut y), rows, args).unwrap();
         assert_residual(&data, (&y, &stats), |x, residual, y, (sum, sum_len), stats| unsafe {
             let (mean, rstd) = stats.split_at_mut(r);
             evenkeel_layer_norm_residual_f32(
@@ -191,12 +195,9 @@ fn residuals_give_the_bits_of_rust() {
 
         for one_plus_gamma in [0, 1] {
             let mut stats = vec![0.0; r];
-            RmsNorm::new()
-                .with_one_plus_gamma(one_plus_gamma == 1)
-                .forward_residual_with_stats(
-                    &data.x, &residual, gamma, beta, rows, &mut y, None, &mut stats,
-                )
-                .unwrap();
+            let args = affine(gamma, beta).residual(&residual).rstd(&mut stats);
+            let operation = RmsNorm::new().with_one_plus_gamma(one_plus_gamma == 1);
+            operation.forward(InOut::new(&data.x, &mut y), rows, args).unwrap();
             assert_residual(&data, (&y, &stats), |x, residual, y, (sum, sum_len), stats| unsafe {
                 evenkeel_rms_norm_residual_f32(
                     x,
@@ -238,7 +239,7 @@ fn gates_and_one_plus_gamma_give_the_bits_of_rust() {
             let operation = RmsNorm::new().with_one_plus_gamma(one_plus_gamma == 1);
             assert_same_as_rust(
                 &data,
-                |x, y| operation.forward_gated(x, &z, gamma, rows, y).unwrap(),
+                |io| operation.forward(io, rows, affine(gamma, None).gate(&z)),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_rms_norm_gated_f32(
                         x,
@@ -259,7 +260,7 @@ fn gates_and_one_plus_gamma_give_the_bits_of_rust() {
             );
             assert_same_as_rust(
                 &data,
-                |x, y| operation.forward(x, gamma, None, rows, y).unwrap(),
+                |io| operation.forward(io, rows, affine(gamma, None)),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_rms_norm_f32(
                         x,
@@ -298,25 +299,27 @@ fn rows_at_a_pitch_give_the_bits_of_rust() {
         let ((g, g_len), (b, b_len)) = (optional(gamma), optional(beta));
         let (mean, rstd) = (vec![0.25_f64; r], vec![1.5_f64; r]);
 
-        /// An operation's strided methods with these arguments beside x, y and the pitches, and its entry.
+        /// An operation with these arguments beside x, y and the pitches, and its entry.
         macro_rules! check {
             ($operation:expr, ($($given:expr),*), |$x:ident, $x_pitch:ident, $y:ident, $y_pitch:ident| $c:expr) => {{
                 let c = |$x: (*const f32, usize), $x_pitch, $y: (*mut f32, usize), $y_pitch| unsafe { $c };
                 let (mut expected, mut y) = (vec![BEFORE; y_len], vec![BEFORE; y_len]);
                 let operation = $operation;
-                operation.forward_strided(&x, x_pitch, $($given,)* rows, &mut expected, y_pitch).unwrap();
+                let io = InOut::strided(&x, x_pitch, &mut expected, y_pitch);
+                operation.forward(io, rows, $($given,)* affine(gamma, beta)).unwrap();
                 let status = c((x.as_ptr(), x_len), x_pitch, (y.as_mut_ptr(), y_len), y_pitch);
                 assert_eq!(status, EVENKEEL_OK, "{}", message());
                 assert_eq!(bits(&y), bits(&expected), "{operation:?}, {rows:?}, {x_pitch}, {y_pitch}");
 
                 let (mut expected, mut xy) = (x.clone(), x.clone());
-                operation.forward_strided_in_place(&mut expected, x_pitch, $($given,)* rows).unwrap();
+                let io = InOut::strided_in_place(&mut expected, x_pitch);
+                operation.forward(io, rows, $($given,)* affine(gamma, beta)).unwrap();
                 let at = xy.as_mut_ptr();
                 assert_eq!(c((at, x_len), x_pitch, (at, x_len), x_pitch), EVENKEEL_OK, "{}", message());
                 assert_eq!(bits(&xy), bits(&expected), "{operation:?}, {rows:?}, {x_pitch}, in place");
             }};
         }
-        check!(LayerNorm::new(), (gamma, beta), |x, x_pitch, y, y_pitch| {
+        check!(LayerNorm::new(), (), |x, x_pitch, y, y_pitch| {
             evenkeel_layer_norm_strided_f32(
                 x.0,
                 x.1,
@@ -336,7 +339,7 @@ fn rows_at_a_pitch_give_the_bits_of_rust() {
         });
         for one_plus_gamma in [0, 1] {
             let operation = RmsNorm::new().with_one_plus_gamma(one_plus_gamma == 1);
-            check!(operation, (gamma, beta), |x, x_pitch, y, y_pitch| {
+            check!(operation, (), |x, x_pitch, y, y_pitch| {
                 evenkeel_rms_norm_strided_f32(
                     x.0,
                     x.1,
@@ -357,7 +360,7 @@ fn rows_at_a_pitch_give_the_bits_of_rust() {
             });
         }
         let given = NormalizeScaleShift::new();
-        check!(given, (&mean, &rstd, gamma, beta), |x, x_pitch, y, y_pitch| {
+        check!(given, (Statistics::of_rows(&mean, &rstd)), |x, x_pitch, y, y_pitch| {
             evenkeel_normalize_rows_strided_f32(
                 x.0,
                 x.1,
@@ -381,7 +384,8 @@ fn rows_at_a_pitch_give_the_bits_of_rust() {
         });
 
         let mut moments = vec![Moments::new(); r];
-        RowMoments::new().compute_strided(&x, x_pitch, rows, &mut moments).unwrap();
+        let args = MomentArgs::new().x_pitch(x_pitch);
+        RowMoments::new().compute(&x, rows, &mut moments, args).unwrap();
         let mut got = vec![NOTHING; r];
         let status = unsafe {
             evenkeel_row_moments_strided_f32(
@@ -409,9 +413,8 @@ fn statistics_come_as_double_or_rounded_to_float() {
         let data = Data::new(shape);
         let (rows, (r, c)) = (data.rows, shape);
         let (mut y, mut mean, mut rstd) = (data.y(), vec![0.0; r], vec![0.0; r]);
-        LayerNorm::new()
-            .forward_with_stats(&data.x, None, None, rows, &mut y, &mut mean, &mut rstd)
-            .unwrap();
+        let args = NormArgs::new().stats(&mut mean, &mut rstd);
+        LayerNorm::new().forward(InOut::new(&data.x, &mut y), rows, args).unwrap();
         let (mut mean64, mut rstd64) = (vec![0.0_f64; r], vec![0.0_f64; r]);
         let (mut mean32, mut rstd32) = (vec![0.0_f32; r], vec![0.0_f32; r]);
         let (x, len) = (data.x.as_ptr(), data.x.len());
@@ -456,9 +459,9 @@ fn statistics_come_as_double_or_rounded_to_float() {
         ] {
             assert_same_as_rust(
                 &data,
-                |x, y| {
-                    let operation = NormalizeScaleShift::new();
-                    operation.forward(x, &mean, &rstd, None, None, rows, y).unwrap();
+                |io| {
+                    let statistics = Statistics::of_rows(&mean, &rstd);
+                    NormalizeScaleShift::new().forward(io, rows, statistics, NormArgs::new())
                 },
                 |x, x_len, y, y_len| unsafe {
                     let (m, s) = match dtype {
@@ -514,19 +517,11 @@ fn column_operations_give_the_bits_of_rust() {
             let (mut mean, mut rstd) = (vec![0.0; c], vec![0.0; c]);
             let (mut running_mean, mut running_var) = (vec![0.5; c], vec![2.0; c]);
             let mut expected = data.y();
-            let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
-            operation
-                .forward_training(
-                    &data.x,
-                    gamma,
-                    beta,
-                    rows,
-                    &mut expected,
-                    &mut mean,
-                    &mut rstd,
-                    Some(running),
-                )
-                .unwrap();
+            let args = TrainArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+            let args = args.stats(&mut mean, &mut rstd);
+            let args = args.running(&mut running_mean, &mut running_var);
+            let io = InOut::new(&data.x, &mut expected);
+            operation.forward_training(io, rows, args).unwrap();
 
             for (scratch, scratch_len) in [(null_mut(), 0), (scratch.as_mut_ptr(), scratch_len)] {
                 let (mut y, mut mean_c, mut rstd_c) =
@@ -575,7 +570,7 @@ fn column_operations_give_the_bits_of_rust() {
             let (rm, rv) = (&running_mean, &running_var);
             assert_same_as_rust(
                 &data,
-                |x, y| operation.forward_inference(x, rm, rv, gamma, beta, rows, y).unwrap(),
+                |io| operation.forward_inference(io, rows, rm, rv, affine(gamma, beta)),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_batch_norm_inference_f32(
                         x,
@@ -599,9 +594,9 @@ fn column_operations_give_the_bits_of_rust() {
             );
             assert_same_as_rust(
                 &data,
-                |x, y| {
-                    let operation = NormalizeScaleShift::new();
-                    operation.forward_columns(x, &mean, &rstd, gamma, beta, rows, y).unwrap();
+                |io| {
+                    let statistics = Statistics::of_columns(&mean, &rstd);
+                    NormalizeScaleShift::new().forward(io, rows, statistics, affine(gamma, beta))
                 },
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_normalize_columns_f32(
@@ -651,7 +646,7 @@ fn operations_on_channels_give_the_bits_of_rust() {
             let group_norm = GroupNorm::new().with_groups(1).with_eps(EPS);
             assert_same_as_rust(
                 &data,
-                |x, y| group_norm.forward(x, gamma, beta, shape, y).unwrap(),
+                |io| group_norm.forward(io, shape, affine(gamma, beta)),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_group_norm_f32(
                         x,
@@ -681,13 +676,13 @@ fn operations_on_channels_give_the_bits_of_rust() {
             );
             let norm = InstanceNorm::new().with_eps(EPS);
             let (mut y, mut mean, mut rstd) = (data.y(), vec![0.0; c], vec![0.0; c]);
-            norm.forward_with_stats(&data.x, gamma, beta, shape, &mut y, &mut mean, &mut rstd)
-                .unwrap();
+            let args = affine(gamma, beta).stats(&mut mean, &mut rstd);
+            norm.forward(InOut::new(&data.x, &mut y), shape, args).unwrap();
             let (mut mean_c, mut rstd_c) = (vec![0.0_f32; c], vec![0.0_f32; c]);
             let (mean_at, rstd_at) = (mean_c.as_mut_ptr(), rstd_c.as_mut_ptr());
             assert_same_as_rust(
                 &data,
-                |x, y| norm.forward(x, gamma, beta, shape, y).unwrap(),
+                |io| norm.forward(io, shape, affine(gamma, beta)),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_instance_norm_f32(
                         x,
@@ -718,15 +713,13 @@ fn operations_on_channels_give_the_bits_of_rust() {
 
             let norm = LayerNorm::new().with_eps(EPS);
             let (mut mean, mut rstd) = (vec![0.0; r], vec![0.0; r]);
-            norm.forward_channels_with_stats(
-                &data.x, gamma, beta, shape, &mut y, &mut mean, &mut rstd,
-            )
-            .unwrap();
+            let args = affine(gamma, beta).stats(&mut mean, &mut rstd);
+            norm.forward(InOut::new(&data.x, &mut y), shape, args).unwrap();
             let (mut mean_c, mut rstd_c) = (vec![0.0_f64; r], vec![0.0_f64; r]);
             let (mean_at, rstd_at) = (mean_c.as_mut_ptr(), rstd_c.as_mut_ptr());
             assert_same_as_rust(
                 &data,
-                |x, y| norm.forward_channels(x, gamma, beta, shape, y).unwrap(),
+                |io| norm.forward(io, shape, affine(gamma, beta)),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_layer_norm_channels_f32(
                         x,
@@ -756,18 +749,10 @@ fn operations_on_channels_give_the_bits_of_rust() {
             let norm = BatchNorm::new().with_eps(EPS).with_pytorch_momentum(0.75);
             let (mut mean, mut rstd) = (vec![0.0; c], vec![0.0; c]);
             let (mut running_mean, mut running_var) = (vec![0.5; c], vec![2.0; c]);
-            let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
-            norm.forward_training(
-                &data.x,
-                gamma,
-                beta,
-                shape,
-                &mut y,
-                &mut mean,
-                &mut rstd,
-                Some(running),
-            )
-            .unwrap();
+            let args = TrainArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+            let args = args.stats(&mut mean, &mut rstd);
+            let args = args.running(&mut running_mean, &mut running_var);
+            norm.forward_training(InOut::new(&data.x, &mut y), shape, args).unwrap();
             for (scratch, scratch_len) in [(null_mut(), 0), (scratch, scratch_len)] {
                 let mut y_c = data.y();
                 let (mut mean_c, mut rstd_c) = (vec![0.0_f64; c], vec![0.0_f64; c]);
@@ -816,7 +801,7 @@ fn operations_on_channels_give_the_bits_of_rust() {
             let (rm, rv) = (&running_mean, &running_var);
             assert_same_as_rust(
                 &data,
-                |x, y| norm.forward_inference(x, rm, rv, gamma, beta, shape, y).unwrap(),
+                |io| norm.forward_inference(io, shape, rm, rv, affine(gamma, beta)),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_batch_norm_inference_channels_f32(
                         x,
@@ -879,11 +864,10 @@ fn padding_gives_the_bits_of_rust() {
             let operation = BatchNorm::new().with_eps(EPS);
             let (mut mean, mut rstd) = (vec![0.0; c], vec![0.0; c]);
             let (mut mean_c, mut rstd_c) = (vec![0.0_f64; c], vec![0.0_f64; c]);
-            let (to, to_c) = ((&mut mean, &mut rstd), (mean_c.as_mut_ptr(), rstd_c.as_mut_ptr()));
+            let to_c = (mean_c.as_mut_ptr(), rstd_c.as_mut_ptr());
             let (mut y, mut y_c) = (data.y(), data.y());
-            operation
-                .forward_training_masked(&data.x, valid, None, None, rows, &mut y, to.0, to.1, None)
-                .unwrap();
+            let args = TrainArgs::new().valid(valid).stats(&mut mean, &mut rstd);
+            operation.forward_training(InOut::new(&data.x, &mut y), rows, args).unwrap();
             let status = unsafe {
                 evenkeel_batch_norm_training_masked_f32(
                     x,
@@ -918,11 +902,7 @@ fn padding_gives_the_bits_of_rust() {
             let (m, v) = (&data.beta, &data.gamma);
             assert_same_as_rust(
                 &data,
-                |x, y| {
-                    operation
-                        .forward_inference_masked(x, valid, m, v, None, None, rows, y)
-                        .unwrap();
-                },
+                |io| operation.forward_inference(io, rows, m, v, NormArgs::new().valid(valid)),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_batch_norm_inference_masked_f32(
                         x,
@@ -950,7 +930,8 @@ fn padding_gives_the_bits_of_rust() {
             );
 
             let (mut of_columns, mut columns_c) = (vec![Moments::new(); c], vec![NOTHING; c]);
-            ColumnMoments::new().compute_masked(&data.x, valid, rows, &mut of_columns).unwrap();
+            let args = MomentArgs::new().valid(valid);
+            ColumnMoments::new().compute(&data.x, rows, &mut of_columns, args).unwrap();
             let out = columns_c.as_mut_ptr();
             let status = unsafe {
                 evenkeel_column_moments_masked_f32(
@@ -973,7 +954,8 @@ fn padding_gives_the_bits_of_rust() {
         }
         let lengths: Vec<usize> = (0..r).map(|i| i * 7 % (c + 1)).collect();
         let (mut of_rows, mut rows_c) = (vec![Moments::new(); r], vec![NOTHING; r]);
-        RowMoments::new().compute_prefixes(&data.x, &lengths, rows, &mut of_rows).unwrap();
+        let args = MomentArgs::new().lengths(&lengths);
+        RowMoments::new().compute(&data.x, rows, &mut of_rows, args).unwrap();
         let (from, out) = (lengths.as_ptr(), rows_c.as_mut_ptr());
         let status =
             unsafe { evenkeel_row_moments_prefixes_f32(x, len, from, r, r, c, out, r, null()) };
@@ -1003,14 +985,13 @@ fn padded_instances_give_the_bits_of_rust() {
             ] {
                 let norm = InstanceNorm::new().with_eps(EPS);
                 let (mut y, mut mean, mut rstd) = (data.y(), vec![0.0; c], vec![0.0; c]);
-                let (x, to) = (&data.x, (&mut y, &mut mean, &mut rstd));
-                norm.forward_masked_with_stats(x, valid, None, None, shape, to.0, to.1, to.2)
-                    .unwrap();
+                let args = NormArgs::new().valid(valid).stats(&mut mean, &mut rstd);
+                norm.forward(InOut::new(&data.x, &mut y), shape, args).unwrap();
                 let (mut mean_c, mut rstd_c) = (vec![0.0_f64; c], vec![0.0_f64; c]);
                 let (mean_at, rstd_at) = (mean_c.as_mut_ptr(), rstd_c.as_mut_ptr());
                 assert_same_as_rust(
                     &data,
-                    |x, y| norm.forward_masked(x, valid, None, None, shape, y).unwrap(),
+                    |io| norm.forward(io, shape, NormArgs::new().valid(valid)),
                     |x, x_len, y, y_len| unsafe {
                         evenkeel_instance_norm_masked_f32(
                             x,
@@ -1044,9 +1025,9 @@ fn padded_instances_give_the_bits_of_rust() {
     }
 }
 
-/// A batch of no rows, or of padding alone, has no statistics, in floats as in doubles.
+/// The statistics of a batch of no rows, or of padding alone, are 0, in floats as in doubles.
 #[test]
-fn statistics_of_no_rows_stay_as_they_are() {
+fn statistics_of_no_rows_are_zeros() {
     let (x, mask) = ([1.0, 2.0], [0_u8; 2]);
     for (rows, kind) in [(0, EVENKEEL_VALID_BYTES), (2, EVENKEEL_VALID_BYTES)] {
         let (mut y, mut mean, mut rstd) = ([BEFORE; 2], [BEFORE; 1], [BEFORE; 1]);
@@ -1079,9 +1060,73 @@ fn statistics_of_no_rows_stay_as_they_are() {
             )
         };
         assert_eq!(status, EVENKEEL_OK, "{}", message());
-        assert_eq!((mean, rstd), ([BEFORE; 1], [BEFORE; 1]), "{rows} rows");
+        assert_eq!((mean, rstd), ([0.0; 1], [0.0; 1]), "{rows} rows");
         assert_eq!(y, if rows == 0 { [BEFORE; 2] } else { [0.0; 2] });
     }
+}
+
+/// Rows without elements, columns without rows, and columns of padding alone are no error: their statistics are those of
+/// nothing.
+#[test]
+fn statistics_of_no_elements_are_zeros() {
+    let (mut mean, mut rstd) = ([f64::from(BEFORE); 3], [f64::from(BEFORE); 3]);
+    let (to_mean, to_rstd) = (mean.as_mut_ptr().cast(), rstd.as_mut_ptr().cast());
+    let (dtype, no, out) = (EVENKEEL_F64, null(), null_mut());
+    let status = unsafe {
+        evenkeel_layer_norm_f32(
+            no,
+            0,
+            no,
+            0,
+            no,
+            0,
+            3,
+            0,
+            EPS,
+            out,
+            0,
+            to_mean,
+            3,
+            to_rstd,
+            3,
+            dtype,
+            null(),
+        )
+    };
+    assert_eq!(status, EVENKEEL_OK, "{}", message());
+    assert_eq!((mean, rstd), ([0.0; 3], [0.0; 3]));
+
+    let seen = evenkeel_moments { count: 3, mean: 2.0, mean_low: 1.0, m2: 6.0 };
+    let (mut of_row, mut of_column, mut of_padding) = ([seen], [seen], [seen]);
+    let (row, column, padding) =
+        (of_row.as_mut_ptr(), of_column.as_mut_ptr(), of_padding.as_mut_ptr());
+    let (x, mask, bytes) = ([1.0_f32], [0_u8], EVENKEEL_VALID_BYTES);
+    let (x, valid, out) = (x.as_ptr(), mask.as_ptr().cast(), null_mut());
+    let statuses = unsafe {
+        [
+            evenkeel_row_moments_f32(no, 0, 1, 0, row, 1, null()),
+            evenkeel_column_moments_f32(no, 0, 0, 1, column, 1, out, 0, null()),
+            evenkeel_column_moments_masked_f32(
+                x,
+                1,
+                valid,
+                1,
+                bytes,
+                0,
+                1,
+                1,
+                padding,
+                1,
+                out,
+                0,
+                null(),
+            ),
+        ]
+    };
+    assert_eq!(statuses, [EVENKEEL_OK; 3], "{}", message());
+    let nothing = in_bits(&[NOTHING]);
+    assert_eq!([in_bits(&of_row), in_bits(&of_column)], [nothing.clone(), nothing.clone()]);
+    assert_eq!(in_bits(&of_padding), nothing);
 }
 
 fn as_c(moments: &[Moments]) -> Vec<(u64, [u64; 3])> {
@@ -1098,8 +1143,8 @@ fn moments_give_the_bits_of_rust() {
         let data = Data::new(shape);
         let (rows, (r, c), (x, len)) = (data.rows, shape, (data.x.as_ptr(), data.x.len()));
         let (mut of_rows, mut of_columns) = (vec![Moments::new(); r], vec![Moments::new(); c]);
-        RowMoments::new().compute(&data.x, rows, &mut of_rows).unwrap();
-        ColumnMoments::new().compute(&data.x, rows, &mut of_columns).unwrap();
+        RowMoments::new().compute(&data.x, rows, &mut of_rows, MomentArgs::new()).unwrap();
+        ColumnMoments::new().compute(&data.x, rows, &mut of_columns, MomentArgs::new()).unwrap();
         let (mut rows_c, mut columns_c) = (vec![NOTHING; r], vec![NOTHING; c]);
         let statuses = unsafe {
             (
@@ -1167,7 +1212,7 @@ fn dropout_gives_the_bits_and_the_masks_of_rust() {
             let out = drawn.as_mut_ptr();
             assert_same_as_rust(
                 &data,
-                |x, y| dropout.forward(x, STREAM, y).unwrap(),
+                |io| dropout.forward(io, STREAM),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_dropout_f32(
                         x,
@@ -1187,7 +1232,7 @@ fn dropout_gives_the_bits_and_the_masks_of_rust() {
             assert_eq!(drawn, mask);
             assert_same_as_rust(
                 &data,
-                |x, y| dropout.apply(x, given, y).unwrap(),
+                |io| dropout.forward(io, given),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_dropout_apply_f32(
                         x,
@@ -1204,7 +1249,7 @@ fn dropout_gives_the_bits_and_the_masks_of_rust() {
             );
             assert_same_as_rust(
                 &data,
-                |dy, dx| dropout.backward_with_mask(dy, given, dx).unwrap(),
+                |io| dropout.backward(io, given),
                 |dy, dy_len, dx, dx_len| unsafe {
                     evenkeel_dropout_backward_with_mask_f32(
                         dy,
@@ -1222,14 +1267,14 @@ fn dropout_gives_the_bits_and_the_masks_of_rust() {
         }
         assert_same_as_rust(
             &data,
-            |dy, dx| dropout.backward(dy, STREAM, dx).unwrap(),
+            |io| dropout.backward(io, STREAM),
             |dy, dy_len, dx, dx_len| unsafe {
                 evenkeel_dropout_backward_f32(dy, dy_len, P, seed, offset, dx, dx_len, null())
             },
         );
         assert_same_as_rust(
             &data,
-            |x, y| dropout.forward_inference(x, y).unwrap(),
+            |io| dropout.forward_inference(io),
             |x, x_len, y, y_len| unsafe { evenkeel_dropout_inference_f32(x, x_len, y, y_len) },
         );
     }
@@ -1264,14 +1309,14 @@ fn regularizers_give_the_bits_of_rust() {
         }
         assert_same_as_rust(
             &data,
-            |w, y| regularizer.decay(w, rate, y).unwrap(),
+            |io| regularizer.decay(io, rate),
             |w, w_len, y, y_len| unsafe {
                 evenkeel_weight_decay_f32(w, w_len, l2, rate, y, y_len, null())
             },
         );
         assert_same_as_rust(
             &data,
-            |w, y| regularizer.proximal(w, rate, y).unwrap(),
+            |io| regularizer.proximal(io, rate),
             |w, w_len, y, y_len| unsafe {
                 evenkeel_proximal_f32(w, w_len, l1, l2, rate, y, y_len, null())
             },
@@ -1351,7 +1396,7 @@ fn standard_scalers_give_the_bits_of_rust() {
             let (m, mean, std) = (moments.as_ptr(), mean.into(), std.into());
             assert_same_as_rust(
                 &data,
-                |x, y| scaler.transform(x, data.rows, y).unwrap(),
+                |io| scaler.transform(io, data.rows),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_standard_scaler_transform_f32(
                         x,
@@ -1370,7 +1415,7 @@ fn standard_scalers_give_the_bits_of_rust() {
             );
             assert_same_as_rust(
                 &data,
-                |x, y| scaler.inverse_transform(x, data.rows, y).unwrap(),
+                |io| scaler.inverse_transform(io, data.rows),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_standard_scaler_inverse_transform_f32(
                         x,
@@ -1442,7 +1487,7 @@ fn min_max_scalers_give_the_bits_of_rust() {
             let scaler = scaler.clone().with_clip(clip);
             assert_same_as_rust(
                 &data,
-                |x, y| scaler.transform(x, data.rows, y).unwrap(),
+                |io| scaler.transform(io, data.rows),
                 |x, x_len, y, y_len| unsafe {
                     evenkeel_min_max_scaler_transform_f32(
                         x,
@@ -1465,7 +1510,7 @@ fn min_max_scalers_give_the_bits_of_rust() {
         }
         assert_same_as_rust(
             &data,
-            |x, y| scaler.inverse_transform(x, data.rows, y).unwrap(),
+            |io| scaler.inverse_transform(io, data.rows),
             |x, x_len, y, y_len| unsafe {
                 evenkeel_min_max_scaler_inverse_transform_f32(
                     x,
@@ -1507,7 +1552,7 @@ fn normalizers_give_the_bits_of_rust() {
         let data = Data::new((r, c));
         assert_same_as_rust(
             &data,
-            |x, y| Normalizer::new().with_norm(norm).forward(x, data.rows, y).unwrap(),
+            |io| Normalizer::new().with_norm(norm).forward(io, data.rows),
             |x, x_len, y, y_len| unsafe {
                 evenkeel_normalizer_f32(x, x_len, r, c, number, y, y_len, null())
             },
@@ -1519,7 +1564,8 @@ fn normalizers_give_the_bits_of_rust() {
 fn calls_from_many_threads_at_once_give_the_same_bits() {
     let data = Data::new((300, 768));
     let mut expected = data.y();
-    LayerNorm::new().with_eps(EPS).forward(&data.x, None, None, data.rows, &mut expected).unwrap();
+    let io = InOut::new(&data.x, &mut expected);
+    LayerNorm::new().with_eps(EPS).forward(io, data.rows, NormArgs::new()).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {

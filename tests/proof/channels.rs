@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    Backend, BatchNorm, Channels, ColumnMoments, GroupNorm, InstanceNorm, LayerNorm, Moments,
-    NormalizeScaleShift, Parallelism, RowMoments, RunningStatistics, Stores, reference,
+    Backend, BatchNorm, Channels, ColumnMoments, GroupNorm, InOut, InstanceNorm, LayerNorm,
+    MomentArgs, Moments, NormArgs, NormalizeScaleShift, Parallelism, RowMoments, Statistics,
+    Stores, TrainArgs, reference,
 };
 
 use crate::common::*;
@@ -124,31 +125,10 @@ impl Norm {
         how: (Backend, Parallelism, Stores),
         eps: f64,
         mut y: Vec<f32>,
-        Affine { gamma, beta }: Affine<'_>,
+        affine: Affine<'_>,
         shape: Channels,
     ) -> Result {
-        let (backend, parallelism, stores) = how;
-        let mut mean = vec![f64::NAN; self.statistics(shape)];
-        let mut rstd = mean.clone();
-        macro_rules! call {
-            ($operation:expr, $method:ident $(, $more:expr)*) => {
-                $operation
-                    .with_eps(eps)
-                    .with_backend(backend)
-                    .with_parallelism(parallelism)
-                    .with_stores(stores)
-                    .$method(&mut y, gamma, beta, shape, &mut mean, &mut rstd $(, $more)*)
-            };
-        }
-        match self {
-            Self::Group(groups) => {
-                call!(GroupNorm::new().with_groups(groups), forward_in_place_with_stats)
-            }
-            Self::Instance => call!(InstanceNorm::new(), forward_in_place_with_stats),
-            Self::Batch => call!(BatchNorm::new(), forward_training_in_place, None),
-            Self::Layer => call!(LayerNorm::new(), forward_channels_in_place_with_stats),
-        }
-        .unwrap();
+        let (mean, rstd) = self.call(how, eps, InOut::in_place(&mut y), affine, shape);
         Result { y, mean, rstd }
     }
 
@@ -157,31 +137,48 @@ impl Norm {
         how: (Backend, Parallelism, Stores),
         eps: f64,
         x: &[f32],
-        Affine { gamma, beta }: Affine<'_>,
+        affine: Affine<'_>,
         shape: Channels,
     ) -> Result {
-        let (backend, parallelism, stores) = how;
         let mut y = vec![f32::NAN; x.len()];
+        let (mean, rstd) = self.call(how, eps, InOut::new(x, &mut y), affine, shape);
+        Result { y, mean, rstd }
+    }
+
+    /// Mean and rstd.
+    fn call(
+        self,
+        (backend, parallelism, stores): (Backend, Parallelism, Stores),
+        eps: f64,
+        io: InOut<'_, '_>,
+        Affine { gamma, beta }: Affine<'_>,
+        shape: Channels,
+    ) -> (Vec<f64>, Vec<f64>) {
         let mut mean = vec![f64::NAN; self.statistics(shape)];
         let mut rstd = mean.clone();
-        macro_rules! call {
-            ($operation:expr, $method:ident $(, $more:expr)*) => {
+        macro_rules! configured {
+            ($operation:expr) => {
                 $operation
                     .with_eps(eps)
                     .with_backend(backend)
                     .with_parallelism(parallelism)
                     .with_stores(stores)
-                    .$method(x, gamma, beta, shape, &mut y, &mut mean, &mut rstd $(, $more)*)
             };
         }
+        let args = norm_args(gamma, beta).stats(&mut mean, &mut rstd);
         match self {
-            Self::Group(groups) => call!(GroupNorm::new().with_groups(groups), forward_with_stats),
-            Self::Instance => call!(InstanceNorm::new(), forward_with_stats),
-            Self::Batch => call!(BatchNorm::new(), forward_training, None),
-            Self::Layer => call!(LayerNorm::new(), forward_channels_with_stats),
+            Self::Group(groups) => {
+                configured!(GroupNorm::new().with_groups(groups)).forward(io, shape, args)
+            }
+            Self::Instance => configured!(InstanceNorm::new()).forward(io, shape, args),
+            Self::Layer => configured!(LayerNorm::new()).forward(io, shape, args),
+            Self::Batch => {
+                let args = train_args(gamma, beta).stats(&mut mean, &mut rstd);
+                configured!(BatchNorm::new()).forward_training(io, shape, args)
+            }
         }
         .unwrap();
-        Result { y, mean, rstd }
+        (mean, rstd)
     }
 
     fn defined(
@@ -284,7 +281,7 @@ fn statistics_of_rows(backend: Backend, x: &[f32], cols: usize, eps: f64) -> (Ve
     let count = x.len() / cols;
     let mut moments = vec![Moments::new(); count];
     let operation = RowMoments::new().with_backend(backend);
-    operation.compute(x, rows(count, cols), &mut moments).unwrap();
+    operation.compute(x, rows(count, cols), &mut moments, MomentArgs::new()).unwrap();
     statistics(&moments, eps)
 }
 
@@ -323,7 +320,8 @@ fn statistics_of_channels_first_are_those_of_rows_and_columns() {
                 for sample in x.chunks_exact(channels * positions) {
                     let mut moments = vec![Moments::new(); positions];
                     let operation = ColumnMoments::new().with_backend(backend);
-                    operation.compute(sample, rows(channels, positions), &mut moments).unwrap();
+                    let shape = rows(channels, positions);
+                    operation.compute(sample, shape, &mut moments, MomentArgs::new()).unwrap();
                     let (mean, rstd) = statistics(&moments, eps);
                     means.extend(mean);
                     rstds.extend(rstd);
@@ -359,16 +357,10 @@ fn the_second_half_is_that_of_columns() {
                     let (mean, rstd) = (of_channels(&got.mean), of_channels(&got.rstd));
                     let sample = n * channels * positions..(n + 1) * channels * positions;
                     let mut expected = x_last[sample.clone()].to_vec();
-                    normalize
-                        .forward_columns_in_place(
-                            &mut expected,
-                            &mean,
-                            &rstd,
-                            affine.gamma,
-                            affine.beta,
-                            rows(positions, channels),
-                        )
-                        .unwrap();
+                    let (io, columns) = (InOut::in_place(&mut expected), rows(positions, channels));
+                    let given = Statistics::of_columns(&mean, &rstd);
+                    let args = norm_args(affine.gamma, affine.beta);
+                    normalize.forward(io, columns, given, args).unwrap();
                     let what = format!("{backend}, {shape:?}, sample {n}");
                     assert_same(&what, &expected, &y[sample]);
                 }
@@ -380,9 +372,8 @@ fn the_second_half_is_that_of_columns() {
                     let part = n * positions..(n + 1) * positions;
                     let (mean, rstd) = (&got.mean[part.clone()], &got.rstd[part]);
                     let shape = rows(channels, positions);
-                    normalize
-                        .forward_columns_in_place(sample, mean, rstd, None, None, shape)
-                        .unwrap();
+                    let (io, given) = (InOut::in_place(sample), Statistics::of_columns(mean, rstd));
+                    normalize.forward(io, shape, given, NormArgs::new()).unwrap();
                 }
                 assert_same(&format!("{backend}, {order:?}, LayerNorm"), &expected, &got.y);
             }
@@ -390,7 +381,65 @@ fn the_second_half_is_that_of_columns() {
     }
 }
 
-/// The same where LayerNorm's statistics have no room on the stack.
+/// Law: so it is with BatchNorm, whose statistics are those of a channel in all samples: its y is normalise-scale-shift of the
+/// batch, in either layout.
+#[test]
+fn the_second_half_of_batch_norm_is_that_of_channels() {
+    for (seed, (batch, channels, positions, _)) in shapes().enumerate() {
+        let (order, random) = (first(batch, channels, positions), &mut Random::new(seed as u64));
+        let (gamma, beta) = (random.normals(channels), random.normals(channels));
+        let affine = Affine { gamma: Some(&gamma), beta: Some(&beta) };
+        let x = data(order, seed + 9);
+        for (shape, backend) in with_backends([order, last(batch, channels, positions)]) {
+            let what = format!("{backend}, {shape:?}");
+            let x = if shape.is_last() { to_last(&x, order) } else { x.clone() };
+            let Result { y, mean, rstd } = Norm::Batch.run(serial(backend), 0.0, &x, affine, shape);
+            let mut got = vec![f32::NAN; x.len()];
+            let (io, given) = (InOut::new(&x, &mut got), Statistics::of_columns(&mean, &rstd));
+            let args = || norm_args(affine.gamma, affine.beta);
+            let normalize = NormalizeScaleShift::new().with_backend(backend);
+            normalize.forward(io, shape, given, args()).unwrap();
+            assert_same(&what, &y, &got);
+            let mut got = x;
+            normalize.forward(InOut::in_place(&mut got), shape, given, args()).unwrap();
+            assert_same(&format!("{what}, in place"), &y, &got);
+        }
+    }
+}
+
+/// Law: scratch is as good as memory of the call's own, whatever it holds.
+#[test]
+fn scratch_may_hold_anything() {
+    for (seed, (batch, channels, positions, groups)) in shapes().enumerate() {
+        let (order, random) = (first(batch, channels, positions), &mut Random::new(seed as u64));
+        let x = data(order, seed + 13);
+        let (gamma, beta) = (random.normals(channels), random.normals(channels));
+        let affine = Affine { gamma: Some(&gamma), beta: Some(&beta) };
+        for (shape, backend) in with_backends([order, last(batch, channels, positions)]) {
+            let what = format!("{backend}, {shape:?}");
+            let expected = |norm: Norm| norm.run(serial(backend), 1e-5, &x, affine, shape).y;
+            let args = || NormArgs::new().affine(&gamma, &beta);
+            let mut y = vec![f32::NAN; x.len()];
+            let operation = GroupNorm::new().with_groups(groups).with_backend(backend);
+            let mut scratch = vec![f64::NAN; operation.scratch_len(shape)];
+            let io = InOut::new(&x, &mut y);
+            operation.forward(io, shape, args().scratch(&mut scratch)).unwrap();
+            assert_same(&what, &expected(Norm::Group(groups)), &y);
+            let operation = InstanceNorm::new().with_backend(backend);
+            let mut scratch = vec![f64::NAN; operation.scratch_len(shape) + 1];
+            let io = InOut::new(&x, &mut y);
+            operation.forward(io, shape, args().scratch(&mut scratch)).unwrap();
+            assert_same(&what, &expected(Norm::Instance), &y);
+            let operation = BatchNorm::new().with_backend(backend);
+            let mut scratch = vec![f64::NAN; operation.scratch_len(shape)];
+            let args = TrainArgs::new().affine(&gamma, &beta).scratch(&mut scratch);
+            operation.forward_training(InOut::new(&x, &mut y), shape, args).unwrap();
+            assert_same(&what, &expected(Norm::Batch), &y);
+        }
+    }
+}
+
+/// Law: the second half of LayerNorm is that of columns where its statistics have no room on the stack, too.
 #[test]
 fn more_channels_than_a_stack_holds() {
     let (channels, positions) = if short() { (130, 255) } else { (17_000, 255) };
@@ -400,12 +449,11 @@ fn more_channels_than_a_stack_holds() {
     let how = serial(Backend::detect());
     let got = Norm::Layer.run(how, 1e-5, &x, NO_AFFINE, shape);
     let mut moments = vec![Moments::new(); positions];
-    ColumnMoments::new().compute(&x, columns, &mut moments).unwrap();
+    ColumnMoments::new().compute(&x, columns, &mut moments, MomentArgs::new()).unwrap();
     let (mean, rstd) = statistics(&moments, 1e-5);
     let mut expected = x;
-    NormalizeScaleShift::new()
-        .forward_columns_in_place(&mut expected, &mean, &rstd, None, None, columns)
-        .unwrap();
+    let (io, given) = (InOut::in_place(&mut expected), Statistics::of_columns(&mean, &rstd));
+    NormalizeScaleShift::new().forward(io, columns, given, NormArgs::new()).unwrap();
     assert_same("LayerNorm", &expected, &got.y);
     assert_eq!((mean, rstd), (got.mean, got.rstd));
 }
@@ -443,11 +491,10 @@ fn one_operation_is_another() {
                 LayerNorm::new()
                     .with_eps(1e-6)
                     .with_backend(backend)
-                    .forward_in_place(
-                        &mut expected,
-                        Some(&gamma),
-                        Some(&beta),
+                    .forward(
+                        InOut::in_place(&mut expected),
                         rows(batch * positions, channels),
+                        NormArgs::new().affine(&gamma, &beta),
                     )
                     .unwrap();
                 assert_same(&what, &expected, &layer.y);
@@ -510,9 +557,8 @@ fn batch_norm_of_both_layouts() {
                 let operation = BatchNorm::new().with_backend(backend);
                 let outputs = shapes.map(|shape| {
                     let mut y = if shape.is_last() { to_last(&x, order) } else { x.clone() };
-                    operation
-                        .forward_inference_in_place(&mut y, &mean, &var, gamma, beta, shape)
-                        .unwrap();
+                    let (io, args) = (InOut::in_place(&mut y), norm_args(gamma, beta));
+                    operation.forward_inference(io, shape, &mean, &var, args).unwrap();
                     if shape.is_last() { y } else { to_last(&y, order) }
                 });
                 let [first, last] = outputs;
@@ -528,11 +574,11 @@ fn batch_norm_of_both_layouts() {
                 let (mut mean, mut rstd) = (vec![0.0; channels], vec![0.0; channels]);
                 let (mut running_mean, mut running_var) =
                     (vec![0.5; channels], vec![2.0; channels]);
-                let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
-                let (mut y, running) = (vec![0.0; x.len()], Some(running));
-                operation
-                    .forward_training(&x, gamma, beta, shape, &mut y, &mut mean, &mut rstd, running)
-                    .unwrap();
+                let mut y = vec![0.0; x.len()];
+                let args = train_args(gamma, beta)
+                    .stats(&mut mean, &mut rstd)
+                    .running(&mut running_mean, &mut running_var);
+                operation.forward_training(InOut::new(&x, &mut y), shape, args).unwrap();
                 (mean, rstd, running_mean, running_var)
             });
             let what = format!("{backend}, {order:?}, training");
@@ -714,23 +760,16 @@ fn pytorch_says_the_same() {
             }
             let operation = BatchNorm::new().with_backend(backend).with_pytorch_momentum(0.1);
             let (mut mean, mut var) = ([0.0; 4], [1.0; 4]);
-            let running = Some(RunningStatistics { mean: &mut mean, var: &mut var });
-            let (mut y, gamma, beta) = (x.clone(), Some(&gamma[..]), Some(&beta[..]));
+            let mut y = x.clone();
+            let args = TrainArgs::new().affine(&gamma, &beta).running(&mut mean, &mut var);
             operation
                 .with_unbiased_running_var(true)
-                .forward_training_in_place(
-                    &mut y,
-                    gamma,
-                    beta,
-                    shape,
-                    &mut [0.0; 4],
-                    &mut [0.0; 4],
-                    running,
-                )
+                .forward_training(InOut::in_place(&mut y), shape, args)
                 .unwrap();
             near("running mean", &pytorch::RUNNING_MEAN, &mean);
             near("running variance", &pytorch::RUNNING_VAR, &var);
-            operation.forward_inference(&x, &mean, &var, gamma, beta, shape, &mut y).unwrap();
+            let (io, args) = (InOut::new(&x, &mut y), NormArgs::new().affine(&gamma, &beta));
+            operation.forward_inference(io, shape, &mean, &var, args).unwrap();
             near("inference", &in_order(&pytorch::INFERENCE), &y);
         }
     }

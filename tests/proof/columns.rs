@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    BatchNorm, ColumnMoments, Error, Moments, NormalizeScaleShift, Parallelism, RunningStatistics,
-    reference,
+    BatchNorm, ColumnMoments, Error, InOut, MomentArgs, Moments, NormArgs, NormalizeScaleShift,
+    Parallelism, Statistics, TrainArgs, reference,
 };
 
 use crate::common::*;
@@ -66,7 +66,7 @@ fn cases() -> impl Iterator<Item = (String, usize, usize, Vec<f32>)> {
 
 pub fn moments_of(operation: ColumnMoments, x: &[f32], shape: (usize, usize)) -> Vec<Moments> {
     let mut moments = vec![Moments::new(); shape.1];
-    operation.compute(x, rows(shape.0, shape.1), &mut moments).unwrap();
+    operation.compute(x, rows(shape.0, shape.1), &mut moments, MomentArgs::new()).unwrap();
     moments
 }
 
@@ -149,18 +149,8 @@ fn batch_norm_training_is_within_the_bound() {
                     let operation = BatchNorm::new().with_eps(eps).with_backend(backend);
                     let mut y = vec![f32::NAN; x.len()];
                     let (mut got_mean, mut got_rstd) = (vec![f64::NAN; cols], vec![f64::NAN; cols]);
-                    operation
-                        .forward_training(
-                            &x,
-                            gamma,
-                            beta,
-                            shape,
-                            &mut y,
-                            &mut got_mean,
-                            &mut got_rstd,
-                            None,
-                        )
-                        .unwrap();
+                    let args = train_args(gamma, beta).stats(&mut got_mean, &mut got_rstd);
+                    operation.forward_training(InOut::new(&x, &mut y), shape, args).unwrap();
                     assert_columns(&what, &y, &x_hat, &expected, gamma, beta, cols);
                     for c in 0..cols {
                         assert!(
@@ -186,23 +176,16 @@ fn batch_norm_training_is_within_the_bound() {
                     let rstd: Vec<_> = moments.iter().map(second).collect();
                     assert_eq!((&mean, &rstd), (&got_mean, &got_rstd), "{what}");
                     let mut again = x.clone();
+                    let (given, args) =
+                        (Statistics::of_columns(&mean, &rstd), norm_args(gamma, beta));
                     NormalizeScaleShift::new()
                         .with_backend(backend)
-                        .forward_columns_in_place(&mut again, &mean, &rstd, gamma, beta, shape)
+                        .forward(InOut::in_place(&mut again), shape, given, args)
                         .unwrap();
                     assert_same(&what, &y, &again);
                     let mut again = x.clone();
-                    operation
-                        .forward_training_in_place(
-                            &mut again,
-                            gamma,
-                            beta,
-                            shape,
-                            &mut got_mean,
-                            &mut got_rstd,
-                            None,
-                        )
-                        .unwrap();
+                    let args = train_args(gamma, beta).stats(&mut got_mean, &mut got_rstd);
+                    operation.forward_training(InOut::in_place(&mut again), shape, args).unwrap();
                     assert_same(&format!("{what}, in place"), &y, &again);
                 }
             }
@@ -239,12 +222,14 @@ fn batch_norm_inference_is_within_the_bound() {
             let what = format!("{backend}, {name}");
             let operation = BatchNorm::new().with_eps(eps).with_backend(backend);
             let mut y = vec![f32::NAN; x.len()];
-            operation.forward_inference(&x, &mean, &var, gamma, beta, shape, &mut y).unwrap();
+            let args = norm_args(gamma, beta);
+            let io = InOut::new(&x, &mut y);
+            operation.forward_inference(io, shape, &mean, &var, args).unwrap();
             assert_columns(&what, &y, &x_hat, &expected, gamma, beta, cols);
             let mut again = x.clone();
-            operation
-                .forward_inference_in_place(&mut again, &mean, &var, gamma, beta, shape)
-                .unwrap();
+            let args = norm_args(gamma, beta);
+            let io = InOut::in_place(&mut again);
+            operation.forward_inference(io, shape, &mean, &var, args).unwrap();
             assert_same(&format!("{what}, in place"), &y, &again);
         }
     }
@@ -282,18 +267,8 @@ fn channels_do_not_touch_each_other() {
             let operation = BatchNorm::new().with_eps(0.0).with_backend(backend);
             let train = |x: &[f32]| {
                 let (mut y, gamma, beta) = (x.to_vec(), gamma.repeat(cols), beta.repeat(cols));
-                let (mut mean, mut rstd) = (vec![0.0; cols], vec![0.0; cols]);
-                operation
-                    .forward_training_in_place(
-                        &mut y,
-                        Some(&gamma),
-                        Some(&beta),
-                        shape,
-                        &mut mean,
-                        &mut rstd,
-                        None,
-                    )
-                    .unwrap();
+                let args = TrainArgs::new().affine(&gamma, &beta);
+                operation.forward_training(InOut::in_place(&mut y), shape, args).unwrap();
                 y
             };
             let together = train(&x);
@@ -344,18 +319,11 @@ fn constant_columns_equal_beta() {
         for backend in backends() {
             for eps in [1e-5, 0.0, 1e-300] {
                 let (mut y, mut mean, mut rstd) = (x.clone(), [0.0; 8], [0.0; 8]);
+                let args = TrainArgs::new().affine(&gamma, &beta).stats(&mut mean, &mut rstd);
                 BatchNorm::new()
                     .with_eps(eps)
                     .with_backend(backend)
-                    .forward_training_in_place(
-                        &mut y,
-                        Some(&gamma),
-                        Some(&beta),
-                        rows(count, 8),
-                        &mut mean,
-                        &mut rstd,
-                        None,
-                    )
+                    .forward_training(InOut::in_place(&mut y), rows(count, 8), args)
                     .unwrap();
                 assert_eq!(mean, constants.map(f64::from));
                 assert_eq!(y, beta.repeat(count), "{backend}, {count} rows, eps {eps}");
@@ -376,31 +344,14 @@ fn parallel_gives_the_bits_of_serial() {
             let (mut y, mut mean, mut rstd) =
                 (vec![0.0; x.len()], vec![0.0; cols], vec![0.0; cols]);
             let (mut running_mean, mut running_var) = (vec![0.0; cols], vec![1.0; cols]);
-            let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
-            operation
-                .forward_training(
-                    &x,
-                    Some(&gamma),
-                    Some(&beta),
-                    shape,
-                    &mut y,
-                    &mut mean,
-                    &mut rstd,
-                    Some(running),
-                )
-                .unwrap();
+            let args = TrainArgs::new()
+                .affine(&gamma, &beta)
+                .stats(&mut mean, &mut rstd)
+                .running(&mut running_mean, &mut running_var);
+            operation.forward_training(InOut::new(&x, &mut y), shape, args).unwrap();
             let mut inference = vec![0.0; x.len()];
-            operation
-                .forward_inference(
-                    &x,
-                    &running_mean,
-                    &running_var,
-                    None,
-                    None,
-                    shape,
-                    &mut inference,
-                )
-                .unwrap();
+            let (io, args) = (InOut::new(&x, &mut inference), NormArgs::new());
+            operation.forward_inference(io, shape, &running_mean, &running_var, args).unwrap();
             let all = [y, running_mean, running_var, inference].concat();
             (all.into_iter().map(bits).collect::<Vec<_>>(), mean, rstd)
         };
@@ -424,19 +375,9 @@ fn running_after(operation: BatchNorm, mean: f32, var: f32) -> (f32, f32) {
 /// One batch of a channel.
 fn running_after_batch(x: &[f32], operation: BatchNorm, mean: f32, var: f32) -> (f32, f32) {
     let (mut running_mean, mut running_var) = ([mean], [var]);
-    let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
-    operation
-        .forward_training(
-            x,
-            None,
-            None,
-            rows(x.len(), 1),
-            &mut vec![0.0; x.len()],
-            &mut [0.0],
-            &mut [0.0],
-            Some(running),
-        )
-        .unwrap();
+    let args = TrainArgs::new().running(&mut running_mean, &mut running_var);
+    let mut y = vec![0.0; x.len()];
+    operation.forward_training(InOut::new(x, &mut y), rows(x.len(), 1), args).unwrap();
     (running_mean[0], running_var[0])
 }
 
@@ -457,39 +398,35 @@ fn running_statistics_follow_their_rule() {
     assert_eq!(running_after(cumulative(3), 10.0, 5.0), (8.0, 4.0));
 }
 
-/// No rows are fine and change nothing; one row is, unless the variance is to be unbiased.
+/// No rows are fine: their statistics are 0, and running ones stay. One row is fine too, unless the variance is to be
+/// unbiased.
 #[test]
 fn few_rows() {
     let mut running = ([3.0_f32], [4.0_f32]);
     let mut stats = ([7.0], [8.0]);
     let mut train = |operation: BatchNorm, x: &[f32], running: &mut ([f32; 1], [f32; 1])| {
         let mut y = vec![0.0; x.len()];
-        let RunningStatistics { mean, var } =
-            RunningStatistics { mean: &mut running.0, var: &mut running.1 };
-        operation
-            .forward_training(
-                x,
-                None,
-                Some(&[0.5]),
-                rows(x.len(), 1),
-                &mut y,
-                &mut stats.0,
-                &mut stats.1,
-                Some(RunningStatistics { mean, var }),
-            )
-            .map(|()| y)
+        let args = TrainArgs::new()
+            .beta(&[0.5_f32])
+            .stats(&mut stats.0, &mut stats.1)
+            .running(&mut running.0, &mut running.1);
+        let io = InOut::new(x, &mut y);
+        operation.forward_training(io, rows(x.len(), 1), args).map(drop).map(|()| (y, stats))
     };
     let unbiased = BatchNorm::new().with_unbiased_running_var(true);
-    assert_eq!(train(unbiased, &[], &mut running), Ok(vec![]));
+    assert_eq!(train(unbiased, &[], &mut running), Ok((vec![], ([0.0], [0.0]))));
     assert_eq!(running, ([3.0], [4.0]));
     let error = train(unbiased, &[5.0], &mut running);
     assert!(matches!(error, Err(Error::TooFewRows { expected: 2, got: 1, .. })), "{error:?}");
     assert_eq!(running, ([3.0], [4.0]));
-    assert_eq!(train(BatchNorm::new().with_momentum(0.5), &[5.0], &mut running), Ok(vec![0.5]));
+    let of_one = train(BatchNorm::new().with_momentum(0.5), &[5.0], &mut running);
+    assert_eq!(of_one.map(|(y, _)| y), Ok(vec![0.5]));
     assert_eq!(running, ([4.0], [2.0]));
 
-    let mut moments = [Moments::new()];
-    let error = ColumnMoments::new().compute(&[], rows(0, 1), &mut moments);
-    assert_eq!(error, Err(Error::EmptyAxis { arg: "rows" }));
-    assert_eq!(ColumnMoments::new().compute(&[], rows(5, 0), &mut []), Ok(()));
+    // The moments of no rows are those of nothing.
+    let mut moments = [Moments { count: 9, ..Moments::new() }];
+    let (operation, none) = (ColumnMoments::new(), [0.0_f32; 0]);
+    assert_eq!(operation.compute(&none, rows(0, 1), &mut moments, MomentArgs::new()), Ok(()));
+    assert_eq!(moments, [Moments::new()]);
+    assert_eq!(operation.compute(&none, rows(5, 0), &mut [], MomentArgs::new()), Ok(()));
 }

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};
 use std::sync::Once;
 
-use evenkeel::{Backend, Rows};
-use rand_core::{Rng, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use evenkeel::{Backend, NormArgs, Rows, TrainArgs};
+
+pub use crate::registry::Random;
 
 /// Elements of a vector, of a block and of a first level of sums, as the docs of the kernels have them.
 pub const LANES: usize = 16;
@@ -94,42 +94,6 @@ pub fn skipped(what: &str, why: &str) {
 /// Those whose bits must be equal. Unless the build fuses, the portable backend is not among them.
 pub fn fused_backends() -> Vec<Backend> {
     backends().into_iter().filter(|backend| backend.is_fused()).collect()
-}
-
-/// A generator of test data that uses exact arithmetic only, so that data are the same everywhere.
-pub struct Random(Xoshiro256PlusPlus);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(Xoshiro256PlusPlus::seed_from_u64(seed))
-    }
-
-    pub fn bits(&mut self) -> u64 {
-        self.0.next_u64()
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n as u64) as usize
-    }
-
-    /// In [0, 1).
-    pub fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Nearly normal, mean 0 and variance 1: twelve uniform numbers.
-    pub fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-
-    /// In [1, 2), with every bit of the mantissa random.
-    pub fn mantissa(&mut self) -> f32 {
-        f32::from_bits((self.bits() as u32 & 0x007f_ffff) | 0x3f80_0000)
-    }
-
-    pub fn normals(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| self.normal() as f32).collect()
-    }
 }
 
 /// A row of hard data: its name, and element i of a row of len elements (rounded to f32).
@@ -306,6 +270,16 @@ pub fn cases() -> impl Iterator<Item = Case> {
 
 pub fn rows(rows: usize, cols: usize) -> Rows {
     Rows::new(rows, cols).expect("a shape of test data")
+}
+
+/// gamma and beta, each if it is there.
+pub fn norm_args<'a>(gamma: Option<&'a [f32]>, beta: Option<&'a [f32]>) -> NormArgs<'a> {
+    NormArgs::new().maybe_gamma(gamma).maybe_beta(beta)
+}
+
+/// The same for a training step.
+pub fn train_args<'a>(gamma: Option<&'a [f32]>, beta: Option<&'a [f32]>) -> TrainArgs<'a> {
+    TrainArgs::new().maybe_gamma(gamma).maybe_beta(beta)
 }
 
 /// Bits for comparison: every NaN is one.

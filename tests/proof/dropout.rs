@@ -1,7 +1,7 @@
 //! Dropout: the stream bit by bit, and the choice applied. `randomness.rs` tests that the mask is random.
 #![forbid(unsafe_code)]
 
-use evenkeel::{Dropout, Error, Mask, MaskMut, Parallelism, Stream, reference};
+use evenkeel::{Dropout, DropoutArgs, Error, InOut, Mask, MaskMut, Parallelism, Stream, reference};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
 
@@ -33,6 +33,11 @@ fn bytes(operation: Dropout, stream: Stream, len: usize) -> Vec<u8> {
     let mut mask = vec![2; len];
     operation.mask(stream, len, MaskMut::Bytes(&mut mask)).unwrap();
     mask
+}
+
+/// Draws the mask, and writes it.
+fn draw_and_keep(stream: Stream, mask: MaskMut<'_>) -> DropoutArgs<'_> {
+    DropoutArgs::draw(stream).keep_mask(mask)
 }
 
 /// Bits of bytes, least significant first.
@@ -69,25 +74,23 @@ fn every_backend_draws_the_stream() {
                         .map(|(x, &kept)| if kept == 1 { x * scale } else { 0.0 })
                         .collect();
                     let (mut y, mut mask) = (vec![f32::NAN; len], vec![0xaa; len.div_ceil(8)]);
-                    operation
-                        .forward_with_mask(x, stream, &mut y, MaskMut::Packed(&mut mask))
-                        .unwrap();
+                    let args = draw_and_keep(stream, MaskMut::Packed(&mut mask));
+                    operation.forward(InOut::new(x, &mut y), args).unwrap();
                     assert_same(&what, &scaled, &y);
                     assert_eq!(mask, packed, "{what}");
                     let (mut again, mut mask) = (x.to_vec(), vec![3; len]);
-                    operation
-                        .forward_in_place_with_mask(&mut again, stream, MaskMut::Bytes(&mut mask))
-                        .unwrap();
+                    let args = draw_and_keep(stream, MaskMut::Bytes(&mut mask));
+                    operation.forward(InOut::in_place(&mut again), args).unwrap();
                     assert_same(&what, &scaled, &again);
                     assert_eq!(mask, expected, "{what}");
-                    operation.apply(x, Mask::Packed(&packed), &mut y).unwrap();
+                    operation.forward(InOut::new(x, &mut y), Mask::Packed(&packed)).unwrap();
                     assert_same(&what, &scaled, &y);
                     let mut again = x.to_vec();
-                    operation.apply_in_place(&mut again, Mask::Bytes(&mask)).unwrap();
+                    operation.forward(InOut::in_place(&mut again), Mask::Bytes(&mask)).unwrap();
                     assert_same(&what, &scaled, &again);
-                    operation.backward(x, stream, &mut y).unwrap();
+                    operation.backward(InOut::new(x, &mut y), stream).unwrap();
                     assert_same(&what, &scaled, &y);
-                    operation.backward_with_mask(x, Mask::Bytes(&mask), &mut y).unwrap();
+                    operation.backward(InOut::new(x, &mut y), Mask::Bytes(&mask)).unwrap();
                     assert_same(&what, &scaled, &y);
                 }
             }
@@ -179,13 +182,14 @@ fn parts_and_threads_give_the_bits_of_the_whole() {
         let run = |parallelism| {
             let (mut y, mut packed) = (vec![0.0; len], vec![0; len.div_ceil(8)]);
             let operation = base.with_parallelism(parallelism);
-            operation.forward_with_mask(&x, stream, &mut y, MaskMut::Packed(&mut packed)).unwrap();
+            let args = draw_and_keep(stream, MaskMut::Packed(&mut packed));
+            operation.forward(InOut::new(&x, &mut y), args).unwrap();
             let (mut applied, mut mask) = (vec![0.0; len], vec![0; len]);
-            operation.apply(&x, Mask::Packed(&packed), &mut applied).unwrap();
-            assert_same("apply", &y, &applied);
+            operation.forward(InOut::new(&x, &mut applied), Mask::Packed(&packed)).unwrap();
+            assert_same("a mask of bits", &y, &applied);
             operation.mask(stream, len, MaskMut::Bytes(&mut mask)).unwrap();
-            operation.apply(&x, Mask::Bytes(&mask), &mut applied).unwrap();
-            assert_same("apply", &y, &applied);
+            operation.forward(InOut::new(&x, &mut applied), Mask::Bytes(&mask)).unwrap();
+            assert_same("a mask of bytes", &y, &applied);
             (y, packed, mask)
         };
         let (y, packed, mask) = run(Parallelism::Serial);
@@ -212,7 +216,8 @@ fn the_ends_of_p() {
     for backend in backends() {
         let (mut y, mut packed) = ([5.0; 9], [0xaa; 2]);
         let keep = Dropout::new().with_p(0.0).with_backend(backend);
-        keep.forward_with_mask(&x, stream, &mut y, MaskMut::Packed(&mut packed)).unwrap();
+        let args = draw_and_keep(stream, MaskMut::Packed(&mut packed));
+        keep.forward(InOut::new(&x, &mut y), args).unwrap();
         assert_eq!(y.map(f32::to_bits), x.map(f32::to_bits), "p = 0 copies, every bit");
         assert_eq!(packed, [0xff, 1]);
         assert_eq!((keep.realised_p(), keep.scale()), (Ok(0.0), Ok(1.0)));
@@ -224,15 +229,16 @@ fn the_ends_of_p() {
             assert!(got.eq(expected), "p = 0 keeps {len} and none beyond: {packed:x?}");
         }
         let drop = Dropout::new().with_p(1.0).with_backend(backend);
-        drop.forward_with_mask(&x, stream, &mut y, MaskMut::Packed(&mut packed)).unwrap();
+        let args = draw_and_keep(stream, MaskMut::Packed(&mut packed));
+        drop.forward(InOut::new(&x, &mut y), args).unwrap();
         assert_eq!(y.map(f32::to_bits), [0; 9], "p = 1 writes +0.0");
         assert_eq!(packed, [0, 0]);
         assert_eq!((drop.realised_p(), drop.scale()), (Ok(1.0), Ok(0.0)));
-        drop.apply(&x, Mask::Packed(&[0xff, 1]), &mut y).unwrap();
+        drop.forward(InOut::new(&x, &mut y), Mask::Packed(&[0xff, 1])).unwrap();
         assert_eq!(y.map(f32::to_bits), [0; 9]);
     }
     let mut y = [5.0; 9];
-    Dropout::new().forward_inference(&x, &mut y).unwrap();
+    Dropout::new().forward_inference(InOut::new(&x, &mut y)).unwrap();
     assert_eq!(y.map(f32::to_bits), x.map(f32::to_bits), "inference is the identity");
 }
 
@@ -262,7 +268,7 @@ fn dropped_places_hold_zero_whatever_was_there() {
             let operation = Dropout::new().with_p(0.4).with_backend(backend);
             let mask = bytes(operation, stream, 200);
             let mut y = vec![bad; 200];
-            operation.forward_in_place(&mut y, stream).unwrap();
+            operation.forward(InOut::in_place(&mut y), stream).unwrap();
             for (y, kept) in y.iter().zip(mask) {
                 let expected = if kept == 1 { bad } else { 0.0 };
                 assert_eq!(bits(*y), bits(expected), "{backend}, {bad}");
@@ -276,39 +282,50 @@ fn dropped_places_hold_zero_whatever_was_there() {
 fn two_of_four_sum_to_four() {
     let operation = Dropout::new().with_p(0.5);
     let mut y = [0.0; 4];
-    operation.apply(&[1.0; 4], Mask::Bytes(&[1, 0, 1, 0]), &mut y).unwrap();
+    operation.forward(InOut::new(&[1.0; 4], &mut y), Mask::Bytes(&[1, 0, 1, 0])).unwrap();
     assert_eq!(y, [2.0, 0.0, 2.0, 0.0]);
     assert_eq!(y.iter().sum::<f32>(), 4.0);
 }
 
+/// Law: bad input is an error, and nothing is written.
 #[test]
-fn bad_input_is_refused_and_nothing_is_written() {
+fn bad_input_is_an_error_and_nothing_is_written() {
     let stream = Stream { seed: 0, offset: 0 };
     let (x, mut y, mut mask) = ([1.0; 16], [7.0; 16], [9; 2]);
     for p in [-1e-9, 1.0 + 1e-9, f64::NAN, f64::INFINITY] {
         let operation = Dropout::new().with_p(p);
-        let packed = MaskMut::Packed(&mut mask);
-        let error = operation.forward_with_mask(&x, stream, &mut y, packed).unwrap_err();
+        let args = draw_and_keep(stream, MaskMut::Packed(&mut mask));
+        let error = operation.forward(InOut::new(&x, &mut y), args).unwrap_err();
         assert!(matches!(error, Error::Parameter { arg: "p", .. }), "{error}");
-        assert!(operation.apply(&x, Mask::Packed(&[0; 2]), &mut y).is_err());
+        assert!(operation.forward(InOut::new(&x, &mut y), Mask::Packed(&[0; 2])).is_err());
         assert!(operation.realised_p().is_err() && operation.scale().is_err());
     }
     for p in [0.0, 0.3, 1.0] {
         let operation = Dropout::new().with_p(p);
-        let length = |arg, expected, got| Err(Error::Length { arg, expected, got });
-        assert_eq!(operation.forward(&x, stream, &mut y[..15]), length("y", 16, 15));
-        assert_eq!(operation.backward(&x, stream, &mut y[..15]), length("dx", 16, 15));
-        let packed = MaskMut::Packed(&mut mask[..1]);
-        let error = operation.forward_with_mask(&x, stream, &mut y, packed);
+        let length = |arg, expected, got| Error::Length { arg, expected, got };
+        let error = operation.forward(InOut::new(&x, &mut y[..15]), stream).unwrap_err();
+        assert_eq!(error, length("y", 16, 15));
+        let error = operation.backward(InOut::new(&x, &mut y[..15]), stream).unwrap_err();
+        assert_eq!(error, length("y", 16, 15));
+        let args = draw_and_keep(stream, MaskMut::Packed(&mut mask[..1]));
+        let error = operation.forward(InOut::new(&x, &mut y), args).unwrap_err();
         assert_eq!(error, length("mask", 2, 1));
-        assert_eq!(operation.mask(stream, 3, MaskMut::Bytes(&mut mask)), length("mask", 3, 2));
-        assert_eq!(operation.apply(&x, Mask::Packed(&[0; 3]), &mut y), length("mask", 2, 3));
-        assert_eq!(operation.apply(&x, Mask::Bytes(&[1; 15]), &mut y), length("mask", 16, 15));
+        let error = operation.mask(stream, 3, MaskMut::Bytes(&mut mask)).unwrap_err();
+        assert_eq!(error, length("mask", 3, 2));
+        for (given, error) in [
+            (Mask::Packed(&[0; 3]), length("mask", 2, 3)),
+            (Mask::Bytes(&[1; 15]), length("mask", 16, 15)),
+        ] {
+            assert_eq!(operation.forward(InOut::new(&x, &mut y), given).unwrap_err(), error);
+        }
+        let args = DropoutArgs::given(Mask::Packed(&[1; 2])).keep_mask(MaskMut::Packed(&mut mask));
+        let error = operation.forward(InOut::new(&x, &mut y), args).unwrap_err();
+        assert_eq!(error, Error::Unsupported { arg: "mask" });
         let beyond = Stream { offset: u64::MAX - 14, ..stream };
-        let error = operation.forward(&x, beyond, &mut y);
-        assert_eq!(error, Err(Error::StreamOverflow { offset: u64::MAX - 14, len: 16 }));
+        let error = operation.forward(InOut::new(&x, &mut y), beyond).unwrap_err();
+        assert_eq!(error, Error::StreamOverflow { offset: u64::MAX - 14, len: 16 });
     }
     assert_eq!((y, mask), ([7.0; 16], [9; 2]));
     let last = Stream { offset: u64::MAX - 15, ..stream };
-    assert_eq!(Dropout::new().forward(&x, last, &mut y), Ok(()));
+    Dropout::new().forward(InOut::new(&x, &mut y), last).unwrap();
 }

@@ -3,8 +3,9 @@
 #![expect(unsafe_code, reason = "a limit of the operating system is set")]
 
 use evenkeel::{
-    BatchNorm, ColumnMoments, Dropout, LayerNorm, Mask, MaskMut, Moments, NormalizeScaleShift,
-    Parallelism, RmsNorm, RowMoments, RunningStatistics, Stream, reference,
+    BatchNorm, ColumnMoments, Dropout, InOut, LayerNorm, Mask, MaskMut, MomentArgs, Moments,
+    NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Statistics, Stream, TrainArgs,
+    reference,
 };
 
 use crate::common::*;
@@ -34,9 +35,11 @@ fn rows_that_were_bugs_elsewhere() {
         for backend in backends() {
             let mut moments = [Moments::new(); 2];
             let (of_row, of_column) = moments.split_at_mut(1);
-            let n = x.len();
-            RowMoments::new().with_backend(backend).compute(&x, rows(1, n), of_row).unwrap();
-            ColumnMoments::new().with_backend(backend).compute(&x, rows(n, 1), of_column).unwrap();
+            let (n, args) = (x.len(), MomentArgs::new);
+            let (row, column) = (rows(1, n), rows(n, 1));
+            RowMoments::new().with_backend(backend).compute(&x, row, of_row, args()).unwrap();
+            let operation = ColumnMoments::new().with_backend(backend);
+            operation.compute(&x, column, of_column, args()).unwrap();
             for moments in moments {
                 let got = moments.population_variance().unwrap();
                 approx::assert_relative_eq!(got, var, epsilon = 0.0, max_relative = VARIANCE);
@@ -49,7 +52,7 @@ fn rows_that_were_bugs_elsewhere() {
                 LayerNorm::new()
                     .with_eps(eps)
                     .with_backend(backend)
-                    .forward(&x, None, None, rows(1, n), &mut y)
+                    .forward(InOut::new(&x, &mut y), rows(1, n), NormArgs::new())
                     .unwrap();
                 let what = format!("{backend}, {name}, eps {eps}");
                 assert_output(&what, &y, &expected, &expected, None, None);
@@ -76,7 +79,7 @@ fn an_eps_that_f32_cannot_hold() {
                 LayerNorm::new()
                     .with_eps(eps)
                     .with_backend(backend)
-                    .forward(&x, affine.0, affine.1, rows(1, n), &mut y)
+                    .forward(InOut::new(&x, &mut y), rows(1, n), norm_args(affine.0, affine.1))
                     .unwrap();
                 assert_output(&what, &y, &x_hat, &expected, affine.0, affine.1);
 
@@ -85,7 +88,7 @@ fn an_eps_that_f32_cannot_hold() {
                 RmsNorm::new()
                     .with_eps(eps)
                     .with_backend(backend)
-                    .forward(&x, affine.0, affine.1, rows(1, n), &mut y)
+                    .forward(InOut::new(&x, &mut y), rows(1, n), norm_args(affine.0, affine.1))
                     .unwrap();
                 // Where x / sqrt(eps) leaves f32, nothing is promised.
                 if x_hat.iter().all(|x_hat| x_hat.abs() < 1e38) {
@@ -102,14 +105,9 @@ fn an_eps_that_f32_cannot_hold() {
                     .with_eps(eps)
                     .with_backend(backend)
                     .forward_training(
-                        &x,
-                        Some(gamma),
-                        Some(beta),
+                        InOut::new(&x, &mut y),
                         rows(n, 1),
-                        &mut y,
-                        &mut [0.0],
-                        &mut [0.0],
-                        None,
+                        TrainArgs::new().affine(gamma, beta),
                     )
                     .unwrap();
                 assert_output(&what, &y, &x_hat, &expected, every.0, every.1);
@@ -135,29 +133,28 @@ fn no_variance_and_no_eps_give_beta() {
             y.fill(f32::NAN);
         };
         let batch_norm = BatchNorm::new().with_eps(0.0).with_backend(backend);
-        batch_norm.forward_inference(&x, &mean, &zeros, affine.0, affine.1, shape, &mut y).unwrap();
+        let args = || norm_args(affine.0, affine.1);
+        let io = InOut::new(&x, &mut y);
+        batch_norm.forward_inference(io, shape, &mean, &zeros, args()).unwrap();
         is_beta("inference with a running variance of 0", &mut y);
         let infinite = vec![f32::INFINITY; cols];
-        batch_norm
-            .forward_inference(&x, &mean, &infinite, affine.0, affine.1, shape, &mut y)
-            .unwrap();
+        let io = InOut::new(&x, &mut y);
+        batch_norm.forward_inference(io, shape, &mean, &infinite, args()).unwrap();
         is_beta("inference with an infinite running variance", &mut y);
         let normalize = NormalizeScaleShift::new().with_backend(backend);
         let (of_rows, no_rstd) = (&wide[..count], vec![0.0; count.max(cols)]);
-        normalize
-            .forward(&x, of_rows, &no_rstd[..count], affine.0, affine.1, shape, &mut y)
-            .unwrap();
+        let given = Statistics::of_rows(of_rows, &no_rstd[..count]);
+        normalize.forward(InOut::new(&x, &mut y), shape, given, args()).unwrap();
         is_beta("rows with an rstd of 0", &mut y);
-        normalize
-            .forward_columns(&x, &wide[..cols], &no_rstd[..cols], affine.0, affine.1, shape, &mut y)
-            .unwrap();
+        let given = Statistics::of_columns(&wide[..cols], &no_rstd[..cols]);
+        normalize.forward(InOut::new(&x, &mut y), shape, given, args()).unwrap();
         is_beta("columns with an rstd of 0", &mut y);
         for zero in [0.0, -0.0] {
             let (x, mut rstd) = (vec![zero; count * cols], vec![f64::NAN; count]);
             RmsNorm::new()
                 .with_eps(0.0)
                 .with_backend(backend)
-                .forward_with_stats(&x, affine.0, affine.1, shape, &mut y, &mut rstd)
+                .forward(InOut::new(&x, &mut y), shape, args().rstd(&mut rstd))
                 .unwrap();
             assert_eq!(rstd, vec![0.0; count], "{backend}, {zero}");
             is_beta("RmsNorm of zeros", &mut y);
@@ -181,15 +178,13 @@ fn infinities_that_cancel() {
         let layer_norm = |x: &[f32]| {
             let mut y = vec![0.0; x.len()];
             let operation = LayerNorm::new().with_backend(backend);
-            operation.forward(x, None, None, shape, &mut y).unwrap();
+            operation.forward(InOut::new(x, &mut y), shape, NormArgs::new()).unwrap();
             y
         };
         let batch_norm = |x: &[f32]| {
-            let (mut y, mut mean, mut rstd) = (x.to_vec(), vec![0.0; cols], vec![0.0; cols]);
-            let operation = BatchNorm::new().with_backend(backend);
-            operation
-                .forward_training_in_place(&mut y, None, None, shape, &mut mean, &mut rstd, None)
-                .unwrap();
+            let mut y = x.to_vec();
+            let (operation, args) = (BatchNorm::new().with_backend(backend), TrainArgs::new());
+            operation.forward_training(InOut::in_place(&mut y), shape, args).unwrap();
             y
         };
         for (i, (y, clean)) in layer_norm(&x).iter().zip(layer_norm(&clean)).enumerate() {
@@ -215,18 +210,16 @@ fn running_statistics_that_are_poisoned() {
     for backend in backends() {
         let operation = BatchNorm::new().with_backend(backend);
         let train = |x: &[f32], mean: &mut [f32], var: &mut [f32]| {
-            let (mut y, mut stats) = (x.to_vec(), [vec![0.0; cols], vec![0.0; cols]]);
-            let ([of_mean, of_rstd], running) = (&mut stats, Some(RunningStatistics { mean, var }));
-            operation
-                .forward_training_in_place(&mut y, None, None, shape, of_mean, of_rstd, running)
-                .unwrap();
+            let (mut y, args) = (x.to_vec(), TrainArgs::new().running(mean, var));
+            operation.forward_training(InOut::in_place(&mut y), shape, args).unwrap();
         };
         let run = |first: &[f32]| {
             let (mut mean, mut var) = (vec![0.5; cols], vec![2.0; cols]);
             train(first, &mut mean, &mut var);
             train(&clean, &mut mean, &mut var);
             let mut y = clean.clone();
-            operation.forward_inference_in_place(&mut y, &mean, &var, None, None, shape).unwrap();
+            let (io, args) = (InOut::in_place(&mut y), NormArgs::new());
+            operation.forward_inference(io, shape, &mean, &var, args).unwrap();
             (mean, var, y)
         };
         let (expected, got) = (run(&clean), run(&poisoned));
@@ -250,8 +243,8 @@ fn a_probability_next_to_1() {
     assert_eq!(operation.scale(), Ok(2.0_f32.powi(25)));
     for backend in backends() {
         let operation = operation.with_backend(backend);
-        let mut y = [3.0, -1.5, 1e38];
-        operation.apply_in_place(&mut y, Mask::Bytes(&[1, 1, 0])).unwrap();
+        let mut y = [3.0_f32, -1.5, 1e38];
+        operation.forward(InOut::in_place(&mut y), Mask::Bytes(&[1, 1, 0])).unwrap();
         assert_eq!(y, [3.0 * 2.0_f32.powi(25), -1.5 * 2.0_f32.powi(25), 0.0]);
     }
 }
@@ -287,13 +280,13 @@ fn counts_of_any_size() {
         one_more.push(1.0);
         assert_eq!(one_more, Moments { count, ..half }, "2^{bit}");
         let mut one_more = half;
-        one_more.extend_from_slice(&[1.0]);
+        one_more.extend_from_slice(&[1.0_f32]);
         assert_eq!(one_more, Moments { count, ..half }, "2^{bit}");
     }
     let full = Moments { count: u64::MAX, mean: 1.0, mean_low: 0.0, m2: 0.0 };
     let (mut pushed, mut extended, mut merged) = (full, full, full);
     pushed.push(1.0);
-    extended.extend_from_slice(&[1.0; 3]);
+    extended.extend_from_slice(&[1.0_f32; 3]);
     merged.merge(&Moments { mean: 3.0, ..full });
     assert_eq!((pushed, extended), (full, full));
     assert_eq!((merged.count, merged.mean), (u64::MAX, 2.0));
@@ -305,7 +298,7 @@ fn large_call(parallelism: Parallelism, x: &[f32]) -> Vec<u32> {
     let mut y = vec![f32::NAN; x.len()];
     LayerNorm::new()
         .with_parallelism(parallelism)
-        .forward(x, None, None, rows(x.len() / 1000, 1000), &mut y)
+        .forward(InOut::new(x, &mut y), rows(x.len() / 1000, 1000), NormArgs::new())
         .unwrap();
     y.into_iter().map(bits).collect()
 }
@@ -349,13 +342,14 @@ fn serial_calls_in_a_forked_process() {
         // Nothing is allocated between the fork and the program that follows it.
         let shape = rows(300, 1000);
         let serial = LayerNorm::new().with_parallelism(Parallelism::Serial);
-        let large = serial.forward(&x, None, None, shape, &mut y).is_ok();
+        let large = serial.forward(InOut::new(&x, &mut y), shape, NormArgs::new()).is_ok();
         let same = y.iter().zip(&expected).all(|(y, expected)| bits(*y) == *expected);
         y.fill(f32::NAN);
         let (first, shape) = (20_000, rows(20, 1000));
-        let small = LayerNorm::new().forward(&x[..first], None, None, shape, &mut y[..first]);
+        let io = InOut::new(&x[..first], &mut y[..first]);
+        let small = LayerNorm::new().forward(io, shape, NormArgs::new()).is_ok();
         let same = same && y.iter().zip(&expected[..first]).all(|(y, same)| bits(*y) == *same);
-        let done = large && small.is_ok() && same;
+        let done = large && small && same;
         if done { Ok(()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
     };
     let mut program = std::process::Command::new("true");

@@ -10,12 +10,12 @@ use std::hint::black_box;
 use std::sync::Mutex;
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Dropout, Error, LayerNorm, MaskMut, Moments, Parallelism,
-    RmsNorm, Rows, Stores, Stream, reference,
+    Backend, BatchNorm, ColumnMoments, Dropout, InOut, LayerNorm, MaskMut, Moments, NormArgs,
+    Parallelism, RmsNorm, Rows, Stream, TrainArgs, reference,
 };
 
 use crate::common::*;
-use crate::operations::{Buffers, Call, Values};
+use crate::registry::{AFFINE, Memory, OPERATIONS, Setting, Values};
 
 /// What rules arithmetic: the rounding, what becomes of subnormals, which exceptions trap. (What exceptions there were
 /// is another matter: arithmetic notes them.)
@@ -155,18 +155,31 @@ fn within<R>((name, bits): Environment, call: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Calls every method in an environment with a matrix of data.
-fn call_every_method(environment: Environment, call: &Call, x: Vec<f32>, what: &str) {
-    let values = Values::new(call.rows, x, 1.0, &mut Random::new(1));
-    let mut around = |method, run: &mut dyn FnMut() -> Result<(), Error>| {
-        assert_eq!(within(environment, run), Ok(()), "{method}, {what}, {call:?}, {environment:?}");
-    };
-    call.every_method(&values.view(), &mut Buffers::new(call.rows).view(), &mut around);
+/// Calls every operation in an environment with a matrix of data: without options, with each, with as many as go together.
+fn call_every_operation(environment: Environment, setting: &Setting, x: Vec<f32>, what: &str) {
+    let values = Values::new(setting.rows, x, 1.0, &mut Random::new(1));
+    for operation in OPERATIONS {
+        let sets = operation.option_sets();
+        let last = sets.len() - 1;
+        for (i, options) in sets.iter().enumerate().filter(|(i, set)| set.len() <= 1 || *i == last)
+        {
+            let options: Vec<&str> = options.iter().copied().chain(AFFINE).collect();
+            let place = operation.places()[i % operation.places().len()];
+            let mut memory = Memory::new(operation, &values, place, &options);
+            let result = within(environment, || memory.call(operation, setting));
+            let name = operation.name;
+            assert_eq!(result, Ok(()), "{name}, {what}, {options:?}, {setting:?}, {environment:?}");
+        }
+    }
 }
 
-fn call(backend: Backend, rows: Rows) -> Call {
-    let (parallelism, stores) = (Parallelism::Auto, Stores::Auto);
-    Call { backend, parallelism, stores, rows, eps: 0.0, affine: (true, true), p: 0.3, offset: 7 }
+fn setting(backend: Backend, rows: Rows) -> Setting {
+    Setting {
+        eps: 0.0,
+        stream: Stream { seed: 5, offset: 7 },
+        dropout: Dropout::new().with_p(0.3),
+        ..Setting::new(backend, rows)
+    }
 }
 
 /// The data sets, or some of them, with those of subnormal numbers.
@@ -184,19 +197,15 @@ fn matrices(len: usize) -> impl Iterator<Item = (&'static str, Vec<f32>)> {
     all.into_iter()
 }
 
-/// Law: every method succeeds on every data set in every environment, and leaves it as it was.
+/// Law: every operation succeeds on every data set in every environment, and leaves it as it was.
 #[test]
 fn no_call_fails_in_any_environment_or_changes_it() {
     for (count, cols) in [(17, 40), (70, 5), (3, 1030)] {
         for (set, x) in matrices(count * cols) {
             for environment in environments() {
                 for backend in backends() {
-                    call_every_method(
-                        environment,
-                        &call(backend, rows(count, cols)),
-                        x.clone(),
-                        set,
-                    );
+                    let setting = setting(backend, rows(count, cols));
+                    call_every_operation(environment, &setting, x.clone(), set);
                 }
             }
         }
@@ -286,31 +295,23 @@ fn assert_bounds(
                     );
                 }
             };
-            let (affine, mut y) = ((Some(&gamma[..]), Some(&beta[..])), vec![0.0; len]);
+            let (args, mut y) = (|| NormArgs::new().affine(&gamma, &beta), vec![0.0; len]);
             let layer_norm = LayerNorm::new().with_eps(eps).with_backend(backend);
             within(environment, || {
-                layer_norm.forward(&x, affine.0, affine.1, rows(1, len), &mut y)
+                layer_norm.forward(InOut::new(&x, &mut y), rows(1, len), args()).map(drop)
             })
             .unwrap();
             check("layer norm", &y, &gamma, &beta, true);
             let rms_norm = RmsNorm::new().with_eps(eps).with_backend(backend);
-            within(environment, || rms_norm.forward(&x, affine.0, affine.1, rows(1, len), &mut y))
-                .unwrap();
+            within(environment, || {
+                rms_norm.forward(InOut::new(&x, &mut y), rows(1, len), args()).map(drop)
+            })
+            .unwrap();
             check("rms norm", &y, &gamma, &beta, false);
             let batch_norm = BatchNorm::new().with_eps(eps).with_backend(backend);
-            let affine = (Some(&one_gamma[..1]), Some(&one_beta[..1]));
+            let args = TrainArgs::new().affine(&one_gamma[..1], &one_beta[..1]);
             within(environment, || {
-                let (mean, rstd) = (&mut [0.0], &mut [0.0]);
-                batch_norm.forward_training(
-                    &x,
-                    affine.0,
-                    affine.1,
-                    rows(len, 1),
-                    &mut y,
-                    mean,
-                    rstd,
-                    None,
-                )
+                batch_norm.forward_training(InOut::new(&x, &mut y), rows(len, 1), args).map(drop)
             })
             .unwrap();
             check("batch norm", &y, &one_gamma, &one_beta, true);
@@ -348,17 +349,16 @@ fn non_finite_values_stay_where_they_are() {
         let (row, column, shape) = (count / 2, cols - 2, rows(count, cols));
         for (environment, backend) in with_backends(environments()) {
             let run = |x: &[f32]| {
-                let (mut y, mut mean, mut rstd) =
-                    ([(); 3].map(|()| x.to_vec()), vec![0.0; cols], vec![0.0; cols]);
+                let mut y = [(); 3].map(|()| x.to_vec());
+                let [of_layer, of_rms, of_batch] = &mut y;
                 let layer_norm = LayerNorm::new().with_backend(backend);
                 let rms_norm = RmsNorm::new().with_backend(backend);
                 let batch_norm = BatchNorm::new().with_backend(backend);
                 within(environment, || {
-                    layer_norm.forward_in_place(&mut y[0], None, None, shape)?;
-                    rms_norm.forward_in_place(&mut y[1], None, None, shape)?;
-                    batch_norm.forward_training_in_place(
-                        &mut y[2], None, None, shape, &mut mean, &mut rstd, None,
-                    )
+                    layer_norm.forward(InOut::in_place(of_layer), shape, NormArgs::new())?;
+                    rms_norm.forward(InOut::in_place(of_rms), shape, NormArgs::new())?;
+                    let io = InOut::in_place(of_batch);
+                    batch_norm.forward_training(io, shape, TrainArgs::new()).map(drop)
                 })
                 .unwrap();
                 y
@@ -395,23 +395,11 @@ fn constants_equal_beta() {
                 let layer_norm = LayerNorm::new().with_backend(backend);
                 let batch_norm = BatchNorm::new().with_backend(backend);
                 within(environment, || {
-                    layer_norm.forward_in_place(
-                        &mut row,
-                        Some(&gamma),
-                        Some(&beta),
-                        rows(1, len),
-                    )?;
-                    let (mean, rstd) = (&mut [0.0], &mut [0.0]);
-                    let (gamma, beta) = (Some(&gamma[..1]), Some(&beta[..1]));
-                    batch_norm.forward_training_in_place(
-                        &mut column,
-                        gamma,
-                        beta,
-                        rows(len, 1),
-                        mean,
-                        rstd,
-                        None,
-                    )
+                    let args = NormArgs::new().affine(&gamma, &beta);
+                    layer_norm.forward(InOut::in_place(&mut row), rows(1, len), args)?;
+                    let args = TrainArgs::new().affine(&gamma[..1], &beta[..1]);
+                    let io = InOut::in_place(&mut column);
+                    batch_norm.forward_training(io, rows(len, 1), args).map(drop)
                 })
                 .unwrap();
                 let what = format!("{backend}, {environment:?}, {len} times {constant:e}");
@@ -456,9 +444,10 @@ fn threads_keep_their_environment() {
             .build()
             .unwrap();
         let x = Random::new(1).normals(shape.elements());
-        let call = Call { parallelism: Parallelism::AtMost(3), ..call(Backend::detect(), shape) };
+        let setting =
+            Setting { parallelism: Parallelism::AtMost(3), ..setting(Backend::detect(), shape) };
         within(last, || {
-            pool.install(|| call_every_method(("the pool's", 0), &call, x, "in a pool"))
+            pool.install(|| call_every_operation(("the pool's", 0), &setting, x, "in a pool"))
         });
         assert!(pool.broadcast(|_| register::get()).iter().all(|&control| control == of_workers));
         assert_eq!(register::get(), default);

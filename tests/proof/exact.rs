@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    BatchNorm, ColumnMoments, LayerNorm, Moments, RmsNorm, RowMoments, RunningStatistics, reference,
+    BatchNorm, ColumnMoments, InOut, LayerNorm, MomentArgs, Moments, RmsNorm, RowMoments, reference,
 };
 
 use crate::columns::moments_of;
@@ -122,7 +122,7 @@ fn exact_rows_have_exact_moments() {
         for backend in backends() {
             let mut moments = vec![Moments::new(); count];
             let operation = RowMoments::new().with_backend(backend);
-            operation.compute(&x, rows(count, len), &mut moments).unwrap();
+            operation.compute(&x, rows(count, len), &mut moments, MomentArgs::new()).unwrap();
             assert_eq!(moments, lines.moments, "{backend}, {count} rows of {len}");
         }
     }
@@ -160,10 +160,8 @@ fn layer_norm_of_exact_rows() {
                 let mut y = vec![f32::NAN; x.len()];
                 let (mut got_mean, mut got_rstd) = (vec![f64::NAN; count], vec![f64::NAN; count]);
                 let operation = LayerNorm::new().with_eps(eps).with_backend(backend);
-                let stats = (&mut got_mean, &mut got_rstd);
-                operation
-                    .forward_with_stats(&x, gamma, beta, shape, &mut y, stats.0, stats.1)
-                    .unwrap();
+                let args = norm_args(gamma, beta).stats(&mut got_mean, &mut got_rstd);
+                operation.forward(InOut::new(&x, &mut y), shape, args).unwrap();
                 assert_eq!((&got_mean, &got_rstd), (&mean, &rstd), "{what}");
                 for (r, y) in y.chunks_exact(len).enumerate() {
                     let what = format!("{what}, row {r}");
@@ -192,7 +190,8 @@ fn rms_norm_of_exact_rows() {
                 let what = format!("{backend}, {count} rows of {len}, eps {eps}");
                 let (mut y, mut got) = (vec![f32::NAN; x.len()], vec![f64::NAN; count]);
                 let operation = RmsNorm::new().with_eps(eps).with_backend(backend);
-                operation.forward_with_stats(&x, gamma, beta, shape, &mut y, &mut got).unwrap();
+                let args = norm_args(gamma, beta).rstd(&mut got);
+                operation.forward(InOut::new(&x, &mut y), shape, args).unwrap();
                 assert_eq!(got, rstd, "{what}");
                 for (r, y) in y.chunks_exact(len).enumerate() {
                     let what = format!("{what}, row {r}");
@@ -221,22 +220,14 @@ fn batch_norm_of_exact_columns() {
                     let mut y = vec![f32::NAN; x.len()];
                     let (mut got_mean, mut got_rstd) = (vec![f64::NAN; cols], vec![f64::NAN; cols]);
                     let (mut running_mean, mut running_var) = (vec![1.0; cols], vec![1.0; cols]);
-                    let running =
-                        RunningStatistics { mean: &mut running_mean, var: &mut running_var };
+                    let args = train_args(gamma, beta)
+                        .stats(&mut got_mean, &mut got_rstd)
+                        .running(&mut running_mean, &mut running_var);
                     BatchNorm::new()
                         .with_eps(eps)
                         .with_momentum(0.0)
                         .with_backend(backend)
-                        .forward_training(
-                            &x,
-                            gamma,
-                            beta,
-                            shape,
-                            &mut y,
-                            &mut got_mean,
-                            &mut got_rstd,
-                            Some(running),
-                        )
+                        .forward_training(InOut::new(&x, &mut y), shape, args)
                         .unwrap();
                     assert_eq!((&got_mean, &got_rstd), (&mean, &rstd), "{what}");
                     let rounded = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<_>>();

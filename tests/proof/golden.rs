@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use evenkeel::{
-    Backend, BatchNorm, ColumnMoments, Dropout, LayerNorm, MaskMut, Moments, Parallelism, RmsNorm,
-    RowMoments, RunningStatistics, Stream,
+    Backend, BatchNorm, ColumnMoments, Dropout, DropoutArgs, InOut, LayerNorm, MaskMut, MomentArgs,
+    Moments, NormArgs, Parallelism, RmsNorm, RowMoments, Stream, TrainArgs,
 };
 
 use crate::common::*;
@@ -274,6 +274,11 @@ impl Way {
     fn place<T: Copy + Default>(self, elements: &[T]) -> Placed<T> {
         Placed::new(elements, self.start)
     }
+
+    /// Reads x and writes y, or reads and writes y, which is a copy of x.
+    fn io<'a>(self, x: &'a [f32], y: &'a mut [f32]) -> InOut<'a, 'a> {
+        if self.in_place { InOut::in_place(y) } else { InOut::new(x, y) }
+    }
 }
 
 /// A golden shape, its data and the hashes of every operation on them. Each row is of another data set.
@@ -336,7 +341,6 @@ impl Golden {
     fn layer_norm(&self, way: Way) -> u64 {
         let (count, cols) = self.shape;
         let (x, gamma, beta) = (way.place(&self.x), way.place(&self.gamma), way.place(&self.beta));
-        let (gamma, beta) = (Some(&gamma[..]), Some(&beta[..]));
         let mut y = x.clone();
         let (mut mean, mut rstd) = (way.place(&vec![0.0; count]), way.place(&vec![0.0; count]));
         let operation =
@@ -344,13 +348,8 @@ impl Golden {
         for (part, elements) in self.row_parts(way) {
             let (shape, x) = (rows(part.len(), cols), &x[elements.clone()]);
             let (mean, rstd) = (&mut mean[part.clone()], &mut rstd[part]);
-            let y = &mut y[elements];
-            if way.in_place {
-                operation.forward_in_place_with_stats(y, gamma, beta, shape, mean, rstd)
-            } else {
-                operation.forward_with_stats(x, gamma, beta, shape, y, mean, rstd)
-            }
-            .unwrap();
+            let args = NormArgs::new().affine(&gamma, &beta).stats(mean, rstd);
+            operation.forward(way.io(x, &mut y[elements]), shape, args).unwrap();
         }
         hash(words(&y).chain(words64(&mean)).chain(words64(&rstd)))
     }
@@ -358,7 +357,6 @@ impl Golden {
     fn rms_norm(&self, way: Way) -> u64 {
         let (count, cols) = self.shape;
         let (x, gamma) = (way.place(&self.x), way.place(&self.gamma));
-        let gamma = Some(&gamma[..]);
         let (mut y, mut rstd) = (x.clone(), way.place(&vec![0.0; count]));
         let operation = RmsNorm::new()
             .with_eps(1e-6)
@@ -366,13 +364,8 @@ impl Golden {
             .with_parallelism(way.parallelism);
         for (part, elements) in self.row_parts(way) {
             let (shape, x) = (rows(part.len(), cols), &x[elements.clone()]);
-            let (y, rstd) = (&mut y[elements], &mut rstd[part]);
-            if way.in_place {
-                operation.forward_in_place_with_stats(y, gamma, None, shape, rstd)
-            } else {
-                operation.forward_with_stats(x, gamma, None, shape, y, rstd)
-            }
-            .unwrap();
+            let args = NormArgs::new().gamma(&gamma).rstd(&mut rstd[part]);
+            operation.forward(way.io(x, &mut y[elements]), shape, args).unwrap();
         }
         hash(words(&y).chain(words64(&rstd)))
     }
@@ -384,8 +377,8 @@ impl Golden {
         let operation =
             RowMoments::new().with_backend(way.backend).with_parallelism(way.parallelism);
         for (part, elements) in self.row_parts(way) {
-            let shape = rows(part.len(), cols);
-            operation.compute(&x[elements], shape, &mut moments[part]).unwrap();
+            let (shape, args) = (rows(part.len(), cols), MomentArgs::new());
+            operation.compute(&x[elements], shape, &mut moments[part], args).unwrap();
         }
         hash(words_of_moments(&moments))
     }
@@ -395,21 +388,17 @@ impl Golden {
         let (count, cols) = self.shape;
         let shape = rows(count, cols);
         let (x, gamma, beta) = (way.place(&self.x), way.place(&self.gamma), way.place(&self.beta));
-        let (gamma, beta) = (Some(&gamma[..]), Some(&beta[..]));
         let mut y = x.clone();
         let [mut mean, mut rstd] = [0.0, 0.0].map(|before| way.place(&vec![before; cols]));
         let [mut running_mean, mut running_var] =
             [0.5, 2.0].map(|before| way.place(&vec![before; cols]));
-        let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
-        let (to, running) = ((&mut mean, &mut rstd), Some(running));
+        let args = TrainArgs::new()
+            .affine(&gamma, &beta)
+            .stats(&mut mean, &mut rstd)
+            .running(&mut running_mean, &mut running_var);
         let operation =
             BatchNorm::new().with_backend(way.backend).with_parallelism(way.parallelism);
-        if way.in_place {
-            operation.forward_training_in_place(&mut y, gamma, beta, shape, to.0, to.1, running)
-        } else {
-            operation.forward_training(&x, gamma, beta, shape, &mut y, to.0, to.1, running)
-        }
-        .unwrap();
+        operation.forward_training(way.io(&x, &mut y), shape, args).unwrap();
         let statistics = words64(&mean).chain(words64(&rstd));
         let running = words(&running_mean).chain(words(&running_var));
         let training = hash(words(&y).chain(statistics).chain(running));
@@ -418,13 +407,8 @@ impl Golden {
         y.copy_from_slice(&x);
         for (part, elements) in self.row_parts(way) {
             let (shape, x) = (rows(part.len(), cols), &x[elements.clone()]);
-            let y = &mut y[elements];
-            if way.in_place {
-                operation.forward_inference_in_place(y, mean, var, gamma, beta, shape)
-            } else {
-                operation.forward_inference(x, mean, var, gamma, beta, shape, y)
-            }
-            .unwrap();
+            let (io, args) = (way.io(x, &mut y[elements]), NormArgs::new().affine(&gamma, &beta));
+            operation.forward_inference(io, shape, mean, var, args).unwrap();
         }
         [training, hash(words(&y))]
     }
@@ -435,7 +419,7 @@ impl Golden {
         ColumnMoments::new()
             .with_backend(way.backend)
             .with_parallelism(way.parallelism)
-            .compute(&x, rows(count, cols), &mut moments)
+            .compute(&x, rows(count, cols), &mut moments, MomentArgs::new())
             .unwrap();
         hash(words_of_moments(&moments))
     }
@@ -450,17 +434,12 @@ impl Golden {
             Dropout::new().with_p(p).with_backend(way.backend).with_parallelism(way.parallelism);
         for part in way.parts(x.len()) {
             let stream = Stream { seed: cols as u64, offset: (count + part.start) as u64 };
-            let (x, y) = (&x[part.clone()], &mut y[part.clone()]);
+            let io = way.io(&x[part.clone()], &mut y[part.clone()]);
             // Parts begin between the elements of a byte of bits.
             let whole = way.calls == 1;
             let mask =
                 if whole { MaskMut::Packed(&mut packed) } else { MaskMut::Bytes(&mut bytes[part]) };
-            if way.in_place {
-                operation.forward_in_place_with_mask(y, stream, mask)
-            } else {
-                operation.forward_with_mask(x, stream, y, mask)
-            }
-            .unwrap();
+            operation.forward(io, DropoutArgs::draw(stream).keep_mask(mask)).unwrap();
         }
         if way.calls > 1 {
             packed.copy_from_slice(&pack(&bytes));

@@ -1,6 +1,6 @@
 //! Law: nothing beyond a buffer is read or written.
 //!
-//! Every buffer of every method lies in pages of its own between two that cannot be touched: it begins where the
+//! Every buffer of every operation lies in pages of its own between two that cannot be touched: it begins where the
 //! pages begin, ends where they end, or lies any number of elements off. What is only read is in pages that
 //! cannot be written to; what is written has painted bytes around it, which are looked at after each
 //! call. A touch beyond the pages ends the process, after a line on stderr that names the call.
@@ -13,10 +13,15 @@ use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use std::sync::{Mutex, Once};
 use std::{mem, ptr, slice};
 
-use evenkeel::{ColumnMoments, Error, Moments, Parallelism, Rows, Stores};
+use std::collections::BTreeMap;
+
+use evenkeel::{Dropout, Moments, Stores, Stream};
 
 use crate::common::*;
-use crate::operations::{Call, Inputs, Outputs, Values, reach, x_pitch, y_pitch};
+use crate::registry::{
+    Bag, Buffer, Kind, OPERATIONS, Operation, PAINT as BLANK, Place as Lies, Role, Setting, Slice,
+    Stored, Takes, Values, is_painted,
+};
 
 /// How many rows of every length there are beside one: groups of two and of sixteen, and what does not fill them.
 const COUNTS: [usize; 7] = [2, 3, 4, 5, 16, 17, 33];
@@ -132,88 +137,88 @@ impl<T> Drop for Guarded<T> {
     }
 }
 
-/// Pages for each buffer, with the type of an element and the length for a shape.
-macro_rules! pages {
-    (
-        |$rows:ident|
-        reads { $($read:ident: $read_type:ty, $read_len:expr;)+ }
-        writes { $($write:ident: $write_type:ty, $write_len:expr;)+ }
-    ) => {
-        struct ReadPages { $($read: Guarded<$read_type>),+ }
-        struct WritePages { $($write: Guarded<$write_type>),+ }
+/// A buffer of any kind in pages.
+enum Pages {
+    F32(Guarded<f32>),
+    F64(Guarded<f64>),
+    U8(Guarded<u8>),
+    Usize(Guarded<usize>),
+    Moments(Guarded<Moments>),
+}
 
-        impl ReadPages {
-            fn new($rows: Rows) -> Self {
-                Self { $($read: Guarded::new($read_len)),+ }
-            }
-            /// Makes the buffers, with values that cannot be written to.
-            fn place(&mut self, values: &Inputs<'_>, mut place: impl FnMut() -> Place) {
-                $({
-                    self.$read.allow(libc::PROT_READ | libc::PROT_WRITE);
-                    self.$read.place(place());
-                    self.$read.get_mut().copy_from_slice(values.$read);
-                    self.$read.allow(libc::PROT_READ);
-                })+
-            }
-            fn view(&self) -> Inputs<'_> {
-                Inputs { $($read: self.$read.get()),+ }
-            }
-        }
-
-        impl WritePages {
-            fn new($rows: Rows) -> Self {
-                Self { $($write: Guarded::new($write_len)),+ }
-            }
-            fn place(&mut self, mut place: impl FnMut() -> Place) {
-                $(self.$write.place(place());)+
-            }
-            fn margins(&self) -> Vec<(&'static str, [*mut [u8]; 2])> {
-                vec![$((stringify!($write), self.$write.margins())),+]
-            }
-            fn view(&mut self) -> Outputs<'_> {
-                Outputs { $($write: self.$write.get_mut()),+ }
-            }
+/// Evaluates an expression with whichever buffer it is.
+macro_rules! each {
+    ($pages:expr, $buffer:ident => $body:expr) => {
+        match $pages {
+            Pages::F32($buffer) => $body,
+            Pages::F64($buffer) => $body,
+            Pages::U8($buffer) => $body,
+            Pages::Usize($buffer) => $body,
+            Pages::Moments($buffer) => $body,
         }
     };
 }
 
-pages! { |shape|
-    reads {
-        x: f32, shape.elements();
-        wide: f32, reach(shape, x_pitch(shape));
-        z: f32, shape.elements();
-        gamma: f32, shape.cols();
-        beta: f32, shape.cols();
-        running_mean: f32, shape.cols();
-        running_var: f32, shape.cols();
-        row_mean: f64, shape.rows();
-        row_rstd: f64, shape.rows();
-        col_mean: f64, shape.cols();
-        col_rstd: f64, shape.cols();
-        bits: u8, shape.elements().div_ceil(8);
-        bytes: u8, shape.elements();
-        row_bits: u8, shape.rows().div_ceil(8);
-        row_bytes: u8, shape.rows();
-        row_lengths: usize, shape.rows();
-        lengths: usize, shape.rows();
+impl Pages {
+    fn new(kind: Kind, len: usize) -> Self {
+        match kind {
+            Kind::F32 => Self::F32(Guarded::new(len)),
+            Kind::F64 => Self::F64(Guarded::new(len)),
+            Kind::U8 => Self::U8(Guarded::new(len)),
+            Kind::Usize => Self::Usize(Guarded::new(len)),
+            Kind::Moments => Self::Moments(Guarded::new(len)),
+        }
     }
-    writes {
-        y: f32, shape.elements();
-        xy: f32, shape.elements();
-        residual: f32, shape.elements();
-        wide_y: f32, reach(shape, y_pitch(shape));
-        wide_xy: f32, reach(shape, x_pitch(shape));
-        running_mean: f32, shape.cols();
-        running_var: f32, shape.cols();
-        row_mean: f64, shape.rows();
-        row_rstd: f64, shape.rows();
-        col_mean: f64, shape.cols();
-        col_rstd: f64, shape.cols();
-        row_moments: Moments, shape.rows();
-        col_moments: Moments, shape.cols();
-        scratch: f64, ColumnMoments::new().scratch_len(shape);
-        bits: u8, shape.elements().div_ceil(8);
-        bytes: u8, shape.elements();
+
+    /// Puts the buffer somewhere, writable.
+    fn place(&mut self, place: Place) {
+        each!(self, buffer => {
+            buffer.allow(libc::PROT_READ | libc::PROT_WRITE);
+            buffer.place(place);
+        });
+    }
+
+    fn fill(&mut self, values: &Stored) {
+        match (self, values) {
+            (Self::F32(buffer), Stored::F32(values)) => buffer.get_mut().copy_from_slice(values),
+            (Self::F64(buffer), Stored::F64(values)) => buffer.get_mut().copy_from_slice(values),
+            (Self::U8(buffer), Stored::U8(values)) => buffer.get_mut().copy_from_slice(values),
+            (Self::Usize(buffer), Stored::Usize(values)) => {
+                buffer.get_mut().copy_from_slice(values);
+            }
+            (Self::Moments(buffer), Stored::Moments(values)) => {
+                buffer.get_mut().copy_from_slice(values);
+            }
+            _ => panic!("values of another kind"),
+        }
+    }
+
+    fn protect(&mut self) {
+        each!(self, buffer => buffer.allow(libc::PROT_READ));
+    }
+
+    fn margins(&self) -> [*mut [u8]; 2] {
+        each!(self, buffer => buffer.margins())
+    }
+
+    fn read(&self) -> Slice<'_> {
+        match self {
+            Self::F32(buffer) => Slice::F32(buffer.get()),
+            Self::F64(buffer) => Slice::F64(buffer.get()),
+            Self::U8(buffer) => Slice::U8(buffer.get()),
+            Self::Usize(buffer) => Slice::Usize(buffer.get()),
+            Self::Moments(_) => panic!("no operation reads moments"),
+        }
+    }
+
+    fn write(&mut self) -> Slice<'_> {
+        match self {
+            Self::F32(buffer) => Slice::F32Mut(buffer.get_mut()),
+            Self::F64(buffer) => Slice::F64Mut(buffer.get_mut()),
+            Self::U8(buffer) => Slice::U8Mut(buffer.get_mut()),
+            Self::Usize(_) => panic!("no operation writes counts"),
+            Self::Moments(buffer) => Slice::MomentsMut(buffer.get_mut()),
+        }
     }
 }
 
@@ -292,7 +297,7 @@ fn nothing_beyond_a_buffer_is_touched_in_any_shape() {
     touch_nothing_beyond(SHAPES.into_iter(), 0);
 }
 
-/// Calls every method on every backend, in every way and with every data, with buffers at the ends of their pages;
+/// Calls every operation on every backend, in every way and with every data, with buffers at the ends of their pages;
 /// then `offsets` times with each buffer off by an offset of its own, in one way and with one data.
 fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: usize) {
     // The handler knows of one call at a time.
@@ -304,7 +309,7 @@ fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: u
     install_handler();
     for (turn, (count, cols)) in shapes.enumerate() {
         let (shape, random) = (rows(count, cols), &mut Random::new(turn as u64));
-        let mut pages = (ReadPages::new(shape), WritePages::new(shape));
+        let mut pages = BTreeMap::new();
         let values = SCALES.map(|scale| {
             let x = random.normals(shape.elements()).iter().map(|x| x * scale).collect();
             Values::new(shape, x, scale, random)
@@ -317,50 +322,175 @@ fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: u
             };
             for (values, end) in values.iter().flat_map(|values| ENDS.map(|end| (values, end))) {
                 let mut buffer = 0;
-                let place = || {
+                let mut place = || {
                     buffer += turn;
                     end(if offset == 0 { 0 } else { (offset + buffer) % LANES })
                 };
-                call_every_method(shape, values, &mut pages, place, ways);
+                let mut turns = turn + offset;
+                for operation in OPERATIONS {
+                    for options in single_options(operation) {
+                        // Each time x and y lie in another way.
+                        turns += 1;
+                        let lies = operation.places()[turns % operation.places().len()];
+                        let call = Guard { operation, options: &options, values, lies };
+                        call.run(&mut pages, &mut place, ways);
+                    }
+                }
             }
         }
     }
 }
 
-fn call_every_method(
-    rows: Rows,
-    values: &Values,
-    (read, write): &mut (ReadPages, WritePages),
-    mut place: impl FnMut() -> Place,
-    ways: &[Way],
-) {
-    read.place(&values.view(), &mut place);
-    write.place(&mut place);
-    let margins = write.margins();
-    for backend in backends() {
+/// No option, each by itself, and as many as go together.
+fn single_options(operation: &Operation) -> Vec<Vec<&'static str>> {
+    let mut sets = operation.option_sets();
+    let all = sets.pop();
+    sets.retain(|set| set.len() <= 1);
+    sets.extend(all);
+    sets.dedup();
+    sets
+}
+
+/// Pages by the name and the length of their buffer.
+type AllPages = BTreeMap<(&'static str, usize), Pages>;
+
+/// An operation whose buffers lie in pages.
+struct Guard<'a> {
+    operation: &'a Operation,
+    options: &'a [&'static str],
+    values: &'a Values,
+    lies: Lies,
+}
+
+impl Guard<'_> {
+    fn run(&self, all: &mut AllPages, place: &mut impl FnMut() -> Place, ways: &[Way]) {
         for &(stores, affine, (p, offset)) in ways {
-            let parallelism = Parallelism::Auto;
-            let call = Call { backend, parallelism, stores, rows, eps: 0.0, affine, p, offset };
-            let case = format!("{call:?}");
-            let mut around = |method, run: &mut dyn FnMut() -> Result<(), Error>| {
-                match watch(method, &case, run) {
-                    Err(Error::EmptyAxis { .. }) if rows.elements() == 0 => {}
-                    result => assert_eq!(result, Ok(()), "{method}, {case}"),
-                }
-                for (buffer, margins) in &margins {
-                    for margin in margins {
-                        // SAFETY: within the pages of the buffer and beside it.
-                        let margin = unsafe { &**margin };
-                        assert!(
-                            *margin == PAINT[..margin.len()],
-                            "{method}, {case}: written beside {buffer}"
-                        );
-                    }
-                }
-            };
-            call.every_method(&read.view(), &mut write.view(), &mut around);
+            let with_affine = [(affine.0, "gamma"), (affine.1, "beta")];
+            let chosen = with_affine.into_iter().filter(|(is_there, _)| *is_there);
+            let options: Vec<&'static str> =
+                self.options.iter().copied().chain(chosen.map(|(_, name)| name)).collect();
+            let mut taken = self.take(all, place, &options);
+            for backend in backends() {
+                let setting = Setting {
+                    stores,
+                    eps: 0.0,
+                    stream: Stream { seed: 5, offset },
+                    dropout: Dropout::new().with_p(p),
+                    l2: p,
+                    ..Setting::new(backend, self.values.rows)
+                };
+                let case = format!("{:?}, {options:?}, {setting:?}", self.lies);
+                self.call(&mut taken, &setting, &case);
+            }
+            for ((buffer, len), pages) in taken.others {
+                all.insert((buffer.name, len), pages);
+            }
+            for (name, len, pages) in taken.xy {
+                all.insert((name, len), pages);
+            }
         }
     }
+
+    /// Takes the pages of every buffer, places the buffers and fills them.
+    fn take(
+        &self,
+        all: &mut AllPages,
+        place: &mut impl FnMut() -> Place,
+        options: &[&'static str],
+    ) -> Taken {
+        let rows = self.values.rows;
+        let mut take = |name, kind, len| {
+            let mut pages = all.remove(&(name, len)).unwrap_or_else(|| Pages::new(kind, len));
+            pages.place(place());
+            pages
+        };
+        let mut xy = Vec::new();
+        if self.operation.takes != Takes::Nothing {
+            for (name, len) in
+                ["x at its pitch", "y at its pitch"].into_iter().zip(self.lies.lens(rows))
+            {
+                xy.push((name, len, take(name, Kind::F32, len)));
+            }
+            xy[0].2.fill(&Stored::F32(self.wide_x()));
+            xy[0].2.protect();
+        }
+        let mut others: Vec<((&'static Buffer, usize), Pages)> = Vec::new();
+        for (buffer, len) in self.operation.present(rows, options) {
+            let mut pages = take(buffer.name, buffer.kind, len);
+            if buffer.role == Role::Read {
+                pages.fill(&self.values.stored(buffer.value, buffer.kind, len));
+                pages.protect();
+            }
+            others.push(((buffer, len), pages));
+        }
+        Taken { xy, others }
+    }
+
+    /// The rows of x at their pitch.
+    fn wide_x(&self) -> Vec<f32> {
+        let (rows, cols) = (self.values.rows, self.values.rows.cols());
+        let ([pitch, _], [len, _]) = (self.lies.pitches(rows), self.lies.lens(rows));
+        let mut wide = vec![BLANK; len];
+        for r in 0..rows.rows() {
+            wide[r * pitch..][..cols].copy_from_slice(&self.values.x[r * cols..][..cols]);
+        }
+        wide
+    }
+
+    fn call(&self, Taken { xy, others }: &mut Taken, setting: &Setting, case: &str) {
+        let (rows, operation) = (self.values.rows, self.operation);
+        let in_place = self.lies.in_place();
+        if let [_, (_, len, y)] = &mut xy[..] {
+            y.fill(&Stored::F32(if in_place { self.wide_x() } else { vec![BLANK; *len] }));
+        }
+        let mut margins: Vec<(&str, [*mut [u8]; 2])> = Vec::new();
+        margins.extend(xy.iter().map(|(name, _, pages)| (*name, pages.margins())));
+        let mut bag = Bag::default();
+        for ((buffer, len), pages) in others {
+            margins.push((buffer.name, pages.margins()));
+            match buffer.role {
+                Role::Read => bag.put(buffer.name, pages.read()),
+                Role::Write => bag.put(buffer.name, pages.write()),
+                Role::Update => {
+                    pages.fill(&self.values.stored(buffer.value, buffer.kind, *len));
+                    bag.put(buffer.name, pages.write());
+                }
+            }
+        }
+        let io = match &mut xy[..] {
+            [(_, _, Pages::F32(x)), (_, _, Pages::F32(y))] => {
+                Some(self.lies.io(rows, x.get(), y.get_mut()))
+            }
+            _ => None,
+        };
+        let result = watch(operation.name, case, || (operation.run)(setting, io, &mut bag));
+        assert_eq!(result, Ok(()), "{}, {case}", operation.name);
+        for (buffer, margins) in margins {
+            for margin in margins {
+                // SAFETY: within the pages of the buffer and beside it.
+                let margin = unsafe { &*margin };
+                let name = operation.name;
+                assert!(
+                    *margin == PAINT[..margin.len()],
+                    "{name}, {case}: written beside {buffer}"
+                );
+            }
+        }
+        if let [_, (_, _, Pages::F32(y))] = &xy[..] {
+            let [_, pitch] = self.lies.pitches(rows);
+            let between =
+                y.get().chunks(pitch.max(1)).flat_map(|row| &row[rows.cols().min(row.len())..]);
+            let untouched = between.copied().all(is_painted);
+            assert!(untouched, "{}, {case}: written between rows", operation.name);
+        }
+    }
+}
+
+/// The pages of a call.
+struct Taken {
+    /// x and y, if there are any.
+    xy: Vec<(&'static str, usize, Pages)>,
+    others: Vec<((&'static Buffer, usize), Pages)>,
 }
 
 /// Starts a process for a call that does nothing that may not be done after a fork.

@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    LayerNorm, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, reference,
+    InOut, LayerNorm, MomentArgs, Moments, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm,
+    RowMoments, Statistics, reference,
 };
 
 use crate::common::*;
@@ -24,7 +25,7 @@ fn moments_are_within_the_bound() {
             let mut moments = [Moments::new()];
             RowMoments::new()
                 .with_backend(backend)
-                .compute(&x, rows(1, x.len()), &mut moments)
+                .compute(&x, rows(1, x.len()), &mut moments, MomentArgs::new())
                 .unwrap();
             let [moments] = moments;
             let got = moments.population_variance().unwrap();
@@ -60,9 +61,8 @@ fn layer_norm_is_within_the_bound() {
                     let operation = LayerNorm::new().with_eps(eps).with_backend(backend);
                     let (mut y, mut stats) = (vec![f32::NAN; x.len()], [[f64::NAN]; 2]);
                     let [got_mean, got_rstd] = &mut stats;
-                    operation
-                        .forward_with_stats(&x, gamma, beta, shape, &mut y, got_mean, got_rstd)
-                        .unwrap();
+                    let args = norm_args(gamma, beta).stats(got_mean, got_rstd);
+                    operation.forward(InOut::new(&x, &mut y), shape, args).unwrap();
                     assert_output(&what, &y, &x_hat, &expected, gamma, beta);
                     let [[got_mean], [got_rstd]] = stats;
                     assert!(
@@ -78,7 +78,8 @@ fn layer_norm_is_within_the_bound() {
                     assert!(rstd == 0.0 || (got_mean - mean).abs() <= bound, "{what}: mean");
 
                     let mut again = x.clone();
-                    operation.forward_in_place(&mut again, gamma, beta, shape).unwrap();
+                    let args = norm_args(gamma, beta);
+                    operation.forward(InOut::in_place(&mut again), shape, args).unwrap();
                     assert_same(&format!("{what}, in place"), &y, &again);
                 }
             }
@@ -101,7 +102,8 @@ fn rms_norm_is_within_the_bound() {
                     let what = format!("{backend}, {name}, eps {eps}");
                     let operation = RmsNorm::new().with_eps(eps).with_backend(backend);
                     let (mut y, mut got) = (vec![f32::NAN; x.len()], [f64::NAN]);
-                    operation.forward_with_stats(&x, gamma, beta, shape, &mut y, &mut got).unwrap();
+                    let args = norm_args(gamma, beta).rstd(&mut got);
+                    operation.forward(InOut::new(&x, &mut y), shape, args).unwrap();
                     assert_output(&what, &y, &x_hat, &expected, gamma, beta);
                     assert!(
                         approx::relative_eq!(got[0], rstd, epsilon = 0.0, max_relative = VARIANCE),
@@ -109,7 +111,8 @@ fn rms_norm_is_within_the_bound() {
                         got[0]
                     );
                     let mut again = x.clone();
-                    operation.forward_in_place(&mut again, gamma, beta, shape).unwrap();
+                    let args = norm_args(gamma, beta);
+                    operation.forward(InOut::in_place(&mut again), shape, args).unwrap();
                     assert_same(&format!("{what}, in place"), &y, &again);
                 }
             }
@@ -140,12 +143,13 @@ fn normalize_scale_shift_is_within_the_bound() {
                     let what = format!("{backend}, {name}, mean {mean:e}, rstd {rstd:e}");
                     let operation = NormalizeScaleShift::new().with_backend(backend);
                     let mut y = vec![f32::NAN; x.len()];
-                    operation.forward(&x, &[mean], &[rstd], gamma, beta, shape, &mut y).unwrap();
+                    let (of_row, io) = (([mean], [rstd]), InOut::new(&x, &mut y));
+                    let given = Statistics::of_rows(&of_row.0, &of_row.1);
+                    operation.forward(io, shape, given, norm_args(gamma, beta)).unwrap();
                     assert_output(&what, &y, &x_hat, &expected, gamma, beta);
                     let mut again = x.clone();
-                    operation
-                        .forward_in_place(&mut again, &[mean], &[rstd], gamma, beta, shape)
-                        .unwrap();
+                    let io = InOut::in_place(&mut again);
+                    operation.forward(io, shape, given, norm_args(gamma, beta)).unwrap();
                     assert_same(&format!("{what}, in place"), &y, &again);
                 }
             }
@@ -173,12 +177,14 @@ fn rows_of_given_statistics_do_not_touch_each_other() {
             for backend in backends() {
                 let operation = NormalizeScaleShift::new().with_backend(backend);
                 let (mut y, mut alone) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
-                operation.forward(&x, &mean, &rstd, gamma, beta, shape, &mut y).unwrap();
+                let given = Statistics::of_rows(&mean, &rstd);
+                let io = InOut::new(&x, &mut y);
+                operation.forward(io, shape, given, norm_args(gamma, beta)).unwrap();
                 for r in 0..count {
                     let (row, shape) = (r * cols..(r + 1) * cols, rows(1, cols));
-                    let (x, y, mean, rstd) =
-                        (&x[row.clone()], &mut alone[row], &mean[r..=r], &rstd[r..=r]);
-                    operation.forward(x, mean, rstd, gamma, beta, shape, y).unwrap();
+                    let given = Statistics::of_rows(&mean[r..=r], &rstd[r..=r]);
+                    let io = InOut::new(&x[row.clone()], &mut alone[row]);
+                    operation.forward(io, shape, given, norm_args(gamma, beta)).unwrap();
                 }
                 assert_same(&format!("{backend}, {count}x{cols}, {of_all:?}"), &alone, &y);
             }
@@ -201,7 +207,7 @@ fn rows_do_not_touch_each_other() {
                 x.extend(DATA_SETS[random.below(DATA_SETS.len())].row(cols, random));
             }
             let (gamma, beta) = (random.normals(cols), random.normals(cols));
-            let (gamma, beta) = (Some(gamma.as_slice()), Some(beta.as_slice()));
+            let args = || NormArgs::new().affine(&gamma, &beta);
             for backend in backends() {
                 let what = format!("{backend}, {count}x{cols}");
                 let layer_norm =
@@ -212,10 +218,10 @@ fn rows_do_not_touch_each_other() {
                 for r in 0..count {
                     let row = r * cols..(r + 1) * cols;
                     let (x, shape) = (&x[row.clone()], rows(1, cols));
-                    layer_norm
-                        .forward(x, gamma, beta, shape, &mut of_layer_norm[row.clone()])
-                        .unwrap();
-                    rms_norm.forward(x, gamma, beta, shape, &mut of_rms_norm[row]).unwrap();
+                    let io = InOut::new(x, &mut of_layer_norm[row.clone()]);
+                    layer_norm.forward(io, shape, args()).unwrap();
+                    let io = InOut::new(x, &mut of_rms_norm[row]);
+                    rms_norm.forward(io, shape, args()).unwrap();
                 }
                 for offset in [0, 1, 3, 7, 13] {
                     let mut shifted = vec![0.0; offset];
@@ -223,9 +229,9 @@ fn rows_do_not_touch_each_other() {
                     let mut y = vec![f32::NAN; x.len() + offset + 2];
                     let (shifted, out) =
                         (&shifted[offset..], &mut y[offset + 1..offset + 1 + x.len()]);
-                    layer_norm.forward(shifted, gamma, beta, shape, out).unwrap();
+                    layer_norm.forward(InOut::new(shifted, out), shape, args()).unwrap();
                     assert_same(&what, of_layer_norm, out);
-                    rms_norm.forward(shifted, gamma, beta, shape, out).unwrap();
+                    rms_norm.forward(InOut::new(shifted, out), shape, args()).unwrap();
                     assert_same(&what, of_rms_norm, out);
                     let outside = [&y[..=offset], &y[offset + 1 + x.len()..]].concat();
                     assert!(outside.iter().all(|y| y.is_nan()), "{what}: written outside of y");
@@ -250,7 +256,11 @@ fn constant_rows_equal_beta() {
                     LayerNorm::new()
                         .with_eps(eps)
                         .with_backend(backend)
-                        .forward_in_place(&mut x, Some(&gamma), Some(&beta), rows(1, len))
+                        .forward(
+                            InOut::in_place(&mut x),
+                            rows(1, len),
+                            NormArgs::new().affine(&gamma, &beta),
+                        )
                         .unwrap();
                     assert!(x == beta, "{backend}, {len} times {constant:e}, eps {eps:e}");
                 }
@@ -281,8 +291,10 @@ fn non_finite_values_stay_in_their_row() {
             let layer_norm = LayerNorm::new().with_backend(backend);
             let rms_norm = RmsNorm::new().with_backend(backend);
             let mut expected = [vec![0.0; clean.len()], vec![0.0; clean.len()]];
-            layer_norm.forward(&clean, None, None, shape, &mut expected[0]).unwrap();
-            rms_norm.forward(&clean, None, None, shape, &mut expected[1]).unwrap();
+            let io = InOut::new(&clean, &mut expected[0]);
+            layer_norm.forward(io, shape, NormArgs::new()).unwrap();
+            let io = InOut::new(&clean, &mut expected[1]);
+            rms_norm.forward(io, shape, NormArgs::new()).unwrap();
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 for row in [0, 4, count - 1] {
                     let mut x = clean.clone();
@@ -290,7 +302,7 @@ fn non_finite_values_stay_in_their_row() {
                     x[row * cols + place] = bad;
                     let mut moments = vec![Moments::new(); count];
                     let row_moments = RowMoments::new().with_backend(backend);
-                    row_moments.compute(&x, shape, &mut moments).unwrap();
+                    row_moments.compute(&x, shape, &mut moments, MomentArgs::new()).unwrap();
                     for (r, moments) in moments.iter().enumerate() {
                         let nan = [moments.mean.is_nan(), moments.m2.is_nan()];
                         assert_eq!(
@@ -300,8 +312,10 @@ fn non_finite_values_stay_in_their_row() {
                         );
                     }
                     let mut y = [vec![0.0; x.len()], vec![0.0; x.len()]];
-                    layer_norm.forward(&x, None, None, shape, &mut y[0]).unwrap();
-                    rms_norm.forward(&x, None, None, shape, &mut y[1]).unwrap();
+                    let io = InOut::new(&x, &mut y[0]);
+                    layer_norm.forward(io, shape, NormArgs::new()).unwrap();
+                    let io = InOut::new(&x, &mut y[1]);
+                    rms_norm.forward(io, shape, NormArgs::new()).unwrap();
                     for (y, expected) in y.iter().zip(&expected) {
                         let what = format!("{backend}, {count}x{cols}, {bad} in row {row}");
                         let (before, rest) = y.split_at(row * cols);

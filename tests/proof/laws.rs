@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    BatchNorm, LayerNorm, Moments, NormalizeScaleShift, RmsNorm, RowMoments, reference,
+    BatchNorm, InOut, LayerNorm, MomentArgs, Moments, NormArgs, NormalizeScaleShift, RmsNorm,
+    RowMoments, Statistics, TrainArgs, reference,
 };
 use proptest::prelude::*;
 
@@ -29,31 +30,32 @@ fn outputs(backend: evenkeel::Backend, shape: (usize, usize), x: &[f32], eps: f6
     let shape = rows(count, cols);
     let gamma: Vec<f32> = (0..cols).map(|i| 0.5 + i as f32 * 0.37 % 1.7).collect();
     let beta: Vec<f32> = (0..cols).map(|i| i as f32 * 0.21 % 1.3 - 0.6).collect();
-    let (gamma, beta) = (Some(gamma.as_slice()), Some(beta.as_slice()));
+    let args = || NormArgs::new().affine(&gamma, &beta);
     let (mut y, mut mean, mut rstd) = (vec![0.0; x.len()], vec![0.0; count], vec![0.0; count]);
     let mut all = Vec::new();
     LayerNorm::new()
         .with_eps(eps)
         .with_backend(backend)
-        .forward_with_stats(x, gamma, beta, shape, &mut y, &mut mean, &mut rstd)
+        .forward(InOut::new(x, &mut y), shape, args().stats(&mut mean, &mut rstd))
         .unwrap();
     all.extend(y.iter().map(|&y| u64::from(bits(y))));
     all.extend(mean.iter().chain(&rstd).map(|&x| bits64(x)));
     RmsNorm::new()
         .with_eps(eps)
         .with_backend(backend)
-        .forward_with_stats(x, gamma, None, shape, &mut y, &mut rstd)
+        .forward(InOut::new(x, &mut y), shape, NormArgs::new().gamma(&gamma).rstd(&mut rstd))
         .unwrap();
     all.extend(y.iter().map(|&y| u64::from(bits(y))));
     all.extend(rstd.iter().map(|&x| bits64(x)));
     let batch_norm = BatchNorm::new().with_eps(eps).with_backend(backend);
     let (mut mean, mut rstd) = (vec![0.0; cols], vec![0.0; cols]);
-    batch_norm.forward_training(x, gamma, beta, shape, &mut y, &mut mean, &mut rstd, None).unwrap();
+    let training = TrainArgs::new().affine(&gamma, &beta).stats(&mut mean, &mut rstd);
+    batch_norm.forward_training(InOut::new(x, &mut y), shape, training).unwrap();
     all.extend(y.iter().map(|&y| u64::from(bits(y))));
     all.extend(mean.iter().chain(&rstd).map(|&x| bits64(x)));
     let mean: Vec<f32> = mean.iter().map(|&mean| mean as f32).collect();
     let var: Vec<f32> = x[..cols].iter().map(|x| x.abs()).collect();
-    batch_norm.forward_inference(x, &mean, &var, gamma, beta, shape, &mut y).unwrap();
+    batch_norm.forward_inference(InOut::new(x, &mut y), shape, &mean, &var, args()).unwrap();
     all.extend(y.iter().map(|&y| u64::from(bits(y))));
     all
 }
@@ -80,17 +82,20 @@ proptest! {
         let gamma = Random::new(1).normals(cols);
         for backend in backends() {
             let mut moments = vec![Moments::new(); count];
-            RowMoments::new().with_backend(backend).compute(&x, shape, &mut moments).unwrap();
+            RowMoments::new().with_backend(backend)
+                .compute(&x, shape, &mut moments, MomentArgs::new()).unwrap();
             let mean: Vec<f64> = moments.iter().map(|row| row.mean).collect();
             let rstd: Vec<f64> = moments
                 .iter()
                 .map(|row| reference::rstd(row.population_variance().unwrap(), eps))
                 .collect();
             let (mut whole, mut second) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            let args = || NormArgs::new().gamma(&gamma);
             LayerNorm::new().with_eps(eps).with_backend(backend)
-                .forward(&x, Some(&gamma), None, shape, &mut whole).unwrap();
+                .forward(InOut::new(&x, &mut whole), shape, args()).unwrap();
+            let (io, given) = (InOut::new(&x, &mut second), Statistics::of_rows(&mean, &rstd));
             NormalizeScaleShift::new().with_backend(backend)
-                .forward(&x, &mean, &rstd, Some(&gamma), None, shape, &mut second).unwrap();
+                .forward(io, shape, given, args()).unwrap();
             assert_same(backend.name(), &whole, &second);
         }
     }
@@ -105,9 +110,11 @@ proptest! {
         for backend in backends() {
             let (mut y, mut of_scaled) = (vec![0.0; cols], vec![0.0; cols]);
             let operation = LayerNorm::new().with_backend(backend);
-            operation.with_eps(eps).forward(&x, None, None, rows(1, cols), &mut y).unwrap();
+            let io = InOut::new(&x, &mut y);
+            operation.with_eps(eps).forward(io, rows(1, cols), NormArgs::new()).unwrap();
+            let io = InOut::new(&scaled, &mut of_scaled);
             operation.with_eps(eps * factor * factor)
-                .forward(&scaled, None, None, rows(1, cols), &mut of_scaled).unwrap();
+                .forward(io, rows(1, cols), NormArgs::new()).unwrap();
             assert_same(backend.name(), &y, &of_scaled);
 
             // As three columns.
@@ -116,9 +123,8 @@ proptest! {
             let train = |eps: f64, x: &[f32]| {
                 let mut y = x.to_vec();
                 y.resize(shape.elements(), 0.0);
-                operation.with_eps(eps).forward_training_in_place(
-                    &mut y, None, None, shape, &mut [0.0; 3], &mut [0.0; 3], None,
-                ).unwrap();
+                operation.with_eps(eps)
+                    .forward_training(InOut::in_place(&mut y), shape, TrainArgs::new()).unwrap();
                 y
             };
             assert_same(backend.name(), &train(eps, &x), &train(eps * factor * factor, &scaled));
@@ -131,9 +137,10 @@ proptest! {
         for backend in backends() {
             let operation = LayerNorm::new().with_backend(backend);
             let (mut y, mut negated) = (vec![0.0; cols], vec![0.0; cols]);
-            operation.forward(&x, None, None, rows(1, cols), &mut y).unwrap();
+            operation.forward(InOut::new(&x, &mut y), rows(1, cols), NormArgs::new()).unwrap();
             let x: Vec<f32> = x.iter().map(|x| -x).collect();
-            operation.forward(&x, None, None, rows(1, cols), &mut negated).unwrap();
+            let io = InOut::new(&x, &mut negated);
+            operation.forward(io, rows(1, cols), NormArgs::new()).unwrap();
             for (y, negated) in y.iter().zip(&negated) {
                 prop_assert_eq!(*y, -negated);
             }
@@ -157,11 +164,11 @@ proptest! {
         for backend in backends() {
             reference::layer_norm(&x, None, None, 0.0, &mut x_hat);
             LayerNorm::new().with_eps(0.0).with_backend(backend)
-                .forward(&x, None, None, shape, &mut y).unwrap();
+                .forward(InOut::new(&x, &mut y), shape, NormArgs::new()).unwrap();
             assert_output(backend.name(), &y, &x_hat, &x_hat, None, None);
             reference::rms_norm(&x, None, None, 0.0, &mut x_hat);
             RmsNorm::new().with_eps(0.0).with_backend(backend)
-                .forward(&x, None, None, shape, &mut y).unwrap();
+                .forward(InOut::new(&x, &mut y), shape, NormArgs::new()).unwrap();
             assert_output(backend.name(), &y, &x_hat, &x_hat, None, None);
         }
     }

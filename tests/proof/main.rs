@@ -10,22 +10,27 @@ mod columns;
 mod common;
 mod dropout;
 mod edges;
+mod empty;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod environment;
 mod exact;
 mod golden;
-mod golden_methods;
+mod golden_operations;
 #[cfg(target_os = "linux")]
 mod guard;
 mod hard_data;
 mod laws;
-mod listed;
+mod masks;
 mod moments;
 mod nist;
 mod operations;
 mod padding;
 mod parallel;
+mod pools;
 mod randomness;
+#[path = "../registry/mod.rs"]
+#[expect(dead_code, reason = "each test uses a part of it")]
+mod registry;
 mod regularizer;
 mod scalers;
 mod special_values;

@@ -75,6 +75,6 @@ fn slices_are_streams() {
         assert_relative_eq!(slice.m2, stream.m2, max_relative = 1e-6);
     }
     let mut moments = of(&[1.0]);
-    moments.extend_from_slice(&[]);
+    moments.extend_from_slice(&[0.0_f32; 0]);
     assert_eq!(moments, of(&[1.0]));
 }

@@ -10,7 +10,7 @@
 //! statistic of the numbers that were given, for which integers of 128 bits are enough.
 #![forbid(unsafe_code)]
 
-use evenkeel::{ColumnMoments, Moments, RowMoments};
+use evenkeel::{ColumnMoments, MomentArgs, Moments, RowMoments};
 
 use crate::common::*;
 use crate::moments::of;
@@ -147,11 +147,11 @@ fn rows_and_columns_of_f32_have_six_and_a_half_digits() {
                 let [mut of_rows, mut of_columns] = [(); 2].map(|()| vec![Moments::new(); copies]);
                 RowMoments::new()
                     .with_backend(backend)
-                    .compute(&x.repeat(copies), rows(copies, n), &mut of_rows)
+                    .compute(&x.repeat(copies), rows(copies, n), &mut of_rows, MomentArgs::new())
                     .unwrap();
                 ColumnMoments::new()
                     .with_backend(backend)
-                    .compute(&as_columns, rows(n, copies), &mut of_columns)
+                    .compute(&as_columns, rows(n, copies), &mut of_columns, MomentArgs::new())
                     .unwrap();
                 for (row, column) in of_rows.iter().zip(&of_columns) {
                     assert_digits(&format!("{what}, as a row"), statistics(row), right, [6.5; 2]);

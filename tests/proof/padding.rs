@@ -1,18 +1,19 @@
-//! Padding: rows that do not count. The definition is the matrix without them.
+//! Padding of columns: rows that do not count. The definition is the matrix without them. `masks.rs` has the padding of other
+//! operations.
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    Backend, BatchNorm, Channels, ColumnMoments, Error, InstanceNorm, Mask, Moments, Parallelism,
-    RowMoments, RunningStatistics, Stores, ValidRows, reference,
+    Backend, BatchNorm, ColumnMoments, Error, InOut, Mask, MomentArgs, Moments, NormArgs,
+    Parallelism, RowMoments, Stores, TrainArgs, ValidRows, reference,
 };
 
 use crate::common::*;
 use crate::dropout::pack;
 
 /// Which rows are valid, by a name.
-type Rule = (&'static str, fn(row: usize, rows: usize) -> bool);
+pub type Rule = (&'static str, fn(row: usize, rows: usize) -> bool);
 
-const RULES: [Rule; 9] = [
+pub const RULES: [Rule; 9] = [
     ("all", |_, _| true),
     ("none", |_, _| false),
     ("the first", |row, _| row == 0),
@@ -52,20 +53,20 @@ fn shapes() -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// A matrix, which of its rows are valid, and the matrix without the others.
-struct Padded {
-    name: String,
-    shape: (usize, usize),
-    valid: Vec<bool>,
+pub struct Padded {
+    pub name: String,
+    pub shape: (usize, usize),
+    pub valid: Vec<bool>,
     bytes: Vec<u8>,
     bits: Vec<u8>,
-    x: Vec<f32>,
+    pub x: Vec<f32>,
     compact: Vec<f32>,
 }
 
 impl Padded {
     /// Columns of different data sets, those that f32 cannot do among them; NaN, infinities and the largest numbers in
     /// the padding.
-    fn new((count, cols): (usize, usize), (name, rule): Rule) -> Self {
+    pub fn new((count, cols): (usize, usize), (name, rule): Rule) -> Self {
         let random = &mut Random::new((count * 31 + cols) as u64);
         let valid: Vec<bool> = (0..count).map(|row| rule(row, count)).collect();
         let (mut x, mut compact) = (Vec::new(), Vec::new());
@@ -91,8 +92,13 @@ impl Padded {
         shapes().flat_map(|shape| RULES.map(|rule| Self::new(shape, rule)))
     }
 
-    fn masks(&self) -> [ValidRows<'_>; 2] {
+    pub fn masks(&self) -> [ValidRows<'_>; 2] {
         [ValidRows::Mask(Mask::Packed(&self.bits)), ValidRows::Mask(Mask::Bytes(&self.bytes))]
+    }
+
+    /// The matrix without padding.
+    pub fn compact(&self) -> &[f32] {
+        &self.compact
     }
 
     /// The number of valid rows.
@@ -125,11 +131,13 @@ fn moments_of_columns_are_those_without_padding() {
             let operation =
                 ColumnMoments::new().with_backend(backend).with_parallelism(Parallelism::Serial);
             let (mut expected, mut got) = (vec![Moments::new(); cols], vec![Moments::new(); cols]);
-            let result = operation.compute(&padded.compact, rows(n, cols), &mut expected);
+            // Of no rows, too.
+            operation
+                .compute(&padded.compact, rows(n, cols), &mut expected, MomentArgs::new())
+                .unwrap();
             for valid in padded.masks() {
-                let of_masked =
-                    operation.compute_masked(&padded.x, valid, rows(count, cols), &mut got);
-                assert_eq!(of_masked, result, "{}", padded.name);
+                let args = MomentArgs::new().valid(valid);
+                operation.compute(&padded.x, rows(count, cols), &mut got, args).unwrap();
                 assert_eq!(bits_of(&got), bits_of(&expected), "{backend}, {}", padded.name);
             }
         }
@@ -153,24 +161,16 @@ fn train(
 ) -> (Vec<f32>, Trained) {
     let random = &mut Random::new(3);
     let (gamma, beta) = (random.normals(cols), random.normals(cols));
-    let affine = (Some(&gamma[..]), Some(&beta[..]));
-    let shape = rows(count, cols);
     let mut y = x.to_vec();
     let (mut mean, mut rstd) = (vec![7.0; cols], vec![7.0; cols]);
     let (mut m, mut v) = (vec![0.5; cols], vec![2.0; cols]);
-    let running = Some(RunningStatistics { mean: &mut m, var: &mut v });
-    let (a, b) = (&mut mean[..], &mut rstd[..]);
-    match (valid, in_place) {
-        (None, _) => {
-            operation.forward_training(x, affine.0, affine.1, shape, &mut y, a, b, running)
-        }
-        (Some(valid), false) => operation
-            .forward_training_masked(x, valid, affine.0, affine.1, shape, &mut y, a, b, running),
-        (Some(valid), true) => operation.forward_training_masked_in_place(
-            &mut y, valid, affine.0, affine.1, shape, a, b, running,
-        ),
+    let mut args =
+        TrainArgs::new().affine(&gamma, &beta).stats(&mut mean, &mut rstd).running(&mut m, &mut v);
+    if let Some(valid) = valid {
+        args = args.valid(valid);
     }
-    .unwrap();
+    let io = if in_place { InOut::in_place(&mut y) } else { InOut::new(x, &mut y) };
+    operation.forward_training(io, rows(count, cols), args).unwrap();
     let trained = Trained {
         y: Vec::new(),
         statistics: mean.iter().chain(&rstd).map(|&x| bits64(x)).collect(),
@@ -212,137 +212,27 @@ fn inference_is_that_without_padding() {
         let random = &mut Random::new(4);
         let (m, gamma, beta) = (random.normals(cols), random.normals(cols), random.normals(cols));
         let v: Vec<f32> = random.normals(cols).iter().map(|v| v.abs()).collect();
-        let (gamma, beta) = (Some(&gamma[..]), Some(&beta[..]));
+        let args = || NormArgs::new().affine(&gamma, &beta);
         for backend in backends() {
             let operation = BatchNorm::new().with_backend(backend);
             let mut compact = padded.compact.clone();
-            let shape = rows(n, cols);
-            operation.forward_inference_in_place(&mut compact, &m, &v, gamma, beta, shape).unwrap();
+            let io = InOut::in_place(&mut compact);
+            operation.forward_inference(io, rows(n, cols), &m, &v, args()).unwrap();
             let expected = padded.spread(&compact);
             for valid in padded.masks() {
                 let (mut y, mut xy) = (vec![7.0; count * cols], padded.x.clone());
                 let shape = rows(count, cols);
-                operation
-                    .forward_inference_masked(&padded.x, valid, &m, &v, gamma, beta, shape, &mut y)
-                    .unwrap();
-                operation
-                    .forward_inference_masked_in_place(&mut xy, valid, &m, &v, gamma, beta, shape)
-                    .unwrap();
+                let args = || args().valid(valid);
+                let io = InOut::new(&padded.x, &mut y);
+                operation.forward_inference(io, shape, &m, &v, args()).unwrap();
+                let io = InOut::in_place(&mut xy);
+                operation.forward_inference(io, shape, &m, &v, args()).unwrap();
                 assert_same(&padded.name, &expected, &y);
                 assert_same(&padded.name, &expected, &xy);
                 let zeros = y.iter().zip(&expected).all(|(y, e)| *e != 0.0 || y.to_bits() == 0);
                 assert!(zeros || n > 0, "{}: padding is +0.0", padded.name);
             }
         }
-    }
-}
-
-/// Law: InstanceNorm of padded samples has the bits of each sample without its padding, which becomes `+0.0`: in either
-/// layout, for any mask, in place, on any number of threads. A sample that is all padding has 0 for its statistics.
-#[test]
-fn instance_norm_has_the_bits_of_the_samples_without_padding() {
-    let shapes = [(1, 1, 1), (3, 2, 5), (2, 17, 70), (5, 3, 300), (2, 5, 1100), (40, 40, 100)];
-    // On a machine of one core too.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-    let all = shapes.into_iter().flat_map(|shape| RULES.map(|rule| (shape, rule)));
-    for ((batch, channels, positions), rule) in all.filter(|((n, _, _), _)| !short() || *n < 40) {
-        let padded = Padded::new((batch * positions, channels), rule);
-        let gamma: Vec<f32> = (0..channels).map(|c| 0.5 + c as f32).collect();
-        let (gamma, beta) = (Some(&gamma[..]), Some(&gamma[..]));
-        for (last, backend) in with_backends([false, true]) {
-            let what = &format!("{}, {batch} samples, last: {last}, {backend}", padded.name);
-            // Element i of the compact or padded sample, [positions, channels], is at this place in this layout.
-            let place = |i: usize, n: usize| match last {
-                true => i,
-                false => i % channels * n + i / channels,
-            };
-            let arranged = |sample: &[f32]| {
-                let mut x = vec![0.0; sample.len()];
-                for (i, element) in sample.iter().enumerate() {
-                    x[place(i, sample.len() / channels)] = *element;
-                }
-                x
-            };
-            let shape = |batch, n| match last {
-                true => Channels::last(batch, n, channels).unwrap(),
-                false => Channels::first(batch, channels, n).unwrap(),
-            };
-            let operation = InstanceNorm::new().with_backend(backend);
-
-            let (mut x, mut expected, mut of_sample) = (vec![], vec![], vec![]);
-            for (n, sample) in padded.x.chunks_exact(positions * channels).enumerate() {
-                x.extend(arranged(sample));
-                let valid = &padded.valid[n * positions..][..positions];
-                let rows = sample.chunks_exact(channels).zip(valid).filter(|(_, valid)| **valid);
-                let compact: Vec<f32> = rows.flat_map(|(row, _)| row).copied().collect();
-                let (mut y, count) = (arranged(&compact), compact.len() / channels);
-                let (mut mean, mut rstd) = (vec![0.0; channels], vec![0.0; channels]);
-                if count > 0 {
-                    let (shape, to) = (shape(1, count), (&mut mean, &mut rstd));
-                    operation
-                        .forward_in_place_with_stats(&mut y, gamma, beta, shape, to.0, to.1)
-                        .unwrap();
-                }
-                of_sample.extend([mean, rstd]);
-                let mut spread = vec![0.0; sample.len()];
-                let mut k = 0;
-                for (p, _) in valid.iter().enumerate().filter(|(_, valid)| **valid) {
-                    for c in 0..channels {
-                        spread[place(p * channels + c, positions)] = y[place(k, count)];
-                        k += 1;
-                    }
-                }
-                expected.extend(spread);
-            }
-            let shape = shape(batch, positions);
-            let [mask, other] = padded.masks();
-            for parallelism in [Parallelism::Serial, Parallelism::Auto, Parallelism::AtMost(3)] {
-                let operation = operation.with_parallelism(parallelism);
-                let (mut y, mut xy, mut z) = (vec![7.0; x.len()], x.clone(), vec![7.0; x.len()]);
-                let statistics = vec![7.0; batch * channels];
-                let (mut mean, mut rstd) = (statistics.clone(), statistics);
-                pool.install(|| {
-                    operation.forward_masked(&x, mask, gamma, beta, shape, &mut z).unwrap();
-                    operation.forward_masked_in_place(&mut xy, other, gamma, beta, shape).unwrap();
-                    let to = (&mut y, &mut mean, &mut rstd);
-                    operation
-                        .forward_masked_with_stats(&x, mask, gamma, beta, shape, to.0, to.1, to.2)
-                        .unwrap();
-                });
-                for y in [&y, &xy, &z] {
-                    assert_same(what, &expected, y);
-                    let zero = |(y, e): (&f32, &f32)| *e != 0.0 || y.to_bits() == e.to_bits();
-                    assert!(y.iter().zip(&expected).all(zero), "{what}: padding is +0.0");
-                }
-                let got = mean.chunks_exact(channels).zip(rstd.chunks_exact(channels));
-                for (got, expected) in got.zip(of_sample.chunks_exact(2)) {
-                    let same = |a: &[f64], b: &[f64]| {
-                        a.iter().zip(b).all(|(a, b)| bits64(*a) == bits64(*b))
-                    };
-                    assert!(same(got.0, &expected[0]) && same(got.1, &expected[1]), "{what}");
-                }
-            }
-        }
-    }
-}
-
-/// Law: lengths of samples are their mask, for InstanceNorm too.
-#[test]
-fn lengths_of_instances_are_a_mask() {
-    let (x, lengths) = (Random::new(3).normals(4 * 3 * 50), [50, 0, 17, 1]);
-    let bytes: Vec<u8> =
-        lengths.iter().flat_map(|&length| (0..50).map(move |p| u8::from(p < length))).collect();
-    let mask = ValidRows::Mask(Mask::Bytes(&bytes));
-    let lengths = ValidRows::Lengths { lengths: &lengths, steps: 50 };
-    let shapes = [Channels::first(4, 3, 50), Channels::last(4, 50, 3)].map(Result::unwrap);
-    for (shape, backend) in with_backends(shapes) {
-        let operation = InstanceNorm::new().with_backend(backend);
-        let [expected, got] = [mask, lengths].map(|valid| {
-            let mut y = x.clone();
-            operation.forward_masked_in_place(&mut y, valid, None, None, shape).unwrap();
-            y
-        });
-        assert_same("lengths", &expected, &got);
     }
 }
 
@@ -398,9 +288,10 @@ fn lengths_of_samples_are_a_mask() {
     }
 }
 
-/// Law: without a valid row y is `+0.0`, and nothing else changes; columns have no moments.
+/// Law: without a valid row y is `+0.0`, the statistics are 0, and the running ones stay; the moments of columns are those of
+/// nothing.
 #[test]
-fn a_batch_without_a_valid_row_has_its_padding_zeroed_and_no_statistics() {
+fn a_batch_without_a_valid_row_has_zeros_and_leaves_the_running_statistics() {
     for (count, cols) in [(1, 1), (5, 3), (70, 300)] {
         let (x, bytes, shape) = (vec![f32::NAN; count * cols], vec![0; count], rows(count, cols));
         let valid = ValidRows::Mask(Mask::Bytes(&bytes));
@@ -409,14 +300,15 @@ fn a_batch_without_a_valid_row_has_its_padding_zeroed_and_no_statistics() {
                 BatchNorm::new().with_backend(backend).with_unbiased_running_var(unbiased);
             let (y, trained) = train(operation, (&x, count, cols), Some(valid), false);
             assert!(y.iter().all(|y| y.to_bits() == 0), "{count}x{cols}");
-            assert!(trained.statistics.iter().all(|&bits| bits == 7.0_f64.to_bits()));
+            assert!(trained.statistics.iter().all(|&bits| bits == 0.0_f64.to_bits()));
             let running = trained.running.split_at(cols);
             assert!(running.0.iter().all(|&mean| mean == 0.5_f32.to_bits()));
             assert!(running.1.iter().all(|&var| var == 2.0_f32.to_bits()));
         }
-        let mut moments = vec![Moments::new(); cols];
-        let result = ColumnMoments::new().compute_masked(&x, valid, shape, &mut moments);
-        assert_eq!(result, Err(Error::EmptyAxis { arg: "rows" }));
+        let mut moments = vec![Moments { count: 9, ..Moments::new() }; cols];
+        let args = MomentArgs::new().valid(valid);
+        ColumnMoments::new().compute(&x, shape, &mut moments, args).unwrap();
+        assert_eq!(moments, vec![Moments::new(); cols]);
     }
 }
 
@@ -427,19 +319,10 @@ fn one_valid_row_has_no_unbiased_variance() {
     let valid = ValidRows::Mask(Mask::Bytes(&bytes));
     let (mut y, mut mean, mut rstd) = ([7.0; 3], [7.0], [7.0]);
     let (mut m, mut v) = ([0.0], [1.0]);
-    let running = Some(RunningStatistics { mean: &mut m, var: &mut v });
     let operation = BatchNorm::new().with_unbiased_running_var(true);
-    let result = operation.forward_training_masked(
-        &[1.0; 3],
-        valid,
-        None,
-        None,
-        rows(3, 1),
-        &mut y,
-        &mut mean,
-        &mut rstd,
-        running,
-    );
+    let args = TrainArgs::new().valid(valid).stats(&mut mean, &mut rstd).running(&mut m, &mut v);
+    let io = InOut::new(&[1.0; 3], &mut y);
+    let result = operation.forward_training(io, rows(3, 1), args).map(drop);
     let expected = Error::TooFewRows { arg: "unbiased variance", expected: 2, got: 1 };
     assert_eq!(result, Err(expected));
     assert_eq!((y, mean, rstd, m, v), ([7.0; 3], [7.0], [7.0], [0.0], [1.0]));
@@ -461,12 +344,13 @@ fn moments_of_prefixes_are_those_of_shorter_rows() {
             for backend in backends() {
                 let operation = RowMoments::new().with_backend(backend);
                 let mut got = [Moments { count: 9, ..Moments::new() }; 21];
-                operation.compute_prefixes(&x, &lengths, rows(21, cols), &mut got).unwrap();
+                let args = MomentArgs::new().lengths(&lengths);
+                operation.compute(&x, rows(21, cols), &mut got, args).unwrap();
                 for (r, &length) in lengths.iter().enumerate() {
                     let mut expected = [Moments::new()];
                     if length > 0 {
                         let (row, shape) = (&x[r * cols..][..length], rows(1, length));
-                        operation.compute(row, shape, &mut expected).unwrap();
+                        operation.compute(row, shape, &mut expected, MomentArgs::new()).unwrap();
                     }
                     let (got, expected) = (bits_of(&got[r..=r]), bits_of(&expected));
                     assert_eq!(got, expected, "{backend}, {}, {length} of {cols}", set.name);
@@ -485,9 +369,10 @@ fn parallel_prefixes_have_the_bits_of_serial_ones() {
     let lengths: Vec<usize> = (0..count).map(|_| random.below(cols + 1)).collect();
     let run = |parallelism| {
         let mut moments = vec![Moments::new(); count];
+        let args = MomentArgs::new().lengths(&lengths);
         RowMoments::new()
             .with_parallelism(parallelism)
-            .compute_prefixes(&x, &lengths, rows(count, cols), &mut moments)
+            .compute(&x, rows(count, cols), &mut moments, args)
             .unwrap();
         bits_of(&moments)
     };
@@ -528,21 +413,12 @@ fn known_answers_of_pytorch() {
             .with_backend(backend);
         let (mut y, mut mean, mut rstd) = ([7.0; 12], [7.0; 2], [7.0; 2]);
         let (mut m, mut v) = ([0.0; 2], [1.0; 2]);
-        let running = Some(RunningStatistics { mean: &mut m, var: &mut v });
-        let (gamma, beta) = (Some(&[2.0, 0.5][..]), Some(&[0.25, -1.0][..]));
-        operation
-            .forward_training_masked(
-                &x,
-                valid,
-                gamma,
-                beta,
-                rows(6, 2),
-                &mut y,
-                &mut mean,
-                &mut rstd,
-                running,
-            )
-            .unwrap();
+        let args = TrainArgs::new()
+            .affine(&[2.0_f32, 0.5], &[0.25_f32, -1.0])
+            .valid(valid)
+            .stats(&mut mean, &mut rstd)
+            .running(&mut m, &mut v);
+        operation.forward_training(InOut::new(&x, &mut y), rows(6, 2), args).unwrap();
         for (y, expected) in y.iter().zip(expected) {
             assert!((f64::from(*y) - expected).abs() <= 4e-6, "{backend}: {y}, {expected}");
         }

@@ -1,7 +1,10 @@
 //! Law: any number of threads and tasks gives the bits of one.
 #![forbid(unsafe_code)]
 
-use evenkeel::{LayerNorm, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments};
+use evenkeel::{
+    InOut, LayerNorm, MomentArgs, Moments, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm,
+    RowMoments, Statistics,
+};
 
 use crate::common::*;
 
@@ -15,33 +18,33 @@ fn parallel_gives_the_bits_of_serial() {
         let (shape, random) = (rows(count, cols), &mut Random::new(cols as u64));
         let x: Vec<f32> = (0..count * cols).map(|_| random.mantissa() - 1.4).collect();
         let (gamma, beta) = (random.normals(cols), random.normals(cols));
-        let (gamma, beta) = (Some(gamma.as_slice()), Some(beta.as_slice()));
+        let args = || NormArgs::new().affine(&gamma, &beta);
         let run = |parallelism| {
             let (mut y, mut mean, mut rstd) =
                 (vec![0.0; x.len()], vec![0.0; count], vec![0.0; count]);
             let mut all: Vec<Vec<u64>> = Vec::new();
             LayerNorm::new()
                 .with_parallelism(parallelism)
-                .forward_with_stats(&x, gamma, beta, shape, &mut y, &mut mean, &mut rstd)
+                .forward(InOut::new(&x, &mut y), shape, args().stats(&mut mean, &mut rstd))
                 .unwrap();
             all.push(y.iter().map(|&y| u64::from(bits(y))).collect());
             all.push(mean.iter().chain(&rstd).map(|&x| bits64(x)).collect());
             NormalizeScaleShift::new()
                 .with_parallelism(parallelism)
-                .forward(&x, &mean, &rstd, gamma, beta, shape, &mut y)
+                .forward(InOut::new(&x, &mut y), shape, Statistics::of_rows(&mean, &rstd), args())
                 .unwrap();
             all.push(y.iter().map(|&y| u64::from(bits(y))).collect());
             assert_eq!(all[0], all[2], "{count}x{cols}: forward is its two halves");
             RmsNorm::new()
                 .with_parallelism(parallelism)
-                .forward_with_stats(&x, gamma, beta, shape, &mut y, &mut rstd)
+                .forward(InOut::new(&x, &mut y), shape, args().rstd(&mut rstd))
                 .unwrap();
             all.push(y.iter().map(|&y| u64::from(bits(y))).collect());
             all.push(rstd.iter().map(|&x| bits64(x)).collect());
             let mut moments = vec![Moments::new(); count];
             RowMoments::new()
                 .with_parallelism(parallelism)
-                .compute(&x, shape, &mut moments)
+                .compute(&x, shape, &mut moments, MomentArgs::new())
                 .unwrap();
             all.push(
                 moments.iter().flat_map(|m| [m.count, bits64(m.mean), bits64(m.m2)]).collect(),

@@ -1,7 +1,8 @@
 //! `Regularizer`: penalties, gradients, weight decay and proximal steps.
 #![forbid(unsafe_code)]
 
-use evenkeel::{Backend, Parallelism, Regularizer, Stores, reference};
+use evenkeel::penalty::Regularizer;
+use evenkeel::{Backend, InOut, Parallelism, Stores, reference};
 
 use crate::common::*;
 use crate::golden::{hash, words};
@@ -30,8 +31,8 @@ fn regularizer((l1, l2, _): (f64, f64, f64), backend: Backend) -> Regularizer {
 fn outputs(operation: Regularizer, rate: f64, w: &[f32], g: &[f32]) -> ([Vec<f32>; 3], f64) {
     let [mut gradient, mut decayed, mut step] = [g, g, g].map(<[f32]>::to_vec);
     operation.add_gradient(w, &mut gradient).unwrap();
-    operation.decay(w, rate, &mut decayed).unwrap();
-    operation.proximal(w, rate, &mut step).unwrap();
+    operation.decay(InOut::new(w, &mut decayed), rate).unwrap();
+    operation.proximal(InOut::new(w, &mut step), rate).unwrap();
     ([gradient, decayed, step], operation.penalty(w).unwrap())
 }
 
@@ -151,12 +152,12 @@ fn soft_thresholds_are_exact_where_numbers_are() {
     let expected = [2.0, -2.0, 0.0, 0.0, 0.5, -0.5, 0.0, 0.0, 0.0, 999_999.0];
     for backend in backends() {
         let mut y = [7.0; 10];
-        regularizer((0.5, 0.0, 0.0), backend).proximal(&w, 2.0, &mut y).unwrap();
+        regularizer((0.5, 0.0, 0.0), backend).proximal(InOut::new(&w, &mut y), 2.0).unwrap();
         assert_eq!(y, expected, "{backend}");
         // A threshold beyond everything; none.
-        regularizer((1e300, 0.0, 0.0), backend).proximal(&w, 1.0, &mut y).unwrap();
+        regularizer((1e300, 0.0, 0.0), backend).proximal(InOut::new(&w, &mut y), 1.0).unwrap();
         assert_eq!(y, [0.0; 10], "{backend}");
-        regularizer((1e300, 0.0, 0.0), backend).proximal(&w, 0.0, &mut y).unwrap();
+        regularizer((1e300, 0.0, 0.0), backend).proximal(InOut::new(&w, &mut y), 0.0).unwrap();
         assert_eq!(y, w, "{backend}");
     }
 }
@@ -227,13 +228,13 @@ fn every_way_to_call_gives_the_same_bits() {
                 assert_eq!(bits64(both), bits64(penalty), "{what}");
                 assert_same(&what, &expected[0], &gradient);
                 let (mut decayed, mut step) = (Placed::new(&w, start), Placed::new(&w, start));
-                operation.decay_in_place(&mut decayed, rate).unwrap();
-                operation.proximal_in_place(&mut step, rate).unwrap();
+                operation.decay(InOut::in_place(&mut decayed), rate).unwrap();
+                operation.proximal(InOut::in_place(&mut step), rate).unwrap();
                 assert_same(&what, &expected[1], &decayed);
                 assert_same(&what, &expected[2], &step);
                 let around = operation.with_stores(Stores::NonTemporal);
-                around.decay(&placed, rate, &mut decayed).unwrap();
-                around.proximal(&placed, rate, &mut step).unwrap();
+                around.decay(InOut::new(&placed, &mut decayed), rate).unwrap();
+                around.proximal(InOut::new(&placed, &mut step), rate).unwrap();
                 assert_same(&what, &expected[1], &decayed);
                 assert_same(&what, &expected[2], &step);
             }
@@ -339,9 +340,9 @@ fn known_answers_of_pytorch() {
             }
         };
         near("gradient", &got, &gradient);
-        operation.decay(&w, 0.5, &mut got).unwrap();
+        operation.decay(InOut::new(&w, &mut got), 0.5).unwrap();
         near("decay", &got, &decayed);
-        operation.with_l2(0.0).proximal(&w, 1.2, &mut got).unwrap();
+        operation.with_l2(0.0).proximal(InOut::new(&w, &mut got), 1.2).unwrap();
         near("proximal", &got, &step);
     }
 }

@@ -4,10 +4,8 @@
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
 
-use evenkeel::{
-    Backend, Error, MinMaxScaler, Moments, Norm, Normalizer, Parallelism, StandardScaler, Stores,
-    reference,
-};
+use evenkeel::preprocess::{MinMaxScaler, Norm, Normalizer, StandardScaler};
+use evenkeel::{Backend, Error, InOut, Moments, Parallelism, Stores, reference};
 
 use crate::columns::{FOLDED, matrix};
 use crate::common::*;
@@ -179,24 +177,24 @@ fn known_answers_of_scikit_learn() {
         let last = (count - 1) * cols..count * cols;
         let mut y = vec![0.0; known.x.len()];
         let last_of = |y: &[f32]| y[last.clone()].iter().map(|&y| y.into()).collect::<Vec<f64>>();
-        scaler.transform(&known.x, shape, &mut y).unwrap();
+        scaler.transform(InOut::new(&known.x, &mut y), shape).unwrap();
         known.assert("standard", backend, last_of(&y));
-        scaler.clone().with_mean(false).transform(&known.x, shape, &mut y).unwrap();
+        scaler.clone().with_mean(false).transform(InOut::new(&known.x, &mut y), shape).unwrap();
         known.assert("no_mean", backend, last_of(&y));
-        scaler.with_std(false).transform(&known.x, shape, &mut y).unwrap();
+        scaler.with_std(false).transform(InOut::new(&known.x, &mut y), shape).unwrap();
         known.assert("no_std", backend, last_of(&y));
-        ranges.transform(&known.x, shape, &mut y).unwrap();
+        ranges.transform(InOut::new(&known.x, &mut y), shape).unwrap();
         known.assert("range", backend, last_of(&y));
         let half = (count / 2, cols);
         min_max(backend, &known.x[..half.0 * cols], half)
             .with_feature_range(-1.0, 3.0)
             .with_clip(true)
-            .transform(&known.x, shape, &mut y)
+            .transform(InOut::new(&known.x, &mut y), shape)
             .unwrap();
         known.assert("clip", backend, last_of(&y));
         for (norm, what) in NORMS.into_iter().zip(["norm_l1", "norm_l2", "norm_max"]) {
             let operation = Normalizer::new().with_norm(norm).with_backend(backend);
-            operation.forward(&known.x, shape, &mut y).unwrap();
+            operation.forward(InOut::new(&known.x, &mut y), shape).unwrap();
             known.assert(what, backend, last_of(&y));
         }
     }
@@ -328,13 +326,13 @@ fn non_finite_values_stay_in_their_feature() {
                 }
                 let mut y = vec![0.0; x.len()];
                 if all_nan && cols == 1 {
-                    let refused = Err(Error::NotFitted { arg: "scaler" });
-                    assert_eq!(scaler.transform(&x, rows(count, cols), &mut y), refused);
+                    let error = scaler.transform(InOut::new(&x, &mut y), rows(count, cols));
+                    assert_eq!(error.unwrap_err(), Error::NotFitted { arg: "scaler" });
                     continue;
                 }
                 let mut of_ranges = y.clone();
-                scaler.transform(&clean, rows(count, cols), &mut y).unwrap();
-                ranges.transform(&clean, rows(count, cols), &mut of_ranges).unwrap();
+                scaler.transform(InOut::new(&clean, &mut y), rows(count, cols)).unwrap();
+                ranges.transform(InOut::new(&clean, &mut of_ranges), rows(count, cols)).unwrap();
                 let lost = all_nan || x.iter().any(|x| x.is_infinite());
                 for (i, (y, of_ranges)) in y.iter().zip(&of_ranges).enumerate() {
                     let nan = lost && i % cols == poisoned;
@@ -408,13 +406,13 @@ fn transforms_are_within_the_bound_of_the_definition() {
             let ranges = min_max(backend, &x, (count, cols)).with_feature_range(-1.0, 0.5);
             for x in [&x, &others] {
                 let mut y = vec![0.0; x.len()];
-                scaler.transform(x, shape, &mut y).unwrap();
+                scaler.transform(InOut::new(x, &mut y), shape).unwrap();
                 let expected = |i: usize| {
                     reference::standardized(x[i], scaler.mean()[i % cols], scaler.scale()[i % cols])
                 };
                 assert_within(&format!("{backend}, {count}x{cols}"), &y, 0.0, expected);
 
-                ranges.transform(x, shape, &mut y).unwrap();
+                ranges.transform(InOut::new(x, &mut y), shape).unwrap();
                 let expected = |i: usize| {
                     let c = i % cols;
                     let range = (ranges.data_min()[c], ranges.data_max()[c]);
@@ -424,7 +422,7 @@ fn transforms_are_within_the_bound_of_the_definition() {
 
                 let clip = ranges.clone().with_clip(true);
                 let mut clipped = y.clone();
-                clip.transform(x, shape, &mut clipped).unwrap();
+                clip.transform(InOut::new(x, &mut clipped), shape).unwrap();
                 let expected: Vec<f32> =
                     y.iter().map(|y| if y.is_nan() { *y } else { y.clamp(-1.0, 0.5) }).collect();
                 assert_same(&format!("{backend}, {count}x{cols}, clipped"), &expected, &clipped);
@@ -464,9 +462,9 @@ fn inverse_transforms_lead_back() {
         let mut y = vec![0.0; x.len()];
         for (with_mean, with_std) in [(true, true), (false, true), (true, false), (false, false)] {
             let scaler = scaler.clone().with_mean(with_mean).with_std(with_std);
-            scaler.transform(&x, shape, &mut y).unwrap();
+            scaler.transform(InOut::new(&x, &mut y), shape).unwrap();
             let between = y.clone();
-            scaler.inverse_transform_in_place(&mut y, shape).unwrap();
+            scaler.inverse_transform(InOut::in_place(&mut y), shape).unwrap();
             for i in 0..x.len() {
                 let (mean, scale) = (scaler.mean()[i % cols].abs(), scaler.scale()[i % cols]);
                 let mean = if with_mean { mean } else { 0.0 };
@@ -481,9 +479,9 @@ fn inverse_transforms_lead_back() {
                 );
             }
         }
-        ranges.transform(&x, shape, &mut y).unwrap();
+        ranges.transform(InOut::new(&x, &mut y), shape).unwrap();
         let between = y.clone();
-        ranges.with_clip(true).inverse_transform_in_place(&mut y, shape).unwrap();
+        ranges.with_clip(true).inverse_transform(InOut::in_place(&mut y), shape).unwrap();
         for i in 0..x.len() {
             let column = reference::column(&x, cols, i % cols);
             let (min, max) = reference::min_max(&column);
@@ -502,7 +500,10 @@ fn inverse_transforms_lead_back() {
     }
 }
 
-/// In place, into new memory, around the caches or through them: the same bits.
+/// An operation on x and y, which returns y.
+type Run<'a> = &'a dyn for<'y> Fn(InOut<'_, 'y>) -> Result<&'y mut [f32], Error>;
+
+/// Law: in place, into new memory, with non-temporal stores or without, the bits are the same.
 #[test]
 fn every_way_of_a_transform_gives_the_same_bits() {
     for (count, cols) in [(3, 7), (70, 64), (130, 100), (9, 1041)] {
@@ -514,33 +515,22 @@ fn every_way_of_a_transform_gives_the_same_bits() {
             for stores in [Stores::Cached, Stores::NonTemporal] {
                 let (scaler, ranges) =
                     (scaler.clone().with_stores(stores), ranges.clone().with_stores(stores));
-                macro_rules! same {
-                    ($operation:expr, $out:ident, $in_place:ident, $uninit:ident) => {
-                        let (mut y, mut xy) = (vec![f32::NAN; x.len()], x.clone());
-                        let mut new = vec![MaybeUninit::new(f32::NAN); x.len()];
-                        $operation.$out(&x, shape, &mut y).unwrap();
-                        $operation.$in_place(&mut xy, shape).unwrap();
-                        assert_same(&what, &y, &xy);
-                        assert_same(&what, &y, $operation.$uninit(&x, shape, &mut new).unwrap());
-                    };
-                }
-                macro_rules! same_both_ways {
-                    ($scaler:expr) => {
-                        same!($scaler, transform, transform_in_place, transform_uninit);
-                        same!(
-                            $scaler,
-                            inverse_transform,
-                            inverse_transform_in_place,
-                            inverse_transform_uninit
-                        );
-                    };
-                }
-                same_both_ways!(scaler);
-                same_both_ways!(ranges);
+                let same = |run: Run<'_>| {
+                    let (mut y, mut xy) = (vec![f32::NAN; x.len()], x.clone());
+                    let mut new = vec![MaybeUninit::new(f32::NAN); x.len()];
+                    run(InOut::new(&x, &mut y)).unwrap();
+                    run(InOut::in_place(&mut xy)).unwrap();
+                    assert_same(&what, &y, &xy);
+                    assert_same(&what, &y, run(InOut::uninit(&x, &mut new)).unwrap());
+                };
+                same(&|io| scaler.transform(io, shape));
+                same(&|io| scaler.inverse_transform(io, shape));
+                same(&|io| ranges.transform(io, shape));
+                same(&|io| ranges.inverse_transform(io, shape));
                 for norm in NORMS {
                     let operation =
                         Normalizer::new().with_norm(norm).with_backend(backend).with_stores(stores);
-                    same!(operation, forward, forward_in_place, forward_uninit);
+                    same(&|io| operation.forward(io, shape));
                 }
             }
         }
@@ -562,10 +552,10 @@ fn constant_features() {
                 assert!(scaler.scale().iter().all(|&scale| scale == 1.0), "{what}");
                 assert!(scaler.var().all(|var| var == 0.0), "{what}");
                 let mut y = vec![1.0; x.len()];
-                scaler.transform(&x, shape, &mut y).unwrap();
+                scaler.transform(InOut::new(&x, &mut y), shape).unwrap();
                 assert!(y.iter().all(|&y| y == 0.0 || y.is_nan()), "{what}");
                 let ranges = min_max(backend, &x, (count, cols)).with_feature_range(2.0, 3.0);
-                ranges.transform(&x, shape, &mut y).unwrap();
+                ranges.transform(InOut::new(&x, &mut y), shape).unwrap();
                 assert!(y.iter().all(|&y| y == 2.0 || y.is_nan()), "{what}");
                 assert_eq!(y.iter().filter(|y| y.is_nan()).count(), usize::from(count > 3));
             }
@@ -590,11 +580,11 @@ fn a_scaler_is_restored_from_its_statistics() {
     let ranges = min_max(Backend::detect(), &x, (200, 48));
     let restored_ranges = MinMaxScaler::from_ranges(ranges.data_min(), ranges.data_max()).unwrap();
     let [mut y, mut again] = [(); 2].map(|()| vec![0.0; x.len()]);
-    scaler.transform(&x, shape, &mut y).unwrap();
-    restored.transform(&x, shape, &mut again).unwrap();
+    scaler.transform(InOut::new(&x, &mut y), shape).unwrap();
+    restored.transform(InOut::new(&x, &mut again), shape).unwrap();
     assert_same("standard", &y, &again);
-    ranges.transform(&x, shape, &mut y).unwrap();
-    restored_ranges.transform(&x, shape, &mut again).unwrap();
+    ranges.transform(InOut::new(&x, &mut y), shape).unwrap();
+    restored_ranges.transform(InOut::new(&x, &mut again), shape).unwrap();
     assert_same("range", &y, &again);
 
     assert!(restored.is_fitted() && restored_ranges.is_fitted());
@@ -626,7 +616,7 @@ fn norms_are_within_the_bound() {
                 let what = format!("{backend}, {}, {norm:?}", case.name);
                 let operation = Normalizer::new().with_norm(norm).with_backend(backend);
                 let mut y = vec![f32::NAN; len];
-                operation.forward(x, rows(1, len), &mut y).unwrap();
+                operation.forward(InOut::new(x, &mut y), rows(1, len)).unwrap();
                 assert_output(&what, &y, &expected, &expected, None, None);
                 if backend.is_fused() {
                     assert_same(&what, fused.get_or_insert_with(|| y.clone()), &y);
@@ -650,10 +640,10 @@ fn norms_of_rows_are_their_own() {
         for (norm, backend) in with_backends(NORMS) {
             let operation = Normalizer::new().with_norm(norm).with_backend(backend);
             let mut y = vec![0.0; x.len()];
-            operation.forward(&x, rows(count, cols), &mut y).unwrap();
+            operation.forward(InOut::new(&x, &mut y), rows(count, cols)).unwrap();
             let mut alone = vec![0.0; x.len()];
             for (x, y) in x.chunks(cols).zip(alone.chunks_mut(cols)) {
-                operation.forward(x, rows(1, cols), y).unwrap();
+                operation.forward(InOut::new(x, y), rows(1, cols)).unwrap();
             }
             assert_same(&format!("{backend}, {norm:?}, {count}x{cols}"), &alone, &y);
             for (r, row) in y.chunks(cols).enumerate() {
@@ -765,10 +755,10 @@ fn golden_hashes_hold() {
                 scaler.fit(&x, shape).unwrap();
                 ranges.fit(&x, shape).unwrap();
                 let mut y = vec![0.0; x.len()];
-                scaler.transform(&x, shape, &mut y).unwrap();
+                scaler.transform(InOut::new(&x, &mut y), shape).unwrap();
                 let moments = moment_bits(scaler.moments()).into_iter().flatten();
                 let of_standard = hash(words(&y).chain(moments).chain(words64(scaler.scale())));
-                ranges.transform(&x, shape, &mut y).unwrap();
+                ranges.transform(InOut::new(&x, &mut y), shape).unwrap();
                 let bounds = words(ranges.data_min()).chain(words(ranges.data_max()));
                 let mut hashes = [of_standard, hash(words(&y).chain(bounds)), 0, 0, 0];
                 for (norm, hashed) in NORMS.into_iter().zip(&mut hashes[2..]) {
@@ -776,7 +766,7 @@ fn golden_hashes_hold() {
                         .with_norm(norm)
                         .with_backend(backend)
                         .with_parallelism(parallelism);
-                    operation.forward(&x, shape, &mut y).unwrap();
+                    operation.forward(InOut::new(&x, &mut y), shape).unwrap();
                     *hashed = hash(words(&y));
                 }
                 if bless {

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    Backend, BatchNorm, Dropout, LayerNorm, Mask, Moments, NormalizeScaleShift, RmsNorm,
-    RowMoments, reference,
+    Backend, BatchNorm, Dropout, InOut, LayerNorm, Mask, MomentArgs, Moments, NormArgs,
+    NormalizeScaleShift, RmsNorm, RowMoments, Statistics, TrainArgs, reference,
 };
 
 use crate::common::*;
@@ -59,21 +59,21 @@ impl Input {
     /// y of every operation with gamma and beta.
     fn outputs(&self, backend: Backend) -> [(&'static str, Vec<f32>); 6] {
         let shape = rows(self.shape.0, self.shape.1);
-        let (x, gamma, beta) = (&self.x, Some(&self.gamma[..]), Some(&self.beta[..]));
+        let args = || NormArgs::new().affine(&self.gamma, &self.beta);
         let normalize = NormalizeScaleShift::new().with_backend(backend);
         let batch_norm = BatchNorm::new().with_backend(backend);
-        let mut y = [(); 6].map(|()| vec![0.0; x.len()]);
-        let [y0, y1, y2, y3, y4, y5] = &mut y;
-        LayerNorm::new().with_backend(backend).forward(x, gamma, beta, shape, y0).unwrap();
-        RmsNorm::new().with_backend(backend).forward(x, gamma, beta, shape, y1).unwrap();
-        normalize.forward(x, &self.row_mean, &self.row_rstd, gamma, beta, shape, y2).unwrap();
-        normalize
-            .forward_columns(x, &self.col_mean, &self.col_rstd, gamma, beta, shape, y3)
-            .unwrap();
-        let (mut mean, mut rstd) = (vec![0.0; self.shape.1], vec![0.0; self.shape.1]);
-        batch_norm.forward_training(x, gamma, beta, shape, y4, &mut mean, &mut rstd, None).unwrap();
+        let mut y = [(); 6].map(|()| vec![0.0; self.x.len()]);
+        let [y0, y1, y2, y3, y4, y5] = y.each_mut().map(|y| InOut::new(&self.x, y.as_mut_slice()));
+        LayerNorm::new().with_backend(backend).forward(y0, shape, args()).unwrap();
+        RmsNorm::new().with_backend(backend).forward(y1, shape, args()).unwrap();
+        let of_rows = Statistics::of_rows(&self.row_mean, &self.row_rstd);
+        normalize.forward(y2, shape, of_rows, args()).unwrap();
+        let of_columns = Statistics::of_columns(&self.col_mean, &self.col_rstd);
+        normalize.forward(y3, shape, of_columns, args()).unwrap();
+        let training = TrainArgs::new().affine(&self.gamma, &self.beta);
+        batch_norm.forward_training(y4, shape, training).unwrap();
         batch_norm
-            .forward_inference(x, &self.running_mean, &self.running_var, gamma, beta, shape, y5)
+            .forward_inference(y5, shape, &self.running_mean, &self.running_var, args())
             .unwrap();
         let [y0, y1, y2, y3, y4, y5] = y;
         [
@@ -239,11 +239,11 @@ fn negative_rstds() {
         let outputs = input.outputs(backend);
         let (_, together) = outputs.iter().find(|output| output.0 == ROWS).expect("rows");
         let (normalize, cols) = (NormalizeScaleShift::new().with_backend(backend), shape.1);
-        let (gamma, beta) = (Some(&input.gamma[..]), Some(&input.beta[..]));
         for (r, together) in together.chunks(cols).enumerate() {
             let (x, mut alone) = (&input.x[r * cols..][..cols], vec![0.0; cols]);
-            let (mean, rstd) = (&input.row_mean[r..=r], &input.row_rstd[r..=r]);
-            normalize.forward(x, mean, rstd, gamma, beta, rows(1, cols), &mut alone).unwrap();
+            let given = Statistics::of_rows(&input.row_mean[r..=r], &input.row_rstd[r..=r]);
+            let args = NormArgs::new().affine(&input.gamma, &input.beta);
+            normalize.forward(InOut::new(x, &mut alone), rows(1, cols), given, args).unwrap();
             assert_same(&format!("{backend}, {shape:?}, row {r}"), &alone, together);
         }
     }
@@ -280,7 +280,7 @@ fn negative_zeros_are_zeros() {
             let mut moments = vec![Moments::new(); shape.0];
             RowMoments::new()
                 .with_backend(backend)
-                .compute(&input.x, rows(shape.0, shape.1), &mut moments)
+                .compute(&input.x, rows(shape.0, shape.1), &mut moments, MomentArgs::new())
                 .unwrap();
             moments
         };
@@ -288,21 +288,21 @@ fn negative_zeros_are_zeros() {
     }
 }
 
-/// Subnormal numbers are numbers like any other, where they are read and where they are written.
 /// Law: RmsNorm's factor is gamma, also where it is `-0.0`, whose sign y has.
 #[test]
 fn a_gamma_of_negative_zero_keeps_its_sign() {
     for (len, backend) in with_backends([1, 16, 37]) {
-        let mut y = vec![2.0; len];
-        let gamma = vec![-0.0; len];
+        let mut y = vec![2.0_f32; len];
+        let gamma = vec![-0.0_f32; len];
         RmsNorm::new()
             .with_backend(backend)
-            .forward_in_place(&mut y, Some(&gamma), None, rows(1, len))
+            .forward(InOut::in_place(&mut y), rows(1, len), NormArgs::new().gamma(&gamma))
             .unwrap();
         assert!(y.iter().all(|y| y.to_bits() == (-0.0_f32).to_bits()), "{backend}, {len}: {y:?}");
     }
 }
 
+/// Subnormal numbers are numbers like any other, where they are read and where they are written.
 #[test]
 fn subnormal_gammas_betas_and_outputs() {
     for len in [1, 17, 100, 1030] {
@@ -315,13 +315,15 @@ fn subnormal_gammas_betas_and_outputs() {
         reference::layer_norm(&x, Some(&gamma), Some(&beta), 1e-5, &mut expected);
         for backend in backends() {
             let operation = LayerNorm::new().with_backend(backend);
-            operation.forward(&x, Some(&gamma), Some(&beta), rows(1, len), &mut y).unwrap();
+            let args = NormArgs::new().affine(&gamma, &beta);
+            operation.forward(InOut::new(&x, &mut y), rows(1, len), args).unwrap();
             assert_output(backend.name(), &y, &x_hat, &expected, Some(&gamma), Some(&beta));
             assert!(y.iter().any(|y| y.is_subnormal()), "{backend}, {len} elements");
 
             let operation = Dropout::new().with_p(0.25).with_backend(backend);
             let scale = operation.scale().unwrap();
-            operation.apply(&beta, Mask::Bytes(&vec![1; len]), &mut y).unwrap();
+            let all = vec![1; len];
+            operation.forward(InOut::new(&beta, &mut y), Mask::Bytes(&all)).unwrap();
             let scaled: Vec<f32> = beta.iter().map(|x| x * scale).collect();
             assert_same(backend.name(), &scaled, &y);
         }

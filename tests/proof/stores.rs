@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    Backend, BatchNorm, Dropout, LayerNorm, NormalizeScaleShift, Parallelism, RmsNorm, Stores,
-    Stream,
+    Backend, BatchNorm, Dropout, InOut, LayerNorm, NormArgs, NormalizeScaleShift, Parallelism,
+    RmsNorm, Statistics, Stores, Stream, TrainArgs,
 };
 
 use crate::common::*;
@@ -26,7 +26,7 @@ fn outputs(
     let (shape, random) = (rows(count, cols), &mut Random::new(cols as u64));
     let x = random.normals(count * cols);
     let (gamma, beta) = (random.normals(cols), random.normals(cols));
-    let (gamma, beta) = (Some(gamma.as_slice()), Some(beta.as_slice()));
+    let args = || NormArgs::new().affine(&gamma, &beta);
     let (row_mean, row_rstd) = (vec![0.25; count], vec![0.75; count]);
     let (mean, var) = (vec![0.5; cols], vec![2.0; cols]);
     let (mut column_mean, mut column_rstd) = (vec![0.0; cols], vec![0.0; cols]);
@@ -54,27 +54,27 @@ fn outputs(
         };
     }
     collect("layer norm", &mut |y| {
-        configured!(LayerNorm).forward(&x, gamma, beta, shape, y).unwrap();
+        configured!(LayerNorm).forward(InOut::new(&x, y), shape, args()).unwrap();
     });
     collect("rms norm", &mut |y| {
-        configured!(RmsNorm).forward(&x, gamma, None, shape, y).unwrap();
+        let args = NormArgs::new().gamma(&gamma);
+        configured!(RmsNorm).forward(InOut::new(&x, y), shape, args).unwrap();
     });
     collect("normalize scale shift", &mut |y| {
-        configured!(NormalizeScaleShift)
-            .forward(&x, &row_mean, &row_rstd, gamma, beta, shape, y)
-            .unwrap();
+        let given = Statistics::of_rows(&row_mean, &row_rstd);
+        configured!(NormalizeScaleShift).forward(InOut::new(&x, y), shape, given, args()).unwrap();
     });
     collect("batch norm", &mut |y| {
-        configured!(BatchNorm)
-            .forward_training(&x, gamma, beta, shape, y, &mut column_mean, &mut column_rstd, None)
-            .unwrap();
+        let args = TrainArgs::new().affine(&gamma, &beta).stats(&mut column_mean, &mut column_rstd);
+        configured!(BatchNorm).forward_training(InOut::new(&x, y), shape, args).unwrap();
     });
     collect("batch norm, inference", &mut |y| {
-        configured!(BatchNorm).forward_inference(&x, &mean, &var, gamma, beta, shape, y).unwrap();
+        let io = InOut::new(&x, y);
+        configured!(BatchNorm).forward_inference(io, shape, &mean, &var, args()).unwrap();
     });
     for offset in [0, 5, 32] {
         collect("dropout", &mut |y| {
-            configured!(Dropout).forward(&x, Stream { seed: 1, offset }, y).unwrap();
+            configured!(Dropout).forward(InOut::new(&x, y), Stream { seed: 1, offset }).unwrap();
         });
     }
     all
@@ -109,15 +109,15 @@ fn automatic_stores_give_the_bits_of_cached_ones() {
             let (batch_norm, dropout) = rest.split_at_mut(x.len());
             LayerNorm::new()
                 .with_stores(stores)
-                .forward(&x, None, None, shape, layer_norm)
+                .forward(InOut::new(&x, layer_norm), shape, NormArgs::new())
                 .unwrap();
             BatchNorm::new()
                 .with_stores(stores)
-                .forward_inference(&x, &mean, &var, None, None, shape, batch_norm)
+                .forward_inference(InOut::new(&x, batch_norm), shape, &mean, &var, NormArgs::new())
                 .unwrap();
             Dropout::new()
                 .with_stores(stores)
-                .forward(&x, Stream { seed: 1, offset: 0 }, dropout)
+                .forward(InOut::new(&x, dropout), Stream { seed: 1, offset: 0 })
                 .unwrap();
             all.into_iter().map(bits).collect::<Vec<_>>()
         };

@@ -1,20 +1,27 @@
-//! Variants of the row operations: with a residual, with rows at a pitch, with 1 + gamma, gated.
+//! Variants of the row operations: with a bias, a residual, a gate, something to add, 1 + gamma, and rows at a pitch; and any
+//! of these together. `masks.rs` has those with padding.
 #![forbid(unsafe_code)]
 
+use evenkeel::preprocess::{MinMaxScaler, StandardScaler};
 use evenkeel::{
-    Backend, LayerNorm, Moments, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows,
-    Stores, reference,
+    Backend, BatchNorm, Channels, ColumnMoments, Error, InOut, LayerNorm, Mask, MomentArgs,
+    Moments, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, Statistics,
+    Stores, TrainArgs, ValidRows, reference, to_vec,
 };
 
 use crate::common::*;
 use crate::golden;
+use crate::padding::{Padded, RULES};
 
 /// The hash of gated rows.
 const GOLDEN: u64 = 0x21fd_4555_6f14_1d14;
 
+/// Enough rows for several threads.
+const LARGE: (usize, usize) = (300, 520);
+
 /// Rows that are short, that fill groups and leave some over, that have several blocks, and enough for several threads.
 fn shapes() -> impl Iterator<Item = (usize, usize)> {
-    let all = [(1, 1), (3, 5), (33, 7), (19, 100), (5, 768), (7, 1030), (3, 2500), (300, 520)];
+    let all = [(1, 1), (3, 5), (33, 7), (19, 100), (5, 768), (7, 1030), (3, 2500), LARGE];
     all.into_iter().filter(|(count, cols)| !short() || count * cols < 8000)
 }
 
@@ -27,7 +34,7 @@ fn numbers(shape: (usize, usize), random: &mut Random) -> Vec<f32> {
     x
 }
 
-/// The operation as it is to be run: each backend, serially and not, through the caches and around them.
+/// The operation as it is to be run: each backend, serially and not, with ordinary stores and with non-temporal ones.
 fn ways() -> impl Iterator<Item = (Backend, Parallelism, Stores)> {
     backends().into_iter().flat_map(|backend| {
         let serial = (backend, Parallelism::Serial, Stores::Cached);
@@ -35,113 +42,50 @@ fn ways() -> impl Iterator<Item = (Backend, Parallelism, Stores)> {
     })
 }
 
-/// Asserts the law of residuals for an operation.
-macro_rules! assert_residuals {
-    ($operation:expr, $what:expr, $x:ident, $residual:ident, $gamma:ident, $beta:ident, $shape:ident) => {{
-        let sum: Vec<f32> = $x.iter().zip(&$residual).map(|(x, r)| x + r).collect();
-        let mut expected = vec![f32::NAN; $x.len()];
-        $operation.forward(&sum, $gamma, $beta, $shape, &mut expected).unwrap();
-
-        let (mut y, mut kept) = (vec![f32::NAN; $x.len()], vec![f32::NAN; $x.len()]);
-        let forgotten = None;
-        $operation
-            .forward_residual(&$x, &$residual, $gamma, $beta, $shape, &mut y, forgotten)
-            .unwrap();
-        assert_same(&format!("{}, the sum not kept", $what), &expected, &y);
-        y.fill(f32::NAN);
-        $operation
-            .forward_residual(&$x, &$residual, $gamma, $beta, $shape, &mut y, Some(&mut kept))
-            .unwrap();
-        assert_same(&format!("{}, the sum kept", $what), &expected, &y);
-        assert_same(&format!("{}, the sum", $what), &sum, &kept);
-
-        let mut residual = $residual.clone();
-        y.fill(f32::NAN);
-        $operation
-            .forward_update_residual(&$x, &mut residual, $gamma, $beta, $shape, &mut y)
-            .unwrap();
-        assert_same(&format!("{}, updated", $what), &expected, &y);
-        assert_same(&format!("{}, the updated residual", $what), &sum, &residual);
-
-        let (mut xy, mut residual) = ($x.clone(), $residual.clone());
-        $operation
-            .forward_update_residual_in_place(&mut xy, &mut residual, $gamma, $beta, $shape)
-            .unwrap();
-        assert_same(&format!("{}, in place", $what), &expected, &xy);
-        assert_same(&format!("{}, the residual in place", $what), &sum, &residual);
-    }};
+/// An operation on rows that takes its statistics from x.
+#[derive(Clone, Copy, Debug)]
+enum RowNorm {
+    Layer(LayerNorm),
+    Rms(RmsNorm),
 }
 
-#[test]
-fn with_a_residual_it_is_the_operation_on_the_sum() {
-    for shape in shapes() {
-        let random = &mut Random::new(shape.1 as u64);
-        let (x, residual) = (numbers(shape, random), numbers(shape, random));
-        let (gamma, beta) = (random.normals(shape.1), random.normals(shape.1));
-        let (gamma, beta) = (Some(gamma.as_slice()), Some(beta.as_slice()));
-        let shape = rows(shape.0, shape.1);
-        for (backend, parallelism, stores) in ways() {
-            let what = format!("{backend}, {parallelism:?}, {shape:?}");
-            let layer_norm = LayerNorm::new()
-                .with_backend(backend)
-                .with_parallelism(parallelism)
-                .with_stores(stores);
-            assert_residuals!(layer_norm, what, x, residual, gamma, beta, shape);
-            let rms_norm = RmsNorm::new()
-                .with_backend(backend)
-                .with_parallelism(parallelism)
-                .with_stores(stores)
-                .with_one_plus_gamma(true);
-            let none = None;
-            assert_residuals!(rms_norm, what, x, residual, gamma, none, shape);
+impl RowNorm {
+    /// LayerNorm, and RmsNorm with 1 + gamma.
+    fn both((backend, parallelism, stores): (Backend, Parallelism, Stores)) -> [Self; 2] {
+        let layer_norm = LayerNorm::new()
+            .with_backend(backend)
+            .with_parallelism(parallelism)
+            .with_stores(stores);
+        let rms_norm = RmsNorm::new()
+            .with_one_plus_gamma(true)
+            .with_backend(backend)
+            .with_parallelism(parallelism)
+            .with_stores(stores);
+        [Self::Layer(layer_norm), Self::Rms(rms_norm)]
+    }
+
+    fn forward<'y>(
+        self,
+        io: InOut<'_, 'y>,
+        rows: Rows,
+        args: NormArgs<'_>,
+    ) -> Result<&'y mut [f32], Error> {
+        match self {
+            Self::Layer(layer_norm) => layer_norm.forward(io, rows, args),
+            Self::Rms(rms_norm) => rms_norm.forward(io, rows, args),
         }
     }
-}
 
-/// Asserts that the statistics are those of the sum, for an operation with these.
-macro_rules! assert_statistics {
-    ($operation:expr, $x:ident, $residual:ident, $shape:ident, $($stat:ident),+) => {{
-        let sum: Vec<f32> = $x.iter().zip(&$residual).map(|(x, r)| x + r).collect();
-        let (mut expected, count) = (vec![f32::NAN; $x.len()], $shape.rows());
-        $(let mut $stat = vec![f64::NAN; count];)+
-        $operation
-            .forward_with_stats(&sum, None, None, $shape, &mut expected, $(&mut $stat),+)
-            .unwrap();
-        let right = [$($stat),+];
-        for form in 0..3 {
-            let what = format!("{:?}, {:?}, form {form}", $operation, $shape);
-            $(let mut $stat = vec![f64::NAN; count];)+
-            let (mut x, mut residual) = ($x.clone(), $residual.clone());
-            let mut y = vec![f32::NAN; x.len()];
-            match form {
-                0 => $operation.forward_residual_with_stats(
-                    &x, &residual, None, None, $shape, &mut y, None, $(&mut $stat),+
-                ),
-                1 => $operation.forward_update_residual_with_stats(
-                    &x, &mut residual, None, None, $shape, &mut y, $(&mut $stat),+
-                ),
-                _ => $operation.forward_update_residual_in_place_with_stats(
-                    &mut x, &mut residual, None, None, $shape, $(&mut $stat),+
-                ),
-            }
-            .unwrap();
-            assert_same(&what, &expected, if form == 2 { &x } else { &y });
-            assert_eq!(right, [$($stat),+], "{what}");
-        }
-    }};
-}
-
-#[test]
-fn with_a_residual_the_statistics_are_those_of_the_sum() {
-    for shape in shapes() {
-        let random = &mut Random::new(shape.1 as u64);
-        let (x, residual) = (numbers(shape, random), numbers(shape, random));
-        let shape = rows(shape.0, shape.1);
-        for backend in backends() {
-            let layer_norm = LayerNorm::new().with_backend(backend);
-            assert_statistics!(layer_norm, x, residual, shape, mean, rstd);
-            let rms_norm = RmsNorm::new().with_backend(backend);
-            assert_statistics!(rms_norm, x, residual, shape, rstd);
+    /// Writes the statistics that the operation has. RmsNorm has no mean.
+    fn with_stats<'a>(
+        self,
+        args: NormArgs<'a>,
+        mean: &'a mut [f64],
+        rstd: &'a mut [f64],
+    ) -> NormArgs<'a> {
+        match self {
+            Self::Layer(_) => args.stats(mean, rstd),
+            Self::Rms(_) => args.rstd(rstd),
         }
     }
 }
@@ -155,55 +99,610 @@ fn spread_out(x: &[f32], cols: usize, pitch: usize) -> Vec<f32> {
     wide
 }
 
+/// Whether statistics have the same bits. Those that the operation does not have are NaN.
+fn same(a: &[f64], b: &[f64]) -> bool {
+    golden::words64(a).eq(golden::words64(b))
+}
+
+/// What a call reads, of one shape.
+struct Inputs {
+    shape: (usize, usize),
+    x: Vec<f32>,
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+    bias: Vec<f32>,
+    residual: Vec<f32>,
+    gate: Vec<f32>,
+    added: Vec<f32>,
+}
+
+impl Inputs {
+    fn new(shape: (usize, usize)) -> Self {
+        let random = &mut Random::new(shape.1 as u64);
+        Self {
+            shape,
+            x: numbers(shape, random),
+            residual: numbers(shape, random),
+            gamma: random.normals(shape.1),
+            beta: random.normals(shape.1),
+            bias: random.normals(shape.1),
+            gate: random.normals(shape.0 * shape.1).iter().map(|z| z * z * z * 9.0).collect(),
+            added: random.normals(shape.0 * shape.1),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Residual {
+    Absent,
+    Read,
+    Updated,
+}
+
+/// Where the sum of x, bias and residual is kept, beside the residual that is updated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Sum {
+    Forgotten,
+    Slice,
+    Vec,
+}
+
+/// The arguments of a call.
+#[derive(Clone, Copy, Debug)]
+struct Arguments {
+    gamma: bool,
+    beta: bool,
+    bias: bool,
+    residual: Residual,
+    sum: Sum,
+    gate: bool,
+    plus: bool,
+}
+
+impl Arguments {
+    /// All of them, in every combination that there is.
+    fn all() -> impl Iterator<Item = Self> {
+        use Residual::{Absent, Read, Updated};
+        // There has to be a sum, and one place for it.
+        let kept = |bias: bool, residual| match residual {
+            Absent if !bias => &[Sum::Forgotten][..],
+            Updated => &[Sum::Forgotten],
+            Absent | Read => &[Sum::Forgotten, Sum::Slice, Sum::Vec],
+        };
+        let bits = (0..32_u32).map(|bits| [0, 1, 2, 3, 4].map(|bit| bits >> bit & 1 == 1));
+        bits.flat_map(move |[gamma, beta, bias, gate, plus]| {
+            [Absent, Read, Updated].into_iter().flat_map(move |residual| {
+                let of = move |&sum| Self { gamma, beta, bias, residual, sum, gate, plus };
+                kept(bias, residual).iter().map(of)
+            })
+        })
+    }
+
+    /// Those of them that x becomes a sum of.
+    fn has_addends(self) -> bool {
+        self.bias || self.residual != Residual::Absent
+    }
+
+    /// gamma, beta and the gate.
+    fn plain(self, of: &Inputs) -> NormArgs<'_> {
+        let gamma = self.gamma.then_some(&of.gamma[..]);
+        let args = norm_args(gamma, self.beta.then_some(&of.beta[..]));
+        if self.gate { args.gate(&of.gate) } else { args }
+    }
+
+    /// The definition: one operation after the other.
+    fn one_by_one(self, norm: RowNorm, of: &Inputs) -> Outcome {
+        let (count, cols) = of.shape;
+        let mut sum = of.x.clone();
+        if self.bias {
+            for row in sum.chunks_exact_mut(cols) {
+                row.iter_mut().zip(&of.bias).for_each(|(sum, bias)| *sum += bias);
+            }
+        }
+        if self.residual != Residual::Absent {
+            sum.iter_mut().zip(&of.residual).for_each(|(sum, residual)| *sum += residual);
+        }
+        let (mut mean, mut rstd) = (vec![f64::NAN; count], vec![f64::NAN; count]);
+        let mut y = vec![f32::NAN; sum.len()];
+        let args = norm.with_stats(self.plain(of), &mut mean, &mut rstd);
+        norm.forward(InOut::new(&sum, &mut y), rows(count, cols), args).unwrap();
+        if self.plus {
+            y.iter_mut().zip(&of.added).for_each(|(y, added)| *y += added);
+        }
+        Outcome { sum, y, mean, rstd }
+    }
+
+    /// Asserts that a call with all arguments has the bits of the definition, and touches nothing between rows.
+    fn assert_one_by_one(self, norm: RowNorm, of: &Inputs, buffers: Buffers) {
+        let what = format!("{norm:?}, {:?}, {buffers:?}, {self:?}", of.shape);
+        let expected = self.one_by_one(norm, of);
+        let (count, cols) = of.shape;
+        // Every buffer has another pitch. Those beside x and y have one where x and y do, or where these do not.
+        let (x_pitch, y_pitch, apart) = (cols + 3, cols + 5, buffers.is_strided() != self.beta);
+        let x_pitch = if buffers.is_strided() { x_pitch } else { cols };
+        let pitches = [16, 1, 2, 7].map(|more| if apart { cols + more } else { cols });
+        let [residual_pitch, sum_pitch, gate_pitch, plus_pitch] = pitches;
+        let spread = |x: &[f32], pitch| spread_out(x, cols, pitch);
+        let mut residual = spread(&of.residual, residual_pitch);
+        let gate = spread(&of.gate, gate_pitch);
+        let added = spread(&of.added, plus_pitch);
+        let (mut sum, mut vec) = (vec![f32::NAN; (count - 1) * sum_pitch + cols], vec![7.0_f32]);
+        let (mut mean, mut rstd) = (vec![f64::NAN; count], vec![f64::NAN; count]);
+
+        let mut args = norm.with_stats(self.plain(of), &mut mean, &mut rstd);
+        if self.bias {
+            args = args.bias(&of.bias);
+        }
+        args = match self.residual {
+            Residual::Absent => args,
+            Residual::Read => args.residual(&residual),
+            Residual::Updated => args.update_residual(&mut residual),
+        };
+        args = match self.sum {
+            Sum::Forgotten => args,
+            Sum::Slice => args.sum(&mut sum),
+            Sum::Vec => args.sum_vec(&mut vec),
+        };
+        if self.gate {
+            args = args.gate(&gate);
+        }
+        if self.plus {
+            args = args.plus(&added);
+        }
+        if apart {
+            args = args
+                .residual_pitch(residual_pitch)
+                .sum_pitch(sum_pitch)
+                .gate_pitch(gate_pitch)
+                .plus_pitch(plus_pitch);
+        }
+        let x = spread(&of.x, x_pitch);
+        let (y, pitch) = buffers
+            .run(x, of.shape, x_pitch, y_pitch, |io| norm.forward(io, rows(count, cols), args));
+
+        assert_same(&what, &spread(&expected.y, pitch), &y);
+        assert!(same(&mean, &expected.mean) && same(&rstd, &expected.rstd), "{what}: statistics");
+        let is_updated = self.residual == Residual::Updated;
+        let left = if is_updated { &expected.sum } else { &of.residual };
+        assert_same(&format!("{what}, residual"), &spread(left, residual_pitch), &residual);
+        match self.sum {
+            Sum::Forgotten => {}
+            Sum::Slice => assert_same(&what, &spread(&expected.sum, sum_pitch), &sum),
+            Sum::Vec => assert_same(&format!("{what}, sum"), &expected.sum, &vec),
+        }
+    }
+
+    /// The same with x and y in every place, on data of every shape.
+    fn assert_law(arguments: impl Fn(&Self) -> bool) {
+        for shape in shapes() {
+            let of = Inputs::new(shape);
+            for (arguments, way) in Self::all()
+                .filter(&arguments)
+                .flat_map(|arguments| ways().map(move |way| (arguments, way)))
+            {
+                if shape == LARGE && arguments.gamma != arguments.beta {
+                    continue;
+                }
+                for norm in RowNorm::both(way) {
+                    for buffers in Buffers::ALL {
+                        arguments.assert_one_by_one(norm, &of, buffers);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a call writes.
+struct Outcome {
+    sum: Vec<f32>,
+    y: Vec<f32>,
+    mean: Vec<f64>,
+    rstd: Vec<f64>,
+}
+
+/// Where x and y are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Buffers {
+    New,
+    InPlace,
+    Uninit,
+    Strided,
+    StridedInPlace,
+    StridedUninit,
+}
+
+impl Buffers {
+    const ALL: [Self; 6] = [
+        Self::New,
+        Self::InPlace,
+        Self::Uninit,
+        Self::Strided,
+        Self::StridedInPlace,
+        Self::StridedUninit,
+    ];
+
+    fn is_strided(self) -> bool {
+        matches!(self, Self::Strided | Self::StridedInPlace | Self::StridedUninit)
+    }
+
+    /// y and its pitch. NaN is in y, before.
+    fn run(
+        self,
+        mut x: Vec<f32>,
+        (count, cols): (usize, usize),
+        x_pitch: usize,
+        y_pitch: usize,
+        forward: impl for<'y> FnOnce(InOut<'_, 'y>) -> Result<&'y mut [f32], Error>,
+    ) -> (Vec<f32>, usize) {
+        let len = count * cols;
+        let y_len = if self == Self::Strided { (count - 1) * y_pitch + cols } else { len };
+        let mut y = vec![f32::NAN; y_len];
+        match self {
+            Self::New => forward(InOut::new(&x, &mut y)).map(drop).map(|()| (y, cols)),
+            Self::InPlace => forward(InOut::in_place(&mut x)).map(drop).map(|()| (x, cols)),
+            Self::Uninit => to_vec(len, |y| forward(InOut::uninit(&x, y))).map(|y| (y, cols)),
+            Self::Strided => forward(InOut::strided(&x, x_pitch, &mut y, y_pitch))
+                .map(drop)
+                .map(|()| (y, y_pitch)),
+            Self::StridedInPlace => {
+                forward(InOut::strided_in_place(&mut x, x_pitch)).map(drop).map(|()| (x, x_pitch))
+            }
+            Self::StridedUninit => {
+                to_vec(len, |y| forward(InOut::strided_uninit(&x, x_pitch, y))).map(|y| (y, cols))
+            }
+        }
+        .unwrap()
+    }
+}
+
+/// Law: with a residual it is the operation on the sum, bit for bit, statistics too. The sum is forgotten, kept in a slice or a
+/// new vector, or is what the residual becomes. With a bias, the sum is `(x + bias) + residual`, each rounded once.
+#[test]
+fn with_a_bias_and_a_residual_it_is_the_operation_on_the_sum() {
+    Arguments::assert_law(|args| args.has_addends() && !args.gate && !args.plus);
+}
+
+/// Law: a sum is made before the gate: `y = norm(x + residual) * silu(z)` has the bits of the gated sum.
+#[test]
+fn with_a_residual_and_a_gate_it_is_the_gated_operation_on_the_sum() {
+    Arguments::assert_law(|args| args.gate && !args.plus);
+}
+
+/// Law: what is added to the result is added last, rounded once: also where a row is normalised in f64, and with a gate.
+#[test]
+fn with_something_added_it_is_the_operation_and_then_the_sum() {
+    Arguments::assert_law(|args| args.plus);
+}
+
+/// Law: y and the sum in new memory, which is written once, have the bits of slices.
+#[test]
+fn new_memory_for_y_and_for_the_sum() {
+    for of in shapes().filter(|shape| *shape != LARGE).map(Inputs::new) {
+        let ((count, cols), x) = (of.shape, &of.x);
+        let shape = rows(count, cols);
+        let args = || NormArgs::new().gamma(&of.gamma).bias(&of.bias).residual(&of.residual);
+        for norm in ways().flat_map(RowNorm::both) {
+            let [mut expected, mut expected_sum] = [(); 2].map(|()| vec![f32::NAN; x.len()]);
+            let to_slices = args().sum(&mut expected_sum);
+            norm.forward(InOut::new(x, &mut expected), shape, to_slices).unwrap();
+            // What was in the vector is dropped.
+            for mut sum in [vec![], vec![7.0; 2 * x.len()]] {
+                let to_vecs = args().sum_vec(&mut sum);
+                let y = to_vec(x.len(), |y| norm.forward(InOut::uninit(x, y), shape, to_vecs));
+                let what = format!("{norm:?}, {:?}", of.shape);
+                assert_same(&what, &expected, &y.unwrap());
+                assert_same(&format!("{what}, the sum"), &expected_sum, &sum);
+            }
+        }
+    }
+}
+
+/// Arguments that are lent to a call can be used again.
+#[test]
+fn arguments_can_be_used_again() {
+    let of = Inputs::new((19, 100));
+    let shape = rows(19, 100);
+    for norm in ways().flat_map(RowNorm::both) {
+        let mut residual = of.residual.clone();
+        let (mut mean, mut rstd) = (vec![f64::NAN; 19], vec![f64::NAN; 19]);
+        let (mut first, mut second) = (vec![f32::NAN; of.x.len()], vec![f32::NAN; of.x.len()]);
+        let args = NormArgs::new().gamma(&of.gamma).update_residual(&mut residual);
+        let mut args = norm.with_stats(args, &mut mean, &mut rstd).gate(&of.gate).plus(&of.added);
+        norm.forward(InOut::new(&of.x, &mut first), shape, args.reborrow()).unwrap();
+        norm.forward(InOut::new(&of.x, &mut second), shape, args).unwrap();
+
+        // The second call has the sum of the first for its residual.
+        let arguments = Arguments {
+            gamma: true,
+            beta: false,
+            bias: false,
+            residual: Residual::Updated,
+            sum: Sum::Forgotten,
+            gate: true,
+            plus: true,
+        };
+        let once = arguments.one_by_one(norm, &of);
+        let twice = Inputs { residual: once.sum, ..Inputs::new((19, 100)) };
+        let twice = arguments.one_by_one(norm, &twice);
+        assert_same(&format!("{norm:?}, first"), &once.y, &first);
+        assert_same(&format!("{norm:?}, second"), &twice.y, &second);
+        assert_same(&format!("{norm:?}, residual"), &twice.sum, &residual);
+        assert!(same(&mean, &twice.mean) && same(&rstd, &twice.rstd), "{norm:?}: statistics");
+
+        // What is read, and a sum that is written.
+        let (mut sum, mut vec) = (vec![f32::NAN; of.x.len()], Vec::new());
+        let mut args = NormArgs::new().bias(&of.bias).residual(&of.residual).sum(&mut sum);
+        norm.forward(InOut::new(&of.x, &mut first), shape, args.reborrow()).unwrap();
+        norm.forward(InOut::new(&of.x, &mut second), shape, args).unwrap();
+        assert_same(&format!("{norm:?}, again"), &first, &second);
+        let mut args = NormArgs::new().bias(&of.bias).residual(&of.residual).sum_vec(&mut vec);
+        norm.forward(InOut::new(&of.x, &mut second), shape, args.reborrow()).unwrap();
+        norm.forward(InOut::new(&of.x, &mut second), shape, args).unwrap();
+        assert_same(&format!("{norm:?}, once more"), &first, &second);
+        assert_same(&format!("{norm:?}, the sum"), &sum, &vec);
+    }
+}
+
+/// So can those of a training step, whose running statistics move twice, and of moments; their scratch, which may hold
+/// anything, is that of each call.
+#[test]
+fn arguments_of_columns_can_be_used_again() {
+    for ((count, cols), backend) in with_backends([(1, 1), (300, 7), (130, 300), (600, 300)]) {
+        let (x, shape) = (numbers((count, cols), &mut Random::new(3)), rows(count, cols));
+        let what = format!("{backend}, {count}x{cols}");
+        let operation = BatchNorm::new().with_backend(backend);
+        let [mut expected, mut y] = [(); 2].map(|()| vec![f32::NAN; x.len()]);
+        let [mut mean, mut var, mut expected_mean, mut expected_var] =
+            [0.5, 2.0, 0.5, 2.0].map(|before| vec![before; cols]);
+        for _ in 0..2 {
+            let args = TrainArgs::new().running(&mut expected_mean, &mut expected_var);
+            operation.forward_training(InOut::new(&x, &mut expected), shape, args).unwrap();
+        }
+        let mut scratch = vec![f64::NAN; operation.scratch_len(shape)];
+        let mut args = TrainArgs::new().running(&mut mean, &mut var).scratch(&mut scratch);
+        for _ in 0..2 {
+            let io = InOut::new(&x, &mut y);
+            operation.forward_training(io, shape, args.reborrow()).unwrap();
+            assert_same(&what, &expected, &y);
+        }
+        assert_same(&format!("{what}, running mean"), &expected_mean, &mean);
+        assert_same(&format!("{what}, running variance"), &expected_var, &var);
+
+        let operation = ColumnMoments::new().with_backend(backend);
+        let [mut expected, mut moments] = [(); 2].map(|()| vec![Moments::new(); cols]);
+        operation.compute(&x, shape, &mut expected, MomentArgs::new()).unwrap();
+        let mut scratch = vec![f64::NAN; operation.scratch_len(shape)];
+        let mut args = MomentArgs::new().scratch(&mut scratch);
+        for _ in 0..2 {
+            operation.compute(&x, shape, &mut moments, args.reborrow()).unwrap();
+            assert_eq!(expected, moments, "{what}");
+        }
+    }
+}
+
+/// Asserts that a call on rows at pitches has the bits of one on contiguous rows, in what it writes beside y too, and touches
+/// nothing between rows.
+fn assert_strided(
+    what: &str,
+    x: &[f32],
+    (count, cols): (usize, usize),
+    (x_pitch, y_pitch): (usize, usize),
+    forward: impl for<'y> Fn(InOut<'_, 'y>, &mut Vec<u64>) -> Result<&'y mut [f32], Error>,
+) {
+    let (mut y, mut beside) = (vec![f32::NAN; x.len()], Vec::new());
+    forward(InOut::new(x, &mut y), &mut beside).unwrap();
+    for buffers in Buffers::ALL.into_iter().filter(|buffers| buffers.is_strided()) {
+        let (wide, mut got_beside) = (spread_out(x, cols, x_pitch), Vec::new());
+        let (got, pitch) =
+            buffers.run(wide, (count, cols), x_pitch, y_pitch, |io| forward(io, &mut got_beside));
+        let what = format!("{what}, {count}x{cols}, pitches {x_pitch}, {y_pitch}, {buffers:?}");
+        assert_same(&what, &spread_out(&y, cols, pitch), &got);
+        assert!(got_beside == beside, "{what}: what is written beside y");
+    }
+}
+
+/// Pitches of x and y, less the columns.
+const PITCHES: [(usize, usize); 3] = [(0, 3), (24, 0), (1, 16)];
+
+/// Law: rows at a pitch have the bits of contiguous ones, and their statistics; nothing between them is touched.
 #[test]
 fn rows_at_a_pitch_have_the_bits_of_rows_without_and_nothing_between_is_touched() {
-    for ((count, cols), pitches) in
-        shapes().flat_map(|shape| [(0, 3), (24, 0), (1, 16)].map(|more| (shape, more)))
-    {
+    for ((count, cols), more) in shapes().flat_map(|shape| PITCHES.map(|more| (shape, more))) {
         let random = &mut Random::new(cols as u64);
         let x = numbers((count, cols), random);
         let (gamma, beta) = (random.normals(cols), random.normals(cols));
-        let (gamma, beta) = (Some(gamma.as_slice()), Some(beta.as_slice()));
-        let (x_pitch, y_pitch) = (cols + pitches.0, cols + pitches.1);
+        let args = || NormArgs::new().affine(&gamma, &beta);
+        let pitches = (cols + more.0, cols + more.1);
         let (mean, rstd) = (vec![0.25; count], vec![1.5; count]);
         let shape = rows(count, cols);
-        let wide = spread_out(&x, cols, x_pitch);
-        for (backend, parallelism, stores) in ways() {
-            macro_rules! check {
-                ($operation:expr, $($given:expr),*) => {{
-                    let operation = $operation
-                        .with_backend(backend)
-                        .with_parallelism(parallelism)
-                        .with_stores(stores);
-                    let what = format!("{operation:?}, {shape:?}, pitches {x_pitch}, {y_pitch}");
-                    let mut y = vec![f32::NAN; x.len()];
-                    operation.forward(&x, $($given,)* gamma, beta, shape, &mut y).unwrap();
-                    let mut got = vec![f32::NAN; (count - 1) * y_pitch + cols];
-                    operation
-                        .forward_strided(
-                            &wide, x_pitch, $($given,)* gamma, beta, shape, &mut got, y_pitch,
-                        )
-                        .unwrap();
-                    assert_same(&what, &spread_out(&y, cols, y_pitch), &got);
-                    let mut got = wide.clone();
-                    operation
-                        .forward_strided_in_place(
-                            &mut got, x_pitch, $($given,)* gamma, beta, shape,
-                        )
-                        .unwrap();
-                    assert_same(&what, &spread_out(&y, cols, x_pitch), &got);
-                }};
+        for way in ways() {
+            let (backend, parallelism, stores) = way;
+            let what = format!("{way:?}");
+            for norm in RowNorm::both(way) {
+                assert_strided(&what, &x, (count, cols), pitches, |io, beside| {
+                    let (mut mean, mut rstd) = (vec![0.0; count], vec![f64::NAN; count]);
+                    let y =
+                        norm.forward(io, shape, norm.with_stats(args(), &mut mean, &mut rstd))?;
+                    beside.extend(golden::words64(&mean).chain(golden::words64(&rstd)));
+                    Ok(y)
+                });
             }
-            check!(LayerNorm::new(),);
-            check!(RmsNorm::new(),);
-            check!(NormalizeScaleShift::new(), &mean, &rstd);
+            let normalize = NormalizeScaleShift::new()
+                .with_backend(backend)
+                .with_parallelism(parallelism)
+                .with_stores(stores);
+            assert_strided(&what, &x, (count, cols), pitches, |io, _| {
+                normalize.forward(io, shape, Statistics::of_rows(&mean, &rstd), args())
+            });
 
             let row_moments = RowMoments::new().with_backend(backend).with_parallelism(parallelism);
             let (mut expected, mut got) =
                 (vec![Moments::new(); count], vec![Moments::new(); count]);
-            row_moments.compute(&x, shape, &mut expected).unwrap();
-            row_moments.compute_strided(&wide, x_pitch, shape, &mut got).unwrap();
-            assert_eq!(expected, got, "{backend}, {shape:?}, pitch {x_pitch}");
+            row_moments.compute(&x, shape, &mut expected, MomentArgs::new()).unwrap();
+            let wide = spread_out(&x, cols, pitches.0);
+            let at_pitch = MomentArgs::new().x_pitch(pitches.0);
+            row_moments.compute(&wide, shape, &mut got, at_pitch).unwrap();
+            assert_eq!(expected, got, "{backend}, {shape:?}, pitch {}", pitches.0);
+        }
+    }
+}
+
+/// Narrow matrices, of which several rows are worked on as one where they are contiguous, and wide ones; the last two are worth
+/// several tasks.
+const COLUMN_SHAPES: [(usize, usize); 11] = [
+    (1, 1),
+    (5, 3),
+    (300, 7),
+    (2000, 3),
+    (130, 100),
+    (70, 255),
+    (64, 256),
+    (129, 300),
+    (20, 1041),
+    (1100, 255),
+    (600, 300),
+];
+
+/// Law: columns of rows at a pitch have the bits of those of contiguous rows, with padding among the rows and without: y, batch
+/// statistics, running statistics and moments. Nothing between rows is touched.
+#[test]
+fn columns_of_rows_at_a_pitch_have_the_bits_of_rows_without() {
+    let shapes = COLUMN_SHAPES.into_iter().filter(|(n, cols)| !short() || n * cols < 40_000);
+    let rules = [RULES[0], RULES[1], RULES[4], RULES[6], RULES[8]];
+    for (i, rule) in shapes.flat_map(|shape| rules.map(|rule| (shape, rule))) {
+        let padded = Padded::new(i, rule);
+        // With every row valid there is no mask.
+        let valid = Some(padded.masks()[padded.shape.0 % 2]).filter(|_| rule.0 != "all");
+        let ((count, cols), x) = (padded.shape, &padded.x[..]);
+        let (shape, random) = (rows(count, cols), &mut Random::new(cols as u64));
+        let (gamma, beta) = (random.normals(cols), random.normals(cols));
+        let (mean, var) = (random.normals(cols), random.normals(cols));
+        let var: Vec<f32> = var.iter().map(|std| std * std).collect();
+        let given = (vec![0.25; cols], vec![-1.5; cols]);
+        let args = || {
+            let args = NormArgs::new().affine(&gamma, &beta);
+            if let Some(valid) = valid { args.valid(valid) } else { args }
+        };
+        for ((backend, parallelism, stores), more) in
+            ways().flat_map(|way| PITCHES.map(|more| (way, more)))
+        {
+            let pitches = (cols + more.0, cols + more.1);
+            let what = format!("{backend}, {parallelism:?}, {}", padded.name);
+            let batch_norm = BatchNorm::new()
+                .with_backend(backend)
+                .with_parallelism(parallelism)
+                .with_stores(stores);
+            assert_strided(&what, x, (count, cols), pitches, |io, beside| {
+                let (mut mean, mut rstd) = (vec![f64::NAN; cols], vec![f64::NAN; cols]);
+                let (mut running_mean, mut running_var) = (vec![0.5; cols], vec![2.0; cols]);
+                let mut args = TrainArgs::new()
+                    .affine(&gamma, &beta)
+                    .stats(&mut mean, &mut rstd)
+                    .running(&mut running_mean, &mut running_var);
+                if let Some(valid) = valid {
+                    args = args.valid(valid);
+                }
+                let y = batch_norm.forward_training(io, shape, args)?;
+                beside.extend(golden::words64(&mean).chain(golden::words64(&rstd)));
+                beside.extend(golden::words(&running_mean).chain(golden::words(&running_var)));
+                Ok(y)
+            });
+            assert_strided(&what, x, (count, cols), pitches, |io, _| {
+                batch_norm.forward_inference(io, shape, &mean, &var, args())
+            });
+            let normalize = NormalizeScaleShift::new()
+                .with_backend(backend)
+                .with_parallelism(parallelism)
+                .with_stores(stores);
+            assert_strided(&what, x, (count, cols), pitches, |io, _| {
+                normalize.forward(io, shape, Statistics::of_columns(&given.0, &given.1), args())
+            });
+
+            let operation =
+                ColumnMoments::new().with_backend(backend).with_parallelism(parallelism);
+            let [mut expected, mut got] = [(); 2].map(|()| vec![Moments::new(); cols]);
+            let wide = spread_out(x, cols, pitches.0);
+            let args = || match valid {
+                Some(valid) => MomentArgs::new().valid(valid),
+                None => MomentArgs::new(),
+            };
+            operation.compute(x, shape, &mut expected, args()).unwrap();
+            operation.compute(&wide, shape, &mut got, args().x_pitch(pitches.0)).unwrap();
+            let words = |moments: &[Moments]| -> Vec<_> {
+                moments.iter().map(|m| (m.count, bits64(m.mean), bits64(m.m2))).collect()
+            };
+            assert_eq!(words(&expected), words(&got), "{what}, pitch {}", pitches.0);
+        }
+    }
+}
+
+/// Law: so it is with the features of samples that scalers transform, and transform back.
+#[test]
+fn scalers_transform_samples_at_a_pitch() {
+    for (count, cols) in COLUMN_SHAPES.into_iter().filter(|(n, cols)| !short() || n * cols < 40_000)
+    {
+        let (x, shape) = (Padded::new((count, cols), RULES[0]).x, rows(count, cols));
+        for ((backend, parallelism, stores), more) in
+            ways().flat_map(|way| PITCHES.map(|more| (way, more)))
+        {
+            let pitches = (cols + more.0, cols + more.1);
+            let what = format!("{backend}, {parallelism:?}");
+            let mut standard = StandardScaler::new(cols)
+                .unwrap()
+                .with_backend(backend)
+                .with_parallelism(parallelism)
+                .with_stores(stores);
+            standard.fit(&x, shape).unwrap();
+            let mut min_max = MinMaxScaler::new(cols)
+                .unwrap()
+                .with_backend(backend)
+                .with_parallelism(parallelism)
+                .with_stores(stores);
+            min_max.fit(&x, shape).unwrap();
+            let check =
+                |forward: &dyn for<'y> Fn(InOut<'_, 'y>) -> Result<&'y mut [f32], Error>| {
+                    assert_strided(&what, &x, (count, cols), pitches, |io, _| forward(io));
+                };
+            check(&|io| standard.transform(io, shape));
+            check(&|io| standard.inverse_transform(io, shape));
+            check(&|io| min_max.transform(io, shape));
+            check(&|io| min_max.inverse_transform(io, shape));
+        }
+    }
+}
+
+/// Law: whether a training step writes the statistics of the batch changes nothing else.
+#[test]
+fn batch_norm_without_its_statistics() {
+    let (batch, channels, positions) = (7, 21, 30);
+    let x = Random::new(8).normals(batch * channels * positions);
+    let (gamma, beta) = (Random::new(9).normals(channels), Random::new(10).normals(channels));
+    let bytes: Vec<u8> = (0..batch * positions).map(|i| u8::from(i % 5 != 2)).collect();
+    let shapes = [
+        rows(batch * positions, channels).into(),
+        Channels::last(batch, positions, channels).unwrap(),
+        Channels::first(batch, channels, positions).unwrap(),
+    ];
+    for (shape, backend) in with_backends(shapes) {
+        for masked in [false, true] {
+            let operation = BatchNorm::new().with_backend(backend);
+            let train = |stats: Option<[&mut [f64]; 2]>| {
+                let mut y = vec![f32::NAN; x.len()];
+                let (mut mean, mut var) = (vec![0.5; channels], vec![2.0; channels]);
+                let mut args = TrainArgs::new().affine(&gamma, &beta).running(&mut mean, &mut var);
+                if let Some([mean, rstd]) = stats {
+                    args = args.stats(mean, rstd);
+                }
+                if masked {
+                    args = args.valid(ValidRows::Mask(Mask::Bytes(&bytes)));
+                }
+                operation.forward_training(InOut::new(&x, &mut y), shape, args).unwrap();
+                [y, mean, var].concat()
+            };
+            let [mut mean, mut rstd] = [(); 2].map(|()| vec![f64::NAN; channels]);
+            let expected = train(Some([&mut mean, &mut rstd]));
+            assert_same(&format!("{backend}, {shape:?}, {masked}"), &expected, &train(None));
         }
     }
 }
@@ -218,63 +717,71 @@ fn one_plus_gamma_is_gamma_of_which_one_was_taken() {
         let shape = rows(shape.0, shape.1);
         for (beta, backend) in with_backends([None, Some(beta.as_slice())]) {
             let rms_norm = RmsNorm::new().with_backend(backend);
-            let (mut expected, mut got) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
-            rms_norm.forward(&x, Some(&whole), beta, shape, &mut expected).unwrap();
             let of_models = rms_norm.with_one_plus_gamma(true);
-            of_models.forward(&x, Some(&gamma), beta, shape, &mut got).unwrap();
+            let run = |operation: RmsNorm, gamma| {
+                let mut y = vec![f32::NAN; x.len()];
+                operation.forward(InOut::new(&x, &mut y), shape, norm_args(gamma, beta)).unwrap();
+                y
+            };
+            let (expected, got) = (run(rms_norm, Some(&whole)), run(of_models, Some(&gamma)));
             assert_same(&format!("{backend}, {shape:?}"), &expected, &got);
-            rms_norm.forward(&x, None, beta, shape, &mut expected).unwrap();
-            of_models.forward(&x, None, beta, shape, &mut got).unwrap();
+            let (expected, got) = (run(rms_norm, None), run(of_models, None));
             assert_same(&format!("{backend}, {shape:?}, no gamma"), &expected, &got);
         }
     }
 }
 
-/// Asserts the bound of the docs.
+/// Asserts the bound of the docs, of which the error of a beta is a part where there is one.
 #[track_caller]
-fn assert_gated(what: &str, y: &[f32], x_hat: &[f64], of: impl Fn(usize) -> (f64, f64)) {
+fn assert_gated(what: &str, y: &[f32], x_hat: &[f64], of: impl Fn(usize) -> (f64, f64, f64)) {
     for (i, (&y, &x_hat)) in y.iter().zip(x_hat).enumerate() {
-        let (gamma, gate) = of(i);
-        let factor = gamma * gate;
-        let bound = OUTPUT * factor.abs() + 2.0 * SUBNORMAL * gamma.abs().max(1.0);
-        let bound = bound * x_hat.abs().max(1.0);
-        let error = (f64::from(y) - x_hat * factor).abs();
+        let (gamma, beta, gate) = of(i);
+        let bound = OUTPUT * (gamma * gate).abs() + 2.0 * SUBNORMAL * gamma.abs().max(1.0);
+        let bound = bound * x_hat.abs().max(1.0) + OUTPUT * (beta * gate).abs();
+        let error = (f64::from(y) - (x_hat * gamma + beta) * gate).abs();
         assert!(error <= bound, "{what}, element {i}: {y:e}, off by {error:e} of {bound:e}");
     }
 }
 
+/// Law: `y = (x_hat * gamma + beta) * silu(z)` within the bound of the docs, with gamma and beta each there and not.
 #[test]
 fn gated_it_is_within_the_bound_with_the_same_bits_everywhere() {
     for (shape, one_plus) in shapes().flat_map(|shape| [(shape, false), (shape, true)]) {
-        let random = &mut Random::new(shape.1 as u64);
-        let (x, gamma) = (numbers(shape, random), random.normals(shape.1));
-        let z: Vec<f32> = random.normals(x.len()).iter().map(|z| z * z * z * 9.0).collect();
+        let of = Inputs::new(shape);
         let (cols, shape) = (shape.1, rows(shape.0, shape.1));
-        let mut x_hat = vec![0.0; x.len()];
-        for (x, x_hat) in x.chunks_exact(cols).zip(x_hat.chunks_exact_mut(cols)) {
-            reference::rms_norm(x, None, None, 1e-5, x_hat);
+        let mut x_hat = [vec![0.0; of.x.len()], vec![0.0; of.x.len()]];
+        for (i, x) in of.x.chunks_exact(cols).enumerate() {
+            let row = i * cols..(i + 1) * cols;
+            reference::layer_norm(x, None, None, 1e-5, &mut x_hat[0][row.clone()]);
+            reference::rms_norm(x, None, None, 1e-5, &mut x_hat[1][row]);
         }
-        for gamma in [None, Some(gamma.as_slice())] {
-            let mut first: Option<Vec<f32>> = None;
-            for (backend, parallelism, stores) in ways() {
-                let rms_norm = RmsNorm::new()
-                    .with_backend(backend)
-                    .with_parallelism(parallelism)
-                    .with_stores(stores)
-                    .with_one_plus_gamma(one_plus);
-                let what = format!("{rms_norm:?}, {shape:?}, gamma {}", gamma.is_some());
-                let mut y = vec![f32::NAN; x.len()];
-                rms_norm.forward_gated(&x, &z, gamma, shape, &mut y).unwrap();
-                assert_gated(&what, &y, &x_hat, |i| {
-                    let offset = f64::from(u8::from(one_plus));
-                    let gamma = gamma.map_or(1.0, |gamma| offset + f64::from(gamma[i % cols]));
-                    (gamma, reference::silu(z[i]))
+        for (gamma, beta) in [(false, false), (true, false), (false, true), (true, true)] {
+            let gamma = gamma.then_some(&of.gamma[..]);
+            let beta = beta.then_some(&of.beta[..]);
+            let mut first: [Option<Vec<f32>>; 2] = [None, None];
+            for way in ways() {
+                let norms = RowNorm::both(way).map(|norm| match norm {
+                    RowNorm::Rms(norm) => RowNorm::Rms(norm.with_one_plus_gamma(one_plus)),
+                    RowNorm::Layer(_) => norm,
                 });
-                let mut xy = x.clone();
-                rms_norm.forward_gated_in_place(&mut xy, &z, gamma, shape).unwrap();
-                assert_same(&format!("{what}, in place"), &y, &xy);
-                if backend.is_fused() {
-                    assert_same(&what, first.get_or_insert_with(|| y.clone()), &y);
+                for ((norm, x_hat), first) in norms.into_iter().zip(&x_hat).zip(&mut first) {
+                    let what = format!("{norm:?}, {shape:?}, {:?}", (gamma.is_some(), beta));
+                    let args = || norm_args(gamma, beta).gate(&of.gate);
+                    let mut y = vec![f32::NAN; of.x.len()];
+                    norm.forward(InOut::new(&of.x, &mut y), shape, args()).unwrap();
+                    let is_offset = one_plus && matches!(norm, RowNorm::Rms(_));
+                    assert_gated(&what, &y, x_hat, |i| {
+                        let offset = f64::from(u8::from(is_offset));
+                        let gamma = gamma.map_or(1.0, |gamma| offset + f64::from(gamma[i % cols]));
+                        let beta = beta.map_or(0.0, |beta| f64::from(beta[i % cols]));
+                        (gamma, beta, reference::silu(of.gate[i]))
+                    });
+                    let mut xy = of.x.clone();
+                    norm.forward(InOut::in_place(&mut xy), shape, args()).unwrap();
+                    assert_same(&format!("{what}, in place"), &y, &xy);
+                    if way.0.is_fused() {
+                        assert_same(&what, first.get_or_insert_with(|| y.clone()), &y);
+                    }
                 }
             }
         }
@@ -296,7 +803,8 @@ fn gated_it_has_the_golden_bits() {
         let mut outputs = Vec::new();
         for (shape, x, z, gamma) in &words {
             let mut y = x.clone();
-            rms_norm.forward_gated_in_place(&mut y, z, Some(gamma), *shape).unwrap();
+            let args = NormArgs::new().gamma(gamma).gate(z);
+            rms_norm.forward(InOut::in_place(&mut y), *shape, args).unwrap();
             outputs.extend(y);
         }
         let got = golden::hash(golden::words(&outputs));
@@ -311,7 +819,8 @@ fn gated_it_has_the_golden_bits() {
 fn silu(backend: Backend, z: &[f32]) -> Vec<f32> {
     let mut y = vec![1.0; z.len()];
     let rms_norm = RmsNorm::new().with_eps(0.0).with_backend(backend);
-    rms_norm.forward_gated_in_place(&mut y, z, None, rows(z.len(), 1)).unwrap();
+    let args = NormArgs::new().gate(z);
+    rms_norm.forward(InOut::in_place(&mut y), rows(z.len(), 1), args).unwrap();
     y
 }
 
@@ -343,8 +852,8 @@ fn the_gate_is_right_for_numbers_of_every_size() {
 /// Known answers of `PyTorch` 2.15.0 (`torch.nn.functional.rms_norm(x, (4,), 1 + w, 1e-6) * torch.nn.functional.silu(z)`).
 #[test]
 fn a_known_answer() {
-    let (x, w) = ([1.0, -2.0, 3.0, 0.5], [0.5, -0.25, 0.0, 1.0]);
-    let z = [0.5, -1.0, 2.0, 10.0];
+    let (x, w) = ([1.0, -2.0, 3.0, 0.5], [0.5_f32, -0.25, 0.0, 1.0]);
+    let z = [0.5_f32, -1.0, 2.0, 10.0];
     let expected = [0.2473402, 0.213_733, 2.7999458, 5.2978883];
     for backend in backends() {
         let mut y = [0.0; 4];
@@ -352,25 +861,10 @@ fn a_known_answer() {
             .with_eps(1e-6)
             .with_one_plus_gamma(true)
             .with_backend(backend)
-            .forward_gated(&x, &z, Some(&w), rows(1, 4), &mut y)
+            .forward(InOut::new(&x, &mut y), rows(1, 4), NormArgs::new().gamma(&w).gate(&z))
             .unwrap();
         for (y, expected) in y.iter().zip(expected) {
             assert!(approx::relative_eq!(*y, expected, max_relative = 1e-6), "{y} {expected}");
         }
-    }
-}
-
-#[test]
-fn no_rows_and_empty_rows_are_no_work() {
-    for (count, cols) in [(0, 0), (0, 5), (3, 0)] {
-        let shape = Rows::new(count, cols).unwrap();
-        let gamma = vec![1.0; cols];
-        let gamma = Some(gamma.as_slice());
-        let rms_norm = RmsNorm::new();
-        rms_norm.forward_residual(&[], &[], gamma, None, shape, &mut [], Some(&mut [])).unwrap();
-        rms_norm.forward_gated(&[], &[], gamma, shape, &mut []).unwrap();
-        let mut y = [7.0; 20];
-        rms_norm.forward_strided(&[0.5; 20], 8, gamma, None, shape, &mut y, 9).unwrap();
-        assert_eq!(y, [7.0; 20]);
     }
 }

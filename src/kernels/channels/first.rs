@@ -26,10 +26,13 @@
 
 use crate::kernels::columns::coefficients::{Coefficients, ColumnSource};
 use crate::kernels::lanes::{Lanes64, lanes_below};
+use crate::kernels::merge::cascade::Cascade;
 use crate::kernels::merge::columns::merge_columns;
+use crate::kernels::row_filter::RowFilter;
+use crate::kernels::rows::block::{BLOCK, BlockStatistic};
 use crate::kernels::rows::moments::MeasureRows;
 use crate::kernels::rows::normalize::MeasureShort;
-use crate::kernels::rows::reduce::Cascades;
+use crate::kernels::rows::reduce::{Cascades, reduce_row};
 use crate::kernels::rows::short_rows::{SHORT_COLS, ShortRows};
 use crate::kernels::rows::source::{GivenRows, MeanVariance, RowSource};
 use crate::kernels::rows::sweep::{Standardize, in_groups, sweep_plain};
@@ -343,6 +346,8 @@ pub(crate) struct PlaneMoments<'a> {
     pub(crate) channels: usize,
     /// The first vector of the first sample.
     pub(crate) first: usize,
+    /// Which positions of the batch are data, where some are not.
+    pub(crate) kept: Option<RowFilter<'a>>,
     pub(crate) means: &'a mut [Lanes64],
     pub(crate) m2s: &'a mut [Lanes64],
 }
@@ -362,14 +367,22 @@ impl Split for PlaneMoments<'_> {
 
     fn split_at(self, at: usize) -> (Self, Self) {
         let planes = self.planes_before(self.first + at) - self.planes_before(self.first);
-        let Self { x, positions, channels, first, means, m2s } = self;
+        let Self { x, positions, channels, first, kept, means, m2s } = self;
         let (x, high_x) = x.split_at(planes * positions);
         let (means, high_means) = means.split_at_mut(at);
         let (m2s, high_m2s) = m2s.split_at_mut(at);
         let high = first + at;
         (
-            Self { x, positions, channels, first, means, m2s },
-            Self { x: high_x, positions, channels, first: high, means: high_means, m2s: high_m2s },
+            Self { x, positions, channels, first, kept, means, m2s },
+            Self {
+                x: high_x,
+                positions,
+                channels,
+                first: high,
+                kept,
+                means: high_means,
+                m2s: high_m2s,
+            },
         )
     }
 }
@@ -379,7 +392,7 @@ impl Kernel for PlaneMoments<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let Self { mut x, positions, channels, first, means, m2s } = self;
+        let Self { mut x, positions, channels, first, kept, means, m2s } = self;
         let vectors = channels.div_ceil(LANES);
         let mut moments = [Moments::new(); LANES];
         for (i, (mean, m2)) in means.iter_mut().zip(m2s).enumerate() {
@@ -387,12 +400,68 @@ impl Kernel for PlaneMoments<'_> {
             let moments = &mut moments[..LANES.min(channels - channel)];
             let planes;
             (planes, x) = x.split_at(moments.len() * positions);
-            MeasureRows { x: planes, cols: positions, pitch: positions, moments }.run(token);
+            match kept {
+                None => {
+                    MeasureRows { x: planes, cols: positions, pitch: positions, moments }
+                        .run(token);
+                }
+                Some(kept) => {
+                    let sample = (first + i) / vectors * positions;
+                    for (moments, plane) in moments.iter_mut().zip(planes.chunks_exact(positions)) {
+                        *moments = token.outline(KeptMoments { plane, kept, sample });
+                    }
+                }
+            }
             (*mean, *m2) = ([0.0; LANES], [0.0; LANES]);
             for (lane, moments) in moments.iter().enumerate() {
                 (mean[lane], m2[lane]) = (moments.mean, moments.m2);
             }
         }
+    }
+}
+
+/// The moments of the positions of a plane that are kept, of which the first is row `sample` of the filter. They have the bits
+/// of a plane that has only these.
+struct KeptMoments<'a> {
+    plane: &'a [f32],
+    kept: RowFilter<'a>,
+    sample: usize,
+}
+
+impl Kernel for KeptMoments<'_> {
+    type Output = Moments;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) -> Moments {
+        let Self { plane, kept, sample } = self;
+        let kept = kept.before(sample + plane.len());
+        let mut run = kept.next_run(sample, usize::MAX);
+        if run.len() == kept.count(sample..sample + plane.len()) && !run.is_empty() {
+            let x = &plane[run.start - sample..run.end - sample];
+            return reduce_row::<_, S, 1, false>(token, x, &mut None);
+        }
+        // Block by block, each moved together.
+        let mut cascade = Cascade::new();
+        let (mut block, mut filled) = ([0.0; BLOCK], 0);
+        while !run.is_empty() {
+            let mut x = &plane[run.start - sample..run.end - sample];
+            while !x.is_empty() {
+                let count = x.len().min(BLOCK - filled);
+                block[filled..filled + count].copy_from_slice(&x[..count]);
+                (x, filled) = (&x[count..], filled + count);
+                if filled == BLOCK {
+                    let [moments] = Moments::blocks::<S, 1, false>(token, [&block]);
+                    cascade.push(moments);
+                    filled = 0;
+                }
+            }
+            run = kept.next_run(run.end, usize::MAX);
+        }
+        if filled > 0 {
+            let [moments] = Moments::blocks::<S, 1, false>(token, [&block[..filled]]);
+            cascade.push(moments);
+        }
+        cascade.finish()
     }
 }
 
@@ -402,6 +471,8 @@ pub(crate) struct MergeSamples<'a> {
     pub(crate) samples: usize,
     /// Elements of a plane.
     pub(crate) positions: usize,
+    /// Which positions of the batch are data, where some are not.
+    pub(crate) kept: Option<RowFilter<'a>>,
     /// Means, and M2, of every sample.
     pub(crate) means: &'a mut [Lanes64],
     pub(crate) m2s: &'a mut [Lanes64],
@@ -412,7 +483,12 @@ impl Kernel for MergeSamples<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let Self { samples, positions, means, m2s } = self;
+        let Self { samples, positions, kept, means, m2s } = self;
+        // Elements of a channel in some samples.
+        let count = |from: usize, to: usize| match kept {
+            Some(kept) => kept.count(from * positions..to * positions),
+            None => (to - from) * positions,
+        };
         let vectors = means.len() / samples;
         let mut distance = 1;
         while distance < samples {
@@ -422,10 +498,16 @@ impl Kernel for MergeSamples<'_> {
                 let (mean, other_mean) = means.split_at_mut(right * vectors);
                 let (m2, other_m2) = m2s.split_at_mut(right * vectors);
                 let end = samples.min(right + distance);
-                let count = (distance * positions, (end - right) * positions);
+                let count = (count(left, right), count(right, end));
                 let first = left * vectors..left * vectors + vectors;
-                let into = (&mut mean[first.clone()], &mut m2[first]);
-                merge_columns(token, count, into, (&other_mean[..vectors], &other_m2[..vectors]));
+                let (mean, m2) = (&mut mean[first.clone()], &mut m2[first]);
+                let (other_mean, other_m2) = (&other_mean[..vectors], &other_m2[..vectors]);
+                if count.0 == 0 {
+                    mean.copy_from_slice(other_mean);
+                    m2.copy_from_slice(other_m2);
+                } else if count.1 > 0 {
+                    merge_columns(token, count, (mean, m2), (other_mean, other_m2));
+                }
                 left += 2 * distance;
             }
             distance *= 2;

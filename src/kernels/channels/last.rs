@@ -28,7 +28,7 @@ use crate::kernels::columns::moments::column_moments;
 use crate::kernels::columns::normalize::NormalizeColumns;
 use crate::kernels::lanes::Lanes64;
 use crate::kernels::split::{Split, split_optional};
-use crate::simd::{Kernel, LANES, Simd, Span};
+use crate::simd::{Kernel, LANES, RowSpan, Simd, Span};
 
 /// Normalises the groups of every sample by their own mean and variance. Rows of the work are slots: so many samples that
 /// share scratch.
@@ -97,7 +97,8 @@ impl Kernel for NormalizeSamples<'_> {
                 mean: &means.as_flattened()[..channels],
                 rstd: &m2s.as_flattened()[..channels],
             };
-            token.outline(NormalizeColumns { io, cols: channels, source, gamma, beta, rows: () });
+            let io = RowSpan::new(io, positions, channels);
+            token.outline(NormalizeColumns { io, source, gamma, beta, rows: () });
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::kernels::columns::row_affine::PerRow;
 use crate::kernels::lanes::Lanes64;
 use crate::kernels::split::{Split, split_optional};
 use crate::kernels::tuning::{PAGE, PANEL_ELEMENTS};
-use crate::simd::{Double, Kernel, LANES, Simd, Span};
+use crate::simd::{Double, Kernel, LANES, RowSpan, Simd, Span};
 
 /// Vectors of f64 in which the moments of a panel are merged: 32 KB, which are cleared once a task.
 const SCRATCH: usize = 256;
@@ -95,10 +95,9 @@ impl Kernel for NormalizePositions<'_> {
                     rstd: of_rstd,
                 });
                 let source = Local { first, mean: means, rstd: m2s };
-                let io = sample.reborrow();
+                let io = RowSpan::new(sample.reborrow(), channels, positions);
                 let (gamma, beta) = (None, None);
-                NormalizeColumns { io, cols: positions, source, gamma, beta, rows }
-                    .panel(token, first, end);
+                NormalizeColumns { io, source, gamma, beta, rows }.panel(token, first, end);
                 first = end;
             }
         }

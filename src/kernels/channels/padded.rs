@@ -23,7 +23,7 @@ use crate::shape::Channels;
 use crate::simd::{Kernel, Simd, Span};
 
 /// Where mean and rstd of the groups of a sample go, if they are wanted.
-type SampleOutputs<'s> = Option<(&'s mut [f64], &'s mut [f64])>;
+type SampleOutputs<'s> = [Option<&'s mut [f64]>; 2];
 
 /// Normalises one sample, of the shape that is passed, without padding.
 pub(crate) trait NormalizeSample:
@@ -106,8 +106,7 @@ impl<N: NormalizeSample> PaddedSamples<'_, N> {
             if let ([run], true) = (&*runs, shape.is_last()) {
                 let (before, rest) = sample.split_at(run.start * shape.channels());
                 let (valid, after) = rest.split_at(run.len() * shape.channels());
-                let statistics = of_mean.zip(of_rstd);
-                normalize(valid, shape.with_one_sample(run.len()), statistics)?;
+                normalize(valid, shape.with_one_sample(run.len()), [of_mean, of_rstd])?;
                 before.zero();
                 after.zero();
                 continue;
@@ -120,7 +119,7 @@ impl<N: NormalizeSample> PaddedSamples<'_, N> {
             }
             if valid > 0 {
                 let (io, shape) = (Span::in_place(&mut compact), shape.with_one_sample(valid));
-                normalize(io, shape, of_mean.zip(of_rstd))?;
+                normalize(io, shape, [of_mean, of_rstd])?;
             } else {
                 for statistics in [of_mean, of_rstd].into_iter().flatten() {
                     statistics.fill(0.0);

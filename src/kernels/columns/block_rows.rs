@@ -22,6 +22,8 @@ pub(super) const STEP: usize = 8;
 pub(crate) struct Selection<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) cols: usize,
+    /// Elements from the start of a row to the start of the next.
+    pub(crate) pitch: usize,
     pub(crate) kept: RowFilter<'a>,
     pub(crate) first: usize,
     pub(crate) count: usize,
@@ -32,7 +34,7 @@ impl<'a> Selection<'a> {
     #[inline(always)]
     pub(crate) fn all(x: &'a [f32], cols: usize) -> Self {
         let count = x.len() / cols;
-        Self { x, cols, kept: RowFilter::new(None, count), first: 0, count }
+        Self { x, cols, pitch: cols, kept: RowFilter::new(None, count), first: 0, count }
     }
 }
 
@@ -78,7 +80,7 @@ pub(super) fn for_each_vector_together<S: Simd>(
 ) {
     let Panel { cols: width, factor, .. } = panel;
     let (cols, count) = (width / factor, x.len() / width * factor);
-    let block = BlockRows { x, cols, factor, count, scattered: None };
+    let block = BlockRows { x, cols, pitch: cols, factor, count, scattered: None };
     for_each_vector(token, &block, &mut None, panel, from, visit);
 }
 
@@ -148,6 +150,7 @@ pub(super) struct BlockRows<'a> {
     /// Together: the rows of the block. Else the matrix.
     x: &'a [f32],
     pub(super) cols: usize,
+    pitch: usize,
     factor: usize,
     /// Rows that are not wide.
     pub(super) count: usize,
@@ -159,7 +162,7 @@ impl<'a> BlockRows<'a> {
     #[inline(always)]
     pub(super) fn next<'k: 'a>(
         x: &'a [f32],
-        cols: usize,
+        (cols, pitch): (usize, usize),
         (count, factor): (usize, usize),
         kept: RowFilter<'k>,
         from: usize,
@@ -167,14 +170,14 @@ impl<'a> BlockRows<'a> {
     ) -> (Self, usize) {
         let run = kept.next_run(from, count);
         if run.len() == count {
-            let x = &x[run.start * cols..run.end * cols];
-            return (Self { x, cols, factor, count, scattered: None }, run.end);
+            let x = &x[run.start * pitch..(run.end - 1) * pitch + cols];
+            return (Self { x, cols, pitch, factor, count, scattered: None }, run.end);
         }
         let scattered = scattered.get_or_insert_with(|| Scattered::new(kept));
         let wide = count / factor;
         scattered.find(from, wide, factor);
         let end = scattered.ends[wide - 1];
-        (Self { x, cols, factor, count, scattered: Some(scattered) }, end)
+        (Self { x, cols, pitch, factor, count, scattered: Some(scattered) }, end)
     }
 
     /// Wide rows.
@@ -187,10 +190,13 @@ impl<'a> BlockRows<'a> {
     #[inline(always)]
     fn together(&self, i: usize) -> Option<&'a [f32]> {
         let width = self.cols * self.factor;
+        if self.factor > 1 && self.pitch != self.cols {
+            return None;
+        }
         match self.scattered {
-            None => Some(&self.x[i * width..][..width]),
+            None => Some(&self.x[i * self.factor * self.pitch..][..width]),
             Some(rows) if rows.ends[i] - rows.starts[i] == self.factor => {
-                Some(&self.x[rows.starts[i] * self.cols..][..width])
+                Some(&self.x[rows.starts[i] * self.pitch..][..width])
             }
             Some(_) => None,
         }
@@ -199,15 +205,24 @@ impl<'a> BlockRows<'a> {
     /// Copies the rows of wide row `i` side by side. A function of its own, as `find` is.
     #[inline(never)]
     fn gather(&self, i: usize, wide: &mut [f32; narrow::WIDEST]) {
-        let Some(rows) = self.scattered else { return };
-        let (mut row, mut done) = (rows.starts[i], 0);
-        let mut left = self.factor;
+        let (mut row, mut left) = match self.scattered {
+            Some(rows) => (rows.starts[i], self.factor),
+            None => (i * self.factor, self.factor),
+        };
+        let mut done = 0;
         while left > 0 {
-            let run = rows.kept.next_run(row, left);
-            left -= run.len();
-            let x = &self.x[run.start * self.cols..run.end * self.cols];
-            wide[done..done + x.len()].copy_from_slice(x);
-            (row, done) = (run.end, done + x.len());
+            let run = match self.scattered {
+                Some(rows) => rows.kept.next_run(row, left),
+                None => row..row + left,
+            };
+            (row, left) = (run.end, left - run.len());
+            // Where rows are contiguous, those of a run are copied at once.
+            let together = if self.pitch == self.cols { run.len() } else { 1 };
+            for first in run.step_by(together) {
+                let len = together * self.cols;
+                wide[done..done + len].copy_from_slice(&self.x[first * self.pitch..][..len]);
+                done += len;
+            }
         }
     }
 
@@ -228,7 +243,7 @@ impl<'a> BlockRows<'a> {
         }
         let row = run.start;
         run.start += 1;
-        &self.x[row * self.cols..][..self.cols]
+        &self.x[row * self.pitch..][..self.cols]
     }
 }
 

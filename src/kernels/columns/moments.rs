@@ -45,6 +45,8 @@ pub(crate) struct ColumnChunks<'a> {
     /// The matrix.
     pub(crate) x: &'a [f32],
     pub(crate) cols: usize,
+    /// Elements from the start of a row to the start of the next.
+    pub(crate) pitch: usize,
     pub(crate) kept: RowFilter<'a>,
     /// The row from which on the rows of these chunks are, and their number.
     pub(crate) first: usize,
@@ -59,13 +61,13 @@ impl Split for ColumnChunks<'_> {
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let Self { x, cols, kept, first, count, chunks, scratch } = self;
+        let Self { x, cols, pitch, kept, first, count, chunks, scratch } = self;
         let (low, high) = scratch.split_at_mut(at * chunks.scratch);
         let cut = at * chunks.rows;
         let second = kept.skip(first, cut);
         (
-            Self { x, cols, kept, first, count: cut, chunks, scratch: low },
-            Self { x, cols, kept, first: second, count: count - cut, chunks, scratch: high },
+            Self { x, cols, pitch, kept, first, count: cut, chunks, scratch: low },
+            Self { x, cols, pitch, kept, first: second, count: count - cut, chunks, scratch: high },
         )
     }
 }
@@ -75,12 +77,12 @@ impl Kernel for ColumnChunks<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let Self { x, cols, kept, first, count, chunks, scratch } = self;
+        let Self { x, cols, pitch, kept, first, count, chunks, scratch } = self;
         let (mut first, mut left) = (first, count);
         let mut sums = PanelSums::new();
         for scratch in scratch.chunks_exact_mut(chunks.scratch) {
             let count = left.min(chunks.rows);
-            let rows = Selection { x, cols, kept, first, count };
+            let rows = Selection { x, cols, pitch, kept, first, count };
             first = column_moments(token, rows, scratch, &mut sums);
             left -= count;
         }
@@ -214,7 +216,7 @@ impl MergeTree<'_> {
         (first, end): (usize, usize),
         sums: &mut PanelSums,
     ) -> usize {
-        let Selection { x, cols, kept, first: mut row, count: mut left } = rows;
+        let Selection { x, cols, pitch, kept, first: mut row, count: mut left } = rows;
         let factor = narrow::factor(cols);
         let range = self.at..self.at + (end - first);
         let mut counts = [0; usize::BITS as usize];
@@ -232,7 +234,8 @@ impl MergeTree<'_> {
                 of_block -= count;
                 let mut scattered = None;
                 let rows;
-                (rows, row) = BlockRows::next(x, cols, (count, factor), kept, row, &mut scattered);
+                (rows, row) =
+                    BlockRows::next(x, (cols, pitch), (count, factor), kept, row, &mut scattered);
                 let level = depth + usize::from(part > 0);
                 counts[level] = count;
                 let (mean, m2) = self.scratch[2 * self.stride * level..].split_at_mut(self.stride);

@@ -30,7 +30,7 @@ use super::narrow;
 use super::row_affine::RowAffine;
 use crate::kernels::split::Split;
 use crate::kernels::tuning::{COEFFICIENT_PANEL, ROWS_APART, SWEEP_ROWS, WRITE_AHEAD};
-use crate::simd::{Double, Float, Group, Kernel, LANES, Simd, Span};
+use crate::simd::{Double, Float, Group, Kernel, LANES, RowSpan, Simd};
 
 /// Vectors of a panel.
 pub(crate) const COEFFICIENT_VECTORS: usize = COEFFICIENT_PANEL / LANES;
@@ -38,8 +38,7 @@ pub(crate) const COEFFICIENT_VECTORS: usize = COEFFICIENT_PANEL / LANES;
 /// Normalises, scales and shifts every column. There is at least one.
 #[derive(Debug)]
 pub(crate) struct NormalizeColumns<'a, T, A = ()> {
-    pub(crate) io: Span<'a>,
-    pub(crate) cols: usize,
+    pub(crate) io: RowSpan<'a>,
     pub(crate) source: T,
     pub(crate) gamma: Option<&'a [f32]>,
     pub(crate) beta: Option<&'a [f32]>,
@@ -48,11 +47,11 @@ pub(crate) struct NormalizeColumns<'a, T, A = ()> {
 
 impl<T: ColumnSource, A: RowAffine> Split for NormalizeColumns<'_, T, A> {
     fn rows(&self) -> usize {
-        self.io.len() / self.cols
+        self.io.rows()
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let (low, high) = self.io.split_at(at * self.cols);
+        let (low, high) = self.io.split_at(at);
         (Self { io: low, ..self }, Self { io: high, rows: self.rows.skip(at), ..self })
     }
 }
@@ -62,7 +61,7 @@ impl<T: ColumnSource, A: RowAffine> Kernel for NormalizeColumns<'_, T, A> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, token: S) {
-        let vectors = self.cols.div_ceil(LANES);
+        let vectors = self.io.cols().div_ceil(LANES);
         let mut first = 0;
         while first < vectors {
             let end = vectors.min(first + COEFFICIENT_VECTORS);
@@ -78,7 +77,7 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
     fn coefficients<S: Simd>(&self, token: S, vector: usize) -> (Coefficients<S::F64>, u16) {
         let (mean, rstd) = self.source.load(token, vector);
         let statistics = (mean, rstd, self.source.shift(token, vector));
-        Coefficients::new(token, statistics, self.gamma, self.beta, (vector, self.cols))
+        Coefficients::new(token, statistics, self.gamma, self.beta, (vector, self.io.cols()))
     }
 
     /// The columns of the vectors `first` up to `end`, at most a panel.
@@ -98,7 +97,9 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
             *outside = unfit;
             any_outside |= unfit;
         }
-        if A::NONE && any_outside == 0 && end * LANES >= self.cols && first == 0 {
+        let (rows, cols) = (self.io.rows(), self.io.cols());
+        let whole = first == 0 && end * LANES >= cols;
+        if A::NONE && any_outside == 0 && whole && self.io.is_contiguous() {
             return self.sweep_folded::<S>(token, &mut panel);
         }
         // The longest run of vectors that fit f32, then one that does not.
@@ -106,9 +107,8 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
         while start < end {
             let fit = outside[start - first..end - first].iter().take_while(|bits| **bits == 0);
             let run_end = start + fit.count();
-            let columns = start * LANES..self.cols.min(run_end * LANES);
-            let rows = 0..self.io.len() / self.cols;
-            self.sweep(token, &panel, self.cols, rows, first * LANES, columns);
+            let columns = start * LANES..cols.min(run_end * LANES);
+            self.sweep(token, &panel, 1, 0..rows, first * LANES, columns);
             if run_end < end {
                 let (panel, i) = (&panel, run_end - first);
                 let outside = outside[i];
@@ -121,26 +121,26 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
     /// All columns, several narrow rows at a time as one, from the last row to the first.
     #[inline(always)]
     fn sweep_folded<S: Simd>(&mut self, token: S, panel: &mut CoefficientPanel) {
-        let rows = self.io.len() / self.cols;
-        let factor = narrow::factor(self.cols);
-        let (wide_rows, wide) = (rows / factor, factor * self.cols);
-        self.sweep(token, panel, self.cols, wide_rows * factor..rows, 0, 0..self.cols);
+        let (rows, cols) = (self.io.rows(), self.io.cols());
+        let factor = narrow::factor(cols);
+        let (wide_rows, wide) = (rows / factor, factor * cols);
+        self.sweep(token, panel, 1, wide_rows * factor..rows, 0, 0..cols);
         if wide_rows > 0 {
             for coefficients in [&mut panel.hi, &mut panel.alpha, &mut panel.shift] {
                 narrow::repeat_part(&mut coefficients[..wide], factor);
             }
-            self.sweep(token, panel, wide, 0..wide_rows, 0, 0..wide);
+            self.sweep(token, panel, factor, 0..wide_rows, 0, 0..wide);
         }
     }
 
-    /// Some columns of some rows of `cols`, in a panel that begins with column `first`, from the last row to
-    /// the first.
+    /// Some columns of some rows, each of which is so many of the matrix, in a panel that begins with column `first`, from the
+    /// last row to the first.
     #[inline(always)]
     fn sweep<S: Simd>(
         &mut self,
         token: S,
         panel: &CoefficientPanel,
-        cols: usize,
+        factor: usize,
         rows: Range<usize>,
         first: usize,
         columns: Range<usize>,
@@ -148,14 +148,13 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
         if columns.is_empty() || rows.is_empty() {
             return;
         }
-        let (io, affine, limits) = (&mut self.io, self.rows, self.source.limits());
+        let (affine, limits) = (self.rows, self.source.limits());
+        let io = if factor > 1 { self.io.widened(factor) } else { self.io.reborrow() };
         if T::CLIPS {
-            let sweep =
-                SweepRows::<A, true> { io, panel, cols, rows, first, columns, affine, limits };
+            let sweep = SweepRows::<A, true> { io, panel, rows, first, columns, affine, limits };
             token.vectorize(sweep);
         } else {
-            let sweep =
-                SweepRows::<A, false> { io, panel, cols, rows, first, columns, affine, limits };
+            let sweep = SweepRows::<A, false> { io, panel, rows, first, columns, affine, limits };
             token.vectorize(sweep);
         }
     }
@@ -177,12 +176,11 @@ impl CoefficientPanel {
     };
 }
 
-/// Some columns of some rows of `cols`, whose coefficients are in a panel that begins with column `first`. A function of its
+/// Some columns of some rows, whose coefficients are in a panel that begins with column `first`. A function of its
 /// own, whatever the statistics came from, compiled once for all operations on columns.
 struct SweepRows<'w, 'a, A, const CLIPS: bool> {
-    io: &'w mut Span<'a>,
+    io: RowSpan<'a>,
     panel: &'w CoefficientPanel,
-    cols: usize,
     rows: Range<usize>,
     first: usize,
     columns: Range<usize>,
@@ -196,8 +194,8 @@ impl<A: RowAffine, const CLIPS: bool> Kernel for SweepRows<'_, '_, A, CLIPS> {
     #[inline(always)]
     fn run<S: Simd>(mut self, token: S) {
         // Lines that are written around the caches must begin alike in the rows of a group.
-        let alike = !self.io.streams() || self.cols.is_multiple_of(LANES);
-        let mut apart = (ROWS_APART / self.cols).max(1);
+        let alike = !self.io.streams() || self.io.alike();
+        let mut apart = (ROWS_APART / self.io.cols()).max(1);
         let first = self.rows.start;
         let mut row = self.rows.end;
         while row > first {
@@ -222,12 +220,12 @@ impl<A: RowAffine, const CLIPS: bool> SweepRows<'_, '_, A, CLIPS> {
     /// rest, so that stores do not cross cache lines.
     #[inline(always)]
     fn group<S: Simd, const R: usize>(&mut self, token: S, row: usize, apart: usize) {
-        let Self { panel, cols, first, limits, .. } = *self;
+        let Self { panel, first, limits, .. } = *self;
         let mut affine = [self.affine.load(token, row); R];
         for r in 1..R {
             affine[r] = self.affine.load(token, row + r * apart);
         }
-        let mut rows = self.io.group_apart::<R>(row * cols, cols, apart * cols);
+        let mut rows = self.io.group_apart::<R, 1>(row, apart);
         let mut rows = rows.columns(self.columns.start, self.columns.end);
         let (width, head) = (rows.cols(), rows.before_line());
         for (start, end) in [(0, head), (head, width)] {
@@ -334,9 +332,8 @@ impl<T: ColumnSource, A: RowAffine> Kernel for SweepVectorInF64<'_, '_, T, A> {
             alpha: S::F32::load(token, &panel.alpha.as_chunks().0[i]),
             shift: S::F32::load(token, &panel.shift.as_chunks().0[i]),
         };
-        let cols = work.cols;
-        for row in 0..work.io.len() / cols {
-            let mut group = work.io.group::<1>(row * cols, cols);
+        for row in 0..work.io.rows() {
+            let mut group = work.io.group::<1, 1>(row);
             let is_full = vector < group.full();
             let x: S::F32 =
                 if is_full { group.load(token, 0, vector) } else { group.load_tail(token, 0, 0.0) };

@@ -11,15 +11,17 @@
 use crate::kernels::lanes::{Lanes64, rstd_lanes};
 use crate::simd::{Double, Float, Kernel, LANES, Simd};
 
-/// Writes the mean and 1 / sqrt(var + eps) of every column, from the means and M2 of `rows` rows, and moves the
+/// Makes the mean and 1 / sqrt(var + eps) of every column, from the means and M2 of `rows` rows, where these are, and moves the
 /// running statistics towards them.
 pub(crate) struct BatchStatistics<'a> {
     pub(crate) rows: usize,
     pub(crate) eps: f64,
-    pub(crate) means: &'a [Lanes64],
-    pub(crate) m2s: &'a [Lanes64],
-    pub(crate) mean: &'a mut [f64],
-    pub(crate) rstd: &'a mut [f64],
+    pub(crate) means: &'a mut [Lanes64],
+    /// Becomes 1 / sqrt(var + eps).
+    pub(crate) m2s: &'a mut [Lanes64],
+    /// Where both are written too, if they are wanted.
+    pub(crate) mean: Option<&'a mut [f64]>,
+    pub(crate) rstd: Option<&'a mut [f64]>,
     pub(crate) running: Option<RunningUpdate<'a>>,
 }
 
@@ -28,24 +30,25 @@ impl Kernel for BatchStatistics<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let Self { rows, eps, means, m2s, mean, rstd: rstds, mut running } = self;
+        let Self { rows, eps, means, m2s, mean, rstd, mut running } = self;
         let n = S::F64::splat(token, rows as f64);
         let less_one = S::F64::splat(token, rows as f64 - 1.0);
-        let columns = mean.chunks_mut(LANES).zip(rstds.chunks_mut(LANES));
-        for (i, (mean, rstd_out)) in columns.enumerate() {
-            let m2 = S::F64::load_f64(token, &m2s[i]);
-            let var = m2 / n;
-            let mut lanes = [0.0; LANES];
-            rstd_lanes(token, var, eps).store_f64(&mut lanes);
-            mean.copy_from_slice(&means[i][..mean.len()]);
-            rstd_out.copy_from_slice(&lanes[..rstd_out.len()]);
+        for (i, (batch_mean, m2)) in means.iter().zip(m2s.iter_mut()).enumerate() {
+            let of_m2 = S::F64::load_f64(token, m2);
+            let var = of_m2 / n;
+            rstd_lanes(token, var, eps).store_f64(m2);
             if let Some(RunningUpdate { momentum, unbiased, mean, var: running_var }) = &mut running
             {
                 let columns = i * LANES..mean.len().min((i + 1) * LANES);
-                let batch_mean = S::F64::load_f64(token, &means[i]);
+                let batch_mean = S::F64::load_f64(token, batch_mean);
                 momentum.apply::<S>(token, &mut mean[columns.clone()], batch_mean);
-                let batch_var = if *unbiased { m2 / less_one } else { var };
+                let batch_var = if *unbiased { of_m2 / less_one } else { var };
                 momentum.apply::<S>(token, &mut running_var[columns], batch_var);
+            }
+        }
+        for (out, lanes) in [(mean, means), (rstd, m2s)] {
+            if let Some(out) = out {
+                out.copy_from_slice(&lanes.as_flattened()[..out.len()]);
             }
         }
     }

@@ -3,13 +3,12 @@
 
 use crate::kernels::row_filter::RowFilter;
 use crate::kernels::split::Split;
-use crate::simd::{Float, Kernel, Simd, Span};
+use crate::simd::{Kernel, RowSpan, Simd, Span};
 
 /// Writes `+0.0` to the padding of y.
 #[derive(Debug)]
 pub(crate) struct ZeroPadding<'a> {
-    pub(crate) io: Span<'a>,
-    pub(crate) cols: usize,
+    pub(crate) io: RowSpan<'a>,
     pub(crate) kept: RowFilter<'a>,
     /// The row of the matrix that is the first of `io`.
     pub(crate) first: usize,
@@ -17,24 +16,25 @@ pub(crate) struct ZeroPadding<'a> {
 
 impl Split for ZeroPadding<'_> {
     fn rows(&self) -> usize {
-        self.io.len() / self.cols
+        self.io.rows()
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let Self { io, cols, kept, first } = self;
-        let (low, high) = io.split_at(at * cols);
-        (Self { io: low, cols, kept, first }, Self { io: high, cols, kept, first: first + at })
+        let Self { io, kept, first } = self;
+        let (low, high) = io.split_at(at);
+        (Self { io: low, kept, first }, Self { io: high, kept, first: first + at })
     }
 }
 
 impl Kernel for ZeroPadding<'_> {
     type Output = ();
 
+    /// No vectors here: to fill memory with zeros is the compiler's business. With ordinary stores: rows that are not padding
+    /// share cache lines with it.
     #[inline(always)]
-    fn run<S: Simd>(self, token: S) {
-        let Self { mut io, cols, kept, first } = self;
-        let last = first + io.len() / cols;
-        let zero = S::F32::splat(token, 0.0);
+    fn run<S: Simd>(self, _: S) {
+        let Self { mut io, kept, first } = self;
+        let last = first + io.rows();
         let mut row = first;
         loop {
             let padding = kept.next_padding(row);
@@ -42,15 +42,50 @@ impl Kernel for ZeroPadding<'_> {
             if start >= end {
                 return;
             }
-            // As one row. Through the caches: it is fenced off what was streamed, and rows beside it share its lines.
-            let mut rows = io.group::<1>((start - first) * cols, (end - start) * cols);
-            for i in 0..rows.full() {
-                rows.store::<S::F32, false>(0, i, zero);
-            }
-            if rows.tail() > 0 {
-                rows.store_tail(0, zero);
-            }
+            io.zero_rows(start - first, end - first);
             row = end;
+        }
+    }
+}
+
+/// The same of samples whose channels come first: the rows of the filter are positions of the batch, and every plane of a
+/// sample has its padding.
+#[derive(Debug)]
+pub(crate) struct ZeroPlanePadding<'a> {
+    pub(crate) io: Span<'a>,
+    pub(crate) channels: usize,
+    pub(crate) positions: usize,
+    pub(crate) kept: RowFilter<'a>,
+    /// The plane of the batch that is the first of `io`.
+    pub(crate) first: usize,
+}
+
+impl Split for ZeroPlanePadding<'_> {
+    fn rows(&self) -> usize {
+        self.io.len() / self.positions
+    }
+
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let (low, high) = self.io.split_at(at * self.positions);
+        (Self { io: low, ..self }, Self { io: high, first: self.first + at, ..self })
+    }
+}
+
+impl Kernel for ZeroPlanePadding<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { mut io, channels, positions, kept, first } = self;
+        for plane in 0..io.len() / positions {
+            let sample = (first + plane) / channels * positions;
+            let kept = kept.before(sample + positions);
+            let mut padding = kept.next_padding(sample);
+            while !padding.is_empty() {
+                let start = plane * positions;
+                io.zero_range(start + padding.start - sample, start + padding.end - sample);
+                padding = kept.next_padding(padding.end);
+            }
         }
     }
 }
@@ -70,7 +105,8 @@ mod tests {
             for cols in [1, 3, 16, 21] {
                 let mut y = vec![f32::NAN; kept.len() * cols];
                 let rows = RowFilter::new(Some(valid), kept.len());
-                let work = ZeroPadding { io: Span::in_place(&mut y), cols, kept: rows, first: 0 };
+                let io = RowSpan::new(Span::in_place(&mut y), kept.len(), cols);
+                let work = ZeroPadding { io, kept: rows, first: 0 };
                 let (low, high) = work.split_at(kept.len() / 3);
                 Portable.vectorize(high);
                 Portable.vectorize(low);

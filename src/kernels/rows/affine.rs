@@ -7,9 +7,6 @@ use crate::simd::{Float, LANES, Real, Simd};
 
 /// What becomes of `x_hat`.
 pub(super) trait ColumnAffine: Copy {
-    /// Whether a gate takes part.
-    const GATED: bool = false;
-
     /// The part for columns `start` up to `end`.
     fn columns(self, start: usize, end: usize) -> Self;
 
@@ -19,14 +16,26 @@ pub(super) trait ColumnAffine: Copy {
     /// The same of the tail.
     fn load_tail<V: Float>(self, token: V::Token) -> (V, V);
 
-    /// The coefficients with a gate.
+    /// What the group has beside x.
     #[inline(always)]
-    fn gated<V: Float>(coefficients: (V, V), _: V) -> (V, V) {
-        coefficients
+    fn inputs(self) -> Inputs {
+        Inputs { gate: false, added: false }
     }
+
+    /// Whether there is a beta.
+    fn has_beta(self) -> bool;
 
     /// `x_hat * gamma + beta`, of what is there.
     fn apply<V: Float>(coefficients: (V, V), x_hat: V) -> V;
+}
+
+/// Inputs of a group of rows beside x.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs {
+    /// Whether silu of the gate is a factor of the result.
+    pub(crate) gate: bool,
+    /// Whether something is added to it.
+    pub(crate) added: bool,
 }
 
 /// There is no gamma.
@@ -69,6 +78,11 @@ impl<'a, const GAMMA: u8, const BETA: bool> GammaBeta<'a, GAMMA, BETA> {
 
 impl<const GAMMA: u8, const BETA: bool> ColumnAffine for GammaBeta<'_, GAMMA, BETA> {
     #[inline(always)]
+    fn has_beta(self) -> bool {
+        BETA
+    }
+
+    #[inline(always)]
     fn columns(self, start: usize, end: usize) -> Self {
         let gamma = if GAMMA == ABSENT { &[] } else { &self.gamma[start..end] };
         Self { gamma, beta: if BETA { &self.beta[start..end] } else { &[] }, offset: self.offset }
@@ -103,36 +117,84 @@ impl<const GAMMA: u8, const BETA: bool> ColumnAffine for GammaBeta<'_, GAMMA, BE
     }
 }
 
-/// An affine without beta, times a gate.
+/// gamma and beta, a gate and something to add, each if it is there. A test of each is in the loop: there is one case of
+/// this to compile, and it waits for more memory than the others do.
 #[derive(Clone, Copy)]
-pub(super) struct Gated<A>(pub(super) A);
+pub(super) struct WithInputs<'a> {
+    pub(super) gamma: Option<&'a [f32]>,
+    pub(super) beta: Option<&'a [f32]>,
+    /// What is added to gamma, as of [`GammaBeta`].
+    pub(super) offset: f32,
+    pub(super) inputs: Inputs,
+}
 
-impl<A: ColumnAffine> ColumnAffine for Gated<A> {
-    const GATED: bool = true;
+impl WithInputs<'_> {
+    #[inline(always)]
+    fn coefficients<V: Float>(
+        self,
+        token: V::Token,
+        load: impl Fn(&[f32]) -> <V::Token as Simd>::F32,
+    ) -> (V, V) {
+        let gamma = match self.gamma {
+            Some(gamma) => <V::Token as Simd>::F32::splat(token, self.offset) + load(gamma),
+            None => <V::Token as Simd>::F32::splat(token, 1.0),
+        };
+        let beta = match self.beta {
+            Some(beta) => load(beta),
+            // Adding -0.0 changes nothing, not even 0.0.
+            None => <V::Token as Simd>::F32::splat(token, -0.0),
+        };
+        (V::of_single(gamma), V::of_single(beta))
+    }
+}
+
+impl ColumnAffine for WithInputs<'_> {
+    #[inline(always)]
+    fn inputs(self) -> Inputs {
+        self.inputs
+    }
+
+    #[inline(always)]
+    fn has_beta(self) -> bool {
+        self.beta.is_some()
+    }
 
     #[inline(always)]
     fn columns(self, start: usize, end: usize) -> Self {
-        Self(self.0.columns(start, end))
+        Self {
+            gamma: self.gamma.map(
+                #[inline(always)]
+                |gamma| &gamma[start..end],
+            ),
+            beta: self.beta.map(
+                #[inline(always)]
+                |beta| &beta[start..end],
+            ),
+            ..self
+        }
     }
 
     #[inline(always)]
     fn load<V: Float>(self, token: V::Token, i: usize) -> (V, V) {
-        self.0.load(token, i)
+        self.coefficients(
+            token,
+            #[inline(always)]
+            |x| vector(token, x, i),
+        )
     }
 
     #[inline(always)]
     fn load_tail<V: Float>(self, token: V::Token) -> (V, V) {
-        self.0.load_tail(token)
+        self.coefficients(
+            token,
+            #[inline(always)]
+            |x| tail(token, x),
+        )
     }
 
     #[inline(always)]
-    fn gated<V: Float>((gamma, beta): (V, V), gate: V) -> (V, V) {
-        (A::apply((gamma, beta), gate), beta)
-    }
-
-    #[inline(always)]
-    fn apply<V: Float>((factor, _): (V, V), x_hat: V) -> V {
-        x_hat * factor
+    fn apply<V: Float>((gamma, beta): (V, V), x_hat: V) -> V {
+        x_hat.mul_add(gamma, beta)
     }
 }
 

@@ -93,6 +93,7 @@ impl MeasureRows<'_> {
 pub(crate) struct MeasurePrefixes<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) cols: usize,
+    pub(crate) pitch: usize,
     /// One a row, at most `cols`.
     pub(crate) lengths: &'a [usize],
     pub(crate) moments: &'a mut [Moments],
@@ -104,13 +105,13 @@ impl Split for MeasurePrefixes<'_> {
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let Self { x, cols, lengths, moments } = self;
-        let (low_x, high_x) = x.split_at(at * cols);
+        let Self { x, cols, pitch, lengths, moments } = self;
+        let (low_x, high_x) = x.split_at(x.len().min(at * pitch));
         let (low_lengths, high_lengths) = lengths.split_at(at);
         let (low, high) = moments.split_at_mut(at);
         (
-            Self { x: low_x, cols, lengths: low_lengths, moments: low },
-            Self { x: high_x, cols, lengths: high_lengths, moments: high },
+            Self { x: low_x, cols, pitch, lengths: low_lengths, moments: low },
+            Self { x: high_x, cols, pitch, lengths: high_lengths, moments: high },
         )
     }
 }
@@ -132,10 +133,10 @@ impl MeasurePrefixes<'_> {
     /// Rows are of any lengths, so that they are not worked on in groups: a row has the same bits by itself.
     #[inline(always)]
     fn one_by_one<S: Simd, const R: usize>(self, token: S) {
-        let Self { mut x, cols, lengths, moments } = self;
+        let Self { mut x, cols, pitch, lengths, moments } = self;
         let mut cascades: Cascades<Moments, R> = None;
         for (moments, &len) in moments.iter_mut().zip(lengths) {
-            let [first] = split_rows(&mut x, cols, cols);
+            let [first] = split_rows(&mut x, cols, pitch);
             *moments = match len {
                 0 => Moments::new(),
                 _ => reduce_row::<_, S, R, false>(token, &first[..len], &mut cascades),

@@ -19,6 +19,8 @@ pub(crate) trait RowSource: Sized + Send {
     const CENTRED: bool;
     /// Whether there is no gamma and no beta, ever: what is for them is not compiled.
     const BARE: bool = false;
+    /// Whether the operation takes a gate and something to add: otherwise what is for them is not compiled.
+    const TAKES_INPUTS: bool = false;
     /// Whether x is swept over once: its statistics are known.
     const ONE_SWEEP: bool = false;
     /// What blocks have of it.
@@ -81,6 +83,7 @@ pub(crate) struct MeanVariance<'a> {
 
 impl RowSource for MeanVariance<'_> {
     const CENTRED: bool = true;
+    const TAKES_INPUTS: bool = true;
     type Block = Moments;
 
     #[inline(always)]
@@ -132,6 +135,7 @@ pub(crate) struct MeanSquare<'a> {
 
 impl RowSource for MeanSquare<'_> {
     const CENTRED: bool = false;
+    const TAKES_INPUTS: bool = true;
     type Block = f64;
 
     #[inline(always)]

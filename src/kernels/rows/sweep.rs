@@ -5,12 +5,12 @@
 
 use core::marker::PhantomData;
 
-use super::affine::{ColumnAffine, GammaBeta, zero};
+use super::affine::{ColumnAffine, GammaBeta, Inputs, zero};
 use super::short_rows::ShortStatistics;
 use super::silu::silu;
 use super::source::{RowSource, RowStatistics};
 use crate::kernels::tuning::{GROUP_COLS, STREAMED_GROUP_COLS, WRITE_AHEAD};
-use crate::simd::{Float, Group, Kernel, LANES, Real, RowSpan, Simd};
+use crate::simd::{ADDED, Float, GATE, Group, INPUTS, Kernel, LANES, Real, RowSpan, Simd};
 
 /// Whether rows of so many elements are swept over several at a time: depends on whether y is written around the caches,
 /// and whether its rows begin alike in their lines.
@@ -26,9 +26,9 @@ pub(crate) fn in_groups(streams: bool, alike: bool, cols: usize) -> bool {
 
 /// The second sweep over `R` rows on lanes of type `V`. The next group of rows is `ahead` elements on.
 #[inline(always)]
-pub(super) fn sweep<T: RowSource, V: Float, A: ColumnAffine, const R: usize>(
+pub(super) fn sweep<T: RowSource, V: Float, A: ColumnAffine, const R: usize, const IN: usize>(
     token: V::Token,
-    group: &mut Group<'_, R>,
+    group: &mut Group<'_, R, IN>,
     rows: [Standardize<V>; R],
     affine: A,
     ahead: usize,
@@ -41,11 +41,11 @@ pub(super) fn sweep<T: RowSource, V: Float, A: ColumnAffine, const R: usize>(
             let part = &mut group.columns(start, end);
             let affine = affine.columns(start, end);
             if part.streams() {
-                sweep_columns::<T, V, A, true, false, R>(token, part, rows, affine, ahead);
+                sweep_columns::<T, V, A, true, false, R, IN>(token, part, rows, affine, ahead);
             } else if T::ONE_SWEEP || head > 0 || !cols.is_multiple_of(LANES) {
-                sweep_columns::<T, V, A, false, true, R>(token, part, rows, affine, ahead);
+                sweep_columns::<T, V, A, false, true, R, IN>(token, part, rows, affine, ahead);
             } else {
-                sweep_columns::<T, V, A, false, false, R>(token, part, rows, affine, ahead);
+                sweep_columns::<T, V, A, false, false, R, IN>(token, part, rows, affine, ahead);
             }
         }
     }
@@ -59,7 +59,7 @@ pub(crate) fn sweep_plain<T: RowSource, V: Float, const R: usize>(
     rows: [Standardize<V>; R],
 ) {
     let ahead = R * group.cols();
-    sweep::<T, V, _, R>(token, group, rows, GammaBeta::NONE, ahead);
+    sweep::<T, V, _, R, 1>(token, group, rows, GammaBeta::NONE, ahead);
 }
 
 /// The second sweep over some columns of `R` rows. With `STREAM`, y is written around the caches; with `PREFETCH_WRITE`, it is asked
@@ -72,9 +72,10 @@ fn sweep_columns<
     const STREAM: bool,
     const PREFETCH_WRITE: bool,
     const R: usize,
+    const IN: usize,
 >(
     token: V::Token,
-    group: &mut Group<'_, R>,
+    group: &mut Group<'_, R, IN>,
     rows: &[Standardize<V>; R],
     affine: A,
     ahead: usize,
@@ -88,58 +89,136 @@ fn sweep_columns<
         for r in 0..R {
             x[r] = group.load(token, r, i);
             group.prefetch(r, i, ahead);
-            // x is not asked for twice: RmsNorm of 16384x4096 took 2% longer.
-            if A::GATED || STREAM && group.has_second() {
-                group.prefetch_second(r, i, ahead);
-            }
+            prefetch_inputs(group, r, i, ahead, affine.inputs());
             if PREFETCH_WRITE {
                 group.prefetch_write(r, i, WRITE_AHEAD);
             }
         }
         for r in 0..R {
-            write::<T, V, A, STREAM, R>(token, group, (r, i), rows[r], coefficients, x[r]);
+            write::<T, V, A, STREAM, R, IN>(
+                token,
+                group,
+                (r, i),
+                rows[r],
+                affine,
+                coefficients,
+                x[r],
+            );
         }
     }
     if group.tail() > 0 {
         let coefficients = affine.load_tail(token);
         for r in 0..R {
-            write_tail::<T, V, A, R>(token, group, r, rows[r], coefficients);
+            write_tail::<T, V, A, R, IN>(token, group, r, rows[r], affine, coefficients);
+        }
+    }
+}
+
+/// Prefetches vector `i` of the inputs beside x that are there.
+#[inline(always)]
+fn prefetch_inputs<const R: usize, const IN: usize>(
+    group: &Group<'_, R, IN>,
+    r: usize,
+    i: usize,
+    ahead: usize,
+    Inputs { gate, added }: Inputs,
+) {
+    if IN == INPUTS {
+        if gate {
+            group.prefetch_input(GATE, r, i, ahead);
+        }
+        if added {
+            group.prefetch_input(ADDED, r, i, ahead);
         }
     }
 }
 
 /// Writes vector `i` of row `r` of y.
 #[inline(always)]
-fn write<T: RowSource, V: Float, A: ColumnAffine, const STREAM: bool, const R: usize>(
+fn write<
+    T: RowSource,
+    V: Float,
+    A: ColumnAffine,
+    const STREAM: bool,
+    const R: usize,
+    const IN: usize,
+>(
     token: V::Token,
-    group: &mut Group<'_, R>,
+    group: &mut Group<'_, R, IN>,
     (r, i): (usize, usize),
     row: Standardize<V>,
-    mut coefficients: (V, V),
+    affine: A,
+    coefficients: (V, V),
     x: V,
 ) {
-    if A::GATED {
-        let gate = silu(token, group.load_second(token, r, i));
-        coefficients = A::gated(coefficients, V::of_single(gate));
+    let x_hat = row.apply::<T>(x);
+    if IN < INPUTS {
+        return group.store::<V, STREAM>(r, i, A::apply(coefficients, x_hat));
     }
-    group.store::<V, STREAM>(r, i, A::apply(coefficients, row.apply::<T>(x)));
+    let y = with_inputs::<V, A>(
+        token,
+        affine,
+        coefficients,
+        x_hat,
+        #[inline(always)]
+        |input| group.load_input(token, input, r, i),
+    );
+    group.store::<Single<V>, STREAM>(r, i, y);
 }
 
 /// The same of the tail.
 #[inline(always)]
-fn write_tail<T: RowSource, V: Float, A: ColumnAffine, const R: usize>(
+fn write_tail<T: RowSource, V: Float, A: ColumnAffine, const R: usize, const IN: usize>(
     token: V::Token,
-    group: &mut Group<'_, R>,
+    group: &mut Group<'_, R, IN>,
     r: usize,
     row: Standardize<V>,
-    mut coefficients: (V, V),
+    affine: A,
+    coefficients: (V, V),
 ) {
-    if A::GATED {
-        let gate = silu(token, group.load_second_tail(token, r));
-        coefficients = A::gated(coefficients, V::of_single(gate));
-    }
     let x = group.load_tail(token, r, V::Elem::from_f64(0.0));
-    group.store_tail(r, A::apply(coefficients, row.apply::<T>(x)));
+    let x_hat = row.apply::<T>(x);
+    if IN < INPUTS {
+        return group.store_tail(r, A::apply(coefficients, x_hat));
+    }
+    let y = with_inputs::<V, A>(
+        token,
+        affine,
+        coefficients,
+        x_hat,
+        #[inline(always)]
+        |input| group.load_input_tail(token, input, r, 0.0),
+    );
+    group.store_tail(r, y);
+}
+
+/// f32 lanes of the same backend.
+type Single<V> = <<V as Float>::Token as Simd>::F32;
+
+/// y with a gate and something to add, each if it is there. The sum is one of f32, whatever the lanes: y is what it would be
+/// if it were added afterwards.
+#[inline(always)]
+fn with_inputs<V: Float, A: ColumnAffine>(
+    token: V::Token,
+    affine: A,
+    (gamma, beta): (V, V),
+    x_hat: V,
+    load: impl Fn(usize) -> Single<V>,
+) -> Single<V> {
+    let Inputs { gate, added } = affine.inputs();
+    let y = if gate {
+        let gate = V::of_single(silu(token, load(GATE)));
+        // Without beta the factor is one: an infinite gate then makes no NaN of a zero beta.
+        if affine.has_beta() {
+            A::apply((gamma, beta), x_hat) * gate
+        } else {
+            x_hat * (gamma * gate)
+        }
+    } else {
+        A::apply((gamma, beta), x_hat)
+    };
+    let y = y.to_single();
+    if added { load(ADDED) + y } else { y }
 }
 
 /// The second sweep over sixteen short rows, one after the other, as they lie in memory: with a few vectors each, what begins and
@@ -147,15 +226,15 @@ fn write_tail<T: RowSource, V: Float, A: ColumnAffine, const R: usize>(
 /// LayerNorm of 1536x64 in L2 by 12 and 18%, RmsNorm by 6 and 9%. The next sixteen rows of x were asked for while the statistics of
 /// these were made (`ShortRows::prefetch_next`), unless there was nothing to make, or a gate, which takes longer than memory: gated
 /// RmsNorm of 1000000x64 went from 65 to 55 ms with x and the gate asked for here.
-pub(super) struct SweepShort<'w, 's, T, A> {
-    pub(super) rows: Group<'w, LANES>,
+pub(super) struct SweepShort<'w, 's, T, A, const IN: usize> {
+    pub(super) rows: Group<'w, LANES, IN>,
     pub(super) statistics: &'s ShortStatistics,
     pub(super) affine: A,
     pub(super) ahead: usize,
     pub(super) source: PhantomData<T>,
 }
 
-impl<T: RowSource, A: ColumnAffine> Kernel for SweepShort<'_, '_, T, A> {
+impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for SweepShort<'_, '_, T, A, IN> {
     type Output = ();
 
     #[inline(always)]
@@ -168,7 +247,7 @@ impl<T: RowSource, A: ColumnAffine> Kernel for SweepShort<'_, '_, T, A> {
     }
 }
 
-impl<T: RowSource, A: ColumnAffine> SweepShort<'_, '_, T, A> {
+impl<T: RowSource, A: ColumnAffine, const IN: usize> SweepShort<'_, '_, T, A, IN> {
     #[inline(always)]
     fn sweep<S: Simd, const STREAM: bool>(self, token: S) {
         let Self { rows: mut group, statistics, affine, ahead, .. } = self;
@@ -179,28 +258,34 @@ impl<T: RowSource, A: ColumnAffine> SweepShort<'_, '_, T, A> {
             let [row] = Standardize::from_lanes::<1>(token, [hi, rstd_f32, offset], r);
             for i in 0..full {
                 let x = group.load(token, r, i);
-                if T::ONE_SWEEP || A::GATED {
+                if T::ONE_SWEEP || IN == INPUTS {
                     group.prefetch(r, i, ahead);
                 }
-                if A::GATED {
-                    group.prefetch_second(r, i, ahead);
-                }
+                prefetch_inputs(&group, r, i, ahead, affine.inputs());
                 if !STREAM {
                     group.prefetch_write(r, i, WRITE_AHEAD);
                 }
                 let coefficients = vectors.load(token, i);
-                write::<T, S::F32, A, STREAM, LANES>(
+                write::<T, S::F32, A, STREAM, LANES, IN>(
                     token,
                     &mut group,
                     (r, i),
                     row,
+                    affine,
                     coefficients,
                     x,
                 );
             }
             if group.tail() > 0 {
                 let coefficients = affine.load_tail(token);
-                write_tail::<T, S::F32, A, LANES>(token, &mut group, r, row, coefficients);
+                write_tail::<T, S::F32, A, LANES, IN>(
+                    token,
+                    &mut group,
+                    r,
+                    row,
+                    affine,
+                    coefficients,
+                );
             }
         }
     }
@@ -268,7 +353,7 @@ impl<V: Float<Elem = f32>> Standardize<V> {
 }
 
 /// The second sweep over rows of which some leave f32.
-pub(super) struct SweepOneByOne<'w, 'a, T, A> {
+pub(super) struct SweepOneByOne<'w, 'a, T, A, const IN: usize> {
     pub(super) io: &'w mut RowSpan<'a>,
     pub(super) first: usize,
     pub(super) statistics: &'w [RowStatistics],
@@ -276,7 +361,7 @@ pub(super) struct SweepOneByOne<'w, 'a, T, A> {
     pub(super) source: PhantomData<T>,
 }
 
-impl<T: RowSource, A: ColumnAffine> Kernel for SweepOneByOne<'_, '_, T, A> {
+impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for SweepOneByOne<'_, '_, T, A, IN> {
     type Output = ();
 
     /// Neither around the caches nor asked for: there are few such rows.
@@ -285,14 +370,14 @@ impl<T: RowSource, A: ColumnAffine> Kernel for SweepOneByOne<'_, '_, T, A> {
         let Self { io, first, statistics, affine, .. } = self;
         let ahead = io.ahead(1);
         for (i, &statistics) in statistics.iter().enumerate() {
-            let mut row = io.group::<1>(first + i);
+            let mut row = io.group::<1, IN>(first + i);
             if let Some(rows) = Standardize::in_f32(token, &[statistics]) {
-                sweep_columns::<T, S::F32, A, false, false, 1>(
+                sweep_columns::<T, S::F32, A, false, false, 1, IN>(
                     token, &mut row, &rows, affine, ahead,
                 );
             } else {
                 let rows = [Standardize::new(token, statistics)];
-                sweep_columns::<T, S::F64, A, false, false, 1>(
+                sweep_columns::<T, S::F64, A, false, false, 1, IN>(
                     token, &mut row, &rows, affine, ahead,
                 );
             }

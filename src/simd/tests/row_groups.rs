@@ -9,7 +9,8 @@ use super::scalar::{
     SENTINEL, Scalar, Vector, assert_lanes, from_f32, minus, numbers, panics, same_memory,
 };
 use crate::simd::contract::{Float, LANES, Simd};
-use crate::simd::span::{Span, write_whole};
+use crate::simd::inout::{InOut, Io};
+use crate::simd::span::Span;
 
 #[inline(always)]
 pub(super) fn groups<E: Scalar, S: Simd>(token: S) {
@@ -62,7 +63,12 @@ pub(super) fn splits<E: Scalar, S: Simd>(token: S) {
         assert_eq!(xy, minus(&x), "split at {at}, in place");
         let mut y = vec![MaybeUninit::new(SENTINEL); x.len()];
         let address = y.as_ptr().cast();
-        let whole = write_whole(&x, &mut y, negate_both).expect("what the closure returns");
+        let io = InOut::uninit(&x, &mut y);
+        let negate_io = |io: Io<'_>| {
+            negate_both(io.whole()?).expect("what the closure returns");
+            Ok(())
+        };
+        let whole = io.write_whole(negate_io).expect("what the closure returns");
         assert_eq!((whole.as_ptr(), &*whole), (address, &*minus(&x)), "split at {at}, new");
     }
 }
@@ -77,11 +83,6 @@ pub(super) fn panicking<E: Scalar, S: Simd>(token: S) {
 
     assert!(panics(|| Span::new(&x[1..], &mut y)));
     assert!(panics(|| Span::new(&x, &mut y[1..])));
-    let memory = |len| vec![MaybeUninit::new(0.0); len];
-    assert_eq!(write_whole(&x, &mut memory(40), |_| Err("no")), Err("no"));
-    for len in [39, 41] {
-        assert!(panics(|| write_whole(&x, &mut memory(len), |_| Err("no")).is_ok()));
-    }
     assert!(panics(|| Span::new(&x, &mut y).split_at(41)));
     assert!(panics(|| Span::in_place(&mut y).split_at(usize::MAX)));
 

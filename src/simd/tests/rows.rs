@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::scalar::{SENTINEL, Scalar, numbers, panics, same_memory};
+use crate::shape::Rows;
 use crate::simd::contract::{Float, Simd};
-use crate::simd::row_span::{RowSpan, reach};
+use crate::simd::inout::{InOut, SumOutput};
+use crate::simd::row_span::{ADDED, GATE, INPUTS, RowSpan, Sums, reach};
 use crate::simd::span::Span;
 
 #[test]
@@ -18,62 +20,76 @@ fn rows_reach_from_the_first_element_to_the_last() {
 
 #[test]
 fn row_spans_panic_for_rows_beyond_their_buffers() {
-    let (mut x, mut y) = (numbers(40), vec![SENTINEL; 40]);
+    let (x, mut y) = (numbers(40), vec![SENTINEL; 40]);
     for shape in [(4, 9), (5, 10), (0, 1), (usize::MAX, 2)] {
         assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), shape.0, shape.1)), "{shape:?}");
     }
-    // Of 4 rows of 7 with 11 from one to the next, the last ends with element 40.
-    assert!(!panics(|| RowSpan::strided(&x, 11, &mut y, 7, (4, 7))));
-    assert!(!panics(|| RowSpan::strided_in_place(&mut x, 11, (4, 7))));
-    for pitch in [6, 0, 12, usize::MAX / 2, usize::MAX] {
-        assert!(panics(|| RowSpan::strided(&x, pitch, &mut y, 7, (4, 7))), "x, {pitch}");
-        assert!(panics(|| RowSpan::strided(&x, 7, &mut y, pitch, (4, 7))), "y, {pitch}");
-        assert!(panics(|| RowSpan::strided_in_place(&mut x, pitch, (4, 7))), "in place, {pitch}");
-    }
-    assert!(panics(|| RowSpan::strided(&x[1..], 11, &mut y, 7, (4, 7))));
-    assert!(panics(|| RowSpan::strided(&x, 7, &mut y[1..], 11, (4, 7))));
-    assert!(panics(|| RowSpan::strided_in_place(&mut x[1..], 11, (4, 7))));
-
-    let mut rows = RowSpan::strided(&x, 11, &mut y, 10, (4, 7));
+    let mut rows = strided(&x, 11, &mut y, 10, (4, 7));
     for first in [3, 4, usize::MAX] {
-        assert!(panics(|| rows.group::<2>(first).full()), "2 from {first}");
+        assert!(panics(|| rows.group::<2, 1>(first).full()), "2 from {first}");
     }
+    for (first, apart) in [(0, 4), (1, 3), (0, usize::MAX), (usize::MAX, 1)] {
+        assert!(
+            panics(|| rows.group_apart::<2, 1>(first, apart).full()),
+            "2 from {first}, {apart}"
+        );
+    }
+    assert!(panics(|| rows.zero_rows(2, 5)) && panics(|| rows.zero_rows(3, 2)));
+    assert!(panics(|| rows.widened(2).rows()), "rows that are not contiguous are not one");
     assert!(panics(|| rows.split_at(5)));
     assert!(same_memory(&y, &[SENTINEL; 40]));
 }
 
+/// The rows of a call, as its driver has them.
+fn rows_of<'a>(io: InOut<'a, 'a>, shape: Rows) -> RowSpan<'a> {
+    io.erased().rows(shape).expect("the rows are there")
+}
+
+/// Rows of `x` and `y` at pitches.
+fn strided<'a>(
+    x: &'a [f32],
+    x_pitch: usize,
+    y: &'a mut [f32],
+    y_pitch: usize,
+    (rows, cols): (usize, usize),
+) -> RowSpan<'a> {
+    let shape = Rows::new(rows, cols).expect("a small shape");
+    rows_of(InOut::strided(x, x_pitch, y, y_pitch), shape)
+}
+
 #[test]
-fn row_spans_panic_for_terms_and_second_inputs_of_another_length() {
+fn row_spans_panic_for_inputs_that_do_not_hold_their_rows() {
     let (x, mut y, mut other) = (numbers(40), vec![SENTINEL; 40], numbers(41));
-    for len in [39, 41] {
-        let passed = &other[..len];
-        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).with_second(passed)), "{len}");
-        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).plus(passed, None)), "{len}");
-        let sum = &mut vec![SENTINEL; len][..];
-        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).plus(&x, Some(sum))), "{len}");
-        let residual = &mut other[..len];
-        assert!(panics(|| RowSpan::new(Span::new(&x, &mut y), 4, 10).added_to(residual)), "{len}");
+    fn whole<'a>(x: &'a [f32], y: &'a mut [f32]) -> RowSpan<'a> {
+        RowSpan::new(Span::new(x, y), 4, 10)
     }
-    // Rows that are not contiguous have neither a second input nor terms, even of as many elements.
-    let (passed, residual) = (numbers(20), &mut numbers(20)[..]);
-    for pitches in [(5, 6), (6, 5), (6, 6)] {
-        let (x_pitch, y_pitch) = pitches;
-        let rows = RowSpan::strided(&x, x_pitch, &mut y, y_pitch, (4, 5));
-        assert!(panics(|| rows.with_second(&passed)), "{pitches:?}");
-        let rows = RowSpan::strided(&x, x_pitch, &mut y, y_pitch, (4, 5));
-        assert!(panics(|| rows.plus(&passed, None)), "{pitches:?}");
-        let rows = RowSpan::strided(&x, x_pitch, &mut y, y_pitch, (4, 5));
-        assert!(panics(|| rows.added_to(residual)), "{pitches:?}");
+    for (len, pitch) in [(39, 10), (0, 10), (40, 9), (40, 11), (40, usize::MAX)] {
+        let passed = &other[..len];
+        let what = format!("{len} elements, pitch {pitch}");
+        assert!(panics(|| whole(&x, &mut y).with_gate(passed, pitch)), "{what}");
+        assert!(panics(|| whole(&x, &mut y).with_added(passed, pitch)), "{what}");
+        assert!(panics(|| whole(&x, &mut y).plus_residual(passed, pitch)), "{what}");
+        let residual = &mut other[..len];
+        assert!(panics(|| whole(&x, &mut y).added_to_residual(residual, pitch)), "{what}");
+    }
+    for len in [9, 11] {
+        assert!(panics(|| whole(&x, &mut y).plus_bias(&other[..len])), "a bias of {len}");
     }
 
-    let mut rows = RowSpan::new(Span::new(&x, &mut y), 4, 10).added_to(&mut other[..40]);
+    let mut rows = whole(&x, &mut y).added_to_residual(&mut other[..40], 10);
     for (first, count) in [(0, 5), (3, 2), (4, 1), (usize::MAX, 1), (1, usize::MAX)] {
-        assert!(panics(|| rows.terms(first, count).is_some()), "{count} from {first}");
+        assert!(panics(|| rows.sums(first, count).is_some()), "{count} from {first}");
     }
-    assert!(rows.terms(1, 3).is_some_and(|terms| terms.cols() == 30));
+    assert_eq!(rows.rows_of_sums(3), Some(3));
+    assert!(rows.sums(1, 3).is_some_and(|sums| sums.rows.cols() == 30));
     drop(rows);
-    let mut plain = RowSpan::new(Span::new(&x, &mut y), 4, 10);
-    assert!(plain.terms(0, 4).is_none());
+    let bias = &numbers(10);
+    let mut rows = whole(&x, &mut y).plus_bias(bias);
+    assert_eq!(rows.rows_of_sums(3), Some(1), "every row has the same bias");
+    assert!(panics(|| rows.sums(1, 3).is_some()));
+    drop(rows);
+    let mut plain = whole(&x, &mut y);
+    assert!(plain.sums(0, 4).is_none());
     drop(plain);
     assert!(same_memory(&y, &[SENTINEL; 40]));
 }
@@ -89,36 +105,57 @@ fn row_spans_stream_only_what_is_not_read() {
     }
     let (x, mut y, mut residual) = (numbers(40), vec![SENTINEL; 40], numbers(40));
     let mut sum = vec![SENTINEL; 40];
+    let rows = Rows::new(4, 10).expect("a small shape");
+    let mut sum_streams = |io: RowSpan<'_>| {
+        let mut streams = false;
+        let sum = SumOutput::Slice(&mut sum);
+        let write = |io: RowSpan<'_>| {
+            streams = io.streaming().streams();
+            Ok(())
+        };
+        sum.write_whole(None, io, rows, write).expect("the sum has the shape");
+        streams
+    };
     assert!(apart(&x, &mut y).streaming().streams());
-    assert!(apart(&x, &mut y).with_second(&residual).streaming().streams());
-    assert!(apart(&x, &mut y).plus(&residual, Some(&mut sum)).streaming().streams());
-    assert!(apart(&x, &mut y).added_to(&mut residual).streaming().streams());
-    assert!(!apart(&x, &mut y).plus(&residual, None).streaming().streams());
+    assert!(apart(&x, &mut y).with_gate(&residual, 10).streaming().streams());
+    assert!(apart(&x, &mut y).with_added(&residual, 10).streaming().streams());
+    assert!(sum_streams(apart(&x, &mut y).plus_residual(&residual, 10)));
+    assert!(sum_streams(apart(&x, &mut y).plus_bias(&residual[..10])));
+    assert!(!apart(&x, &mut y).plus_residual(&residual, 10).streaming().streams());
+    assert!(!apart(&x, &mut y).plus_bias(&residual[..10]).streaming().streams());
     assert!(!in_place(&mut y).streaming().streams());
-    assert!(!in_place(&mut y).plus(&residual, Some(&mut sum)).streaming().streams());
-    assert!(!in_place(&mut y).added_to(&mut residual).streaming().streams());
-    assert!(!RowSpan::strided_in_place(&mut y, 10, (4, 10)).streaming().streams());
+    assert!(!sum_streams(in_place(&mut y).plus_residual(&residual, 10)));
+    assert!(apart(&x, &mut y).added_to_residual(&mut residual, 10).streaming().streams());
+    assert!(!in_place(&mut y).added_to_residual(&mut residual, 10).streaming().streams());
 }
 
 const ROWS: usize = 4;
 const COLS: usize = 5;
 
-/// Writes x + 2 * the second input, row by row, terms added before.
+/// Writes x + 2 * gate + 4 * what is added, row by row; the sums of addends are made before.
 #[inline(always)]
 fn combine<S: Simd>(token: S, mut rows: RowSpan<'_>) {
-    let two = S::F32::splat(token, 2.0);
+    let (two, four) = (S::F32::splat(token, 2.0), S::F32::splat(token, 4.0));
     for r in 0..rows.rows() {
-        if let Some(mut terms) = rows.terms(r, 1) {
-            let sum = terms.load_tail::<S::F32>(token, 0, 0.0) + terms.load_second_tail(token, 0);
+        if let Some(Sums { rows: mut terms, has_bias, has_residual }) = rows.sums(r, 1) {
+            let mut sum = terms.load_tail::<S::F32>(token, 0, 0.0);
+            if has_bias {
+                sum = sum + terms.load_input_tail(token, 1, 0, 0.0);
+            }
+            if has_residual {
+                sum = sum + terms.load_input_tail(token, 2, 0, 0.0);
+            }
             terms.store_tail(0, sum);
         }
-        let mut row = rows.group::<1>(r);
+        let mut row = rows.group::<1, INPUTS>(r);
         let x = row.load_tail::<S::F32>(token, 0, 0.0);
-        row.store_tail(0, x + two * row.load_second_tail(token, 0));
+        let gate: S::F32 = row.load_input_tail(token, GATE, 0, 0.0);
+        let added: S::F32 = row.load_input_tail(token, ADDED, 0, 0.0);
+        row.store_tail(0, x + two * gate + four * added);
     }
 }
 
-/// The rows of two parts are those of the whole: in x, y, the second input and the terms.
+/// The rows of two parts are those of the whole: in x, y, every other input, the addends and their sum, at any pitches.
 #[inline(always)]
 pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
     let in_parts = |at, rows: RowSpan<'_>| {
@@ -129,40 +166,81 @@ pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
         combine(token, high);
         combine(token, low);
     };
-    let x = numbers(ROWS * COLS);
-    let other: Vec<f32> = (0..x.len()).map(|i| i as f32 / 2.0).collect();
-    let with = |f: fn(f32, f32) -> f32| -> Vec<f32> {
-        x.iter().zip(&other).map(|(&x, &other)| f(x, other)).collect()
+    let shape = Rows::new(ROWS, COLS).expect("a small shape");
+    // Elements of buffers are whole numbers, so that every sum is exact.
+    let wide = |pitch: usize, factor: f32| -> Vec<f32> {
+        (0..(ROWS - 1) * pitch + COLS).map(|i| (i + 1) as f32 * factor).collect()
     };
     for at in 0..=ROWS {
-        let mut y = vec![SENTINEL; x.len()];
-        in_parts(at, RowSpan::new(Span::new(&x, &mut y), ROWS, COLS).with_second(&other));
-        assert!(same_memory(&y, &with(|x, other| x + 2.0 * other)), "second, at {at}: {y:?}");
+        for extra in [0, 6] {
+            let pitches: [usize; 6] = core::array::from_fn(|i| COLS + i * extra);
+            let [x_pitch, y_pitch, gate_pitch, added_pitch, residual_pitch, sum_pitch] = pitches;
+            let (x, gate, added) =
+                (wide(x_pitch, 1.0), wide(gate_pitch, 3.0), wide(added_pitch, 5.0));
+            let (residual, bias) = (wide(residual_pitch, 7.0), wide(COLS, 11.0));
+            let blank = |pitch| vec![SENTINEL; (ROWS - 1) * pitch + COLS];
+            let expected = |pitch: usize, f: &dyn Fn(usize, usize) -> f32| {
+                let mut expected = blank(pitch);
+                for r in 0..ROWS {
+                    for c in 0..COLS {
+                        expected[r * pitch + c] = f(r, c);
+                    }
+                }
+                expected
+            };
+            let of_x = |r: usize, c: usize| x[r * x_pitch + c];
+            let beside = |r: usize, c: usize| {
+                2.0 * gate[r * gate_pitch + c] + 4.0 * added[r * added_pitch + c]
+            };
+            let sum = |r: usize, c: usize| of_x(r, c) + bias[c] + residual[r * residual_pitch + c];
+            let what = format!("split at {at}, pitches {pitches:?}");
 
-        // Where there are terms, the second input is the first of them.
-        let (mut y, mut sum) = (vec![SENTINEL; x.len()], vec![SENTINEL; x.len()]);
-        let rows = RowSpan::new(Span::new(&x, &mut y), ROWS, COLS);
-        in_parts(at, rows.plus(&other, Some(&mut sum)));
-        assert!(same_memory(&sum, &with(|x, other| x + other)), "sum, at {at}: {sum:?}");
-        assert!(same_memory(&y, &with(|x, other| (x + other) + 2.0 * x)), "terms, at {at}: {y:?}");
+            let mut y = blank(y_pitch);
+            let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
+            in_parts(at, io.with_gate(&gate, gate_pitch).with_added(&added, added_pitch));
+            let expected_y = expected(y_pitch, &|r, c| of_x(r, c) + beside(r, c));
+            assert!(same_memory(&y, &expected_y), "{what}: {y:?}");
 
-        let (mut y, mut residual) = (vec![SENTINEL; x.len()], other.clone());
-        let rows = RowSpan::new(Span::new(&x, &mut y), ROWS, COLS);
-        in_parts(at, rows.added_to(&mut residual));
-        assert!(same_memory(&residual, &with(|x, other| x + other)), "residual, at {at}");
-        assert!(same_memory(&y, &with(|x, other| (x + other) + 2.0 * x)), "added to, at {at}");
+            let (mut y, mut kept) = (blank(y_pitch), blank(sum_pitch));
+            let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
+            let io = io.with_gate(&gate, gate_pitch).with_added(&added, added_pitch);
+            let io = io.plus_bias(&bias[..COLS]).plus_residual(&residual, residual_pitch);
+            let output = SumOutput::Slice(&mut kept);
+            let written = output.write_whole(Some(sum_pitch), io, shape, |io| {
+                in_parts(at, io);
+                Ok(())
+            });
+            assert_eq!(written, Ok(()), "{what}");
+            let expected_y = expected(y_pitch, &|r, c| sum(r, c) + beside(r, c));
+            assert!(same_memory(&kept, &expected(sum_pitch, &sum)), "sum, {what}: {kept:?}");
+            assert!(same_memory(&y, &expected_y), "with a sum, {what}: {y:?}");
 
-        // At pitches, the second input is x.
-        let (x_pitch, y_pitch) = (COLS + 6, COLS + 2);
-        let wide = numbers(ROWS * x_pitch - 6);
-        let mut y = vec![SENTINEL; ROWS * y_pitch - 2];
-        let mut expected = y.clone();
-        for r in 0..ROWS {
-            for c in 0..COLS {
-                expected[r * y_pitch + c] = 3.0 * wide[r * x_pitch + c];
+            // The sum is dropped: it is in y while it is needed.
+            let mut y = blank(y_pitch);
+            let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
+            let io = io.plus_residual(&residual, residual_pitch).plus_bias(&bias[..COLS]);
+            // gate and what is added are x where there is none.
+            in_parts(at, io);
+            let expected_y = expected(y_pitch, &|r, c| sum(r, c) + 6.0 * of_x(r, c));
+            assert!(same_memory(&y, &expected_y), "without a sum, {what}: {y:?}");
+
+            let (mut y, mut updated) = (blank(y_pitch), residual.clone());
+            let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
+            in_parts(at, io.added_to_residual(&mut updated, residual_pitch));
+            let plain = |r: usize, c: usize| of_x(r, c) + residual[r * residual_pitch + c];
+            let expected_y = expected(y_pitch, &|r, c| plain(r, c) + 6.0 * of_x(r, c));
+            for r in 0..ROWS {
+                let row = &updated[r * residual_pitch..][..COLS];
+                assert!((0..COLS).all(|c| row[c] == plain(r, c)), "residual, {what}");
+            }
+            assert!(same_memory(&y, &expected_y), "added to, {what}: {y:?}");
+
+            let mut xy = x.clone();
+            in_parts(at, rows_of(InOut::strided_in_place(&mut xy, x_pitch), shape));
+            for r in 0..ROWS {
+                let row = &xy[r * x_pitch..][..COLS];
+                assert!((0..COLS).all(|c| row[c] == 7.0 * of_x(r, c)), "in place, {what}");
             }
         }
-        in_parts(at, RowSpan::strided(&wide, x_pitch, &mut y, y_pitch, (ROWS, COLS)));
-        assert!(same_memory(&y, &expected), "pitches, at {at}: {y:?}");
     }
 }

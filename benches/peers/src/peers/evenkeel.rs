@@ -1,7 +1,8 @@
 //! evenkeel, as `examples/throughput` calls it.
 
 use evenkeel::{
-    BatchNorm, Dropout, LayerNorm, MaskMut, Parallelism, RmsNorm, Rows, RunningStatistics, Stream,
+    BatchNorm, Dropout, DropoutArgs, InOut, LayerNorm, MaskMut, NormArgs, Parallelism, RmsNorm,
+    Rows, Stream, TrainArgs,
 };
 
 use super::{Contender, writes};
@@ -16,19 +17,25 @@ pub fn contender(operation: Operation, problem: &Problem) -> Option<Box<dyn Cont
     Some(match operation {
         Operation::LayerNorm => {
             let layer = LayerNorm::new().with_eps(EPS).with_parallelism(SERIAL);
-            writes(move |y| layer.forward(x, Some(gamma), Some(beta), rows, y).expect(FITS))
+            writes(move |y| {
+                let args = NormArgs::new().affine(gamma, beta);
+                layer.forward(InOut::new(x, y), rows, args).expect(FITS);
+            })
         }
         Operation::RmsNorm => {
             let layer = RmsNorm::new().with_eps(EPS).with_parallelism(SERIAL);
-            writes(move |y| layer.forward(x, Some(gamma), None, rows, y).expect(FITS))
+            writes(move |y| {
+                let args = NormArgs::new().gamma(gamma);
+                layer.forward(InOut::new(x, y), rows, args).expect(FITS);
+            })
         }
         Operation::BatchNormTraining => training(rows, problem),
         Operation::BatchNormInference => {
             let layer = BatchNorm::new().with_eps(EPS).with_parallelism(SERIAL);
             writes(move |y| {
-                let (gamma, beta) = (Some(&**gamma), Some(&**beta));
+                let args = NormArgs::new().affine(gamma, beta);
                 layer
-                    .forward_inference(x, running_mean, running_var, gamma, beta, rows, y)
+                    .forward_inference(InOut::new(x, y), rows, running_mean, running_var, args)
                     .expect(FITS);
             })
         }
@@ -37,7 +44,8 @@ pub fn contender(operation: Operation, problem: &Problem) -> Option<Box<dyn Cont
             let stream = Stream { seed: 42, offset: 0 };
             let mut mask = vec![0; x.len().div_ceil(8)];
             writes(move |y| {
-                layer.forward_with_mask(x, stream, y, MaskMut::Packed(&mut mask)).expect(FITS);
+                let args = DropoutArgs::draw(stream).keep_mask(MaskMut::Packed(&mut mask));
+                layer.forward(InOut::new(x, y), args).expect(FITS);
             })
         }
     })
@@ -52,19 +60,11 @@ fn training(rows: Rows, problem: &Problem) -> Box<dyn Contender + '_> {
     let mut running_var = problem.running_var.to_vec();
     let mut scratch = vec![0.0; layer.scratch_len(rows)];
     writes(move |y| {
-        let running = RunningStatistics { mean: &mut running_mean, var: &mut running_var };
-        layer
-            .forward_training_with_scratch(
-                x,
-                Some(gamma),
-                Some(beta),
-                rows,
-                y,
-                &mut mean,
-                &mut rstd,
-                Some(running),
-                &mut scratch,
-            )
-            .expect(FITS);
+        let args = TrainArgs::new()
+            .affine(gamma, beta)
+            .stats(&mut mean, &mut rstd)
+            .running(&mut running_mean, &mut running_var)
+            .scratch(&mut scratch);
+        layer.forward_training(InOut::new(x, y), rows, args).expect(FITS);
     })
 }

@@ -33,6 +33,11 @@ impl Float for F64 {
     }
 
     #[inline(always)]
+    fn to_single(self) -> F32 {
+        self.narrow()
+    }
+
+    #[inline(always)]
     fn load_partial(token: Avx2, x: &[f32], fill: f64) -> Self {
         assert!(x.len() <= LANES, "a partial vector has at most {LANES} lanes");
         let len = x.len() as f64;

@@ -37,6 +37,11 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn to_single(self) -> F32 {
+        self
+    }
+
+    #[inline(always)]
     fn load_partial(token: Avx2, x: &[f32], fill: f32) -> Self {
         let [low, high] = first_lanes(token, x.len());
         let fill = Self::splat(token, fill).0[0];

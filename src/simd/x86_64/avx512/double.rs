@@ -34,6 +34,11 @@ impl Float for F64 {
     }
 
     #[inline(always)]
+    fn to_single(self) -> F32 {
+        self.narrow()
+    }
+
+    #[inline(always)]
     fn load_partial(token: Avx512, x: &[f32], fill: f64) -> Self {
         let mask = first_lanes(x.len());
         let x = Self::widen(F32::load_partial(token, x, 0.0));

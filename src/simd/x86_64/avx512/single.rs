@@ -33,6 +33,11 @@ impl Float for F32 {
     }
 
     #[inline(always)]
+    fn to_single(self) -> F32 {
+        self
+    }
+
+    #[inline(always)]
     fn load_partial(token: Avx512, x: &[f32], fill: f32) -> Self {
         let fill = Self::splat(token, fill);
         let mask = first_lanes(x.len());

@@ -1,26 +1,29 @@
-//! The bits of every method in the list of `operations.rs`, checked in; and the bits of settings that the list has not.
+//! The bits of every operation of the registry, checked in; and the bits of settings that the registry has not.
 //!
-//! Each has a table with a column for each case. Methods that have the same bits have the same hashes there.
-//! Not there is what a method returns or keeps: `regularizer.rs` and `scalers.rs` have the bits of penalties and scalers.
+//! Each has a table with a column for each case. Not there is what a method returns: `regularizer.rs` has the bits of penalties.
 //!
 //! **A change of bits is a line in CHANGELOG.md.** If one is meant, write that line and make new tables by
-//! `EVENKEEL_BLESS=1 cargo test --test proof golden_methods`.
+//! `EVENKEEL_BLESS=1 cargo test --test proof golden_operations`.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use evenkeel::preprocess::{MinMaxScaler, StandardScaler};
 use evenkeel::{
-    Backend, BatchNorm, Channels, ColumnMoments, Error, GroupNorm, InstanceNorm, LayerNorm, Mask,
-    MinMaxScaler, Moments, Parallelism, RmsNorm, Rows, RunningStatistics, StandardScaler, Stores,
+    Backend, BatchNorm, Channels, ColumnMoments, Dropout, Error, GroupNorm, InOut, InstanceNorm,
+    LayerNorm, Mask, MomentArgs, Moments, Parallelism, RmsNorm, Rows, Stores, Stream, TrainArgs,
     ValidRows,
 };
 
 use crate::channels::{data, first, last, to_last};
 use crate::common::*;
 use crate::golden::{words, words64};
-use crate::operations::{Around, Buffers, Call, Outputs, PAINT, Values, x_pitch};
+use crate::registry::{Memory, OPERATIONS, PAINT, Place, Setting, Values};
+
+/// What no operation writes.
+const PAINT_64: f64 = f64::from_bits(0xfffc_a5a5_a5a5_a5a5);
 
 /// How a case is run. None may change a bit.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +84,7 @@ impl Table {
                 assert!(
                     got == expected,
                     "{} has other bits for {name}, {way:?}:\n{}A change of bits is a line in CHANGELOG.md; \
-                     golden_methods.rs says how to make the table",
+                     golden_operations.rs says how to make the table",
                     self.file,
                     differences(&expected, &got)
                 );
@@ -196,85 +199,45 @@ const CASES: [Case; 17] = [
     ((2700, 50), Data::Rows, (true, true), 1e-5, (0.02, 9)),
 ];
 
-/// What no method writes.
-const PAINT_64: f64 = f64::from_bits(0xfffc_a5a5_a5a5_a5a5);
-const PAINTED_BYTE: u8 = 0xa5;
-const PAINTED: Moments = Moments { count: u64::MAX, ..Moments::new() };
-
-/// Hashes all that each method writes. A method that writes nothing has no hash.
-struct Hasher(Hashes);
-
-impl Around for Hasher {
-    fn before(&mut self, outputs: Outputs<'_>) {
-        let Outputs { y, xy, residual, wide_y, wide_xy, running_mean, running_var, .. } = outputs;
-        for x in [y, xy, residual, wide_y, wide_xy, running_mean, running_var] {
-            x.fill(PAINT);
-        }
-        let Outputs { row_mean, row_rstd, col_mean, col_rstd, .. } = outputs;
-        for x in [row_mean, row_rstd, col_mean, col_rstd] {
-            x.fill(PAINT_64);
-        }
-        outputs.row_moments.fill(PAINTED);
-        outputs.col_moments.fill(PAINTED);
-        outputs.bits.fill(PAINTED_BYTE);
-        outputs.bytes.fill(PAINTED_BYTE);
-    }
-
-    fn call(&mut self, method: &'static str, call: &mut dyn FnMut() -> Result<(), Error>) {
-        assert_eq!(call(), Ok(()), "{method}");
-    }
-
-    fn after(&mut self, method: &'static str, outputs: Outputs<'_>) {
-        let mut written: Vec<u64> = Vec::new();
-        let mut add = |painted: bool, words: &mut dyn Iterator<Item = u64>| {
-            if !painted {
-                written.extend(words);
-            }
-        };
-        let Outputs { y, xy, residual, wide_y, wide_xy, running_mean, running_var, .. } = outputs;
-        for x in [y, xy, residual, wide_y, wide_xy, running_mean, running_var] {
-            let painted = x.iter().all(|x| x.to_bits() == PAINT.to_bits());
-            add(painted, &mut words(x));
-        }
-        let Outputs { row_mean, row_rstd, col_mean, col_rstd, .. } = outputs;
-        for x in [row_mean, row_rstd, col_mean, col_rstd] {
-            let painted = x.iter().all(|x| x.to_bits() == PAINT_64.to_bits());
-            add(painted, &mut words64(x));
-        }
-        for x in [outputs.row_moments, outputs.col_moments] {
-            add(x.iter().all(|x| x.count == PAINTED.count), &mut words_of_moments(x));
-        }
-        for x in [outputs.bits, outputs.bytes] {
-            let painted = x.iter().all(|&x| x == PAINTED_BYTE);
-            add(painted, &mut x.iter().map(|&x| x.into()));
-        }
-        if !written.is_empty() {
-            let name = method.split_whitespace().collect();
-            self.0.push((name, hash(written)));
-        }
-    }
-}
-
-fn hashes_of_methods((shape, data, affine, eps, (p, offset)): Case, way: Way) -> Hashes {
+fn hashes_of_operations((shape, data, affine, eps, (p, offset)): Case, way: Way) -> Hashes {
     let random = &mut Random::new((shape.0 * 31 + shape.1) as u64);
     let rows = rows(shape.0, shape.1);
     let (x, scale) = data.make(shape, random);
     let values = Values::new(rows, x, scale, random);
-    let Way { backend, parallelism, stores } = way;
-    let call = Call { backend, parallelism, stores, rows, eps, affine, p, offset };
-    let mut hasher = Hasher(Vec::new());
-    call.every_method(&values.view(), &mut Buffers::new(rows).view(), &mut hasher);
-    hasher.0
+    let setting = Setting {
+        parallelism: way.parallelism,
+        stores: way.stores,
+        eps,
+        stream: Stream { seed: 5, offset },
+        dropout: Dropout::new().with_p(p),
+        l2: p,
+        ..Setting::new(way.backend, rows)
+    };
+    let mut hashes = Vec::new();
+    for operation in OPERATIONS {
+        for options in operation.option_sets() {
+            let name = format!("{} {}", operation.name, options.join(" ")).trim_end().to_owned();
+            let with_affine = [(affine.0, "gamma"), (affine.1, "beta")];
+            let chosen = with_affine.into_iter().filter(|(is_there, _)| *is_there);
+            let options: Vec<&str> =
+                options.into_iter().chain(chosen.map(|(_, name)| name)).collect();
+            let mut memory = Memory::new(operation, &values, Place::New, &options);
+            assert_eq!(memory.call(operation, &setting), Ok(()), "{name}");
+            hashes.push((name.clone(), hash(memory.written(&name))));
+        }
+    }
+    hashes
 }
 
 #[test]
-fn every_method_has_its_golden_bits() {
+fn every_operation_has_its_golden_bits() {
     let name = |((count, cols), ..): Case| (format!("{count}x{cols}"), count * cols);
-    let table = Table { file: "golden_methods.txt", text: include_str!("golden_methods.txt") };
-    table.assert_holds(&CASES.map(name), |case, way| hashes_of_methods(CASES[case], way));
+    let text = include_str!("golden_operations.txt");
+    let table = Table { file: "golden_operations.txt", text };
+    table.assert_holds(&CASES.map(name), |case, way| hashes_of_operations(CASES[case], way));
 }
 
-/// Batch, channels, positions, groups: the list of methods has no batch of several samples of several channels.
+/// Batch, channels, positions, groups: the registry has no batch of several samples of several channels.
 const SHAPES: [(usize, usize, usize, usize); 9] = [
     (3, 5, 2, 5),
     (4, 12, 1, 4),
@@ -369,19 +332,27 @@ macro_rules! run {
 }
 
 /// What a setting leaves.
-type Setting = (&'static str, fn(&Batch, Way) -> Vec<u64>);
+type NamedSetting = (&'static str, fn(&Batch, Way) -> Vec<u64>);
 
-const SETTINGS: [Setting; 16] = [
+const SETTINGS: [NamedSetting; 16] = [
     ("GroupNorm without gamma, beta, or both", |batch, way| {
         let operation = run!(GroupNorm::new().with_groups(batch.groups), way);
         without(batch, batch.first.batch() * batch.groups, |x, (gamma, beta), shape, to| {
-            operation.forward_with_stats(x, gamma, beta, shape, to.0, to.1, to.2)
+            done(operation.forward(
+                InOut::new(x, to.0),
+                shape,
+                norm_args(gamma, beta).stats(to.1, to.2),
+            ))
         })
     }),
     ("LayerNorm over channels without gamma, beta, or both", |batch, way| {
         let operation = run!(LayerNorm::new(), way);
         without(batch, batch.positions().rows(), |x, (gamma, beta), shape, to| {
-            operation.forward_channels_with_stats(x, gamma, beta, shape, to.0, to.1, to.2)
+            done(operation.forward(
+                InOut::new(x, to.0),
+                shape,
+                norm_args(gamma, beta).stats(to.1, to.2),
+            ))
         })
     }),
     ("InstanceNorm, a mask", |batch, way| {
@@ -398,18 +369,8 @@ const SETTINGS: [Setting; 16] = [
     ("BatchNorm, training, lengths", |batch, way| {
         let (operation, (gamma, beta)) = (run!(BatchNorm::new(), way), batch.affine());
         let (x, rows, valid) = (&batch.x_last, batch.positions(), batch.valid_lengths());
-        training(batch, x.len(), |y, mean, rstd, running| {
-            operation.forward_training_masked(
-                x,
-                valid,
-                gamma,
-                beta,
-                rows,
-                y,
-                mean,
-                rstd,
-                Some(running),
-            )
+        training(batch, x.len(), train_args(gamma, beta).valid(valid), |y, args| {
+            done(operation.forward_training(InOut::new(x, y), rows, args))
         })
     }),
     ("BatchNorm, inference", |batch, way| {
@@ -417,7 +378,8 @@ const SETTINGS: [Setting; 16] = [
         let (mean, var) = (&batch.running_mean, &batch.running_var);
         let of = |(shape, x): (Channels, &[f32])| {
             let mut y = vec![PAINT; x.len()];
-            operation.forward_inference(x, mean, var, gamma, beta, shape, &mut y).unwrap();
+            let args = norm_args(gamma, beta);
+            operation.forward_inference(InOut::new(x, &mut y), shape, mean, var, args).unwrap();
             words(&y).collect::<Vec<_>>()
         };
         batch.layouts().map(of).concat()
@@ -427,7 +389,8 @@ const SETTINGS: [Setting; 16] = [
         let (mean, var) = (&batch.running_mean, &batch.running_var);
         let (x, rows, valid) = (&batch.x_last, batch.positions(), batch.valid_lengths());
         let mut y = vec![PAINT; x.len()];
-        operation.forward_inference_masked(x, valid, mean, var, gamma, beta, rows, &mut y).unwrap();
+        let args = norm_args(gamma, beta).valid(valid);
+        operation.forward_inference(InOut::new(x, &mut y), rows, mean, var, args).unwrap();
         words(&y).collect()
     }),
     ("ColumnMoments, lengths", |batch, way| {
@@ -435,7 +398,12 @@ const SETTINGS: [Setting; 16] = [
         let operation = ColumnMoments::new().with_backend(way.backend);
         operation
             .with_parallelism(way.parallelism)
-            .compute_masked(&batch.x_last, batch.valid_lengths(), batch.positions(), &mut moments)
+            .compute(
+                &batch.x_last,
+                batch.positions(),
+                &mut moments,
+                MomentArgs::new().valid(batch.valid_lengths()),
+            )
             .unwrap();
         words_of_moments(&moments).collect()
     }),
@@ -445,8 +413,8 @@ const SETTINGS: [Setting; 16] = [
         let mut all = Vec::new();
         for beta in [None, batch.affine().1] {
             let (mut y, mut rstd) = (vec![PAINT; x.len()], vec![0.0; rows.rows()]);
-            let gamma = batch.affine().0;
-            operation.forward_with_stats(x, gamma, beta, rows, &mut y, &mut rstd).unwrap();
+            let args = norm_args(batch.affine().0, beta).rstd(&mut rstd);
+            operation.forward(InOut::new(x, &mut y), rows, args).unwrap();
             all.extend(words(&y).chain(words64(&rstd)));
         }
         all
@@ -456,14 +424,18 @@ const SETTINGS: [Setting; 16] = [
         let (x, rows, gamma) = (&batch.x_last, batch.positions(), batch.affine().0);
         let z: Vec<f32> = Random::new(1).normals(x.len()).iter().map(|z| z * 5.0).collect();
         let (mut y, mut sum) = (vec![PAINT; x.len()], vec![PAINT; x.len()]);
-        operation.forward_residual(x, &z, gamma, None, rows, &mut y, Some(&mut sum)).unwrap();
+        let args = norm_args(gamma, None).residual(&z).sum(&mut sum);
+        operation.forward(InOut::new(x, &mut y), rows, args).unwrap();
         let mut all: Vec<u64> = words(&y).chain(words(&sum)).collect();
-        operation.forward_gated(x, &z, gamma, rows, &mut y).unwrap();
+        operation.forward(InOut::new(x, &mut y), rows, norm_args(gamma, None).gate(&z)).unwrap();
         all.extend(words(&y));
-        let wide = Values::new(rows, x.clone(), 1.0, &mut Random::new(1)).wide;
-        operation
-            .forward_strided(&wide, x_pitch(rows), gamma, None, rows, &mut y, rows.cols())
-            .unwrap();
+        let pitch = rows.cols() + 5;
+        let mut wide = vec![PAINT; rows.rows() * pitch];
+        for (wide, x) in wide.chunks_mut(pitch).zip(x.chunks(rows.cols())) {
+            wide[..rows.cols()].copy_from_slice(x);
+        }
+        let io = InOut::strided(&wide, pitch, &mut y, rows.cols());
+        operation.forward(io, rows, norm_args(gamma, None)).unwrap();
         all.extend(words(&y));
         all
     }),
@@ -481,9 +453,9 @@ const SETTINGS: [Setting; 16] = [
         for (mean, std) in [(true, true), (true, false), (false, true)] {
             scaler = scaler.with_mean(mean).with_std(std);
             let (mut y, shape) = (batch.x_last.clone(), batch.positions());
-            scaler.transform_in_place(&mut y, shape).unwrap();
+            scaler.transform(InOut::in_place(&mut y), shape).unwrap();
             all.extend(words(&y));
-            scaler.inverse_transform_in_place(&mut y, shape).unwrap();
+            scaler.inverse_transform(InOut::in_place(&mut y), shape).unwrap();
             all.extend(words(&y));
         }
         all
@@ -503,9 +475,9 @@ const SETTINGS: [Setting; 16] = [
         for clip in [false, true] {
             scaler = scaler.with_feature_range(-1.5, 2.25).with_clip(clip);
             let (mut y, shape) = (batch.x_last.clone(), batch.positions());
-            scaler.transform_in_place(&mut y, shape).unwrap();
+            scaler.transform(InOut::in_place(&mut y), shape).unwrap();
             all.extend(words(&y));
-            scaler.inverse_transform_in_place(&mut y, shape).unwrap();
+            scaler.inverse_transform(InOut::in_place(&mut y), shape).unwrap();
             all.extend(words(&y));
         }
         all
@@ -557,9 +529,9 @@ fn masked(batch: &Batch, way: Way, valid: ValidRows<'_>) -> Vec<u64> {
         let statistics = shape.batch() * shape.channels();
         let (mut mean, mut rstd) = (vec![PAINT_64; statistics], vec![PAINT_64; statistics]);
         let (to_y, mean, rstd) = (&mut y, &mut mean, &mut rstd);
-        operation
-            .forward_masked_with_stats(x, valid, gamma, beta, shape, to_y, mean, rstd)
-            .unwrap();
+        let args = norm_args(gamma, beta).valid(valid).stats(mean, rstd);
+        operation.forward(InOut::new(x, to_y), shape, args).unwrap();
+        let (mean, rstd) = (&*mean, &*rstd);
         words(&y).chain(words64(mean)).chain(words64(rstd)).collect::<Vec<_>>()
     };
     batch.layouts().map(of).concat()
@@ -569,13 +541,14 @@ fn masked(batch: &Batch, way: Way, valid: ValidRows<'_>) -> Vec<u64> {
 fn training(
     batch: &Batch,
     elements: usize,
-    train: impl FnOnce(&mut [f32], &mut [f64], &mut [f64], RunningStatistics<'_>) -> Result<(), Error>,
+    args: TrainArgs<'_>,
+    train: impl FnOnce(&mut [f32], TrainArgs<'_>) -> Result<(), Error>,
 ) -> Vec<u64> {
     let channels = batch.first.channels();
     let mut y = vec![PAINT; elements];
     let (mut mean, mut rstd) = (vec![0.0; channels], vec![0.0; channels]);
     let (mut m, mut v) = (batch.running_mean.clone(), batch.running_var.clone());
-    train(&mut y, &mut mean, &mut rstd, RunningStatistics { mean: &mut m, var: &mut v }).unwrap();
+    train(&mut y, args.stats(&mut mean, &mut rstd).running(&mut m, &mut v)).unwrap();
     let statistics = words64(&mean).chain(words64(&rstd));
     words(&y).chain(statistics).chain(words(&m)).chain(words(&v)).collect()
 }
@@ -584,11 +557,15 @@ fn training(
 fn trained(batch: &Batch, operation: BatchNorm) -> Vec<u64> {
     let (gamma, beta) = batch.affine();
     let of = |(shape, x): (Channels, &[f32])| {
-        training(batch, x.len(), |y, mean, rstd, running| {
-            operation.forward_training(x, gamma, beta, shape, y, mean, rstd, Some(running))
+        training(batch, x.len(), train_args(gamma, beta), |y, args| {
+            done(operation.forward_training(InOut::new(x, y), shape, args))
         })
     };
     batch.layouts().map(of).concat()
+}
+
+fn done<T>(result: Result<T, Error>) -> Result<(), Error> {
+    result.map(drop)
 }
 
 #[test]
@@ -600,7 +577,7 @@ fn every_setting_has_its_golden_bits() {
     let table = Table { file: "golden_settings.txt", text: include_str!("golden_settings.txt") };
     table.assert_holds(&SHAPES.map(name), |case, way| {
         let hashed =
-            |(name, setting): &Setting| (name.to_string(), hash(setting(&batches[case], way)));
+            |(name, setting): &NamedSetting| (name.to_string(), hash(setting(&batches[case], way)));
         SETTINGS.iter().map(hashed).collect()
     });
 }

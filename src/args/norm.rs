@@ -1,0 +1,382 @@
+//! What a normalisation may take and give beside x and y.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "capi")]
+use core::mem::MaybeUninit;
+
+use crate::element::Element;
+use crate::error::Error;
+use crate::mask::ValidRows;
+use crate::run::pool::Pool;
+use crate::shape::{Rows, check_length, check_optional};
+use crate::simd::{Pitch, RowSpan, SumOutput, check_rows, elements, elements_mut, elements_vec};
+
+/// Optional inputs and outputs of a normalisation. All are absent at first; each setter adds one.
+///
+/// | setter | what it is | length |
+/// |---|---|---|
+/// | [`gamma`](Self::gamma), [`beta`](Self::beta), [`affine`](Self::affine) | what `x_hat` is multiplied with, and what is added then | columns, or channels |
+/// | [`stats`](Self::stats), [`rstd`](Self::rstd) | mean and `1 / sqrt(var + eps)`, written | one a statistic |
+/// | [`bias`](Self::bias) | added to x before the residual and the statistics | columns |
+/// | [`residual`](Self::residual), [`update_residual`](Self::update_residual) | added to x before the statistics; or the same, and it becomes the sum | as x |
+/// | [`sum`](Self::sum), [`sum_vec`](Self::sum_vec) | the sum of x, bias and residual, written | as x |
+/// | [`gate`](Self::gate) | z: the result is multiplied with `silu(z)` | as x |
+/// | [`plus`](Self::plus) | added to the result: `y = added + norm(x)` | as x |
+/// | [`valid`](Self::valid) | which rows are data; the others become `+0.0` | rows |
+/// | [`scratch`](Self::scratch) | memory, so that the call allocates none | `scratch_len` of the operation |
+/// | [`pool`](Self::pool) | the host's threads, in place of rayon's | |
+///
+/// An operation that does not take an argument returns [`Error::Unsupported`](crate::Error::Unsupported) before it writes
+/// anything. A pitch counts where its argument is there. A setter that is called twice keeps the second value.
+///
+/// | | gamma, beta | stats | bias, residual, sum, gate, plus | valid | scratch |
+/// |---|---|---|---|---|---|
+/// | `LayerNorm`, `RmsNorm` of rows | yes | yes (`RmsNorm`: `rstd`) | yes | yes | not needed |
+/// | `LayerNorm` over channels that come first | yes | yes | no | yes | not needed |
+/// | `GroupNorm`, `InstanceNorm` | yes | yes | no | yes | yes |
+/// | `NormalizeScaleShift` | yes | no | no | yes | not needed |
+/// | `BatchNorm::forward_inference` | yes | no | no | yes | not needed |
+///
+/// The arguments are borrowed, and a call consumes them: [`reborrow`](Self::reborrow) lends them to one call of several.
+///
+/// ```
+/// use evenkeel::{InOut, LayerNorm, NormArgs, Rows};
+///
+/// let (x, residual, gamma) = ([1.0_f32, 2.0], [0.0_f32, 3.0], [1.0_f32, 0.5]);
+/// let (mut y, mut sum, mut mean, mut rstd) = ([0.0_f32; 2], [0.0_f32; 2], [0.0], [0.0]);
+/// let args = NormArgs::new().gamma(&gamma).residual(&residual).sum(&mut sum).stats(&mut mean, &mut rstd);
+/// LayerNorm::new().with_eps(0.0).forward(InOut::new(&x, &mut y), Rows::new(1, 2)?, args)?;
+/// assert_eq!((y, sum, mean, rstd), ([-1.0, 0.5], [1.0, 5.0], [3.0], [0.5]));
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Debug, Default)]
+#[must_use]
+pub struct NormArgs<'a> {
+    pub(crate) gamma: Option<&'a [f32]>,
+    pub(crate) beta: Option<&'a [f32]>,
+    pub(crate) mean: Option<&'a mut [f64]>,
+    pub(crate) rstd: Option<&'a mut [f64]>,
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) residual: Option<Residual<'a>>,
+    pub(crate) residual_pitch: Option<usize>,
+    pub(crate) sum: Option<SumOutput<'a>>,
+    pub(crate) sum_pitch: Option<usize>,
+    pub(crate) gate: Option<&'a [f32]>,
+    pub(crate) gate_pitch: Option<usize>,
+    pub(crate) added: Option<&'a [f32]>,
+    pub(crate) added_pitch: Option<usize>,
+    pub(crate) valid: Option<ValidRows<'a>>,
+    pub(crate) scratch: Option<&'a mut [f64]>,
+    pub(crate) pool: Option<&'a dyn Pool>,
+}
+
+/// What is added to x.
+#[derive(Debug)]
+pub(crate) enum Residual<'a> {
+    /// This.
+    Read(&'a [f32]),
+    /// This, which becomes the sum.
+    Updated(&'a mut [f32]),
+}
+
+impl<'a> NormArgs<'a> {
+    /// No optional arguments.
+    #[inline]
+    pub const fn new() -> Self {
+        Self {
+            gamma: None,
+            beta: None,
+            mean: None,
+            rstd: None,
+            bias: None,
+            residual: None,
+            residual_pitch: None,
+            sum: None,
+            sum_pitch: None,
+            gate: None,
+            gate_pitch: None,
+            added: None,
+            added_pitch: None,
+            valid: None,
+            scratch: None,
+            pool: None,
+        }
+    }
+
+    /// Multiplies `x_hat` with gamma, one a column or channel.
+    #[doc(alias = "weight")]
+    #[doc(alias = "scale")]
+    #[inline]
+    pub fn gamma<P: Element>(mut self, gamma: &'a [P]) -> Self {
+        self.gamma = Some(elements(gamma));
+        self
+    }
+
+    /// The same, if there is one.
+    #[inline]
+    pub fn maybe_gamma<P: Element>(mut self, gamma: Option<&'a [P]>) -> Self {
+        self.gamma = gamma.map(elements);
+        self
+    }
+
+    /// Adds beta, one a column or channel.
+    #[doc(alias = "bias")]
+    #[doc(alias = "shift")]
+    #[inline]
+    pub fn beta<P: Element>(mut self, beta: &'a [P]) -> Self {
+        self.beta = Some(elements(beta));
+        self
+    }
+
+    /// The same, if there is one.
+    #[inline]
+    pub fn maybe_beta<P: Element>(mut self, beta: Option<&'a [P]>) -> Self {
+        self.beta = beta.map(elements);
+        self
+    }
+
+    /// gamma and beta.
+    #[inline]
+    pub fn affine<P: Element>(self, gamma: &'a [P], beta: &'a [P]) -> Self {
+        self.gamma(gamma).beta(beta)
+    }
+
+    /// Writes the mean and `rstd = 1 / sqrt(var + eps)` of every row, group, channel or position. Those of nothing are 0.
+    #[inline]
+    pub fn stats(mut self, mean: &'a mut [f64], rstd: &'a mut [f64]) -> Self {
+        self.mean = Some(mean);
+        self.rstd(rstd)
+    }
+
+    /// Writes `rstd` alone.
+    #[doc(alias = "InvStdDev")]
+    #[inline]
+    pub fn rstd(mut self, rstd: &'a mut [f64]) -> Self {
+        self.rstd = Some(rstd);
+        self
+    }
+
+    /// Adds a bias, one a column, to every row of x before the residual: `x + bias` is rounded to f32 once.
+    #[inline]
+    pub fn bias<P: Element>(mut self, bias: &'a [P]) -> Self {
+        self.bias = Some(elements(bias));
+        self
+    }
+
+    /// Adds a residual to x, and normalises the sum, rounded to f32 once. The sum is kept where [`sum`](Self::sum) says.
+    ///
+    /// ```text
+    /// y = norm(x + residual)
+    /// ```
+    #[doc(alias = "skip")]
+    #[inline]
+    pub fn residual<P: Element>(mut self, residual: &'a [P]) -> Self {
+        self.residual = Some(Residual::Read(elements(residual)));
+        self
+    }
+
+    /// As [`residual`](Self::residual), and the residual becomes the sum: `residual += x; y = norm(residual)`.
+    #[inline]
+    pub fn update_residual<P: Element>(mut self, residual: &'a mut [P]) -> Self {
+        self.residual = Some(Residual::Updated(elements_mut(residual)));
+        self
+    }
+
+    /// The rows of the residual begin every so many elements.
+    #[inline]
+    pub fn residual_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
+        self.residual_pitch = Some(pitch.into().elements());
+        self
+    }
+
+    /// Writes the sum of x, bias and residual, whose rows are contiguous. There has to be a bias or a residual. A residual that
+    /// is updated is the place of the sum: there is no second one.
+    #[inline]
+    pub fn sum<P: Element>(mut self, sum: &'a mut [P]) -> Self {
+        self.sum = Some(SumOutput::Slice(elements_mut(sum)));
+        self
+    }
+
+    /// Writes the sum of x, bias and residual to a vector, whose old elements are dropped: memory that is written once. If there
+    /// is no memory for it, it is empty; after any other error it is as it was.
+    #[inline]
+    pub fn sum_vec<P: Element>(mut self, sum: &'a mut Vec<P>) -> Self {
+        self.sum = Some(SumOutput::Vec(elements_vec(sum)));
+        self
+    }
+
+    /// Writes the sum of x, bias and residual, whose rows are contiguous, to memory that need not be initialised.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn sum_uninit(mut self, sum: &'a mut [MaybeUninit<f32>]) -> Self {
+        self.sum = Some(SumOutput::Uninit(sum));
+        self
+    }
+
+    /// The rows of the slice that [`sum`](Self::sum) is given begin every so many elements. Those of a vector are contiguous.
+    #[inline]
+    pub fn sum_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
+        self.sum_pitch = Some(pitch.into().elements());
+        self
+    }
+
+    /// Multiplies the result, gamma and beta in it, with `silu(z) = z / (1 + exp(-z))`.
+    #[doc(alias = "swish")]
+    #[inline]
+    pub fn gate<P: Element>(mut self, z: &'a [P]) -> Self {
+        self.gate = Some(elements(z));
+        self
+    }
+
+    /// The rows of the gate begin every so many elements.
+    #[inline]
+    pub fn gate_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
+        self.gate_pitch = Some(pitch.into().elements());
+        self
+    }
+
+    /// Adds this to the result, gate and all: `y = added + norm(x)`, as models do that normalise behind a layer.
+    #[inline]
+    pub fn plus<P: Element>(mut self, added: &'a [P]) -> Self {
+        self.added = Some(elements(added));
+        self
+    }
+
+    /// The rows of what is added begin every so many elements.
+    #[inline]
+    pub fn plus_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
+        self.added_pitch = Some(pitch.into().elements());
+        self
+    }
+
+    /// Only these rows (positions, of samples of channels) are data. The others are padding: they have no part in a statistic
+    /// that they could have a part in, their y is `+0.0` whatever x holds there, and their own statistics are 0. A sum of x and a
+    /// residual ([`sum`](Self::sum), [`update_residual`](Self::update_residual)) is made of all rows, padding among them.
+    #[doc(alias = "mask")]
+    #[doc(alias = "padding")]
+    #[inline]
+    pub fn valid(mut self, valid: ValidRows<'a>) -> Self {
+        self.valid = Some(valid);
+        self
+    }
+
+    /// Memory for the call, at least as long as the operation's `scratch_len` says, so that it allocates none.
+    #[inline]
+    pub fn scratch(mut self, scratch: &'a mut [f64]) -> Self {
+        self.scratch = Some(scratch);
+        self
+    }
+
+    /// Runs on the host's threads.
+    #[inline]
+    pub fn pool(mut self, pool: &'a dyn Pool) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// The same arguments for one call, after which these can be used again.
+    #[inline]
+    pub fn reborrow(&mut self) -> NormArgs<'_> {
+        NormArgs {
+            mean: self.mean.as_deref_mut(),
+            rstd: self.rstd.as_deref_mut(),
+            residual: match &mut self.residual {
+                None => None,
+                Some(Residual::Read(residual)) => Some(Residual::Read(residual)),
+                Some(Residual::Updated(residual)) => Some(Residual::Updated(residual)),
+            },
+            sum: self.sum.as_mut().map(SumOutput::reborrow),
+            scratch: self.scratch.as_deref_mut(),
+            ..*self
+        }
+    }
+
+    /// Checks gamma and beta.
+    pub(crate) fn check_affine(&self, columns: usize) -> Result<(), Error> {
+        check_optional("gamma", self.gamma, columns)?;
+        check_optional("beta", self.beta, columns)
+    }
+
+    /// Checks where mean and rstd go.
+    pub(crate) fn check_stats(&self, statistics: usize) -> Result<(), Error> {
+        check_optional("mean", self.mean.as_deref(), statistics)?;
+        check_optional("rstd", self.rstd.as_deref(), statistics)
+    }
+
+    /// Returns an error where an argument is there that belongs to rows.
+    pub(crate) fn check_no_row_arguments(&self) -> Result<(), Error> {
+        unsupported(&[
+            ("bias", self.bias.is_some()),
+            ("residual", self.residual.is_some()),
+            ("sum", self.sum.is_some()),
+            ("gate", self.gate.is_some()),
+            ("plus", self.added.is_some()),
+        ])
+    }
+
+    /// Returns an error where an argument is there that is written.
+    pub(crate) fn check_no_stats(&self) -> Result<(), Error> {
+        unsupported(&[("mean", self.mean.is_some()), ("rstd", self.rstd.is_some())])
+    }
+
+    /// The rows with the inputs beside x, which are checked against the shape. The sum is left for
+    /// [`SumOutput::write_whole`].
+    #[inline]
+    pub(crate) fn with_inputs<'s>(
+        &mut self,
+        io: RowSpan<'s>,
+        rows: Rows,
+    ) -> Result<RowSpan<'s>, Error>
+    where
+        'a: 's,
+    {
+        let Self { bias: None, residual: None, gate: None, added: None, .. } = self else {
+            return self.with_some_inputs(io, rows);
+        };
+        Ok(io)
+    }
+
+    #[inline(never)]
+    fn with_some_inputs<'s>(&mut self, io: RowSpan<'s>, rows: Rows) -> Result<RowSpan<'s>, Error>
+    where
+        'a: 's,
+    {
+        let mut io = io;
+        if let Some(bias) = self.bias {
+            check_length("bias", bias.len(), rows.cols())?;
+            io = io.plus_bias(bias);
+        }
+        let at_pitch =
+            |arg, pitch_arg, len, pitch| check_rows(rows, (arg, len), (pitch_arg, pitch));
+        match self.residual.take() {
+            None => {}
+            Some(Residual::Read(residual)) => {
+                let len = residual.len();
+                let pitch = at_pitch("residual", "residual_pitch", len, self.residual_pitch)?;
+                io = io.plus_residual(residual, pitch);
+            }
+            Some(Residual::Updated(residual)) => {
+                let len = residual.len();
+                let pitch = at_pitch("residual", "residual_pitch", len, self.residual_pitch)?;
+                io = io.added_to_residual(residual, pitch);
+            }
+        }
+        if let Some(gate) = self.gate {
+            let pitch = at_pitch("gate", "gate_pitch", gate.len(), self.gate_pitch)?;
+            io = io.with_gate(gate, pitch);
+        }
+        if let Some(added) = self.added {
+            let pitch = at_pitch("plus", "plus_pitch", added.len(), self.added_pitch)?;
+            io = io.with_added(added, pitch);
+        }
+        Ok(io)
+    }
+}
+
+/// Returns an error for the first argument that is there.
+pub(crate) fn unsupported(arguments: &[(&'static str, bool)]) -> Result<(), Error> {
+    match arguments.iter().find(|(_, is_there)| *is_there) {
+        Some(&(arg, _)) => Err(Error::Unsupported { arg }),
+        None => Ok(()),
+    }
+}

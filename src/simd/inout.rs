@@ -1,0 +1,377 @@
+//! Where an operation reads and writes: [`InOut`], and buffers of a type that is known at run time.
+//!
+//! Invariant of [`InOut`] and [`Io`]: x is valid for reads of `x_len` elements, y for writes of `y_len`. Either they begin at
+//! one address with one pitch, or they do not overlap. Nothing else writes to either during `'a`, and nothing else reads y.
+//! Where y has a pitch, all of it is initialised. The constructors establish it from references, but for `from_raw`, which
+//! only the C ABI calls.
+
+use core::any::TypeId;
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::slice;
+
+use super::row_span::{RowSpan, reach};
+use super::span::Span;
+use crate::element::Element;
+use crate::error::{Error, MOST_ELEMENTS};
+use crate::shape::{Rows, check_at_least, check_length};
+
+/// How far apart the rows of a buffer begin, in elements. `From<usize>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pitch(usize);
+
+impl From<usize> for Pitch {
+    fn from(elements: usize) -> Self {
+        Self(elements)
+    }
+}
+
+impl Pitch {
+    /// Elements from the start of a row to the start of the next.
+    #[must_use]
+    pub const fn elements(self) -> usize {
+        self.0
+    }
+}
+
+/// Where an operation reads x and writes y.
+///
+/// | constructor | x and y |
+/// |---|---|
+/// | [`new`](Self::new) | two buffers |
+/// | [`in_place`](Self::in_place) | one buffer |
+/// | [`uninit`](Self::uninit) | two buffers, of which y is not initialised: the operation writes all of it |
+/// | [`strided`](Self::strided), [`strided_in_place`](Self::strided_in_place) | the same with rows at a pitch, such as the parts of a wider matrix |
+/// | [`strided_uninit`](Self::strided_uninit) | the same with rows of x at a pitch; those of y are contiguous |
+///
+/// The operation checks the lengths against its shape. They are an [`Error`](crate::Error), never a panic. An operation that
+/// returns `Ok` has written every row of y; what lies between two rows is not touched.
+///
+/// ```
+/// use evenkeel::{InOut, NormArgs, RmsNorm, Rows};
+///
+/// // Two rows of three elements, the first half of a matrix of six columns.
+/// let x = [3.0_f32, 0.0, 4.0, 9.0, 9.0, 9.0, 0.0, 6.0, 8.0, 9.0, 9.0, 9.0];
+/// let mut y = [0.0_f32; 6];
+/// let norm = RmsNorm::new().with_eps(0.0);
+/// norm.forward(InOut::strided(&x, 6, &mut y, 3), Rows::new(2, 3)?, NormArgs::new())?;
+/// assert!((y[0] - 1.039_230_5).abs() < 1e-6);
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct InOut<'x, 'y, X = f32, Y = X> {
+    x: *const X,
+    x_len: usize,
+    y: *mut Y,
+    y_len: usize,
+    x_pitch: Option<usize>,
+    y_pitch: Option<usize>,
+    lifetime: PhantomData<(&'x [X], &'y mut [Y])>,
+}
+
+// SAFETY: an `InOut` stands for a `&[X]` and a `&mut [Y]`.
+unsafe impl<X: Sync, Y: Send> Send for InOut<'_, '_, X, Y> {}
+// SAFETY: as above; a shared `InOut` gives access to nothing.
+unsafe impl<X: Sync, Y: Sync> Sync for InOut<'_, '_, X, Y> {}
+
+impl<'x, 'y, X: Element, Y: Element> InOut<'x, 'y, X, Y> {
+    /// Reads `x`, writes `y`.
+    #[inline]
+    pub fn new(x: &'x [X], y: &'y mut [Y]) -> Self {
+        Self::of(x, (y.as_mut_ptr(), y.len()), [None; 2])
+    }
+
+    /// Reads rows that begin every `x_pitch` elements of `x`, writes rows that begin every `y_pitch` elements of `y`.
+    #[inline]
+    pub fn strided(
+        x: &'x [X],
+        x_pitch: impl Into<Pitch>,
+        y: &'y mut [Y],
+        y_pitch: impl Into<Pitch>,
+    ) -> Self {
+        let pitches = [Some(x_pitch.into().0), Some(y_pitch.into().0)];
+        Self::of(x, (y.as_mut_ptr(), y.len()), pitches)
+    }
+
+    #[inline]
+    fn of(x: &'x [X], (y, y_len): (*mut Y, usize), [x_pitch, y_pitch]: [Option<usize>; 2]) -> Self {
+        let (x, x_len, lifetime) = (x.as_ptr(), x.len(), PhantomData);
+        Self { x, x_len, y, y_len, x_pitch, y_pitch, lifetime }
+    }
+
+    /// Reads `x`, writes `y`: buffers of C, whose rows begin every so many elements where there is a pitch.
+    ///
+    /// # Safety
+    ///
+    /// The pointers are aligned and not null, those of no elements too. They, the numbers of elements and the pitches keep the
+    /// invariant at the head of this file.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) unsafe fn from_raw(
+        (x, x_len): (*const X, usize),
+        (y, y_len): (*mut Y, usize),
+        [x_pitch, y_pitch]: [Option<usize>; 2],
+    ) -> Self {
+        Self { x, x_len, y, y_len, x_pitch, y_pitch, lifetime: PhantomData }
+    }
+
+    /// The same buffers, of a type that is known at run time.
+    #[inline]
+    pub(super) fn erased<'a>(self) -> Io<'a>
+    where
+        'x: 'a,
+        'y: 'a,
+    {
+        let Self { x, x_len, y, y_len, x_pitch, y_pitch, lifetime: _ } = self;
+        let (x, y) = (as_f32(x), as_f32(y.cast_const()).cast_mut());
+        Io { x, x_len, y, y_len, x_pitch, y_pitch, lifetime: PhantomData }
+    }
+
+    /// Calls `write` with the same buffers. If it succeeds, returns y as initialised.
+    ///
+    /// `write` has one duty that its type does not state: if it returns `Ok`, it has written every row of y. AUDITING.md says
+    /// why each operation fulfils it; `tests/memory.rs` looks at every element of outputs of every length.
+    #[inline]
+    pub(crate) fn write_whole(
+        self,
+        write: impl FnOnce(Io<'_>) -> Result<(), Error>,
+    ) -> Result<&'y mut [Y], Error> {
+        let Self { y, y_len, .. } = self;
+        write(self.erased())?;
+        // SAFETY: y is valid for `y_len` elements during `'y`, and initialised: its rows by the duty of `write`, and what
+        // lies between them since y has no pitch or was initialised before.
+        Ok(unsafe { slice::from_raw_parts_mut(y, y_len) })
+    }
+}
+
+impl<'x, 'y, X: Element> InOut<'x, 'y, X, X> {
+    /// Reads `x`, writes all of `y`, which need not be initialised.
+    ///
+    /// The operation returns `y` as initialised. [`to_vec`](crate::to_vec) makes a new `Vec` of it.
+    #[inline]
+    pub fn uninit(x: &'x [X], y: &'y mut [MaybeUninit<X>]) -> Self {
+        Self::of(x, (y.as_mut_ptr().cast(), y.len()), [None; 2])
+    }
+
+    /// Reads rows that begin every `x_pitch` elements of `x`, writes all of `y`, which need not be initialised and whose rows
+    /// are contiguous.
+    #[inline]
+    pub fn strided_uninit(
+        x: &'x [X],
+        x_pitch: impl Into<Pitch>,
+        y: &'y mut [MaybeUninit<X>],
+    ) -> Self {
+        let pitches = [Some(x_pitch.into().0), None];
+        Self::of(x, (y.as_mut_ptr().cast(), y.len()), pitches)
+    }
+}
+
+impl<'a, X: Element> InOut<'a, 'a, X, X> {
+    /// Reads and writes `x`.
+    #[inline]
+    pub fn in_place(x: &'a mut [X]) -> Self {
+        Self::of_one(x, None)
+    }
+
+    /// Reads and writes rows that begin every `pitch` elements of `x`.
+    #[inline]
+    pub fn strided_in_place(x: &'a mut [X], pitch: impl Into<Pitch>) -> Self {
+        Self::of_one(x, Some(pitch.into().0))
+    }
+
+    #[inline]
+    fn of_one(x: &'a mut [X], pitch: Option<usize>) -> Self {
+        let (y, len) = (x.as_mut_ptr(), x.len());
+        Self {
+            x: y,
+            x_len: len,
+            y,
+            y_len: len,
+            x_pitch: pitch,
+            y_pitch: pitch,
+            lifetime: PhantomData,
+        }
+    }
+}
+
+/// Makes a new `Vec` of `len` elements that `write` writes, once each: `write` initialises what it is passed and returns it,
+/// as every operation does with [`InOut::uninit`].
+///
+/// ```
+/// use evenkeel::{InOut, LayerNorm, NormArgs, Rows, to_vec};
+///
+/// let (x, rows) = ([1.0_f32, 3.0, 2.0, 6.0], Rows::new(2, 2)?);
+/// let norm = LayerNorm::new().with_eps(0.0);
+/// let y = to_vec(rows.elements(), |y| norm.forward(InOut::uninit(&x, y), rows, NormArgs::new()))?;
+/// assert_eq!(y, [-1.0, 1.0, -1.0, 1.0]);
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of `write`. [`Error::OutOfMemory`](crate::Error::OutOfMemory) if there is no memory for `len` elements.
+/// [`Error::Length`](crate::Error::Length) if `write` returns another slice than it was passed.
+pub fn to_vec<T: Element>(
+    len: usize,
+    write: impl for<'y> FnOnce(&'y mut [MaybeUninit<T>]) -> Result<&'y mut [T], Error>,
+) -> Result<Vec<T>, Error> {
+    let mut vec = Vec::new();
+    crate::memory::reserve(&mut vec, len)?;
+    let passed = &mut vec.spare_capacity_mut()[..len];
+    let (start, mut written) = (passed.as_ptr().cast::<T>(), write(passed)?);
+    if !core::ptr::eq(written.as_ptr(), start) {
+        written = &mut [];
+    }
+    check_length("y", written.len(), len)?;
+    // SAFETY: what `write` returned are the first `len` elements of the capacity, as initialised.
+    unsafe { vec.set_len(len) };
+    Ok(vec)
+}
+
+/// The elements of a slice as f32, the one type that there is.
+#[inline(always)]
+fn as_f32<P: Element>(x: *const P) -> *const f32 {
+    debug_assert_eq!(TypeId::of::<P>(), TypeId::of::<f32>(), "the one element type is f32");
+    x.cast()
+}
+
+/// The same of a slice.
+#[inline(always)]
+pub(crate) fn elements<P: Element>(x: &[P]) -> &[f32] {
+    // SAFETY: P is f32, the one element type that there is.
+    unsafe { slice::from_raw_parts(as_f32(x.as_ptr()), x.len()) }
+}
+
+/// The same of a slice that is written.
+#[inline(always)]
+pub(crate) fn elements_mut<P: Element>(x: &mut [P]) -> &mut [f32] {
+    // SAFETY: as above.
+    unsafe { slice::from_raw_parts_mut(as_f32(x.as_mut_ptr()).cast_mut(), x.len()) }
+}
+
+/// The same of a vector that is filled.
+#[inline(always)]
+pub(crate) fn elements_vec<P: Element>(x: &mut Vec<P>) -> &mut Vec<f32> {
+    // SAFETY: as above.
+    unsafe { &mut *core::ptr::from_mut(x).cast() }
+}
+
+/// An [`InOut`] whose types are known at run time.
+#[derive(Debug)]
+pub(crate) struct Io<'a> {
+    x: *const f32,
+    x_len: usize,
+    y: *mut f32,
+    y_len: usize,
+    x_pitch: Option<usize>,
+    y_pitch: Option<usize>,
+    lifetime: PhantomData<(&'a [f32], &'a mut [f32])>,
+}
+
+impl<'a> Io<'a> {
+    /// All elements, which are `len` and contiguous.
+    pub(crate) fn span(self, len: usize) -> Result<Span<'a>, Error> {
+        let pitches = [("x_pitch", self.x_pitch), ("y_pitch", self.y_pitch)];
+        if let Some((arg, _)) = pitches.into_iter().find(|(_, pitch)| pitch.is_some()) {
+            return Err(Error::Unsupported { arg });
+        }
+        check_length("x", self.x_len, len)?;
+        check_length("y", self.y_len, len)?;
+        // SAFETY: both are `len` elements long, and the invariant.
+        Ok(unsafe { Span::from_pointers(self.x, self.y, len) })
+    }
+
+    /// All elements, which are as many in x as in y and contiguous.
+    pub(crate) fn whole(self) -> Result<Span<'a>, Error> {
+        let len = self.x_len;
+        self.span(len)
+    }
+
+    /// Rows of a shape.
+    #[inline]
+    pub(crate) fn rows(self, rows: Rows) -> Result<RowSpan<'a>, Error> {
+        let x_pitch = check_rows(rows, ("x", self.x_len), ("x_pitch", self.x_pitch))?;
+        let y_pitch = check_rows(rows, ("y", self.y_len), ("y_pitch", self.y_pitch))?;
+        let (x, y) = ((self.x, x_pitch), (self.y, y_pitch));
+        // SAFETY: the rows lie within x and y and do not overlap, as has been checked, and the invariant.
+        Ok(unsafe { RowSpan::from_pointers(x, y, (rows.rows(), rows.cols())) })
+    }
+}
+
+/// Checks that the rows of a shape lie within a buffer, at a pitch if there is one, and returns the pitch.
+pub(crate) fn check_rows(
+    rows: Rows,
+    (arg, len): (&'static str, usize),
+    (pitch_arg, pitch): (&'static str, Option<usize>),
+) -> Result<usize, Error> {
+    let Some(pitch) = pitch else {
+        check_length(arg, len, rows.elements())?;
+        return Ok(rows.cols());
+    };
+    check_at_least(pitch_arg, pitch, rows.cols())?;
+    match reach(rows.rows(), rows.cols(), pitch) {
+        Some(reach) if reach <= MOST_ELEMENTS => check_at_least(arg, len, reach)?,
+        _ => return Err(Error::ShapeOverflow { arg: pitch_arg, got: [1, rows.rows(), pitch] }),
+    }
+    Ok(pitch)
+}
+
+/// Where the sum of x and a residual is written: a buffer, or a vector that grows to hold it.
+#[derive(Debug)]
+pub(crate) enum SumOutput<'a> {
+    Slice(&'a mut [f32]),
+    Vec(&'a mut Vec<f32>),
+    /// Memory that need not be initialised, from C.
+    #[cfg(feature = "capi")]
+    Uninit(&'a mut [MaybeUninit<f32>]),
+}
+
+impl SumOutput<'_> {
+    /// The same place for one call.
+    pub(crate) fn reborrow(&mut self) -> SumOutput<'_> {
+        match self {
+            Self::Slice(sum) => SumOutput::Slice(sum),
+            Self::Vec(sum) => SumOutput::Vec(sum),
+            #[cfg(feature = "capi")]
+            Self::Uninit(sum) => SumOutput::Uninit(sum),
+        }
+    }
+
+    /// Calls `write` with the rows of `io`, the sum of whose addends is made here. If it succeeds, a vector has the sum.
+    ///
+    /// `write` has the duty of [`InOut::write_whole`]: if it returns `Ok`, every row's sum has been made. The rows of a vector
+    /// are contiguous, whatever the pitch.
+    pub(crate) fn write_whole(
+        self,
+        pitch: Option<usize>,
+        io: RowSpan<'_>,
+        rows: Rows,
+        write: impl FnOnce(RowSpan<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let check = |len| check_rows(rows, ("sum", len), ("sum_pitch", pitch));
+        match self {
+            Self::Slice(sum) => {
+                let pitch = check(sum.len())?;
+                // SAFETY: the rows lie within `sum` and do not overlap, as has been checked. `sum` is borrowed until `write`
+                // returns, and nothing else reads or writes it.
+                write(unsafe { io.with_sum(sum.as_mut_ptr(), pitch) })
+            }
+            Self::Vec(sum) => {
+                let len = rows.elements();
+                sum.clear();
+                crate::memory::reserve(sum, len)?;
+                // SAFETY: as above, of the capacity of `sum`.
+                write(unsafe { io.with_sum(sum.as_mut_ptr(), rows.cols()) })?;
+                // SAFETY: the first `len` elements are within the capacity, and initialised by the duty of `write`.
+                unsafe { sum.set_len(len) };
+                Ok(())
+            }
+            #[cfg(feature = "capi")]
+            Self::Uninit(sum) => {
+                let pitch = check(sum.len())?;
+                // SAFETY: as of a slice.
+                write(unsafe { io.with_sum(sum.as_mut_ptr().cast(), pitch) })
+            }
+        }
+    }
+}
