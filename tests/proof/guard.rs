@@ -328,7 +328,7 @@ fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: u
                 };
                 let mut turns = turn + offset;
                 for operation in OPERATIONS {
-                    for options in single_options(operation) {
+                    for options in options_in_turn(operation, turn) {
                         // Each time x and y lie in another way.
                         turns += 1;
                         let lies = operation.places()[turns % operation.places().len()];
@@ -341,12 +341,13 @@ fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: u
     }
 }
 
-/// No option, each by itself, and as many as go together.
-fn single_options(operation: &Operation) -> Vec<Vec<&'static str>> {
+/// No option, one by itself, another one each turn, and as many as go together.
+fn options_in_turn(operation: &Operation, turn: usize) -> Vec<Vec<&'static str>> {
     let mut sets = operation.option_sets();
     let all = sets.pop();
-    sets.retain(|set| set.len() <= 1);
-    sets.extend(all);
+    sets.retain(|set| set.len() == 1);
+    let one = (!sets.is_empty()).then(|| sets.swap_remove(turn % sets.len()));
+    let mut sets: Vec<_> = [Some(Vec::new()), one, all].into_iter().flatten().collect();
     sets.dedup();
     sets
 }
