@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::mask::ValidRows;
 use crate::run::pool::Pool;
 use crate::shape::{Rows, check_length, check_optional};
-use crate::simd::{Pitch, RowSpan, SumOutput, check_rows, elements, elements_mut, elements_vec};
+use crate::simd::{Pitch, RowInputs, SumOutput, check_rows, elements, elements_mut, elements_vec};
 
 /// Optional inputs and outputs of a normalisation. All are absent at first; each setter adds one.
 ///
@@ -77,6 +77,15 @@ pub(crate) enum Residual<'a> {
     Read(&'a [f32]),
     /// This, which becomes the sum.
     Updated(&'a mut [f32]),
+}
+
+impl Residual<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Read(residual) => residual.len(),
+            Self::Updated(residual) => residual.len(),
+        }
+    }
 }
 
 impl<'a> NormArgs<'a> {
@@ -319,57 +328,39 @@ impl<'a> NormArgs<'a> {
         unsupported(&[("mean", self.mean.is_some()), ("rstd", self.rstd.is_some())])
     }
 
-    /// The rows with the inputs beside x, which are checked against the shape. The sum is left for
-    /// [`SumOutput::write_whole`].
+    /// Whether anything is read beside x.
     #[inline]
-    pub(crate) fn with_inputs<'s>(
-        &mut self,
-        io: RowSpan<'s>,
-        rows: Rows,
-    ) -> Result<RowSpan<'s>, Error>
-    where
-        'a: 's,
-    {
-        let Self { bias: None, residual: None, gate: None, added: None, .. } = self else {
-            return self.with_some_inputs(io, rows);
-        };
-        Ok(io)
+    pub(crate) fn has_inputs(&self) -> bool {
+        !matches!(self, Self { bias: None, residual: None, gate: None, added: None, .. })
     }
 
+    /// What is read beside x, checked against the shape.
     #[inline(never)]
-    fn with_some_inputs<'s>(&mut self, io: RowSpan<'s>, rows: Rows) -> Result<RowSpan<'s>, Error>
-    where
-        'a: 's,
-    {
-        let mut io = io;
+    pub(crate) fn take_inputs(&mut self, rows: Rows) -> Result<RowInputs<'a>, Error> {
+        let mut inputs = RowInputs::new(rows.rows(), rows.cols());
         if let Some(bias) = self.bias {
             check_length("bias", bias.len(), rows.cols())?;
-            io = io.plus_bias(bias);
+            inputs.bias(bias);
         }
         let at_pitch =
             |arg, pitch_arg, len, pitch| check_rows(rows, (arg, len), (pitch_arg, pitch));
-        match self.residual.take() {
-            None => {}
-            Some(Residual::Read(residual)) => {
-                let len = residual.len();
-                let pitch = at_pitch("residual", "residual_pitch", len, self.residual_pitch)?;
-                io = io.plus_residual(residual, pitch);
-            }
-            Some(Residual::Updated(residual)) => {
-                let len = residual.len();
-                let pitch = at_pitch("residual", "residual_pitch", len, self.residual_pitch)?;
-                io = io.added_to_residual(residual, pitch);
+        if let Some(residual) = self.residual.take() {
+            let len = residual.len();
+            let pitch = at_pitch("residual", "residual_pitch", len, self.residual_pitch)?;
+            match residual {
+                Residual::Read(residual) => inputs.residual(residual, pitch),
+                Residual::Updated(residual) => inputs.updated_residual(residual, pitch),
             }
         }
         if let Some(gate) = self.gate {
             let pitch = at_pitch("gate", "gate_pitch", gate.len(), self.gate_pitch)?;
-            io = io.with_gate(gate, pitch);
+            inputs.gate(gate, pitch);
         }
         if let Some(added) = self.added {
             let pitch = at_pitch("plus", "plus_pitch", added.len(), self.added_pitch)?;
-            io = io.with_added(added, pitch);
+            inputs.added(added, pitch);
         }
-        Ok(io)
+        Ok(inputs)
     }
 }
 

@@ -35,7 +35,13 @@ pub(crate) fn normalize<T: RowSource>(
         let is_sum = args.bias.is_some() || args.residual.is_some();
         unsupported(&[("sum", updated || !is_sum)])?;
     }
-    let io = args.with_inputs(io, rows)?;
+    let mut others;
+    let io = if args.has_inputs() {
+        others = args.take_inputs(rows)?;
+        io.with_inputs(&mut others)
+    } else {
+        io
+    };
 
     let run = |mut io: RowSpan<'_>| {
         if rows.elements() > 0 {
@@ -63,6 +69,7 @@ pub(crate) fn normalize<T: RowSource>(
 }
 
 /// The rows that are data, where some are not. Everything about them is checked.
+#[inline]
 pub(crate) fn padding<'a>(
     args: &NormArgs<'a>,
     rows: usize,
@@ -81,14 +88,18 @@ pub(crate) fn zero_padding(call: Call<'_>, io: RowSpan<'_>, kept: RowFilter<'_>)
 }
 
 /// Writes 0 to the statistics that no row of data has: those of padding, and of rows without elements.
+#[inline]
 pub(crate) fn clear_statistics(
     statistics: [Option<&mut [f64]>; 2],
     rows: Rows,
     padding: Option<RowFilter<'_>>,
 ) {
-    if rows.cols() > 0 && padding.is_none() {
-        return;
+    if rows.cols() == 0 || padding.is_some() {
+        clear_some(statistics, rows, padding);
     }
+}
+
+fn clear_some(statistics: [Option<&mut [f64]>; 2], rows: Rows, padding: Option<RowFilter<'_>>) {
     for statistics in statistics.into_iter().flatten() {
         let Some(kept) = padding.filter(|_| rows.cols() > 0) else {
             statistics.fill(0.0);

@@ -46,9 +46,10 @@ impl Parallelism {
         self.tasks(elements) > 1
     }
 
-    /// Runs `task` on the rows of `work`, in the host's pool or rayon's, in as many contiguous ranges as `elements` are worth, and merges the results of
-    /// neighbouring ranges, that of the lower one first. How many ranges there are, and in which pairs they are merged,
-    /// depends on the threads, so that `merge` must be associative to the bit.
+    /// Runs `task` on the rows of `work`, in the host's pool or rayon's, in as many contiguous ranges as `elements` are worth, and
+    /// merges the results of neighbouring ranges, that of the lower one first. How many ranges there are, and in which pairs they
+    /// are merged, depends on the threads, so that `merge` must be associative to the bit.
+    #[inline]
     pub(crate) fn reduce<W: Split, T: Send>(
         self,
         pool: Option<&dyn Pool>,
@@ -57,14 +58,25 @@ impl Parallelism {
         task: impl Fn(W) -> T + Sync,
         merge: impl Fn(T, T) -> T + Sync,
     ) -> T {
-        let worth = self.tasks(elements).min(work.rows());
-        if worth <= 1 {
-            return task(work);
-        }
-        match pool {
-            Some(pool) => pool::reduce(pool, work, worth.min(pool.threads()), &task, &merge),
-            None => fork(work, worth.min(threads()), &task, &merge),
-        }
+        // A short call is done before it would have been shared: `share` stays out of its way.
+        let worth = self.tasks(elements);
+        if worth <= 1 { task(work) } else { share(worth, pool, work, &task, &merge) }
+    }
+}
+
+#[inline(never)]
+fn share<W: Split, T: Send>(
+    worth: usize,
+    pool: Option<&dyn Pool>,
+    work: W,
+    task: &(impl Fn(W) -> T + Sync),
+    merge: &(impl Fn(T, T) -> T + Sync),
+) -> T {
+    let worth = worth.min(work.rows());
+    match pool {
+        _ if worth <= 1 => task(work),
+        Some(pool) => pool::reduce(pool, work, worth.min(pool.threads()), task, merge),
+        None => fork(work, worth.min(threads()), task, merge),
     }
 }
 

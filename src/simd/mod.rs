@@ -49,7 +49,7 @@ pub use inout::{InOut, Pitch, to_vec};
 pub(crate) use inout::{Io, SumOutput, check_rows, elements, elements_mut, elements_vec};
 pub(crate) use memory::prefetch;
 pub(crate) use portable::Portable;
-pub(crate) use row_span::{ADDED, GATE, INPUTS, RowSpan, Sums};
+pub(crate) use row_span::{ADDED, GATE, INPUTS, RowInputs, RowSpan, Sums};
 pub(crate) use span::Span;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{Avx2, Avx512};

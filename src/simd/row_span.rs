@@ -32,26 +32,36 @@ pub(crate) const INPUTS: usize = 3;
 const ADDENDS: usize = 3;
 
 /// Rows that a kernel reads from x and writes to y.
+///
+/// A call of one short row takes 150 ns, and passes a `RowSpan` on by value several times. So it is small, and what most calls
+/// do not have is behind a reference.
 #[derive(Debug)]
 pub(crate) struct RowSpan<'a> {
-    /// x, the gate, and what is added to y; x again where there is none.
-    inputs: [Input; INPUTS],
+    x: Input,
     dst: *mut f32,
     dst_pitch: usize,
     rows: usize,
     cols: usize,
-    addends: Option<Addends>,
     streams: bool,
+    /// The row of `others` that belongs to row 0.
+    first: usize,
+    others: Option<&'a RowInputs<'a>>,
     lifetime: PhantomData<(&'a [f32], &'a mut [f32])>,
 }
 
-/// What x becomes the sum of ([`RowSpan::sums`]).
-#[derive(Clone, Copy, Debug)]
-struct Addends {
-    /// x, the bias, the residual; x again where there is none.
-    inputs: [Input; ADDENDS],
-    has_bias: bool,
-    has_residual: bool,
+/// What is read beside x. Each input has a row for every row of x.
+#[derive(Debug)]
+pub(crate) struct RowInputs<'a> {
+    shape: (usize, usize),
+    /// x, where it is an addend: x of the span is the place of the sum then.
+    x: Option<Input>,
+    bias: Option<Input>,
+    residual: Option<Input>,
+    /// Where the sum is made, if that is the residual.
+    updated: bool,
+    gate: Option<Input>,
+    added: Option<Input>,
+    lifetime: PhantomData<(&'a [f32], &'a mut [f32])>,
 }
 
 /// Rows whose sums are to be stored in their y before they are read as x.
@@ -62,7 +72,8 @@ pub(crate) struct Sums<'a> {
     pub(crate) has_residual: bool,
 }
 
-// SAFETY: a `RowSpan` stands for `&[f32]` and `&mut [f32]`, which are both `Send`.
+// SAFETY: a `RowSpan` stands for `&[f32]` and `&mut [f32]`, which are both `Send`, and so do its `RowInputs`, of which no two
+// spans have the same rows.
 unsafe impl Send for RowSpan<'_> {}
 
 /// Elements from the start of the first row to the end of the last row; `None` if they are too many to count.
@@ -71,13 +82,6 @@ pub(crate) fn reach(rows: usize, cols: usize, pitch: usize) -> Option<usize> {
         Some(before) => before.checked_mul(pitch)?.checked_add(cols),
         None => Some(0),
     }
-}
-
-/// Checks that rows lie within a buffer and do not overlap.
-fn assert_rows(len: usize, (rows, cols): (usize, usize), pitch: usize) {
-    let reach = reach(rows, cols, pitch);
-    assert!(reach.is_some_and(|reach| reach <= len), "the rows lie within the buffer");
-    assert!(pitch >= cols || rows <= 1, "rows do not overlap");
 }
 
 impl<'a> RowSpan<'a> {
@@ -100,46 +104,34 @@ impl<'a> RowSpan<'a> {
         (rows, cols): (usize, usize),
     ) -> Self {
         Self {
-            inputs: [Input { first: x, pitch: x_pitch }; INPUTS],
+            x: Input { first: x, pitch: x_pitch },
             dst: y,
             dst_pitch: y_pitch,
             rows,
             cols,
-            addends: None,
             streams: false,
+            first: 0,
+            others: None,
             lifetime: PhantomData,
         }
     }
 
-    /// The same rows, where `bias`, of the columns, is added to x before it is read: in y, unless a residual says otherwise.
-    pub(crate) fn plus_bias(mut self, bias: &'a [f32]) -> Self {
-        assert_eq!(bias.len(), self.cols, "a bias for every column");
-        let dst = (self.dst, self.dst_pitch);
-        let addends = self.addends_in(dst);
-        // Every row has the same bias.
-        addends.inputs[1] = Input { first: bias.as_ptr(), pitch: 0 };
-        addends.has_bias = true;
-        self
-    }
-
-    /// The same rows, where `residual` is added to x before it is read: in y.
-    pub(crate) fn plus_residual(mut self, residual: &'a [f32], pitch: usize) -> Self {
-        assert_rows(residual.len(), (self.rows, self.cols), pitch);
-        let dst = (self.dst, self.dst_pitch);
-        let addends = self.addends_in(dst);
-        addends.inputs[2] = Input { first: residual.as_ptr(), pitch };
-        addends.has_residual = true;
-        self
-    }
-
-    /// The same rows, where `residual` becomes the sum of x and itself, which is then read as x.
-    pub(crate) fn added_to_residual(mut self, residual: &'a mut [f32], pitch: usize) -> Self {
-        assert_rows(residual.len(), (self.rows, self.cols), pitch);
-        let first = residual.as_mut_ptr();
-        let addends = self.addends_in((first, pitch));
-        addends.inputs[2] = Input { first, pitch };
-        addends.has_residual = true;
-        self
+    /// The same rows with inputs beside x. The sum of addends is made in y, unless it is to update the residual.
+    pub(crate) fn with_inputs<'s>(self, inputs: &'s mut RowInputs<'s>) -> RowSpan<'s>
+    where
+        'a: 's,
+    {
+        assert_eq!(inputs.shape, (self.rows, self.cols), "a row of every input for each row of x");
+        let mut io = self;
+        if inputs.bias.is_some() || inputs.residual.is_some() {
+            inputs.x = Some(io.x);
+            io.x = match inputs.residual {
+                Some(residual) if inputs.updated => residual,
+                _ => Input { first: io.dst.cast_const(), pitch: io.dst_pitch },
+            };
+        }
+        io.others = Some(inputs);
+        io
     }
 
     /// The same rows, where the sum of the addends is made in `sum` instead of y.
@@ -148,33 +140,16 @@ impl<'a> RowSpan<'a> {
     ///
     /// The rows of `sum` are valid for writes during `'a`, do not overlap each other, and nothing else reads or writes them.
     pub(super) unsafe fn with_sum(mut self, sum: *mut f32, pitch: usize) -> Self {
-        self.addends_in((sum, pitch));
+        assert!(self.addends().is_some(), "there is a sum");
+        self.x = Input { first: sum.cast_const(), pitch };
         self
     }
 
-    /// The addends, whose sum is made in rows at `sum` and read there.
-    fn addends_in(&mut self, (sum, pitch): (*mut f32, usize)) -> &mut Addends {
-        let x = self.inputs[0];
-        self.inputs[0] = Input { first: sum.cast_const(), pitch };
-        self.addends.get_or_insert(Addends {
-            inputs: [x; ADDENDS],
-            has_bias: false,
-            has_residual: false,
-        })
-    }
-
-    /// The same rows with a gate beside x.
-    pub(crate) fn with_gate(mut self, gate: &'a [f32], pitch: usize) -> Self {
-        assert_rows(gate.len(), (self.rows, self.cols), pitch);
-        self.inputs[GATE] = Input { first: gate.as_ptr(), pitch };
-        self
-    }
-
-    /// The same rows with what is added to y.
-    pub(crate) fn with_added(mut self, added: &'a [f32], pitch: usize) -> Self {
-        assert_rows(added.len(), (self.rows, self.cols), pitch);
-        self.inputs[ADDED] = Input { first: added.as_ptr(), pitch };
-        self
+    /// x, the bias and the residual, where x is their sum.
+    #[inline(always)]
+    fn addends(&self) -> Option<(Input, Option<Input>, Option<Input>)> {
+        let RowInputs { x, bias, residual, .. } = self.others?;
+        Some(((*x)?, *bias, *residual))
     }
 
     /// The same rows again. This span cannot be used until the result is dropped and its non-temporal stores are fenced.
@@ -186,24 +161,25 @@ impl<'a> RowSpan<'a> {
     /// Whether the rows of x, and those of y, are contiguous, so that several may be worked on as one.
     #[inline(always)]
     pub(crate) fn is_contiguous(&self) -> bool {
-        self.inputs[0].pitch == self.cols && self.dst_pitch == self.cols
+        self.x.pitch == self.cols && self.dst_pitch == self.cols
     }
 
     /// `factor` rows as one, of rows that are contiguous; those that do not fill one are left out.
     pub(crate) fn widened(&mut self, factor: usize) -> RowSpan<'_> {
         assert!(self.is_contiguous(), "several rows are one only where they are contiguous");
-        assert!(self.addends.is_none(), "the sums have been made");
+        assert!(self.others.is_none(), "other inputs may lie otherwise");
         let (rows, cols) = (self.rows / factor, self.cols * factor);
-        let x = Input { first: self.inputs[0].first, pitch: cols };
-        RowSpan { inputs: [x; INPUTS], dst_pitch: cols, rows, cols, lifetime: PhantomData, ..*self }
+        let x = Input { first: self.x.first, pitch: cols };
+        RowSpan { x, dst_pitch: cols, rows, cols, lifetime: PhantomData, ..*self }
     }
 
     /// The same rows with non-temporal stores, unless y is read.
     pub(crate) fn streaming(mut self) -> Self {
         let dst = self.dst.cast_const();
         let is_y = |input: Input| ptr::eq(input.first, dst);
-        self.streams = !is_y(self.inputs[0])
-            && self.addends.is_none_or(|addends| !addends.inputs.into_iter().any(is_y));
+        let addends =
+            self.addends().map_or([None; ADDENDS], |(x, bias, residual)| [Some(x), bias, residual]);
+        self.streams = !is_y(self.x) && !addends.into_iter().flatten().any(is_y);
         self
     }
 
@@ -233,40 +209,37 @@ impl<'a> RowSpan<'a> {
 
     /// x from its first row on to the end of its last.
     pub(crate) fn src(&self) -> &[f32] {
-        assert!(self.addends.is_none(), "x is there");
+        assert!(self.addends().is_none(), "x is there");
         let len = match self.rows {
             0 => return &[],
-            rows => reach(rows, self.cols, self.inputs[0].pitch).unwrap_or(0),
+            rows => reach(rows, self.cols, self.x.pitch).unwrap_or(0),
         };
         // SAFETY: the constructors were given a buffer that holds all rows. The result borrows this span, so nothing is
         // written while it lives.
-        unsafe { core::slice::from_raw_parts(self.inputs[0].first, len) }
+        unsafe { core::slice::from_raw_parts(self.x.first, len) }
     }
 
     /// Elements from the start of a row of x to the start of the next.
     #[inline(always)]
     pub(crate) fn src_pitch(&self) -> usize {
-        self.inputs[0].pitch
+        self.x.pitch
     }
 
     /// Elements of x from a row to the one that is `rows` after it.
     #[inline(always)]
     pub(crate) fn ahead(&self, rows: usize) -> usize {
-        self.inputs[0].pitch.wrapping_mul(rows)
+        self.x.pitch.wrapping_mul(rows)
     }
 
     /// The rows before `at`, and the others.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows, "{} rows have none at {at}", self.rows);
         let high = Self {
-            inputs: self.inputs.map(|input| input.row(at)),
+            x: self.x.row(at),
             // Wrapping: less than a pitch of elements may follow the last row. No row is left then.
             dst: self.dst.wrapping_add(at.wrapping_mul(self.dst_pitch)),
             rows: self.rows - at,
-            addends: self.addends.map(|addends| Addends {
-                inputs: addends.inputs.map(|input| input.row(at)),
-                ..addends
-            }),
+            first: self.first + at,
             ..self
         };
         (Self { rows: at, ..self }, high)
@@ -302,10 +275,16 @@ impl<'a> RowSpan<'a> {
     ) -> Group<'_, R, IN> {
         let last = apart.checked_mul(R - 1).and_then(|rows| rows.checked_add(first));
         assert!(last.is_some_and(|last| last < self.rows), "the rows are there");
-        let mut inputs = [self.inputs[0]; IN];
-        for i in 0..IN {
-            let input = self.inputs[i].row(first);
-            inputs[i] = Input { pitch: input.pitch.wrapping_mul(apart), ..input };
+        let mut inputs = [self.x.row(first); IN];
+        if IN > 1
+            && let Some(others) = self.others
+        {
+            // x stands for what is not there.
+            inputs[GATE] = others.gate.map_or(inputs[0], |z| z.row(self.first + first));
+            inputs[ADDED] = others.added.map_or(inputs[0], |z| z.row(self.first + first));
+        }
+        for input in &mut inputs {
+            input.pitch = input.pitch.wrapping_mul(apart);
         }
         // SAFETY: by the assertion and the invariant.
         unsafe {
@@ -318,11 +297,9 @@ impl<'a> RowSpan<'a> {
     /// contiguous, else one.
     #[inline(always)]
     pub(crate) fn rows_of_sums(&self, rows: usize) -> Option<usize> {
-        let Addends { inputs, has_bias, .. } = self.addends?;
-        let contiguous = !has_bias
-            && self.inputs[0].pitch == self.cols
-            && inputs[0].pitch == self.cols
-            && inputs[2].pitch == self.cols;
+        let (x, bias, residual) = self.addends()?;
+        let contiguous = bias.is_none()
+            && [self.x, x].into_iter().chain(residual).all(|rows| rows.pitch == self.cols);
         Some(if contiguous { rows } else { 1 })
     }
 
@@ -330,20 +307,75 @@ impl<'a> RowSpan<'a> {
     /// [`rows_of_sums`](Self::rows_of_sums) says.
     #[inline(always)]
     pub(crate) fn sums(&mut self, first: usize, rows: usize) -> Option<Sums<'_>> {
-        let Addends { inputs, has_bias, has_residual } = self.addends?;
+        let (x, bias, residual) = self.addends()?;
         let end = first.checked_add(rows);
         assert!(end.is_some_and(|end| end <= self.rows), "the rows are there");
         assert!(self.rows_of_sums(rows) == Some(rows), "the rows are one");
-        let x = self.inputs[0].row(first);
-        let inputs = inputs.map(
-            #[inline(always)]
-            |input| input.row(first),
-        );
-        let len = rows * self.cols;
+        let x = x.row(self.first + first);
+        let (has_bias, has_residual) = (bias.is_some(), residual.is_some());
+        let residual = residual.map_or(x, |rows| rows.row(self.first + first));
+        let bias = bias.unwrap_or(x);
+        let (inputs, len) = ([x, bias, residual], rows * self.cols);
+        let sum = self.x.row(first).first.cast_mut();
         // SAFETY: by the assertions and the invariant: where there are addends, x is valid for writes, and rows that are one
         // are contiguous in every buffer.
-        let rows = unsafe { Group::new(inputs, (x.first.cast_mut(), len), len, false) };
+        let rows = unsafe { Group::new(inputs, (sum, len), len, false) };
         Some(Sums { rows, has_bias, has_residual })
+    }
+}
+
+impl<'a> RowInputs<'a> {
+    /// None yet, for so many rows and columns.
+    pub(crate) fn new(rows: usize, cols: usize) -> Self {
+        Self {
+            shape: (rows, cols),
+            x: None,
+            bias: None,
+            residual: None,
+            updated: false,
+            gate: None,
+            added: None,
+            lifetime: PhantomData,
+        }
+    }
+
+    /// Adds `bias`, of the columns, to every row of x before it is read.
+    pub(crate) fn bias(&mut self, bias: &'a [f32]) {
+        assert_eq!(bias.len(), self.shape.1, "a bias for every column");
+        // Every row has the same bias.
+        self.bias = Some(Input { first: bias.as_ptr(), pitch: 0 });
+    }
+
+    /// Adds `residual` to x before it is read.
+    pub(crate) fn residual(&mut self, residual: &'a [f32], pitch: usize) {
+        self.residual = Some(self.rows(residual, pitch));
+    }
+
+    /// The same, and `residual` becomes the sum.
+    pub(crate) fn updated_residual(&mut self, residual: &'a mut [f32], pitch: usize) {
+        // The pointer may write, and nothing else uses the slice during `'a`.
+        let _ = self.rows(residual, pitch);
+        self.residual = Some(Input { first: residual.as_mut_ptr().cast_const(), pitch });
+        self.updated = true;
+    }
+
+    /// A gate beside x.
+    pub(crate) fn gate(&mut self, gate: &'a [f32], pitch: usize) {
+        self.gate = Some(self.rows(gate, pitch));
+    }
+
+    /// What is added to y.
+    pub(crate) fn added(&mut self, added: &'a [f32], pitch: usize) {
+        self.added = Some(self.rows(added, pitch));
+    }
+
+    /// Checks that the rows lie within a buffer and do not overlap.
+    fn rows(&self, buffer: &[f32], pitch: usize) -> Input {
+        let (rows, cols) = self.shape;
+        let reach = reach(rows, cols, pitch);
+        assert!(reach.is_some_and(|reach| reach <= buffer.len()), "the rows lie within the buffer");
+        assert!(pitch >= cols || rows <= 1, "rows do not overlap");
+        Input { first: buffer.as_ptr(), pitch }
     }
 }
 

@@ -117,6 +117,43 @@ impl<const GAMMA: u8, const BETA: bool> ColumnAffine for GammaBeta<'_, GAMMA, BE
     }
 }
 
+/// gamma and a gate, as models have them. With nothing else to test for, 128x768 takes a ninth less time than with
+/// [`WithInputs`].
+#[derive(Clone, Copy)]
+pub(super) struct Gated<'a>(pub(super) GammaBeta<'a, OFFSET, false>);
+
+impl ColumnAffine for Gated<'_> {
+    #[inline(always)]
+    fn inputs(self) -> Inputs {
+        Inputs { gate: true, added: false }
+    }
+
+    #[inline(always)]
+    fn has_beta(self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn columns(self, start: usize, end: usize) -> Self {
+        Self(self.0.columns(start, end))
+    }
+
+    #[inline(always)]
+    fn load<V: Float>(self, token: V::Token, i: usize) -> (V, V) {
+        self.0.load(token, i)
+    }
+
+    #[inline(always)]
+    fn load_tail<V: Float>(self, token: V::Token) -> (V, V) {
+        self.0.load_tail(token)
+    }
+
+    #[inline(always)]
+    fn apply<V: Float>(coefficients: (V, V), x_hat: V) -> V {
+        GammaBeta::<OFFSET, false>::apply(coefficients, x_hat)
+    }
+}
+
 /// gamma and beta, a gate and something to add, each if it is there. A test of each is in the loop: there is one case of
 /// this to compile, and it waits for more memory than the others do.
 #[derive(Clone, Copy)]

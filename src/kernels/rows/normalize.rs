@@ -34,7 +34,7 @@
 
 use core::marker::PhantomData;
 
-use super::affine::{ABSENT, ColumnAffine, GIVEN, GammaBeta, Inputs, OFFSET, WithInputs};
+use super::affine::{ABSENT, ColumnAffine, GIVEN, GammaBeta, Gated, Inputs, OFFSET, WithInputs};
 use super::reduce::Cascades;
 use super::short_rows::{SHORT_COLS, ShortRows, ShortStatistics};
 use super::source::{RowSource, RowStatistics};
@@ -81,6 +81,11 @@ impl<T: RowSource> Kernel for NormalizeRows<'_, T> {
         }
         if T::TAKES_INPUTS && (self.inputs.gate || self.inputs.added) {
             let Self { gamma, beta, gamma_offset: offset, inputs, .. } = self;
+            if let (Some(gamma), None, Inputs { gate: true, added: false }) = (gamma, beta, inputs)
+            {
+                let affine = Gated(GammaBeta::new(gamma, &[], offset));
+                return self.with::<S, _, INPUTS>(token, affine);
+            }
             let affine = WithInputs { gamma, beta, offset, inputs };
             return self.with::<S, _, INPUTS>(token, affine);
         }

@@ -5,7 +5,7 @@ use super::scalar::{SENTINEL, Scalar, numbers, panics, same_memory};
 use crate::shape::Rows;
 use crate::simd::contract::{Float, Simd};
 use crate::simd::inout::{InOut, SumOutput};
-use crate::simd::row_span::{ADDED, GATE, INPUTS, RowSpan, Sums, reach};
+use crate::simd::row_span::{ADDED, GATE, INPUTS, RowInputs, RowSpan, Sums, reach};
 use crate::simd::span::Span;
 
 #[test]
@@ -57,26 +57,35 @@ fn strided<'a>(
     rows_of(InOut::strided(x, x_pitch, y, y_pitch), shape)
 }
 
+/// Four rows of ten.
+fn whole<'a>(x: &'a [f32], y: &'a mut [f32]) -> RowSpan<'a> {
+    RowSpan::new(Span::new(x, y), 4, 10)
+}
+
 #[test]
 fn row_spans_panic_for_inputs_that_do_not_hold_their_rows() {
     let (x, mut y, mut other) = (numbers(40), vec![SENTINEL; 40], numbers(41));
-    fn whole<'a>(x: &'a [f32], y: &'a mut [f32]) -> RowSpan<'a> {
-        RowSpan::new(Span::new(x, y), 4, 10)
-    }
     for (len, pitch) in [(39, 10), (0, 10), (40, 9), (40, 11), (40, usize::MAX)] {
-        let passed = &other[..len];
         let what = format!("{len} elements, pitch {pitch}");
-        assert!(panics(|| whole(&x, &mut y).with_gate(passed, pitch)), "{what}");
-        assert!(panics(|| whole(&x, &mut y).with_added(passed, pitch)), "{what}");
-        assert!(panics(|| whole(&x, &mut y).plus_residual(passed, pitch)), "{what}");
+        let passed = &other[..len];
+        assert!(panics(|| RowInputs::new(4, 10).gate(passed, pitch)), "{what}");
+        assert!(panics(|| RowInputs::new(4, 10).added(passed, pitch)), "{what}");
+        assert!(panics(|| RowInputs::new(4, 10).residual(passed, pitch)), "{what}");
         let residual = &mut other[..len];
-        assert!(panics(|| whole(&x, &mut y).added_to_residual(residual, pitch)), "{what}");
+        assert!(panics(|| RowInputs::new(4, 10).updated_residual(residual, pitch)), "{what}");
     }
     for len in [9, 11] {
-        assert!(panics(|| whole(&x, &mut y).plus_bias(&other[..len])), "a bias of {len}");
+        assert!(panics(|| RowInputs::new(4, 10).bias(&other[..len])), "a bias of {len}");
+    }
+    for shape in [(3, 10), (5, 10), (4, 9), (10, 4)] {
+        let mut others = RowInputs::new(shape.0, shape.1);
+        let io = whole(&x, &mut y);
+        assert!(panics(|| io.with_inputs(&mut others).rows()), "inputs of {shape:?}");
     }
 
-    let mut rows = whole(&x, &mut y).added_to_residual(&mut other[..40], 10);
+    let mut others = RowInputs::new(4, 10);
+    others.updated_residual(&mut other[..40], 10);
+    let mut rows = whole(&x, &mut y).with_inputs(&mut others);
     for (first, count) in [(0, 5), (3, 2), (4, 1), (usize::MAX, 1), (1, usize::MAX)] {
         assert!(panics(|| rows.sums(first, count).is_some()), "{count} from {first}");
     }
@@ -84,49 +93,70 @@ fn row_spans_panic_for_inputs_that_do_not_hold_their_rows() {
     assert!(rows.sums(1, 3).is_some_and(|sums| sums.rows.cols() == 30));
     drop(rows);
     let bias = &numbers(10);
-    let mut rows = whole(&x, &mut y).plus_bias(bias);
+    let mut others = RowInputs::new(4, 10);
+    others.bias(bias);
+    let mut rows = whole(&x, &mut y).with_inputs(&mut others);
     assert_eq!(rows.rows_of_sums(3), Some(1), "every row has the same bias");
     assert!(panics(|| rows.sums(1, 3).is_some()));
     drop(rows);
     let mut plain = whole(&x, &mut y);
     assert!(plain.sums(0, 4).is_none());
     drop(plain);
+    let mut others = RowInputs::new(4, 10);
+    others.gate(&x, 10);
+    let io = whole(&x, &mut y).with_inputs(&mut others);
+    let mut sum = vec![SENTINEL; 40];
+    let shape = Rows::new(4, 10).expect("a small shape");
+    let no_sum = || SumOutput::Slice(&mut sum).write_whole(None, io, shape, |_| Ok(()));
+    assert!(panics(no_sum), "without addends there is no sum");
     assert!(same_memory(&y, &[SENTINEL; 40]));
 }
 
 /// y is written by non-temporal stores unless it is read: as x, as a term, or as the sum.
 #[test]
 fn row_spans_stream_only_what_is_not_read() {
-    fn apart<'a>(x: &'a [f32], y: &'a mut [f32]) -> RowSpan<'a> {
-        RowSpan::new(Span::new(x, y), 4, 10)
-    }
-    fn in_place(y: &mut [f32]) -> RowSpan<'_> {
-        RowSpan::new(Span::in_place(y), 4, 10)
-    }
-    let (x, mut y, mut residual) = (numbers(40), vec![SENTINEL; 40], numbers(40));
-    let mut sum = vec![SENTINEL; 40];
-    let rows = Rows::new(4, 10).expect("a small shape");
-    let mut sum_streams = |io: RowSpan<'_>| {
+    const SUM: bool = true;
+    type Set = for<'i> fn(&mut RowInputs<'i>, &'i [f32]);
+    let (nothing, gate, added): (Set, Set, Set) =
+        (|_, _| (), |io, other| io.gate(other, 10), |io, other| io.added(other, 10));
+    let (residual, bias): (Set, Set) =
+        (|io, other| io.residual(other, 10), |io, other| io.bias(&other[..10]));
+    let (x, mut y, mut other) = (numbers(40), vec![SENTINEL; 40], numbers(40));
+    let (mut sum, shape) = (vec![SENTINEL; 40], Rows::new(4, 10).expect("a small shape"));
+    let mut streams = |in_place: bool, has_sum: bool, set: Set| {
+        let mut others = RowInputs::new(4, 10);
+        set(&mut others, &other);
+        let io = if in_place { Span::in_place(&mut y) } else { Span::new(&x, &mut y) };
+        let io = RowSpan::new(io, 4, 10).with_inputs(&mut others);
         let mut streams = false;
-        let sum = SumOutput::Slice(&mut sum);
-        let write = |io: RowSpan<'_>| {
+        let mut write = |io: RowSpan<'_>| {
             streams = io.streaming().streams();
             Ok(())
         };
-        sum.write_whole(None, io, rows, write).expect("the sum has the shape");
+        let written = if has_sum {
+            SumOutput::Slice(&mut sum).write_whole(None, io, shape, write)
+        } else {
+            write(io)
+        };
+        written.expect("the sum has the shape");
         streams
     };
-    assert!(apart(&x, &mut y).streaming().streams());
-    assert!(apart(&x, &mut y).with_gate(&residual, 10).streaming().streams());
-    assert!(apart(&x, &mut y).with_added(&residual, 10).streaming().streams());
-    assert!(sum_streams(apart(&x, &mut y).plus_residual(&residual, 10)));
-    assert!(sum_streams(apart(&x, &mut y).plus_bias(&residual[..10])));
-    assert!(!apart(&x, &mut y).plus_residual(&residual, 10).streaming().streams());
-    assert!(!apart(&x, &mut y).plus_bias(&residual[..10]).streaming().streams());
-    assert!(!in_place(&mut y).streaming().streams());
-    assert!(!sum_streams(in_place(&mut y).plus_residual(&residual, 10)));
-    assert!(apart(&x, &mut y).added_to_residual(&mut residual, 10).streaming().streams());
-    assert!(!in_place(&mut y).added_to_residual(&mut residual, 10).streaming().streams());
+    for in_place in [false, true] {
+        for set in [nothing, gate, added] {
+            assert_eq!(streams(in_place, !SUM, set), !in_place);
+        }
+        for set in [residual, bias] {
+            assert_eq!(streams(in_place, SUM, set), !in_place);
+            assert!(!streams(in_place, !SUM, set), "the sum is made in y");
+        }
+    }
+    let mut updates = |io: Span<'_>| {
+        let mut others = RowInputs::new(4, 10);
+        others.updated_residual(&mut other, 10);
+        RowSpan::new(io, 4, 10).with_inputs(&mut others).streaming().streams()
+    };
+    assert!(updates(Span::new(&x, &mut y)));
+    assert!(!updates(Span::in_place(&mut y)));
 }
 
 const ROWS: usize = 4;
@@ -197,14 +227,21 @@ pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
 
             let mut y = blank(y_pitch);
             let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
-            in_parts(at, io.with_gate(&gate, gate_pitch).with_added(&added, added_pitch));
+            let mut others = RowInputs::new(ROWS, COLS);
+            others.gate(&gate, gate_pitch);
+            others.added(&added, added_pitch);
+            in_parts(at, io.with_inputs(&mut others));
             let expected_y = expected(y_pitch, &|r, c| of_x(r, c) + beside(r, c));
             assert!(same_memory(&y, &expected_y), "{what}: {y:?}");
 
             let (mut y, mut kept) = (blank(y_pitch), blank(sum_pitch));
             let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
-            let io = io.with_gate(&gate, gate_pitch).with_added(&added, added_pitch);
-            let io = io.plus_bias(&bias[..COLS]).plus_residual(&residual, residual_pitch);
+            let mut others = RowInputs::new(ROWS, COLS);
+            others.gate(&gate, gate_pitch);
+            others.added(&added, added_pitch);
+            others.bias(&bias[..COLS]);
+            others.residual(&residual, residual_pitch);
+            let io = io.with_inputs(&mut others);
             let output = SumOutput::Slice(&mut kept);
             let written = output.write_whole(Some(sum_pitch), io, shape, |io| {
                 in_parts(at, io);
@@ -218,17 +255,21 @@ pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
             // The sum is dropped: it is in y while it is needed.
             let mut y = blank(y_pitch);
             let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
-            let io = io.plus_residual(&residual, residual_pitch).plus_bias(&bias[..COLS]);
-            // gate and what is added are x where there is none.
-            in_parts(at, io);
-            let expected_y = expected(y_pitch, &|r, c| sum(r, c) + 6.0 * of_x(r, c));
+            let mut others = RowInputs::new(ROWS, COLS);
+            others.residual(&residual, residual_pitch);
+            others.bias(&bias[..COLS]);
+            // The sum stands for the gate and what is added, where there is none.
+            in_parts(at, io.with_inputs(&mut others));
+            let expected_y = expected(y_pitch, &|r, c| 7.0 * sum(r, c));
             assert!(same_memory(&y, &expected_y), "without a sum, {what}: {y:?}");
 
             let (mut y, mut updated) = (blank(y_pitch), residual.clone());
             let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
-            in_parts(at, io.added_to_residual(&mut updated, residual_pitch));
+            let mut others = RowInputs::new(ROWS, COLS);
+            others.updated_residual(&mut updated, residual_pitch);
+            in_parts(at, io.with_inputs(&mut others));
             let plain = |r: usize, c: usize| of_x(r, c) + residual[r * residual_pitch + c];
-            let expected_y = expected(y_pitch, &|r, c| plain(r, c) + 6.0 * of_x(r, c));
+            let expected_y = expected(y_pitch, &|r, c| 7.0 * plain(r, c));
             for r in 0..ROWS {
                 let row = &updated[r * residual_pitch..][..COLS];
                 assert!((0..COLS).all(|c| row[c] == plain(r, c)), "residual, {what}");
