@@ -129,18 +129,20 @@ impl NormalizeScaleShift {
         args.check_no_row_arguments()?;
         args.check_no_stats()?;
         let call = self.execution.call(args.pool);
-        let (rows, channels) = match shape {
-            Shape::Rows(rows) => (Some(rows), Channels::from(rows)),
-            Shape::Channels(channels) => (None, channels),
-        };
         if of_rows {
-            let Some(rows) = rows else { return Err(Error::Unsupported { arg: "statistics" }) };
+            let Shape::Rows(rows) = shape else {
+                return Err(Error::Unsupported { arg: "statistics" });
+            };
             check_length("mean", mean.len(), rows.rows())?;
             check_length("rstd", rstd.len(), rows.rows())?;
             let padding = padding(args, rows.rows())?;
             let source = GivenRows { mean, rstd };
             return normalize(call, io, rows, source, PLAIN_GAMMA, padding, args);
         }
+        let channels = match shape {
+            Shape::Rows(rows) => Channels::from(rows),
+            Shape::Channels(channels) => channels,
+        };
         check_length("mean", mean.len(), channels.channels())?;
         check_length("rstd", rstd.len(), channels.channels())?;
         normalize_channels(call, io, channels, GivenColumns { mean, rstd }, args)
