@@ -206,7 +206,7 @@ impl MinMaxScaler {
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, rows at a pitch overlap, or
     ///   `rows.cols()` is not the number of features.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
-    /// * [`Error::NotFitted`]: the scaler has seen no number.
+    /// * [`Error::NotFitted`]: there are elements, and the scaler has seen no number.
     /// * [`Error::Parameter`]: the range is empty or not finite as f32.
     #[inline]
     pub fn transform<'a, X: Element, Y: Element>(
@@ -327,7 +327,7 @@ pub(crate) fn apply(
 ) -> Result<(), Error> {
     let io = io.rows(rows)?;
     check_feature_range(to)?;
-    if !is_fitted(min, max) && rows.cols() > 0 {
+    if !is_fitted(min, max) && rows.elements() > 0 {
         return Err(Error::NotFitted { arg: "scaler" });
     }
     let call = execution.call(None);

@@ -238,7 +238,7 @@ impl StandardScaler {
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, rows at a pitch overlap, or
     ///   `rows.cols()` is not the number of features.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
-    /// * [`Error::NotFitted`]: the scaler has seen no number.
+    /// * [`Error::NotFitted`]: there are elements, and the scaler has seen no number.
     #[inline]
     pub fn transform<'a, X: Element, Y: Element>(
         &self,
@@ -357,7 +357,7 @@ pub(crate) fn apply<const INVERSE: bool>(
     rows: Rows,
 ) -> Result<(), Error> {
     let io = io.rows(rows)?;
-    if !is_fitted(moments) && rows.cols() > 0 {
+    if !is_fitted(moments) && rows.elements() > 0 {
         return Err(Error::NotFitted { arg: "scaler" });
     }
     let source = Standard::<INVERSE> { mean, scale };
