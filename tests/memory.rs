@@ -120,7 +120,8 @@ fn numbers(len: usize, scale: f32) -> Vec<f32> {
 }
 
 fn values(rows: Rows, scale: f32) -> Values {
-    Values::new(rows, numbers(rows.elements(), scale), scale, &mut Random::new(7))
+    let x = numbers(rows.elements(), scale);
+    Values::new(rows, x, scale, &mut Random::new(7)).that_train(scale)
 }
 
 /// A set of options with gamma and beta, each there and not.

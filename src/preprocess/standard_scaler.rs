@@ -25,7 +25,8 @@ use crate::welford::Moments;
 /// mean and scale are those of the samples seen so far: scale is the population standard deviation, or 1 for a constant
 /// feature. [`fit`](Self::fit) forgets what was seen, [`partial_fit`](Self::partial_fit) adds a batch to it, and
 /// [`merge`](Self::merge) adds what another scaler has seen, on another machine perhaps.
-/// [`inverse_transform`](Self::inverse_transform) is the way back. It does what scikit-learn's `StandardScaler` does.
+/// [`inverse_transform`](Self::inverse_transform) is the way back. It does what scikit-learn's `StandardScaler` does ([a table](crate::preprocess)
+/// of the differences).
 ///
 /// To save a scaler, save its [`moments`](Self::moments), and have it back with
 /// [`from_moments`](Self::from_moments). One that was fitted by scikit-learn has
