@@ -17,15 +17,39 @@ use crate::simd::{InOut, Io, Span};
 /// kept is scaled so that the mean stays:
 ///
 /// ```text
-/// y[i] = x[i] * scale  where element i is kept,  +0.0 where it is dropped;  scale = 1 / (1 - realised p)
+/// y[i] = x[i] * scale  where element i is kept,  +0.0 where it is dropped
+/// ```
+///
+/// | the mask is | scale, rounded once to f32 | why |
+/// |---|---|---|
+/// | drawn from a [`Stream`] | `1 / (1 - realised p)`, which [`scale`](Self::scale) returns | E\[y\] = x for the elements that this stream drops |
+/// | a given [`Mask`] | `1 / (1 - p)` | what PyTorch, ONNX and oneDNN multiply by, whoever has drawn the mask |
+///
+/// For p = 0.1 they are 1.1111187 and 1.1111112. They are equal where p is a multiple of 2^-16, as 0.5 and 0.25 are. **A mask that this
+/// operation wrote** is applied with the scale that it was drawn with if p is the realised one:
+///
+/// ```
+/// use evenkeel::{Dropout, DropoutArgs, InOut, Mask, MaskMut, Stream};
+///
+/// let (dropout, stream) = (Dropout::new().with_p(0.1), Stream { seed: 1, offset: 0 });
+/// let dropout = dropout.with_p(dropout.realised_p()?); // now masks and streams have one scale
+/// let (x, mut y, mut mask) = ([1.0_f32; 64], [0.0_f32; 64], [0; 8]);
+/// let args = DropoutArgs::draw(stream).keep_mask(MaskMut::Packed(&mut mask));
+/// dropout.forward(InOut::new(&x, &mut y), args)?;
+///
+/// let (dy, mut dx) = ([1.0_f32; 64], [0.0_f32; 64]);
+/// dropout.backward(InOut::new(&dy, &mut dx), Mask::Packed(&mask))?;
+/// assert_eq!(dx, y);
+/// # Ok::<(), evenkeel::Error>(())
 /// ```
 ///
 /// Inference is the identity: leave the layer out, or call [`forward_inference`](Self::forward_inference). The
 /// [backward](Self::backward) pass is the same operation on the gradient with the same mask, which was stored or is drawn again.
 ///
 /// * **Probability**: random integers of 16 bits decide where 1/64 <= p <= 63/64, else of 32 bits: the
-///   [realised p](Self::realised_p) is p rounded to a multiple of 2^-16 or 2^-32. The scale is that of the realised p, so
-///   E\[y\] = x up to f32 rounding. p = 0 copies and p = 1 writes +0.0; neither draws.
+///   [realised p](Self::realised_p) is p rounded to a multiple of 2^-16 or 2^-32. p = 0 copies and p = 1 writes +0.0; neither draws.
+/// * **p next to 0 or 1**: below 2^-33, nothing is dropped. Above 1 - 2^-32 and below 1, the realised p is 1 - 2^-32: one element in
+///   4.3e9 is kept, and multiplied by 4.3e9. A given mask takes `1 / (1 - p)` there too: about 1e12 for p = 1 - 1e-12.
 /// * **Special values**: a dropped element is +0.0 even if x is NaN or infinite.
 /// * **Determinism**: the choice is a function of (seed, index) and p alone: the same on every backend, for every
 ///   thread count and every way to cut a range into calls. y has the same bits on every backend.
@@ -134,12 +158,18 @@ impl DropoutPlan {
         }
     }
 
+    /// The scale of a mask that is drawn.
     fn scale(&self) -> f32 {
         match self {
             Self::DropAll => 0.0,
-            _ => (1.0 / (1.0 - self.realised_p())) as f32,
+            _ => scale(self.realised_p()),
         }
     }
+}
+
+/// What elements are multiplied by that are kept with the probability 1 - p.
+fn scale(p: f64) -> f32 {
+    (1.0 / (1.0 - p)) as f32
 }
 
 impl Dropout {
@@ -168,7 +198,9 @@ impl Dropout {
         self.plan().map(|plan| plan.realised_p())
     }
 
-    /// What kept elements are multiplied by: `1 / (1 - realised p)`, and 0 where p is 1.
+    /// What kept elements are multiplied by where the mask is drawn: `1 / (1 - realised p)`, and 0 where p is 1.
+    ///
+    /// A given mask takes `1 / (1 - p)` instead, with the same p.
     ///
     /// # Errors
     ///
@@ -210,8 +242,8 @@ impl Dropout {
         io.write_whole(|io| self.run(io, args))
     }
 
-    /// Takes the gradient of y and returns that of x: [`forward`](Self::forward) with the mask of the forward pass, stored or drawn
-    /// again from the same stream.
+    /// Takes the gradient of y and returns that of x: [`forward`](Self::forward) with the mask of the forward pass, drawn again
+    /// from the same stream, or given. A given mask has the scale of given masks: see [`Dropout`].
     ///
     /// # Errors
     ///
@@ -314,7 +346,7 @@ impl Dropout {
         Ok(())
     }
 
-    /// Applies a given mask.
+    /// Applies a given mask, whoever has drawn it: with the nominal scale.
     fn choose(&self, call: Call<'_>, io: Span<'_>, mask: Mask<'_>) -> Result<(), Error> {
         let (plan, len) = (self.plan()?, io.len());
         match mask {
@@ -325,7 +357,7 @@ impl Dropout {
             io.zero();
             return Ok(());
         }
-        let (scale, choice) = (plan.scale(), Choice::Mask(mask));
+        let (scale, choice) = (scale(self.p), Choice::Mask(mask));
         let io = Some(call.stores().apply(io, len));
         let work = ApplyDropout { len, io, scale, choice, mask: None };
         call.run_parallel(work, len);

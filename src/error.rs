@@ -75,6 +75,16 @@ pub enum Error {
         /// The number of rows that came.
         got: usize,
     },
+    /// A running statistic would not be finite in f32 after the update, though the batch is. The call may have written to its
+    /// scratch.
+    StatisticOverflow {
+        /// The statistic.
+        arg: &'static str,
+        /// The first channel of which it is too large.
+        channel: usize,
+        /// Its value after the update.
+        got: f64,
+    },
     /// A sample has more valid elements or steps than there are.
     SampleLength {
         /// Which sample.
@@ -145,6 +155,13 @@ impl fmt::Display for Error {
             }
             Self::TooFewRows { arg, expected, got } => {
                 write!(f, "`rows`: expected at least {expected} rows for the {arg}, got {got}")
+            }
+            Self::StatisticOverflow { arg, channel, got } => {
+                let most = f32::MAX;
+                write!(
+                    f,
+                    "`{arg}`: expected at most {most:e} after the update of channel {channel}, got {got:e}"
+                )
             }
             Self::SampleLength { sample, most, got } => {
                 write!(f, "`lengths`: expected at most {most} for sample {sample}, got {got}")

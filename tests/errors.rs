@@ -840,6 +840,8 @@ fn what_an_error_says() {
             => "`eps`: expected a finite number of at least 0, got NaN";
         Error::TooFewRows { arg: "unbiased variance", expected: 2, got: 1 }
             => "`rows`: expected at least 2 rows for the unbiased variance, got 1";
+        Error::StatisticOverflow { arg: "running_var", channel: 3, got: 1e49 }
+            => "`running_var`: expected at most 3.4028235e38 after the update of channel 3, got 1e49";
         Error::SampleLength { sample: 2, most: 10, got: 11 }
             => "`lengths`: expected at most 10 for sample 2, got 11";
         Error::NotFitted { arg: "scaler" }

@@ -93,9 +93,11 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
 /// If an element of y does not have the bits of the reference.
 fn repeat(p: f64, digits: &Digits, stream: &mut Stream) -> Result<Outcome, Error> {
     let dropout = Dropout::new().with_p(p);
+    // With the realised p, the stored mask and the mask drawn again have one scale.
+    let dropout = dropout.with_p(dropout.realised_p()?);
     let x = &digits.pixels;
     let dy: Vec<f32> = x.iter().map(|x| x + 1.0).collect();
-    let scale = (1.0 / (1.0 - dropout.realised_p()?)) as f32;
+    let scale = dropout.scale()?;
     let mut outcome = Outcome::default();
     let mut mask = vec![0; x.len().div_ceil(8)];
     let (mut y, mut dx, mut again) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);

@@ -224,6 +224,8 @@ fuzz_target!(|input: Continued<Input>| {
             let y: &[f32] = if method.in_place() { x_after } else { y };
             for i in 0..len {
                 let keep = if method.draws() { kept[i] } else { is_kept(&given, packed, i) };
+                // A given mask may have been drawn by anyone: it takes the scale of p itself.
+                let scale = if method.draws() { scale } else { (1.0 / (1.0 - p)) as f32 };
                 let expected = dropped_out(x[i], keep, p, scale);
                 let same = bits(expected) == bits(y[i]);
                 assert!(same, "{what}, element {i}: expected {expected:e}, got {:e}", y[i]);

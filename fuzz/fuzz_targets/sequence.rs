@@ -538,7 +538,10 @@ impl Step {
             }
             Action::Backward { again } => {
                 let Dropped { p, stream, packed, .. } = memory.dropout.expect("a dropout before");
-                let operation = with_way!(Dropout::new().with_p(p), backend, way);
+                let dropout = Dropout::new().with_p(p);
+                // A given mask takes the scale that it was drawn with where p is the realised one.
+                let p = if again { p } else { dropout.realised_p()? };
+                let operation = with_way!(dropout.with_p(p), backend, way);
                 let mask = if packed { Mask::Packed(mask) } else { Mask::Bytes(mask) };
                 let mut args =
                     if again { DropoutArgs::draw(stream) } else { DropoutArgs::given(mask) };

@@ -52,13 +52,14 @@ impl<'a> DropoutArgs<'a> {
         Self { source: MaskSource::Drawn(stream), mask: None, pool: None }
     }
 
-    /// Applies this mask.
+    /// Applies this mask, with the scale `1 / (1 - p)`.
     #[inline]
     pub const fn given(mask: Mask<'a>) -> Self {
         Self { source: MaskSource::Given(mask), mask: None, pool: None }
     }
 
-    /// Writes the mask that is drawn.
+    /// Writes the mask that is drawn. The scale of this call is that of the realised p: [`Dropout`](crate::Dropout) says how a
+    /// later call applies the mask with the same scale.
     #[inline]
     pub fn keep_mask(mut self, mask: MaskMut<'a>) -> Self {
         self.mask = Some(mask);

@@ -60,9 +60,10 @@ impl Fault {
             Self::Operation(error) => match error {
                 Error::Length { .. } | Error::TooShort { .. } => evenkeel_status::EVENKEEL_LENGTH,
                 Error::ShapeOverflow { .. } => evenkeel_status::EVENKEEL_SHAPE_OVERFLOW,
-                Error::Parameter { .. } | Error::SampleLength { .. } | Error::Groups { .. } => {
-                    evenkeel_status::EVENKEEL_PARAMETER
-                }
+                Error::Parameter { .. }
+                | Error::StatisticOverflow { .. }
+                | Error::SampleLength { .. }
+                | Error::Groups { .. } => evenkeel_status::EVENKEEL_PARAMETER,
                 Error::TooFewRows { .. } => evenkeel_status::EVENKEEL_TOO_FEW_ROWS,
                 Error::NotFitted { .. } => evenkeel_status::EVENKEEL_NOT_FITTED,
                 Error::StreamOverflow { .. } => evenkeel_status::EVENKEEL_STREAM_OVERFLOW,

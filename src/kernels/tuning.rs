@@ -83,8 +83,15 @@ pub(crate) const PAGE: usize = 1024;
 ///
 /// In a pool of two, one thread and two: LayerNorm of 33 thousand elements 3.2 and 3.1 us, of 131 thousand 12.4 and 8.0; BatchNorm
 /// training, which forks twice, of 66 thousand 12.8 and 15.6, of 263 thousand 50 and 30 (Xeon, 2026-11-23). A caller outside of
-/// the pool also waits for a worker to wake up.
+/// the pool also waits for a worker to wake up: [`OUTSIDE_ELEMENTS`].
 pub(crate) const TASK_ELEMENTS: usize = 1 << 16;
+
+/// Elements from which a call that comes from outside of rayon's pool forks.
+///
+/// Its workers sleep then, and the caller sleeps until one of them has woken up and finished. LayerNorm from outside of a pool of
+/// two, one thread and two, us: 512x384 55 and 86, 1024x384 97 and 138 (2 cores of a Xeon, AVX-512, 2026-11). `benches/threads.rs`
+/// measures it.
+pub(crate) const OUTSIDE_ELEMENTS: usize = 1 << 20;
 
 /// Bytes of an output from which non-temporal stores are faster.
 ///

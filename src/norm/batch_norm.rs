@@ -27,8 +27,9 @@ use crate::simd::{InOut, Io};
 ///
 /// # Momentum
 ///
-/// Libraries disagree on what momentum multiplies. The default is that of Keras and ONNX, with the
-/// population variance; PyTorch's rule, and its unbiased running variance, are a setter each:
+/// Libraries disagree on what momentum multiplies. The default is the rule of Keras 3 and ONNX, with the
+/// population variance. PyTorch's rule, and its unbiased running variance, are a setter each. The fused kernel of TensorFlow 2, which
+/// `tf.keras` takes for images, has Keras's rule with the unbiased variance:
 ///
 /// | setter | rule |
 /// |---|---|
@@ -36,6 +37,13 @@ use crate::simd::{InOut, Io};
 /// | [`with_pytorch_momentum(m)`](Self::with_pytorch_momentum) | `running = (1 - m) * running + m * batch` |
 /// | [`with_cumulative_average(k)`](Self::with_cumulative_average) | `running += (batch - running) / (k + 1)`, k batches before this one |
 /// | [`with_unbiased_running_var`](Self::with_unbiased_running_var) | the batch's variance in these is M2 / (n - 1) |
+///
+/// | library | momentum | running variance |
+/// |---|---|---|
+/// | Keras 3, ONNX | `with_momentum` | population |
+/// | TensorFlow 2, fused (4 dimensions) | `with_momentum` | unbiased |
+/// | TensorFlow 2, not fused | `with_momentum` | population |
+/// | PyTorch | `with_pytorch_momentum`, or `with_cumulative_average` where it is None | unbiased |
 ///
 /// # Promises
 ///
@@ -51,8 +59,11 @@ use crate::simd::{InOut, Io};
 ///   there are, and which layout, may change the last bits of a batch's statistics; inference has the same bits in both
 ///   layouts.
 /// * **Special values**: a constant channel gives beta (`==`). Where var + eps = 0, rstd is taken as 0. A NaN or infinity
-///   makes its own channel NaN in training (and its running statistics with it, for good), its own element in inference.
+///   makes its own channel NaN in training, its own element in inference.
 ///   There, a running mean or variance of NaN makes its channel NaN, and an infinite running variance gives beta.
+/// * **Running statistics** are finite as long as those before the call and the batch are: where the variance would leave f32, as
+///   that of 1e25 and 3e25 does, the call returns [`Error::StatisticOverflow`]. A NaN or infinity in the batch makes those of its
+///   channel NaN, for good, unless [`with_skip_non_finite_updates`](Self::with_skip_non_finite_updates) leaves them as they are.
 ///
 /// * **Padding**: where [`valid`](crate::TrainArgs::valid) says which rows are data, the statistics are those of these alone, and
 ///   padding becomes `+0.0`.
@@ -83,6 +94,7 @@ pub struct BatchNorm {
     eps: f64,
     momentum: Momentum,
     unbiased: bool,
+    skip_non_finite: bool,
     execution: Execution,
 }
 
@@ -98,7 +110,8 @@ impl BatchNorm {
     #[must_use]
     pub const fn new() -> Self {
         let momentum = Momentum::Keep(0.9);
-        Self { eps: 1e-5, momentum, unbiased: false, execution: Execution::DEFAULT }
+        let (unbiased, skip_non_finite) = (false, false);
+        Self { eps: 1e-5, momentum, unbiased, skip_non_finite, execution: Execution::DEFAULT }
     }
 
     /// Adds `eps` to the variance, under the root; finite and at least 0 (checked by the calls).
@@ -109,7 +122,7 @@ impl BatchNorm {
         self
     }
 
-    /// `running = momentum * running + (1 - momentum) * batch`: the rule of Keras and ONNX. From 0 to 1.
+    /// `running = momentum * running + (1 - momentum) * batch`: the rule of Keras 3 and ONNX. From 0 to 1.
     #[doc(alias = "decay")]
     #[must_use]
     pub const fn with_momentum(mut self, momentum: f64) -> Self {
@@ -134,10 +147,31 @@ impl BatchNorm {
     }
 
     /// Whether the running variance follows the unbiased variance of the batch, M2 / (n - 1), as
-    /// PyTorch's does, instead of M2 / n. A batch of one row, which is one element a channel, is an error then.
+    /// that of PyTorch and of TensorFlow 2's fused kernel does, instead of M2 / n. A batch of one row, which is one element a channel, is an error then.
     #[must_use]
     pub const fn with_unbiased_running_var(mut self, unbiased: bool) -> Self {
         self.unbiased = unbiased;
+        self
+    }
+
+    /// Whether a channel keeps its running mean and variance where this batch has a NaN or an infinity in it. Otherwise both become
+    /// NaN, for good. y, mean and rstd of the batch show the NaN either way.
+    ///
+    /// ```
+    /// use evenkeel::{BatchNorm, InOut, Rows, TrainArgs};
+    ///
+    /// let (x, mut y) = ([1.0_f32, f32::NAN, 3.0, 5.0], [0.0_f32; 4]); // two channels
+    /// let (mut mean, mut var) = ([0.0; 2], [1.0; 2]);
+    /// let batch_norm = BatchNorm::new().with_skip_non_finite_updates(true);
+    /// let args = TrainArgs::new().running(&mut mean, &mut var);
+    /// batch_norm.forward_training(InOut::new(&x, &mut y), Rows::new(2, 2)?, args)?;
+    /// assert_eq!((mean, var), ([0.2, 0.0], [1.0, 1.0]));
+    /// assert!(y[0].is_finite() && y[1].is_nan());
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn with_skip_non_finite_updates(mut self, skip: bool) -> Self {
+        self.skip_non_finite = skip;
         self
     }
 
@@ -171,8 +205,9 @@ impl BatchNorm {
     ///
     /// # Errors
     ///
-    /// Nothing is written where one is returned.
+    /// Nothing is written where one is returned, but for scratch.
     ///
+    /// * [`Error::StatisticOverflow`]: the batch is finite, and a running variance would not be in the range of f32 after it.
     /// * [`Error::Parameter`]: eps or the momentum is not what its setter asks for, a running variance is negative, or the steps
     ///   of [`ValidRows::Lengths`](crate::ValidRows::Lengths) do not divide the rows.
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
@@ -235,7 +270,7 @@ impl BatchNorm {
     }
 
     pub(crate) const fn driver(&self) -> BatchDriver {
-        let Self { eps, momentum, unbiased, execution } = *self;
-        BatchDriver { eps, momentum, unbiased, execution }
+        let Self { eps, momentum, unbiased, skip_non_finite, execution } = *self;
+        BatchDriver { eps, momentum, unbiased, skip_non_finite, execution }
     }
 }

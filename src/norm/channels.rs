@@ -57,12 +57,13 @@ impl GroupPlan {
 }
 
 impl GroupSpec {
-    fn plan(&self, Execution { parallelism, .. }: Execution, shape: Channels) -> GroupPlan {
+    /// `forks` says whether threads share work on so many elements.
+    fn plan(&self, shape: Channels, forks: impl Fn(usize) -> bool) -> GroupPlan {
         if !shape.is_last() || shape.positions() == 1 {
             return GroupPlan::Rows;
         }
-        let most = if parallelism.may_fork(shape.elements()) { MOST_SLOTS } else { 1 };
-        if shape.batch() < most && parallelism.may_fork(shape.sample()) {
+        let most = if forks(shape.elements()) { MOST_SLOTS } else { 1 };
+        if shape.batch() < most && forks(shape.sample()) {
             return GroupPlan::Within;
         }
         let samples = shape.batch().div_ceil(most).max(1);
@@ -70,8 +71,14 @@ impl GroupSpec {
         GroupPlan::Samples { slots: shape.batch().div_ceil(samples), samples, each }
     }
 
+    /// Numbers of scratch that [`run`](Self::run) needs at most: its plan depends on where it is called from, this does not.
     pub(crate) fn scratch_len(&self, shape: Channels) -> usize {
-        self.plan(self.execution, shape).scratch_len(self.execution, shape)
+        let may_fork = |elements| self.execution.parallelism.may_fork(elements);
+        let shared = self.plan(shape, may_fork);
+        let by_samples =
+            self.plan(shape, |elements| elements > shape.sample() && may_fork(elements));
+        let len = |plan: GroupPlan| plan.scratch_len(self.execution, shape);
+        len(shared).max(len(by_samples))
     }
 
     /// Groups of a sample.
@@ -134,7 +141,7 @@ impl GroupSpec {
         let (eps, groups) = (self.eps, self.groups_of(shape));
         let per_group = channels / groups;
         let mut allocated = Vec::new();
-        let plan = self.plan(call.execution, shape);
+        let plan = self.plan(shape, |elements| call.forks(elements));
         let needed = plan.scratch_len(call.execution, shape);
         let scratch = memory::or_allocated(args.scratch.take(), &mut allocated, needed)?;
         match plan {
@@ -246,7 +253,7 @@ fn normalize_all_positions(
 ) -> Result<(), Error> {
     let (channels, positions) = (shape.channels(), shape.positions());
     let io = call.stores().apply(io, positions);
-    let alone = shape.batch() < MOST_TASKS && call.may_fork(shape.sample());
+    let alone = shape.batch() < MOST_TASKS && call.forks(shape.sample());
     if panel_fits(channels, positions) && !alone {
         let work = NormalizePositions { io, channels, positions, eps, rows, mean, rstd };
         call.run_parallel(work, shape.elements());

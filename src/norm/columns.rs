@@ -9,7 +9,7 @@ use crate::kernels::channels::first::{MergeSamples, NormalizePlanes, PlaneMoment
 use crate::kernels::columns::coefficients::{ColumnSource, GivenColumns};
 use crate::kernels::columns::moments::{ColumnChunks, MergeChunks, RowChunks};
 use crate::kernels::columns::normalize::NormalizeColumns;
-use crate::kernels::columns::running::{BatchStatistics, Momentum, RunningUpdate};
+use crate::kernels::columns::running::{BatchStatistics, Momentum, Overflow, RunningUpdate};
 use crate::kernels::elementwise::zero_padding::ZeroPlanePadding;
 use crate::kernels::lanes::Lanes64;
 use crate::kernels::row_filter::RowFilter;
@@ -116,6 +116,7 @@ pub(crate) struct BatchDriver {
     pub(crate) eps: f64,
     pub(crate) momentum: Momentum,
     pub(crate) unbiased: bool,
+    pub(crate) skip_non_finite: bool,
     pub(crate) execution: Execution,
 }
 
@@ -167,10 +168,11 @@ impl BatchDriver {
         let running = running.map(|[mean, var]| RunningUpdate {
             momentum: self.momentum,
             unbiased: self.unbiased,
+            skip_non_finite: self.skip_non_finite,
             mean,
             var,
         });
-        call.run_serial(BatchStatistics {
+        let statistics = BatchStatistics {
             rows: n,
             eps: self.eps,
             means: &mut *means,
@@ -178,7 +180,11 @@ impl BatchDriver {
             mean,
             rstd,
             running,
-        });
+        };
+        // Until here nothing is written but scratch.
+        call.run_serial(statistics).map_err(|Overflow { channel, var }| {
+            Error::StatisticOverflow { arg: "running_var", channel, got: var }
+        })?;
         let source = GivenColumns {
             mean: &means.as_flattened()[..channels],
             rstd: &m2s.as_flattened()[..channels],

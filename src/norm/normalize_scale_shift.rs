@@ -45,7 +45,9 @@ impl<'a> Statistics<'a> {
 /// or, with statistics of columns, mean\[c\] and rstd\[c\]. gamma (absent: 1) and beta (absent: 0) are independent of each other.
 /// This is the second half of
 /// [`LayerNorm`](crate::LayerNorm): with the mean of [`RowMoments`](crate::RowMoments) and
-/// `rstd = 1 / sqrt(var + eps)` it gives the bits of `LayerNorm`.
+/// `rstd = 1 / sqrt(var + eps)` it gives the bits of `LayerNorm`. With the statistics that
+/// [`BatchNorm`](crate::BatchNorm)'s training returns it gives the bits of that y, in every layout: a synchronised BatchNorm merges the
+/// statistics of all processes in f64 and calls this. Running statistics in f32 are off by up to `2^-24 * |mean| * rstd`.
 ///
 /// * **Accuracy**: with `x_hat = (x - mean) * rstd`, the error of y is at most
 ///   `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149` wherever `x_hat` and y are in the range of f32. The mean

@@ -18,7 +18,8 @@ use crate::simd::{InOut, Io};
 /// y[r, c] = gamma[c] * x[r, c] / sqrt(mean of x[r, :]^2 + eps) + beta[c]
 /// ```
 ///
-/// gamma (absent: 1) and beta (absent: 0) are independent of each other. With a gate z the
+/// gamma (absent: 1, or 0 where it is [stored less 1](Self::with_one_plus_gamma)) and beta (absent: 0) are independent of each
+/// other. With a gate z the
 /// result is multiplied with silu(z): `(gamma * x_hat + beta) * silu(z)`.
 ///
 /// * **Accuracy**: relative error of the mean of squares at most 1e-6; with `x_hat = x * rstd`, error of y
@@ -73,7 +74,7 @@ impl RmsNorm {
     }
 
     /// Whether 1 + gamma, rounded to f32, takes the place of gamma, as in the models of the Gemma family, whose weights are
-    /// stored less 1.
+    /// stored less 1. A gamma that is absent is 0 then: `x_hat` is multiplied by 1 + 0.
     #[must_use]
     pub const fn with_one_plus_gamma(mut self, one_plus_gamma: bool) -> Self {
         self.one_plus_gamma = one_plus_gamma;

@@ -33,7 +33,8 @@ pub enum Norm {
 /// ```
 ///
 /// with the norm L2 unless [`with_norm`](Self::with_norm) says otherwise. A row of zeros stays one. It does what
-/// scikit-learn's `Normalizer` does, but that every norm that is not 0 counts, however small it is.
+/// scikit-learn's `Normalizer` does, but that every norm that is not 0 counts, below 1.2e-6 too ([a table](crate::preprocess) of
+/// all differences).
 ///
 /// * **Accuracy**: relative error of a norm at most 1e-6; error of y at most `1e-6 * max(1, |y|) + 2^-149`, for
 ///   every finite input of any magnitude.

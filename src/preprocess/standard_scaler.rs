@@ -25,7 +25,8 @@ use crate::welford::Moments;
 /// mean and scale are those of the samples seen so far: scale is the population standard deviation, or 1 for a constant
 /// feature. [`fit`](Self::fit) forgets what was seen, [`partial_fit`](Self::partial_fit) adds a batch to it, and
 /// [`merge`](Self::merge) adds what another scaler has seen, on another machine perhaps.
-/// [`inverse_transform`](Self::inverse_transform) is the way back. It does what scikit-learn's `StandardScaler` does.
+/// [`inverse_transform`](Self::inverse_transform) is the way back. It does what scikit-learn's `StandardScaler` does ([a table](crate::preprocess)
+/// of the differences).
 ///
 /// To save a scaler, save its [`moments`](Self::moments), and have it back with
 /// [`from_moments`](Self::from_moments). One that was fitted by scikit-learn has
@@ -238,7 +239,7 @@ impl StandardScaler {
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, rows at a pitch overlap, or
     ///   `rows.cols()` is not the number of features.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
-    /// * [`Error::NotFitted`]: the scaler has seen no number.
+    /// * [`Error::NotFitted`]: there are elements, and the scaler has seen no number.
     #[inline]
     pub fn transform<'a, X: Element, Y: Element>(
         &self,
@@ -357,7 +358,7 @@ pub(crate) fn apply<const INVERSE: bool>(
     rows: Rows,
 ) -> Result<(), Error> {
     let io = io.rows(rows)?;
-    if !is_fitted(moments) && rows.cols() > 0 {
+    if !is_fitted(moments) && rows.elements() > 0 {
         return Err(Error::NotFitted { arg: "scaler" });
     }
     let source = Standard::<INVERSE> { mean, scale };

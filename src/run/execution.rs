@@ -54,9 +54,9 @@ impl Call<'_> {
         self.execution.stores
     }
 
-    /// Whether threads may share work on so many elements.
-    pub(crate) fn may_fork(self, elements: usize) -> bool {
-        self.execution.parallelism.may_fork(elements)
+    /// Whether threads share work on so many elements.
+    pub(crate) fn forks(self, elements: usize) -> bool {
+        self.execution.parallelism.forks(self.pool, elements)
     }
 
     /// Dispatches once, then enters the backend once in every task.

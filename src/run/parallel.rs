@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::kernels::split::Split;
-use crate::kernels::tuning::TASK_ELEMENTS;
+use crate::kernels::tuning::{OUTSIDE_ELEMENTS, TASK_ELEMENTS};
 use crate::run::pool::{self, Pool};
 
 /// How many threads an operation may use. It never changes the result: the same bits come out for
@@ -16,8 +16,15 @@ use crate::run::pool::{self, Pool};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Parallelism {
-    /// One task for each 64 Ki elements, up to one a thread of the pool: calls too small to gain
-    /// from a second thread stay on the caller's, and do not touch rayon.
+    /// One task for each 64 Ki elements, up to one a thread of the pool. A call that is too small to gain from a second thread
+    /// stays on the calling one, and does not touch rayon.
+    ///
+    /// | the call comes from | it uses more than one thread from |
+    /// |---|---|
+    /// | a thread of a rayon pool, or passes a [`Pool`](crate::Pool) | 128 Ki elements |
+    /// | any other thread: rayon's workers sleep, and waking them takes longer than a small call | 1 Mi elements |
+    ///
+    /// An engine whose calls are smaller runs its whole model inside `rayon::ThreadPool::install`, or lends its own threads.
     #[default]
     Auto,
     /// Everything on the calling thread; nothing is allocated and rayon is not touched.
@@ -41,9 +48,15 @@ impl Parallelism {
         (elements / TASK_ELEMENTS).min(most)
     }
 
-    /// Whether work on so many elements may be shared between threads.
+    /// Whether threads may share work on so many elements, wherever the call comes from: scratch is as long for all of them.
     pub(crate) fn may_fork(self, elements: usize) -> bool {
         self.tasks(elements) > 1
+    }
+
+    /// Whether threads share work on so many elements of a call from this thread.
+    pub(crate) fn forks(self, pool: Option<&dyn Pool>, elements: usize) -> bool {
+        let awake = || pool.is_some() || elements >= OUTSIDE_ELEMENTS || in_rayon_pool();
+        self.may_fork(elements) && awake()
     }
 
     /// Runs `task` on the rows of `work`, in the host's pool or rayon's, in as many contiguous ranges as `elements` are worth, and
@@ -59,25 +72,41 @@ impl Parallelism {
         merge: impl Fn(T, T) -> T + Sync,
     ) -> T {
         // A short call is done before it would have been shared: `share` stays out of its way.
-        let worth = self.tasks(elements);
-        if worth <= 1 { task(work) } else { share(worth, pool, work, &task, &merge) }
+        if !self.may_fork(elements) {
+            return task(work);
+        }
+        self.share(pool, work, elements, &task, &merge)
+    }
+
+    #[inline(never)]
+    fn share<W: Split, T: Send>(
+        self,
+        pool: Option<&dyn Pool>,
+        work: W,
+        elements: usize,
+        task: &(impl Fn(W) -> T + Sync),
+        merge: &(impl Fn(T, T) -> T + Sync),
+    ) -> T {
+        let worth = self.tasks(elements).min(work.rows());
+        if worth <= 1 || !self.forks(pool, elements) {
+            return task(work);
+        }
+        match pool {
+            Some(pool) => match worth.min(pool.threads()) {
+                0 | 1 => task(work),
+                parts => pool::reduce(pool, work, parts, task, merge),
+            },
+            None => fork(work, worth.min(threads()), task, merge),
+        }
     }
 }
 
-#[inline(never)]
-fn share<W: Split, T: Send>(
-    worth: usize,
-    pool: Option<&dyn Pool>,
-    work: W,
-    task: &(impl Fn(W) -> T + Sync),
-    merge: &(impl Fn(T, T) -> T + Sync),
-) -> T {
-    let worth = worth.min(work.rows());
-    match pool {
-        _ if worth <= 1 => task(work),
-        Some(pool) => pool::reduce(pool, work, worth.min(pool.threads()), task, merge),
-        None => fork(work, worth.min(threads()), task, merge),
-    }
+/// Whether the calling thread is one of a rayon pool's: its workers are awake, or wake up while it works.
+fn in_rayon_pool() -> bool {
+    #[cfg(feature = "rayon")]
+    return rayon::current_thread_index().is_some();
+    #[cfg(not(feature = "rayon"))]
+    false
 }
 
 /// The rows of the first `left` of so many tasks.
@@ -107,7 +136,7 @@ fn fork<W: Split, T: Send>(
 /// Threads of the current pool; 1 if the global pool cannot be started, as where a container allows no more threads.
 fn threads() -> usize {
     #[cfg(feature = "rayon")]
-    if rayon::current_thread_index().is_some() || global_pool_runs() {
+    if in_rayon_pool() || global_pool_runs() {
         return rayon::current_num_threads();
     }
     1
@@ -138,8 +167,9 @@ fn join<T: Send>(a: impl FnOnce() -> T + Send, b: impl FnOnce() -> T + Send) -> 
 mod tests {
     use core::ops::Range;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-    use super::{CUT_ROWS, Parallelism, Split, TASK_ELEMENTS};
+    use super::{CUT_ROWS, OUTSIDE_ELEMENTS, Parallelism, Pool, Split, TASK_ELEMENTS};
 
     /// Rows that know which they are.
     struct Work(Range<usize>);
@@ -154,17 +184,38 @@ mod tests {
         }
     }
 
-    /// The rows of each task in a pool of so many threads, in order.
+    /// The rows of each task of a call in a pool of so many threads, in order.
     fn tasks(parallelism: Parallelism, threads: usize, rows: usize, elements: usize) -> Vec<Work> {
-        let tasks = Mutex::new(Vec::new());
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        pool.install(|| {
-            let task = |part| tasks.lock().expect("no task panics").push(part);
-            parallelism.reduce(None, Work(0..rows), elements, task, |(), ()| ());
-        });
+        pool.install(|| tasks_here(None, parallelism, rows, elements))
+    }
+
+    /// The same of a call from this thread.
+    fn tasks_here(
+        pool: Option<&dyn Pool>,
+        parallelism: Parallelism,
+        rows: usize,
+        elements: usize,
+    ) -> Vec<Work> {
+        let tasks = Mutex::new(Vec::new());
+        let task = |part| tasks.lock().expect("no task panics").push(part);
+        parallelism.reduce(pool, Work(0..rows), elements, task, |(), ()| ());
         let mut tasks = tasks.into_inner().expect("no task panics");
         tasks.sort_by_key(|task| task.0.start);
         tasks
+    }
+
+    /// A host's threads. It remembers whether it ran.
+    struct Host(usize, AtomicBool);
+
+    impl Pool for Host {
+        fn threads(&self) -> usize {
+            self.0
+        }
+        fn run(&self, parts: usize, part: &(dyn Fn(usize) + Sync)) {
+            self.1.store(true, Ordering::Relaxed);
+            (0..parts).for_each(part);
+        }
     }
 
     #[test]
@@ -195,6 +246,42 @@ mod tests {
                         assert_eq!(parallelism.may_fork(elements), may, "{what:?}");
                     }
                 }
+            }
+        }
+    }
+
+    /// A test's own thread belongs to no pool: its calls fork from a mebi of elements on, in the global pool.
+    #[test]
+    fn a_call_from_outside_of_the_pool_forks_where_it_pays_to_wake_workers() {
+        let threads = if cfg!(feature = "rayon") { rayon::current_num_threads() } else { 1 };
+        for (parallelism, most) in
+            [(Parallelism::Serial, 1), (Parallelism::Auto, 100), (Parallelism::AtMost(2), 2)]
+        {
+            for (elements, expected) in [
+                (2 * TASK_ELEMENTS, 1),
+                (OUTSIDE_ELEMENTS - 1, 1),
+                (OUTSIDE_ELEMENTS, (OUTSIDE_ELEMENTS / TASK_ELEMENTS).min(most).min(threads)),
+                (100 * TASK_ELEMENTS, most.min(threads)),
+            ] {
+                let got = tasks_here(None, parallelism, 100, elements).len();
+                assert_eq!(got, expected, "{parallelism:?}, {elements} elements");
+                let forks = parallelism != Parallelism::Serial && elements >= OUTSIDE_ELEMENTS;
+                assert_eq!(parallelism.forks(None, elements), forks, "{parallelism:?}, {elements}");
+            }
+        }
+    }
+
+    /// A host's pool counts as awake. One of a single thread is left alone: the calling thread does the work.
+    #[test]
+    fn a_hosts_pool_runs_what_is_worth_two_of_its_threads() {
+        for threads in [0, 1, 2, 3, 7] {
+            for (elements, worth) in [(2 * TASK_ELEMENTS - 1, 1), (2 * TASK_ELEMENTS, 2)] {
+                let host = Host(threads, AtomicBool::new(false));
+                let got = tasks_here(Some(&host), Parallelism::Auto, 100, elements).len();
+                let expected = threads.clamp(1, worth);
+                let what = (threads, elements);
+                assert_eq!(got, expected, "{what:?}");
+                assert_eq!(host.1.into_inner(), expected > 1, "{what:?}");
             }
         }
     }

@@ -41,7 +41,8 @@ pub trait Pool: Sync {
     fn threads(&self) -> usize;
 
     /// Calls `part(i)` for every i from 0 up to `parts`, each once, on any threads in any order, and returns when all calls
-    /// have returned. `parts` is at most 64, at most [`threads`](Self::threads), and at least 1.
+    /// have returned. `parts` is at most 64, at most [`threads`](Self::threads), and at least 2: what is for one thread runs on
+    /// the calling one.
     fn run(&self, parts: usize, part: &(dyn Fn(usize) + Sync));
 }
 
@@ -74,7 +75,7 @@ impl<W, T> Part<W, T> {
     }
 }
 
-/// Runs `task` on so many parts of `work`, and merges the results of neighbouring parts, that of the lower one first.
+/// Runs `task` on so many parts of `work`, at least one, and merges the results of neighbouring parts, that of the lower one first.
 ///
 /// # Panics
 ///
@@ -86,7 +87,7 @@ pub(crate) fn reduce<W: Split, T: Send>(
     task: &(impl Fn(W) -> T + Sync),
     merge: &impl Fn(T, T) -> T,
 ) -> T {
-    let parts = parts.clamp(1, MOST_PARTS);
+    let parts = parts.min(MOST_PARTS);
     let slots: [Mutex<Part<W, T>>; MOST_PARTS] = core::array::from_fn(|_| Mutex::new(Part::Begun));
     let mut rest = work;
     for (i, slot) in slots.iter().enumerate().take(parts - 1) {

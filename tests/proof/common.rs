@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};
 use std::sync::Once;
 
-use evenkeel::{Backend, NormArgs, Rows, TrainArgs};
+use evenkeel::{Backend, Error, NormArgs, Rows, TrainArgs};
 
 pub use crate::registry::Random;
 
@@ -378,5 +378,23 @@ impl<T> Deref for Placed<T> {
 impl<T> DerefMut for Placed<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.memory[self.first..self.first + self.len]
+    }
+}
+
+/// Trains where f32 cannot hold the running variances of some channels, which is an error if they are finite before. So they are
+/// taken as infinite before, and are so afterwards.
+pub fn train_past_overflow(
+    running_var: &mut [f32],
+    mut train: impl FnMut(&mut [f32]) -> Result<(), Error>,
+) {
+    let mut beyond = Vec::new();
+    while let Err(error) = train(running_var) {
+        let Error::StatisticOverflow { channel, .. } = error else { panic!("{error}") };
+        running_var[channel] = f32::INFINITY;
+        beyond.push(channel);
+    }
+    for channel in beyond {
+        assert!(!running_var[channel].is_finite(), "channel {channel}");
+        running_var[channel] = f32::INFINITY;
     }
 }

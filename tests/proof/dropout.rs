@@ -58,6 +58,8 @@ fn every_backend_draws_the_stream() {
             for backend in backends() {
                 let operation = Dropout::new().with_p(p).with_backend(backend);
                 let scale = operation.scale().unwrap();
+                // A mask that was drawn: with the scale that it was drawn with.
+                let realised = operation.with_p(operation.realised_p().unwrap());
                 for len in LENGTHS.into_iter().filter(|&len| len <= longest) {
                     let what = format!("{backend}, p {p}, {stream:?}, {len} elements");
                     let expected: Vec<u8> =
@@ -83,14 +85,14 @@ fn every_backend_draws_the_stream() {
                     operation.forward(InOut::in_place(&mut again), args).unwrap();
                     assert_same(&what, &scaled, &again);
                     assert_eq!(mask, expected, "{what}");
-                    operation.forward(InOut::new(x, &mut y), Mask::Packed(&packed)).unwrap();
+                    realised.forward(InOut::new(x, &mut y), Mask::Packed(&packed)).unwrap();
                     assert_same(&what, &scaled, &y);
                     let mut again = x.to_vec();
-                    operation.forward(InOut::in_place(&mut again), Mask::Bytes(&mask)).unwrap();
+                    realised.forward(InOut::in_place(&mut again), Mask::Bytes(&mask)).unwrap();
                     assert_same(&what, &scaled, &again);
                     operation.backward(InOut::new(x, &mut y), stream).unwrap();
                     assert_same(&what, &scaled, &y);
-                    operation.backward(InOut::new(x, &mut y), Mask::Bytes(&mask)).unwrap();
+                    realised.backward(InOut::new(x, &mut y), Mask::Bytes(&mask)).unwrap();
                     assert_same(&what, &scaled, &y);
                 }
             }
@@ -178,6 +180,7 @@ fn parts_and_threads_give_the_bits_of_the_whole() {
     let x = random.normals(len);
     for p in [0.1, 0.001] {
         let base = Dropout::new().with_p(p);
+        let base = base.with_p(base.realised_p().unwrap());
         let stream = Stream { seed: 3, offset: 1_000_001 };
         let run = |parallelism| {
             let (mut y, mut packed) = (vec![0.0; len], vec![0; len.div_ceil(8)]);
@@ -256,6 +259,36 @@ fn realised_probabilities() {
         let operation = Dropout::new().with_p(p);
         assert_eq!(operation.realised_p(), Ok(expected));
         assert_eq!(operation.scale(), Ok((1.0 / (1.0 - expected)) as f32));
+    }
+}
+
+/// Data: what other frameworks multiply a kept element by, 1 / (1 - p) rounded to f32; and what drawing at the same p does.
+#[test]
+fn a_given_mask_takes_the_scale_of_p_and_a_drawn_one_that_of_the_realised_p() {
+    for (p, given, drawn) in [
+        (0.1, 1.111_111_2_f32, 1.111_118_7_f32),
+        (0.5, 2.0, 2.0),
+        (0.9, 10.0, 9.999_39),
+        (0.01, 1.010_101, 1.010_101),
+        (1e-12, 1.0, 1.0),
+        (1.0 - 2.0_f64.powi(-40), 2.0_f32.powi(40), 2.0_f32.powi(32)),
+    ] {
+        for backend in backends() {
+            let operation = Dropout::new().with_p(p).with_backend(backend);
+            assert_eq!(operation.scale(), Ok(drawn), "{backend}, p {p}");
+            let expected: Vec<f32> =
+                (0..70).map(|i| if i % 3 == 0 { 0.0 } else { given }).collect();
+            let mask: Vec<u8> = (0..70).map(|i| u8::from(i % 3 != 0)).collect();
+            let packed = pack(&mask);
+            for mask in [Mask::Bytes(&mask), Mask::Packed(&packed)] {
+                let (x, mut y) = (vec![1.0; 70], vec![f32::NAN; 70]);
+                operation.forward(InOut::new(&x, &mut y), mask).unwrap();
+                assert_same(&format!("{backend}, p {p}, forward"), &expected, &y);
+                let mut dx = x;
+                operation.backward(InOut::in_place(&mut dx), mask).unwrap();
+                assert_same(&format!("{backend}, p {p}, backward"), &expected, &dx);
+            }
+        }
     }
 }
 

@@ -308,8 +308,10 @@ fn large_call(parallelism: Parallelism, x: &[f32]) -> Vec<u32> {
 fn any_number_of_tasks() {
     let x = Random::new(16).normals(300_000);
     let expected = large_call(Parallelism::Serial, &x);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     for tasks in [0, 1, 1_000_001, usize::MAX] {
-        assert!(large_call(Parallelism::AtMost(tasks), &x) == expected, "{tasks} tasks");
+        let got = pool.install(|| large_call(Parallelism::AtMost(tasks), &x));
+        assert!(got == expected, "{tasks} tasks");
     }
 }
 
@@ -317,7 +319,8 @@ fn any_number_of_tasks() {
 /// same bits.
 #[test]
 fn calls_within_tasks_and_from_many_threads() {
-    let x = Random::new(17).normals(300_000);
+    // Calls from outside of a pool use it from 2^20 elements on.
+    let x = Random::new(17).normals(1_050_000);
     let expected = large_call(Parallelism::Serial, &x);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let check = || assert!(large_call(Parallelism::Auto, &x) == expected);
@@ -335,12 +338,12 @@ fn calls_within_tasks_and_from_many_threads() {
 fn serial_calls_in_a_forked_process() {
     use std::os::unix::process::CommandExt;
 
-    let x = Random::new(18).normals(300_000);
+    let x = Random::new(18).normals(1_050_000);
     let expected = large_call(Parallelism::Auto, &x);
     let mut y = vec![f32::NAN; x.len()];
     let in_child = move || {
         // Nothing is allocated between the fork and the program that follows it.
-        let shape = rows(300, 1000);
+        let shape = rows(1050, 1000);
         let serial = LayerNorm::new().with_parallelism(Parallelism::Serial);
         let large = serial.forward(InOut::new(&x, &mut y), shape, NormArgs::new()).is_ok();
         let same = y.iter().zip(&expected).all(|(y, expected)| bits(*y) == *expected);

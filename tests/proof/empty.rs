@@ -180,7 +180,7 @@ fn dropout_and_regularizer() {
     operation.proximal(InOut::in_place(&mut y), 0.1).unwrap();
 }
 
-/// A scaler that learns from no samples has seen nothing.
+/// A scaler that learns from no samples has seen nothing. It transforms no elements all the same.
 #[test]
 fn preprocessing() {
     for shape in shapes() {
@@ -189,9 +189,13 @@ fn preprocessing() {
         let mut standard = StandardScaler::new(shape.cols()).unwrap();
         standard.fit(&NONE, shape).unwrap();
         assert!(!standard.is_fitted(), "{shape:?}");
+        standard.transform(InOut::new(&NONE, &mut y), shape).unwrap();
+        standard.inverse_transform(InOut::in_place(&mut y), shape).unwrap();
         let mut min_max = MinMaxScaler::new(shape.cols()).unwrap();
         min_max.fit(&NONE, shape).unwrap();
         assert!(!min_max.is_fitted(), "{shape:?}");
+        min_max.transform(InOut::new(&NONE, &mut y), shape).unwrap();
+        min_max.inverse_transform(InOut::in_place(&mut y), shape).unwrap();
     }
     let (x, some, none) = ([1.0_f32, 5.0, 3.0, 5.0], rows(2, 2), rows(0, 2));
     let (mut y, mut nothing) = ([0.0_f32; 4], NONE);

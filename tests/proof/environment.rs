@@ -166,6 +166,7 @@ fn call_every_operation(environment: Environment, setting: &Setting, x: Vec<f32>
             let options: Vec<&str> = options.iter().copied().chain(AFFINE).collect();
             let place = operation.places()[i % operation.places().len()];
             let mut memory = Memory::new(operation, &values, place, &options);
+            memory.admit_overflow(operation, setting);
             let result = within(environment, || memory.call(operation, setting));
             let name = operation.name;
             assert_eq!(result, Ok(()), "{name}, {what}, {options:?}, {setting:?}, {environment:?}");

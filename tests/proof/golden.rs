@@ -287,6 +287,8 @@ struct Golden {
     x: Vec<f32>,
     gamma: Vec<f32>,
     beta: Vec<f32>,
+    /// Before a batch.
+    running_var: Vec<f32>,
     expected: [u64; 7],
 }
 
@@ -300,7 +302,17 @@ fn golden(most: usize) -> Vec<Golden> {
             x.extend(DATA_SETS[random.below(DATA_SETS.len())].row(cols, random));
         }
         let (gamma, beta) = (random.normals(cols), random.normals(cols));
-        Golden { shape: (count, cols), x, gamma, beta, expected }
+        // Infinite where f32 cannot hold what the batch makes of it.
+        let mut moments = vec![Moments::new(); cols];
+        ColumnMoments::new()
+            .compute(&x, rows(count, cols), &mut moments, MomentArgs::new())
+            .unwrap();
+        let before = |m: &Moments| {
+            let after = (0.9 * 2.0 + 0.1 * m.population_variance().unwrap()) as f32;
+            if after.is_infinite() { after } else { 2.0 }
+        };
+        let running_var = moments.iter().map(before).collect();
+        Golden { shape: (count, cols), x, gamma, beta, running_var, expected }
     };
     shapes.map(make).collect()
 }
@@ -390,14 +402,14 @@ impl Golden {
         let (x, gamma, beta) = (way.place(&self.x), way.place(&self.gamma), way.place(&self.beta));
         let mut y = x.clone();
         let [mut mean, mut rstd] = [0.0, 0.0].map(|before| way.place(&vec![before; cols]));
-        let [mut running_mean, mut running_var] =
-            [0.5, 2.0].map(|before| way.place(&vec![before; cols]));
+        let mut running_mean = way.place(&vec![0.5; cols]);
+        let mut running_var = way.place(&self.running_var);
+        let operation =
+            BatchNorm::new().with_backend(way.backend).with_parallelism(way.parallelism);
         let args = TrainArgs::new()
             .affine(&gamma, &beta)
             .stats(&mut mean, &mut rstd)
             .running(&mut running_mean, &mut running_var);
-        let operation =
-            BatchNorm::new().with_backend(way.backend).with_parallelism(way.parallelism);
         operation.forward_training(way.io(&x, &mut y), shape, args).unwrap();
         let statistics = words64(&mean).chain(words64(&rstd));
         let running = words(&running_mean).chain(words(&running_var));

@@ -312,7 +312,7 @@ fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: u
         let mut pages = BTreeMap::new();
         let values = SCALES.map(|scale| {
             let x = random.normals(shape.elements()).iter().map(|x| x * scale).collect();
-            Values::new(shape, x, scale, random)
+            Values::new(shape, x, scale, random).that_train(scale)
         });
         for offset in 0..=offsets {
             let (way, data) = ((turn + offset) % WAYS.len(), turn % SCALES.len());

@@ -32,6 +32,7 @@ mod randomness;
 #[expect(dead_code, reason = "each test uses a part of it")]
 mod registry;
 mod regularizer;
+mod running;
 mod scalers;
 mod special_values;
 mod stores;

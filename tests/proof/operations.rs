@@ -22,7 +22,7 @@ fn shapes() -> impl Iterator<Item = (usize, usize)> {
 fn values((count, cols): (usize, usize), scale: f32) -> Values {
     let random = &mut Random::new((count * 31 + cols) as u64);
     let x = random.normals(count * cols).iter().map(|x| x * scale).collect();
-    Values::new(rows(count, cols), x, scale, random)
+    Values::new(rows(count, cols), x, scale, random).that_train(scale)
 }
 
 fn setting(shape: (usize, usize)) -> Setting {

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    InOut, LayerNorm, MomentArgs, Moments, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm,
-    RowMoments, Statistics,
+    Channels, GroupNorm, InOut, LayerNorm, MomentArgs, Moments, NormArgs, NormalizeScaleShift,
+    Parallelism, RmsNorm, RowMoments, Statistics,
 };
 
 use crate::common::*;
@@ -53,13 +53,49 @@ fn parallel_gives_the_bits_of_serial() {
         };
         let expected = run(Parallelism::Serial);
         let settings = [0, 1, 2, 3, 7, 16].map(Parallelism::AtMost);
-        for parallelism in settings.into_iter().chain([Parallelism::Auto]) {
-            assert!(run(parallelism) == expected, "{count}x{cols}, {parallelism:?}");
+        let largest = rayon::ThreadPoolBuilder::new().num_threads(16).build().unwrap();
+        for parallelism in settings {
+            let got = largest.install(|| run(parallelism));
+            assert!(got == expected, "{count}x{cols}, {parallelism:?}");
         }
+        assert!(run(Parallelism::Auto) == expected, "{count}x{cols}, outside of a pool");
         for threads in [1, 2, 3, 7, 16] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let in_pool = pool.install(|| run(Parallelism::Auto));
             assert!(in_pool == expected, "{count}x{cols}, a pool of {threads}");
+        }
+    }
+}
+
+/// Law: samples of channels have the same bits, and need no more scratch than `scratch_len` says, wherever the call comes from: from
+/// a pool each sample is shared, from outside of one it is not.
+#[test]
+fn samples_are_shared_or_not_by_where_the_call_comes_from() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    // Each sample is worth two threads inside of a pool. Outside of one, the three together are not, and the eight are.
+    for (batch, positions, channels) in [(3, 4500, 32), (8, 2200, 64)] {
+        let x = Random::new(3).normals(batch * positions * channels);
+        for is_last in [false, true] {
+            let shape = match is_last {
+                true => Channels::last(batch, positions, channels),
+                false => Channels::first(batch, channels, positions),
+            };
+            let shape = shape.unwrap();
+            let run = |parallelism| {
+                let operation = GroupNorm::new().with_groups(4).with_parallelism(parallelism);
+                let mut y = vec![f32::NAN; x.len()];
+                let mut scratch = vec![f64::NAN; operation.scratch_len(shape)];
+                let args = NormArgs::new().scratch(&mut scratch);
+                operation.forward(InOut::new(&x, &mut y), shape, args).unwrap();
+                let mut z = vec![f32::NAN; x.len()];
+                let operation = LayerNorm::new().with_parallelism(parallelism);
+                operation.forward(InOut::new(&x, &mut z), shape, NormArgs::new()).unwrap();
+                y.into_iter().chain(z).map(bits).collect::<Vec<_>>()
+            };
+            let expected = run(Parallelism::Serial);
+            assert!(run(Parallelism::Auto) == expected, "{shape:?}, outside of a pool");
+            let inside = pool.install(|| run(Parallelism::Auto));
+            assert!(inside == expected, "{shape:?}, inside of a pool");
         }
     }
 }

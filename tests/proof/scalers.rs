@@ -786,3 +786,42 @@ fn golden_hashes_hold() {
         }
     }
 }
+
+/// Data: what the table of differences from scikit-learn says, which `scikit_learn.py` has from scikit-learn. In a range or a norm
+/// below 10 eps of f32, 1.19e-6, scikit-learn leaves values as they are, and this crate does not.
+#[test]
+fn where_results_differ_from_scikit_learn() {
+    for tiny in [2e-6_f32, 1.1e-6, 1e-7, 1e-20, 1e-38] {
+        for backend in backends() {
+            let (mut standard, mut min_max) = unfitted(1, backend, Parallelism::Serial);
+            let (x, mut y) = ([0.0, tiny], [f32::NAN; 2]);
+            min_max.fit(&x, rows(2, 1)).unwrap();
+            min_max.transform(InOut::new(&x, &mut y), rows(2, 1)).unwrap();
+            assert!(y[0] == 0.0 && (y[1] - 1.0).abs() <= 1e-6, "{backend}, {tiny}: {y:?}");
+            standard.fit(&x, rows(2, 1)).unwrap();
+            standard.transform(InOut::new(&x, &mut y), rows(2, 1)).unwrap();
+            let off = (y[0] + 1.0).abs().max((y[1] - 1.0).abs());
+            assert!(off <= 1e-6, "{backend}, {tiny}: {y:?}");
+            for norm in NORMS {
+                let operation = Normalizer::new().with_norm(norm).with_backend(backend);
+                operation.forward(InOut::new(&x, &mut y), rows(1, 2)).unwrap();
+                assert!(y[0] == 0.0 && (y[1] - 1.0).abs() <= 1e-6, "{backend}, {norm:?}: {y:?}");
+            }
+        }
+    }
+    // Features of which some, or all, are NaN.
+    let (nan, one, mut y) = (f32::NAN, rows(1, 2), [7.0; 2]);
+    let (mut standard, mut min_max) = unfitted(2, Backend::detect(), Parallelism::Serial);
+    standard.fit(&[nan; 2], one).unwrap();
+    min_max.fit(&[nan; 2], one).unwrap();
+    let expected = Error::NotFitted { arg: "scaler" };
+    assert_eq!(standard.transform(InOut::new(&[1.0; 2], &mut y), one), Err(expected.clone()));
+    assert_eq!(min_max.transform(InOut::new(&[1.0; 2], &mut y), one), Err(expected));
+    assert_eq!(y, [7.0; 2]);
+    standard.partial_fit(&[nan, 1.0], one).unwrap();
+    min_max.partial_fit(&[nan, 1.0], one).unwrap();
+    standard.transform(InOut::new(&[1.0; 2], &mut y), one).unwrap();
+    assert!(y[0].is_nan() && y[1] == 0.0, "{y:?}");
+    min_max.transform(InOut::new(&[1.0; 2], &mut y), one).unwrap();
+    assert!(y[0].is_nan() && y[1] == 0.0, "{y:?}");
+}

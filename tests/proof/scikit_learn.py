@@ -5,6 +5,8 @@
 A line is the data set, what it has, and numbers. The data are rounded to f32, and computed with in f64.
 """
 
+import sys
+
 import numpy as np
 from sklearn import datasets, preprocessing
 
@@ -31,3 +33,13 @@ for name in ["iris", "wine", "breast_cancer", "digits"]:
     line("clip", clip.transform(last)[0])
     for norm in ["l1", "l2", "max"]:
         line(f"norm_{norm}", preprocessing.Normalizer(norm=norm).transform(last)[0])
+
+# Where evenkeel differs: `evenkeel::preprocess` has the table, `scalers.rs` has what evenkeel gives. The lines go to stderr.
+for tiny in [2e-6, 1.1e-6, 1e-7, 1e-20]:
+    for dtype in [np.float32, np.float64]:
+        x = np.array([[0.0], [tiny]], dtype)
+        results = [preprocessing.MinMaxScaler().fit_transform(x), preprocessing.Normalizer().fit_transform(x.T)]
+        print(dtype.__name__, tiny, *(result.ravel() for result in results), file=sys.stderr)
+nan = np.full((3, 2), np.nan, np.float32)
+for scaler in [preprocessing.StandardScaler(), preprocessing.MinMaxScaler()]:
+    print(scaler, "of NaN", scaler.fit(nan).transform(np.ones((1, 2), np.float32)), file=sys.stderr)

@@ -453,8 +453,9 @@ fn arguments_of_columns_can_be_used_again() {
         let what = format!("{backend}, {count}x{cols}");
         let operation = BatchNorm::new().with_backend(backend);
         let [mut expected, mut y] = [(); 2].map(|()| vec![f32::NAN; x.len()]);
+        // Where there are two rows and more, f32 does not hold the variances of the batch.
         let [mut mean, mut var, mut expected_mean, mut expected_var] =
-            [0.5, 2.0, 0.5, 2.0].map(|before| vec![before; cols]);
+            [0.5, f32::INFINITY, 0.5, f32::INFINITY].map(|before| vec![before; cols]);
         for _ in 0..2 {
             let args = TrainArgs::new().running(&mut expected_mean, &mut expected_var);
             operation.forward_training(InOut::new(&x, &mut expected), shape, args).unwrap();
@@ -727,6 +728,39 @@ fn one_plus_gamma_is_gamma_of_which_one_was_taken() {
             assert_same(&format!("{backend}, {shape:?}"), &expected, &got);
             let (expected, got) = (run(rms_norm, None), run(of_models, None));
             assert_same(&format!("{backend}, {shape:?}, no gamma"), &expected, &got);
+        }
+    }
+}
+
+/// Law: a gamma that is stored less 1 and absent is 0, beside every other argument.
+#[test]
+fn one_plus_gamma_without_gamma_is_that_of_zeros() {
+    for shape in shapes() {
+        let of = Inputs::new(shape);
+        let (zeros, matrix) = (vec![0.0_f32; shape.1], rows(shape.0, shape.1));
+        for way in ways() {
+            let [_, RowNorm::Rms(norm)] = RowNorm::both(way) else {
+                panic!("RmsNorm is the second")
+            };
+            for options in 0..8 {
+                let run = |gamma: Option<&[f32]>| {
+                    let mut y = vec![f32::NAN; of.x.len()];
+                    let mut args = NormArgs::new().maybe_gamma(gamma);
+                    if options & 1 == 1 {
+                        args = args.beta(&of.bias);
+                    }
+                    if options & 2 == 2 {
+                        args = args.gate(&of.x);
+                    }
+                    if options & 4 == 4 {
+                        args = args.residual(&of.residual);
+                    }
+                    norm.forward(InOut::new(&of.x, &mut y), matrix, args).unwrap();
+                    y
+                };
+                let what = format!("{way:?}, {shape:?}, options {options:03b}");
+                assert_same(&what, &run(Some(&zeros)), &run(None));
+            }
         }
     }
 }

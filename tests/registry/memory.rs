@@ -170,6 +170,20 @@ impl Memory {
         (operation.run)(setting, io, &mut bag)
     }
 
+    /// Takes the running variances as infinite that the call makes so: it is an error where they are finite before.
+    pub fn admit_overflow(&mut self, operation: &Operation, setting: &Setting) {
+        let is_moved =
+            |buffer: &Buffer| buffer.name == "running_var" && buffer.role == Role::Update;
+        while let Some(i) = self.others.iter().position(|(buffer, _)| is_moved(buffer)) {
+            let mut trial = self.clone();
+            let (io, mut bag) = trial.arguments(operation);
+            let result = (operation.run)(setting, io, &mut bag);
+            let Err(Error::StatisticOverflow { channel, .. }) = result else { return };
+            let Stored::F32(running_var) = &mut self.others[i].1 else { return };
+            running_var[channel] = f32::INFINITY;
+        }
+    }
+
     /// What the call is passed.
     pub fn arguments(&mut self, operation: &Operation) -> (Option<InOut<'_, '_>>, Bag<'_>) {
         let Self { place, rows, x, y, others } = self;

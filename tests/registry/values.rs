@@ -61,6 +61,14 @@ impl Values {
         }
     }
 
+    /// With infinite running variances if f32 cannot hold those of an x of this scale: that is an error where they are finite.
+    pub fn that_train(mut self, scale: f32) -> Self {
+        if scale * scale > f32::MAX {
+            self.running_var.fill(f32::INFINITY);
+        }
+        self
+    }
+
     /// The first `len` values of a name; others where there are fewer.
     pub fn stored(&self, name: &str, kind: Kind, len: usize) -> Stored {
         fn first<T: Copy>(values: &[T], len: usize, other: T) -> Vec<T> {

@@ -8,6 +8,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use core::ops::Range;
+
 use crate::kernels::lanes::{Lanes64, rstd_lanes};
 use crate::simd::{Double, Float, Kernel, LANES, Simd};
 
@@ -26,24 +28,26 @@ pub(crate) struct BatchStatistics<'a> {
 }
 
 impl Kernel for BatchStatistics<'_> {
-    type Output = ();
+    /// A variance that f32 cannot hold. Nothing is written then.
+    type Output = Result<(), Overflow>;
 
     #[inline(always)]
-    fn run<S: Simd>(self, token: S) {
+    fn run<S: Simd>(self, token: S) -> Self::Output {
         let Self { rows, eps, means, m2s, mean, rstd, mut running } = self;
         let n = S::F64::splat(token, rows as f64);
         let less_one = S::F64::splat(token, rows as f64 - 1.0);
+        if let Some(running) = &running {
+            let divisor = if running.unbiased { less_one } else { n };
+            running.check(token, divisor, m2s)?;
+        }
         for (i, (batch_mean, m2)) in means.iter().zip(m2s.iter_mut()).enumerate() {
             let of_m2 = S::F64::load_f64(token, m2);
             let var = of_m2 / n;
             rstd_lanes(token, var, eps).store_f64(m2);
-            if let Some(RunningUpdate { momentum, unbiased, mean, var: running_var }) = &mut running
-            {
-                let columns = i * LANES..mean.len().min((i + 1) * LANES);
+            if let Some(running) = &mut running {
                 let batch_mean = S::F64::load_f64(token, batch_mean);
-                momentum.apply::<S>(token, &mut mean[columns.clone()], batch_mean);
-                let batch_var = if *unbiased { of_m2 / less_one } else { var };
-                momentum.apply::<S>(token, &mut running_var[columns], batch_var);
+                let batch_var = if running.unbiased { of_m2 / less_one } else { var };
+                running.update::<S>(token, i, batch_mean, batch_var);
             }
         }
         for (out, lanes) in [(mean, means), (rstd, m2s)] {
@@ -51,7 +55,16 @@ impl Kernel for BatchStatistics<'_> {
                 out.copy_from_slice(&lanes.as_flattened()[..out.len()]);
             }
         }
+        Ok(())
     }
+}
+
+/// A running variance that would not be finite in f32, though it was and the batch is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overflow {
+    pub(crate) channel: usize,
+    /// The variance, in f64.
+    pub(crate) var: f64,
 }
 
 /// The running statistics, and how they follow those of a batch.
@@ -59,8 +72,57 @@ pub(crate) struct RunningUpdate<'a> {
     pub(crate) momentum: Momentum,
     /// Whether M2 is divided by n - 1 instead of n.
     pub(crate) unbiased: bool,
+    /// Whether a channel of which the batch has a NaN or an infinity keeps its statistics.
+    pub(crate) skip_non_finite: bool,
     pub(crate) mean: &'a mut [f32],
     pub(crate) var: &'a mut [f32],
+}
+
+impl RunningUpdate<'_> {
+    /// Columns of vector `i`.
+    fn columns(&self, i: usize) -> Range<usize> {
+        i * LANES..self.mean.len().min((i + 1) * LANES)
+    }
+
+    /// Finds the first channel whose variance leaves f32. A mean cannot: it lies between two numbers that f32 holds.
+    #[inline(always)]
+    fn check<S: Simd>(&self, token: S, divisor: S::F64, m2s: &[Lanes64]) -> Result<(), Overflow> {
+        let largest = S::F64::splat(token, f32::MAX.into());
+        let fits = |m2| (S::F64::load_f64(token, m2) / divisor).less_or_equal(largest);
+        // The new variance lies between the old one and the batch's. Without an early end, several at a time.
+        if m2s.iter().fold(u16::MAX, |all, m2| all & fits(m2)) == u16::MAX {
+            return Ok(());
+        }
+        for (i, m2) in m2s.iter().enumerate() {
+            let columns = self.columns(i);
+            let batch = S::F64::load_f64(token, m2) / divisor;
+            let before = S::F64::load_partial(token, &self.var[columns.clone()], 0.0);
+            let next = self.momentum.next::<S>(token, before, batch);
+            let [mut of_batch, mut after] = [[0.0; LANES]; 2];
+            batch.store_f64(&mut of_batch);
+            next.store_f64(&mut after);
+            for (lane, channel) in columns.enumerate() {
+                let was_finite = self.var[channel].is_finite() && of_batch[lane].is_finite();
+                if was_finite && !(after[lane] as f32).is_finite() {
+                    return Err(Overflow { channel, var: after[lane] });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the statistics of vector `i` of the channels.
+    #[inline(always)]
+    fn update<S: Simd>(&mut self, token: S, i: usize, batch_mean: S::F64, batch_var: S::F64) {
+        let columns = self.columns(i);
+        // 0, or NaN where either is a NaN or an infinity.
+        let zero = S::F64::splat(token, 0.0);
+        let finite = (batch_mean * zero + batch_var * zero).equal(zero);
+        let moved = if self.skip_non_finite { finite } else { u16::MAX };
+        let Self { momentum, mean, var, .. } = self;
+        momentum.apply::<S>(token, &mut mean[columns.clone()], batch_mean, moved);
+        momentum.apply::<S>(token, &mut var[columns], batch_var, moved);
+    }
 }
 
 /// How running statistics follow those of a batch.
@@ -75,11 +137,27 @@ pub(crate) enum Momentum {
 }
 
 impl Momentum {
-    /// Moves running statistics of at most sixteen columns: in f64, rounded once to f32.
+    /// Moves running statistics of at most sixteen columns, those whose bit is set: in f64, rounded once to f32.
     #[inline(always)]
-    fn apply<S: Simd>(self, token: S, statistics: &mut [f32], batch: S::F64) {
+    fn apply<S: Simd>(self, token: S, statistics: &mut [f32], batch: S::F64, moved: u16) {
         let running = S::F64::load_partial(token, statistics, 0.0);
-        let next = match self {
+        let next = self.next::<S>(token, running, batch).narrow();
+        if moved == u16::MAX {
+            next.store_partial_init(statistics);
+            return;
+        }
+        let mut lanes = [0.0; LANES];
+        next.store_init(&mut lanes);
+        for (i, (statistic, next)) in statistics.iter_mut().zip(lanes).enumerate() {
+            if moved >> i & 1 == 1 {
+                *statistic = next;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn next<S: Simd>(self, token: S, running: S::F64, batch: S::F64) -> S::F64 {
+        match self {
             Self::Keep(m) => {
                 S::F64::splat(token, m) * running + S::F64::splat(token, 1.0 - m) * batch
             }
@@ -89,7 +167,6 @@ impl Momentum {
             Self::Cumulative(batches) => {
                 running + (batch - running) / S::F64::splat(token, batches as f64 + 1.0)
             }
-        };
-        next.narrow().store_partial_init(statistics);
+        }
     }
 }
