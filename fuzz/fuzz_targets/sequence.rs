@@ -319,7 +319,10 @@ impl Step {
         let mut call = || self.call(backend, rows, sizes, memory, scratch);
         let result = if self.way.in_pool { pool().install(call) } else { call() };
         let valid = self.is_valid(rows, right, sizes, &expected);
-        assert_eq!(result.is_ok(), valid, "{what}: {result:?}");
+        // Whether a running variance leaves f32 is for `batch_norm` to check.
+        let overflows = matches!(result, Err(Error::StatisticOverflow { .. }));
+        assert_eq!(result.is_ok() || overflows, valid, "{what}: {result:?}");
+        let valid = valid && !overflows;
         if valid && rows.elements() > 0 {
             self.check(rows, &expected, memory, what);
         }
