@@ -142,7 +142,7 @@ impl Default for Dropout {
     }
 }
 
-/// What p asks for.
+/// What p means.
 enum DropoutPlan {
     KeepAll,
     DropAll,
@@ -216,7 +216,7 @@ impl Dropout {
     /// Nothing is written where one is returned.
     ///
     /// * [`Error::Parameter`]: p is not from 0 to 1.
-    /// * [`Error::Length`]: `mask` is not as long as `len` asks for.
+    /// * [`Error::Length`]: `mask` is not as long as `len` needs.
     /// * [`Error::StreamOverflow`]: the range ends beyond 2^64.
     pub fn mask(&self, stream: Stream, len: usize, mask: MaskMut<'_>) -> Result<(), Error> {
         self.draw(self.execution.call(None), None, stream, len, Some(mask))
@@ -229,7 +229,7 @@ impl Dropout {
     /// Nothing is written where one is returned.
     ///
     /// * [`Error::Parameter`]: p is not from 0 to 1.
-    /// * [`Error::Length`]: y is not as long as x, or a mask not as long as x asks for.
+    /// * [`Error::Length`]: y is not as long as x, or a mask not as long as x needs.
     /// * [`Error::StreamOverflow`]: the range of the stream ends beyond 2^64.
     /// * [`Error::Unsupported`]: a pitch, or a given mask that is to be written too.
     #[inline]

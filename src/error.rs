@@ -8,7 +8,7 @@ use crate::simd::BACKENDS;
 /// As many elements as a slice of the widest element type, 8 bytes, can have.
 pub(crate) const MOST_ELEMENTS: usize = isize::MAX as usize / size_of::<f64>();
 
-/// Why a call was refused. Nothing has been written when an operation returns one (but see
+/// Why a call failed. Nothing has been written when an operation returns one (but see
 /// [`OutOfMemory`](Self::OutOfMemory)).
 ///
 /// Every variant names the argument as the method's signature does, what was expected and what came.
@@ -19,7 +19,7 @@ pub enum Error {
     Length {
         /// The argument's name.
         arg: &'static str,
-        /// The number of elements that the shape asks for.
+        /// The number of elements that the shape has.
         expected: usize,
         /// The number of elements that came.
         got: usize,
@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// There are too few rows for what is asked of them.
     TooFewRows {
-        /// What was asked for.
+        /// The name that was passed.
         arg: &'static str,
         /// The least number of rows.
         expected: usize,
@@ -110,7 +110,7 @@ pub enum Error {
     /// none, but for [`LayerNorm`](crate::LayerNorm) of more than 16 thousand channels that come first. With padding, [`GroupNorm`](crate::GroupNorm) and [`InstanceNorm`](crate::InstanceNorm) need some on every thread:
     /// they alone may have written samples of `y` then.
     OutOfMemory {
-        /// How much was asked for.
+        /// How much was needed.
         bytes: usize,
     },
     /// No backend has this name.

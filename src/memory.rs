@@ -1,4 +1,4 @@
-//! Memory that a call needs beside its buffers: a call for which there is none is refused, and the process lives on.
+//! Memory that a call needs beside its buffers: a call for which there is none returns an error, and the process lives on.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;

@@ -6,8 +6,8 @@ use crate::kernels::row_filter::RowFilter;
 use crate::mask::{Mask, ValidRows};
 use crate::shape::check_length;
 
-/// The rows of a matrix that are worked on, and how many these are: the valid ones, or all. Refuses what does not fit the
-/// matrix.
+/// The rows of a matrix that are worked on, and how many these are: the valid ones, or all. Returns an
+/// error for what does not fit the matrix.
 pub(crate) fn kept_rows(
     valid: Option<ValidRows<'_>>,
     rows: usize,
@@ -27,7 +27,7 @@ pub(crate) fn kept_rows(
     Ok((kept, kept.count_all()))
 }
 
-/// Refuses steps that do not divide the rows, and lengths that are not one a sample.
+/// Returns an error for steps that do not divide the rows, and for lengths that are not one a sample.
 fn check_samples(lengths: usize, steps: usize, rows: usize) -> Result<(), Error> {
     if rows == 0 && steps == 0 {
         // Any number of samples without steps.
@@ -40,7 +40,7 @@ fn check_samples(lengths: usize, steps: usize, rows: usize) -> Result<(), Error>
     check_length("lengths", lengths, rows / steps)
 }
 
-/// Refuses a length that is more than there is.
+/// Returns an error for a length that is more than there is.
 pub(crate) fn check_lengths(lengths: &[usize], most: usize) -> Result<(), Error> {
     match lengths.iter().position(|&length| length > most) {
         Some(sample) => Err(Error::SampleLength { sample, most, got: lengths[sample] }),

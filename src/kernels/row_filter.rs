@@ -1,6 +1,6 @@
 //! Rows that count, among others that are padding.
 //!
-//! A kernel that leaves padding out works on the matrix without it: the same blocks, the same bits. It asks for runs of
+//! A kernel that leaves padding out works on the matrix without it: the same blocks, the same bits. It takes runs of
 //! rows that are neighbours in memory: those of a whole block are read where they are, others one by one. Nothing is
 //! copied but narrow rows that are to lie side by side (`kernels/columns/moments.rs`), and no list of rows is made: the mask is gone
 //! through again where it is needed, 64 rows of a packed one at a time.

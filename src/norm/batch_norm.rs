@@ -208,7 +208,7 @@ impl BatchNorm {
     /// Nothing is written where one is returned, but for scratch.
     ///
     /// * [`Error::StatisticOverflow`]: the batch is finite, and a running variance would not be in the range of f32 after it.
-    /// * [`Error::Parameter`]: eps or the momentum is not what its setter asks for, a running variance is negative, or the steps
+    /// * [`Error::Parameter`]: eps or the momentum is not what its setter takes, a running variance is negative, or the steps
     ///   of [`ValidRows::Lengths`](crate::ValidRows::Lengths) do not divide the rows.
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.

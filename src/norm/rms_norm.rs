@@ -110,7 +110,7 @@ impl RmsNorm {
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
-    /// * [`Error::Unsupported`]: the mean is asked for ([`NormArgs::stats`]), or a sum of nothing.
+    /// * [`Error::Unsupported`]: a mean is to be written ([`NormArgs::stats`]), or a sum of nothing.
     /// * [`Error::OutOfMemory`]: there is no memory for [`NormArgs::sum_vec`].
     #[inline]
     pub fn forward<'a, X: Element, Y: Element>(

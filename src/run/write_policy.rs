@@ -1,4 +1,4 @@
-//! How outputs are written: through the caches or around them.
+//! How outputs are written: by ordinary or by non-temporal stores.
 #![forbid(unsafe_code)]
 
 use crate::kernels::tuning::{STREAMED_BYTES, STREAMED_COLS};
@@ -6,45 +6,45 @@ use crate::simd::{LANES, RowSpan, Span};
 
 /// How an operation writes its output. It never changes the result.
 ///
-/// A store brings the line that it writes to into the caches first, unless it is non-temporal: then the line is
-/// written to memory and leaves the caches. That saves a third of the traffic where the output is too large to be
-/// found in a cache by whoever reads it, and costs a reading from memory where it is not.
+/// An ordinary store loads its cache line first. A non-temporal store does not: it writes the line to memory and leaves none in
+/// the caches. That saves a third of the traffic of an output that is larger than the caches. Of a smaller output it costs the
+/// reader a load from memory.
 ///
-/// Only whole cache lines of an output that is not the input are written around the caches.
+/// Only whole cache lines of an output that is not the input are written by non-temporal stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stores {
-    /// Around the caches for outputs of 32 MiB and more (unless rows are shorter than 256 and no multiple of 16), else
-    /// through them.
+    /// Non-temporal stores for outputs of 32 MiB and more, unless rows are shorter than 256 and no multiple of 16. Else ordinary
+    /// stores.
     #[default]
     Auto,
-    /// Always through the caches: where the output is read again soon.
+    /// Always ordinary stores: where the output is read again soon.
     Cached,
-    /// Around the caches at every size: where the output is not read again soon.
+    /// Non-temporal stores at every size: where the output is not read again soon.
     NonTemporal,
 }
 
 impl Stores {
     /// The span of rows of `cols` elements, to be written as told.
     pub(crate) fn apply(self, io: Span<'_>, cols: usize) -> Span<'_> {
-        if self.around(io.len(), cols) { io.streaming() } else { io }
+        if self.non_temporal(io.len(), cols) { io.streaming() } else { io }
     }
 
     /// The rows, to be written as told.
     pub(crate) fn apply_to_rows(self, io: RowSpan<'_>) -> RowSpan<'_> {
-        let around = self.around(io.rows() * io.cols(), io.cols());
-        if around { io.streaming() } else { io }
+        let non_temporal = self.non_temporal(io.rows() * io.cols(), io.cols());
+        if non_temporal { io.streaming() } else { io }
     }
 
     /// The same of rows whose columns are worked on: where they are contiguous, narrow ones are worked on as wide ones.
     pub(crate) fn apply_to_columns(self, io: RowSpan<'_>) -> RowSpan<'_> {
         let elements = io.rows() * io.cols();
         let width = if io.is_contiguous() { elements } else { io.cols() };
-        if self.around(elements, width) { io.streaming() } else { io }
+        if self.non_temporal(elements, width) { io.streaming() } else { io }
     }
 
-    /// Whether so many elements, in rows of `cols`, are written around the caches.
-    fn around(self, elements: usize, cols: usize) -> bool {
+    /// Whether so many elements, in rows of `cols`, are written by non-temporal stores.
+    fn non_temporal(self, elements: usize, cols: usize) -> bool {
         match self {
             Self::Auto => {
                 elements.saturating_mul(size_of::<f32>()) >= STREAMED_BYTES
@@ -62,11 +62,11 @@ mod tests {
     use crate::simd::Span;
 
     #[test]
-    fn auto_goes_around_the_caches_from_32_mib_where_rows_have_whole_lines() {
+    fn auto_is_non_temporal_from_32_mib_where_rows_have_whole_lines() {
         const LEN: usize = (32 << 20) / size_of::<f32>();
         // Zeros that nobody touches take no memory.
         let (x, mut y) = (vec![0.0; LEN], vec![0.0; LEN]);
-        for (len, cols, around) in [
+        for (len, cols, non_temporal) in [
             (LEN, LEN, true),
             (LEN, 257, true),
             (LEN, 256, true),
@@ -78,7 +78,7 @@ mod tests {
             (LEN - 1, 16, false),
         ] {
             for (stores, expected) in
-                [(Stores::Auto, around), (Stores::Cached, false), (Stores::NonTemporal, true)]
+                [(Stores::Auto, non_temporal), (Stores::Cached, false), (Stores::NonTemporal, true)]
             {
                 let what = format!("{stores:?}, {len} elements, rows of {cols}");
                 let span = stores.apply(Span::new(&x[..len], &mut y[..len]), cols);

@@ -40,7 +40,7 @@ pub(crate) struct NormalizeSamples<'a> {
     pub(crate) eps: f64,
     pub(crate) gamma: Option<&'a [f32]>,
     pub(crate) beta: Option<&'a [f32]>,
-    /// One a group of every sample, where they are asked for.
+    /// One a group of every sample, where they are wanted.
     pub(crate) mean: Option<&'a mut [f64]>,
     pub(crate) rstd: Option<&'a mut [f64]>,
     /// Samples of a slot.

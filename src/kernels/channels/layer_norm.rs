@@ -41,7 +41,7 @@ pub(crate) struct NormalizePositions<'a> {
     pub(crate) positions: usize,
     pub(crate) eps: f64,
     pub(crate) rows: PerRow<'a>,
-    /// One a position of every sample, where they are asked for.
+    /// One a position of every sample, where they are wanted.
     pub(crate) mean: Option<&'a mut [f64]>,
     pub(crate) rstd: Option<&'a mut [f64]>,
 }

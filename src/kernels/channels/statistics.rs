@@ -28,7 +28,7 @@ pub(crate) struct GroupStatistics<'a> {
     /// Vectors of means, and of M2, of the channels.
     pub(crate) means: &'a mut [Lanes64],
     pub(crate) m2s: &'a mut [Lanes64],
-    /// One a group, where they are asked for.
+    /// One a group, where they are wanted.
     pub(crate) mean: Option<&'a mut [f64]>,
     pub(crate) rstd: Option<&'a mut [f64]>,
 }

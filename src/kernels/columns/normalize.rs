@@ -193,7 +193,7 @@ impl<A: RowAffine, const CLIPS: bool> Kernel for SweepRows<'_, '_, A, CLIPS> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, token: S) {
-        // Lines that are written around the caches must begin alike in the rows of a group.
+        // Non-temporal stores write whole lines, which must begin alike in the rows of a group.
         let alike = !self.io.streams() || self.io.alike();
         let mut apart = (ROWS_APART / self.io.cols()).max(1);
         let first = self.rows.start;

@@ -398,7 +398,7 @@ pub(crate) fn mean_and_scale(moments: &Moments) -> (f64, f64) {
     (moments.mean, if constant { 1.0 } else { var.sqrt() })
 }
 
-/// The same of every column; a slice without elements is for what is not asked for.
+/// The same of every column; a slice without elements is for what is not wanted.
 pub(crate) fn means_and_scales(moments: &[Moments], mean: &mut [f64], scale: &mut [f64]) {
     for (c, moments) in moments.iter().enumerate() {
         let (of_mean, of_scale) = mean_and_scale(moments);

@@ -12,7 +12,7 @@
 //! What makes them exact and fast:
 //!
 //! * **One pass.** All of this is bound by memory from L3 on. The sums and the gradient together are made block by block:
-//!   what the sums have read is in L1 when the gradient asks for it.
+//!   what the sums have read is in L1 when the gradient loads it.
 //! * **Sums in blocks** of [`BLOCK`] elements, on two levels of f32, as the statistics of rows have them (`kernels/rows/block.rs`),
 //!   merged in f64 in one tree, whatever thread has a block (`kernels/merge/segments.rs`). No term is negative, so that the relative error
 //!   of a sum is that of its additions: 16 roundings, whatever the length.

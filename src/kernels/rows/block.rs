@@ -49,7 +49,7 @@ pub(crate) const TERMS: usize = 8;
 
 /// A statistic that blocks have and that merges into that of a row.
 pub(crate) trait BlockStatistic: Merge {
-    /// The statistic of `R` blocks of one length, 1 to [`BLOCK`]. With `PREFETCH`, what comes after them is asked for.
+    /// The statistic of `R` blocks of one length, 1 to [`BLOCK`]. With `PREFETCH`, what comes after them is prefetched.
     fn blocks<S: Simd, const R: usize, const PREFETCH: bool>(token: S, x: [&[f32]; R])
     -> [Self; R];
 }
@@ -160,7 +160,7 @@ impl Term for Magnitude {
     }
 }
 
-/// The sums of `R` blocks of one length, 1 to [`BLOCK`], on lanes of type `V`. With `PREFETCH`, what comes after them is asked for.
+/// The sums of `R` blocks of one length, 1 to [`BLOCK`], on lanes of type `V`. With `PREFETCH`, what comes after them is prefetched.
 #[inline(always)]
 fn block_sums<V: Float, T: Term, const R: usize, const CENTRED: bool, const PREFETCH: bool>(
     token: V::Token,
@@ -229,7 +229,7 @@ fn block_sums<V: Float, T: Term, const R: usize, const CENTRED: bool, const PREF
     BlockSums { shift, s, q: V::sums(q) }
 }
 
-/// Asks for what is [`READ_AHEAD`] elements on.
+/// Prefetches what is [`READ_AHEAD`] elements on.
 #[inline(always)]
 pub(crate) fn prefetch_ahead(group: &[[f32; LANES]; TERMS]) {
     for vector in group {

@@ -15,18 +15,18 @@
 //! * **Rows in groups.** The statistics of `S::ROWS` rows, then the second sweep over all of them, so
 //!   that gamma and beta are loaded once a group and the rows are still in L1 or L2. A row is
 //!   read from memory once.
-//! * **The next group is asked for** while this one is written (short rows: while its statistics are made): the first sweep then
+//! * **The next group is prefetched** while this one is written (short rows: while its statistics are made): the first sweep then
 //!   finds it in L1.
 //!   RmsNorm of 128x768 in L2 went from 79 to 87 GB/s, LayerNorm of 2048x1024 in L3 from 0.93 to 0.99 of
-//!   a copy (AVX-512). Whether y is asked for too depends ([`WRITE_AHEAD`]). The gate is, which took gated rows of
-//!   4096x4096 from 12.7 to 15.8 GB/s; of x and a residual, whose sum is asked for as x, x itself is where y is written
-//!   around the caches: 16384x4096 went from 0.94 to 1.10 of two copies, but in L2 it was slower.
+//!   a copy (AVX-512). Whether y is prefetched too depends ([`WRITE_AHEAD`]). The gate is, which took gated rows of
+//!   4096x4096 from 12.7 to 15.8 GB/s; of x and a residual, whose sum is prefetched as x, x itself is where y is written
+//!   by non-temporal stores: 16384x4096 went from 0.94 to 1.10 of two copies, but in L2 it was slower.
 //! * **All loads of a step before its stores.** A store whose address equals that of a later load in
 //!   its low 12 bits stalls the load; rows of 1024 elements are 4096 bytes apart.
 //! * **Stores do not cross cache lines**: the second sweep begins with the elements before the first boundary in
 //!   y, which large allocations of f32 seldom start at. (For the sums the order of the lanes counts, so the
 //!   first sweep takes x as it lies.)
-//! * **Large outputs go around the caches** (`src/run/write_policy.rs`), line by line.
+//! * **Large outputs are written by non-temporal stores** (`src/run/write_policy.rs`), line by line.
 //! * **Short rows** have their statistics made sixteen at a time (`kernels/rows/short_rows.rs`), and are swept over one by one.
 //! * **A range test a row.** Where hi, lo or rstd leave what f32 can hold, the same code runs on f64
 //!   lanes.

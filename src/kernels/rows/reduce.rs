@@ -8,7 +8,7 @@ use super::block::{BLOCK, BlockStatistic};
 use crate::kernels::merge::cascade::Cascade;
 use crate::simd::Simd;
 
-/// The statistic of `R` rows of one length, 1 or more. With `PREFETCH`, what comes after them is asked for.
+/// The statistic of `R` rows of one length, 1 or more. With `PREFETCH`, what comes after them is prefetched.
 #[inline(always)]
 pub(crate) fn reduce_rows<T: BlockStatistic, S: Simd, const R: usize, const PREFETCH: bool>(
     token: S,

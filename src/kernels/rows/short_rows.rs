@@ -45,8 +45,8 @@ impl<'a> ShortRows<'a> {
         self.x[r]
     }
 
-    /// Asks for what a vector of a row is in the next sixteen. While the statistics are made, memory has nothing else to do:
-    /// asked for in the sweep that writes y, LayerNorm of 65536x64 took a quarter longer, and row moments, which have no
+    /// Prefetches what a vector of a row is in the next sixteen. While the statistics are made, memory has nothing else to do:
+    /// prefetched in the sweep that writes y, LayerNorm of 65536x64 took a quarter longer, and row moments, which have no
     /// such sweep, a third. Vector by vector, since all of a row at once cost RmsNorm of 1536x64 a fifth.
     #[inline(always)]
     pub(crate) fn prefetch_next(&self, vector: &[f32]) {

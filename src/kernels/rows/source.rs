@@ -287,7 +287,7 @@ fn rstds<S: Simd>(token: S, squares: Lanes64, n: usize, eps: f64) -> Lanes64 {
     rstds
 }
 
-/// Writes the statistics of rows where they are asked for.
+/// Writes the statistics of rows where they are wanted.
 #[inline(always)]
 fn record<const R: usize>(out: &mut Option<&mut [f64]>, first: usize, values: [f64; R]) {
     if let Some(out) = out {

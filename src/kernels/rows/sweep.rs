@@ -12,12 +12,12 @@ use super::source::{RowSource, RowStatistics};
 use crate::kernels::tuning::{GROUP_COLS, STREAMED_GROUP_COLS, WRITE_AHEAD};
 use crate::simd::{ADDED, Float, GATE, Group, INPUTS, Kernel, LANES, Real, RowSpan, Simd};
 
-/// Whether rows of so many elements are swept over several at a time: depends on whether y is written around the caches,
+/// Whether rows of so many elements are swept over several at a time: depends on whether y is written by non-temporal stores,
 /// and whether its rows begin alike in their lines.
 #[inline(always)]
 pub(crate) fn in_groups(streams: bool, alike: bool, cols: usize) -> bool {
     match streams {
-        // Lines that are written around the caches must begin alike in the rows of a group.
+        // Non-temporal stores write whole lines, which must begin alike in the rows of a group.
         true if alike => cols <= STREAMED_GROUP_COLS,
         true => false,
         false => cols <= GROUP_COLS,
@@ -62,8 +62,8 @@ pub(crate) fn sweep_plain<T: RowSource, V: Float, const R: usize>(
     sweep::<T, V, _, R, 1>(token, group, rows, GammaBeta::NONE, ahead);
 }
 
-/// The second sweep over some columns of `R` rows. With `STREAM`, y is written around the caches; with `PREFETCH_WRITE`, it is asked
-/// for.
+/// The second sweep over some columns of `R` rows. With `STREAM`, y is written by non-temporal stores; with
+/// `PREFETCH_WRITE`, it is prefetched.
 #[inline(always)]
 fn sweep_columns<
     T: RowSource,
@@ -222,10 +222,10 @@ fn with_inputs<V: Float, A: ColumnAffine>(
 }
 
 /// The second sweep over sixteen short rows, one after the other, as they lie in memory: with a few vectors each, what begins and
-/// ends a sweep over several is more than the sweep. y is always asked for. By how much time went down, with AVX-512 and AVX2:
-/// LayerNorm of 1536x64 in L2 by 12 and 18%, RmsNorm by 6 and 9%. The next sixteen rows of x were asked for while the statistics of
+/// ends a sweep over several is more than the sweep. y is always prefetched. By how much time went down, with AVX-512 and AVX2:
+/// LayerNorm of 1536x64 in L2 by 12 and 18%, RmsNorm by 6 and 9%. The next sixteen rows of x were prefetched while the statistics of
 /// these were made (`ShortRows::prefetch_next`), unless there was nothing to make, or a gate, which takes longer than memory: gated
-/// RmsNorm of 1000000x64 went from 65 to 55 ms with x and the gate asked for here.
+/// RmsNorm of 1000000x64 went from 65 to 55 ms with x and the gate prefetched here.
 pub(super) struct SweepShort<'w, 's, T, A, const IN: usize> {
     pub(super) rows: Group<'w, LANES, IN>,
     pub(super) statistics: &'s ShortStatistics,
@@ -364,7 +364,7 @@ pub(super) struct SweepOneByOne<'w, 'a, T, A, const IN: usize> {
 impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for SweepOneByOne<'_, '_, T, A, IN> {
     type Output = ();
 
-    /// Neither around the caches nor asked for: there are few such rows.
+    /// Neither non-temporal stores nor prefetches: there are few such rows.
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
         let Self { io, first, statistics, affine, .. } = self;
