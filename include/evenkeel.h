@@ -1212,7 +1212,7 @@ enum evenkeel_status evenkeel_rms_norm_residual_f32(const float *x,
                                                     const struct evenkeel_execution *execution);
 
 /**
- * RmsNorm of every row of `x`, [rows, cols], gated by `z` after the norm, as in Qwen3-Next and Gated DeltaNet (Mamba-2 gates before the norm):
+ * RmsNorm of every row of `x`, [rows, cols], gated by `z` after the norm, as in Qwen3-Next and Gated `DeltaNet` (Mamba-2 gates before the norm):
  * `y = gamma * x / sqrt(mean of x^2 + eps) * silu(z)` with `silu(z) = z / (1 + exp(-z))`.
  *
  * `x_len`, `z_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) has cols elements; if

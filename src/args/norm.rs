@@ -231,7 +231,7 @@ impl<'a> NormArgs<'a> {
 
     /// Multiplies the result, gamma and beta in it, with `silu(z) = z / (1 + exp(-z))`: `y = norm(x) * silu(z)`.
     ///
-    /// Qwen3-Next and Gated DeltaNet gate so, after the norm. Mamba-2 gates before it, `norm(x * silu(z))`: multiply x first.
+    /// Qwen3-Next and Gated `DeltaNet` gate so, after the norm. Mamba-2 gates before it, `norm(x * silu(z))`: multiply x first.
     ///
     /// With `s = silu(z)` the error of y is at most
     /// `(1e-6 * |gamma * s| + 2^-148 * max(1, |gamma|)) * max(1, |x_hat|) + 1e-6 * |beta * s|`.
