@@ -81,7 +81,10 @@ impl<T: RowSource> Kernel for NormalizeRows<'_, T> {
         }
         if T::TAKES_INPUTS && (self.inputs.gate || self.inputs.added) {
             let Self { gamma, beta, gamma_offset: offset, inputs, .. } = self;
-            if let (Some(gamma), None, Inputs { gate: true, added: false }) = (gamma, beta, inputs)
+            // Models gate RmsNorm, with gamma alone. The rest is too rare for an instance of its own.
+            if !T::CENTRED
+                && let (Some(gamma), None, Inputs { gate: true, added: false }) =
+                    (gamma, beta, inputs)
             {
                 let affine = Gated(GammaBeta::new(gamma, &[], offset));
                 return self.with::<S, _, INPUTS>(token, affine);
