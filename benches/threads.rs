@@ -23,10 +23,14 @@ const SHAPES: [(usize, usize); 6] =
 /// Rayon's workers look for work for some time before they sleep.
 const PAUSE: Duration = Duration::from_micros(300);
 
-/// The time of so many calls, with a pause before each.
+/// The time of so many calls, with a pause before each. The calling thread spins meanwhile: an engine's is busy between two calls,
+/// and one that sleeps wakes up to a slower core.
 fn after_pauses(calls: u64, mut call: impl FnMut()) -> Duration {
     let timed = |_| {
-        std::thread::sleep(PAUSE);
+        let pause = Instant::now();
+        while pause.elapsed() < PAUSE {
+            std::hint::spin_loop();
+        }
         let start = Instant::now();
         call();
         start.elapsed()

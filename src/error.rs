@@ -66,9 +66,9 @@ pub enum Error {
         /// The number of groups that came.
         got: usize,
     },
-    /// There are too few rows for what is asked of them.
+    /// There are too few rows for a statistic.
     TooFewRows {
-        /// The name that was passed.
+        /// The statistic.
         arg: &'static str,
         /// The least number of rows.
         expected: usize,

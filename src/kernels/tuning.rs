@@ -89,8 +89,9 @@ pub(crate) const TASK_ELEMENTS: usize = 1 << 16;
 /// Elements from which a call that comes from outside of rayon's pool forks.
 ///
 /// Its workers sleep then, and the caller sleeps until one of them has woken up and finished. LayerNorm from outside of a pool of
-/// two, one thread and two, us: 512x384 55 and 86, 1024x384 97 and 138 (2 cores of a Xeon, AVX-512, 2026-11). `benches/threads.rs`
-/// measures it.
+/// two, one thread and two, us: 512x384 55 and 86, 1024x384 97 and 138 (2 cores of a Xeon, AVX-512, 2026-11). Another run, by
+/// `benches/threads.rs`: 128x1024 32 and 52, 512x384 54 and 75, 1024x384 146 and 125, 768x1024 295 and 244, 1024x1024 408 and 324,
+/// 2048x1024 817 and 531 (2026-11-30). Below 2^20 elements a fork makes calls up to three fifths slower, or at most a sixth faster.
 pub(crate) const OUTSIDE_ELEMENTS: usize = 1 << 20;
 
 /// Bytes of an output from which non-temporal stores are faster.

@@ -120,7 +120,7 @@ impl ColumnMoments {
     ) -> Result<(), Error> {
         let pitch = check_rows(rows, ("x", x.len()), ("x_pitch", args.x_pitch))?;
         check_length("moments", moments.len(), rows.cols())?;
-        unsupported(&[("lengths", args.lengths.is_some())])?;
+        unsupported([("lengths", args.lengths.is_some())])?;
         let needed = self.scratch_len(rows);
         if let Some(scratch) = &args.scratch {
             check_at_least("scratch", scratch.len(), needed)?;

@@ -104,7 +104,7 @@ impl RowMoments {
         let (cols, elements) = (rows.cols(), rows.elements());
         let pitch = check_rows(rows, ("x", x.len()), ("x_pitch", args.x_pitch))?;
         check_length("moments", moments.len(), rows.rows())?;
-        unsupported(&[("valid", args.valid.is_some()), ("scratch", args.scratch.is_some())])?;
+        unsupported([("valid", args.valid.is_some()), ("scratch", args.scratch.is_some())])?;
         let call = self.execution.call(args.pool);
         if let Some(lengths) = args.lengths {
             check_length("lengths", lengths.len(), rows.rows())?;

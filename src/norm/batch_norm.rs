@@ -147,7 +147,8 @@ impl BatchNorm {
     }
 
     /// Whether the running variance follows the unbiased variance of the batch, M2 / (n - 1), as
-    /// that of PyTorch and of TensorFlow 2's fused kernel does, instead of M2 / n. A batch of one row, which is one element a channel, is an error then.
+    /// that of PyTorch and of TensorFlow 2's fused kernel does, instead of M2 / n. A batch of one row, which is one element a
+    /// channel, is an error then.
     #[must_use]
     pub const fn with_unbiased_running_var(mut self, unbiased: bool) -> Self {
         self.unbiased = unbiased;

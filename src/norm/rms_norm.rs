@@ -19,8 +19,7 @@ use crate::simd::{InOut, Io};
 /// ```
 ///
 /// gamma (absent: 1, or 0 where it is [stored less 1](Self::with_one_plus_gamma)) and beta (absent: 0) are independent of each
-/// other. With a gate z the
-/// result is multiplied with silu(z): `(gamma * x_hat + beta) * silu(z)`.
+/// other. With a gate z the result is multiplied with silu(z): `(gamma * x_hat + beta) * silu(z)`.
 ///
 /// * **Accuracy**: relative error of the mean of squares at most 1e-6; with `x_hat = x * rstd`, error of y
 ///   at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`; for every finite input of any magnitude.
@@ -124,7 +123,7 @@ impl RmsNorm {
 
     pub(crate) fn run(&self, io: Io<'_>, rows: Rows, args: &mut NormArgs<'_>) -> Result<(), Error> {
         check_eps(self.eps)?;
-        unsupported(&[("mean", args.mean.is_some())])?;
+        unsupported([("mean", args.mean.is_some())])?;
         args.check_stats(rows.rows())?;
         let padding = padding(args, rows.rows())?;
         let mut rstd = args.rstd.take();

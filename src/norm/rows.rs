@@ -33,7 +33,7 @@ pub(crate) fn normalize<T: RowSource>(
         // There has to be a sum, and one place for it.
         let updated = matches!(args.residual, Some(Residual::Updated(_)));
         let is_sum = args.bias.is_some() || args.residual.is_some();
-        unsupported(&[("sum", updated || !is_sum)])?;
+        unsupported([("sum", updated || !is_sum)])?;
     }
     let mut others;
     let io = if args.has_inputs() {

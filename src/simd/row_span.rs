@@ -33,8 +33,8 @@ const ADDENDS: usize = 3;
 
 /// Rows that a kernel reads from x and writes to y.
 ///
-/// A call of one short row takes 150 ns, and passes a `RowSpan` on by value several times. So it is small, and what most calls
-/// do not have is behind a reference.
+/// A call passes it on by value several times, which counts where there is one row. So it is small, and holds a reference to what
+/// most calls do not have.
 #[derive(Debug)]
 pub(crate) struct RowSpan<'a> {
     x: Input,
@@ -57,7 +57,7 @@ pub(crate) struct RowInputs<'a> {
     x: Option<Input>,
     bias: Option<Input>,
     residual: Option<Input>,
-    /// Where the sum is made, if that is the residual.
+    /// Whether the residual becomes the sum.
     updated: bool,
     gate: Option<Input>,
     added: Option<Input>,
@@ -122,6 +122,8 @@ impl<'a> RowSpan<'a> {
         'a: 's,
     {
         assert_eq!(inputs.shape, (self.rows, self.cols), "a row of every input for each row of x");
+        // Other addends would be forgotten, and the place of their sum read before it is written.
+        assert!(self.others.is_none(), "a span has inputs once");
         let mut io = self;
         if inputs.bias.is_some() || inputs.residual.is_some() {
             inputs.x = Some(io.x);
@@ -348,34 +350,34 @@ impl<'a> RowInputs<'a> {
 
     /// Adds `residual` to x before it is read.
     pub(crate) fn residual(&mut self, residual: &'a [f32], pitch: usize) {
-        self.residual = Some(self.rows(residual, pitch));
+        self.residual = Some(self.rows(residual.as_ptr(), residual.len(), pitch));
     }
 
     /// The same, and `residual` becomes the sum.
     pub(crate) fn updated_residual(&mut self, residual: &'a mut [f32], pitch: usize) {
-        // The pointer may write, and nothing else uses the slice during `'a`.
-        let _ = self.rows(residual, pitch);
-        self.residual = Some(Input { first: residual.as_mut_ptr().cast_const(), pitch });
+        let len = residual.len();
+        // A pointer that may write.
+        self.residual = Some(self.rows(residual.as_mut_ptr().cast_const(), len, pitch));
         self.updated = true;
     }
 
     /// A gate beside x.
     pub(crate) fn gate(&mut self, gate: &'a [f32], pitch: usize) {
-        self.gate = Some(self.rows(gate, pitch));
+        self.gate = Some(self.rows(gate.as_ptr(), gate.len(), pitch));
     }
 
     /// What is added to y.
     pub(crate) fn added(&mut self, added: &'a [f32], pitch: usize) {
-        self.added = Some(self.rows(added, pitch));
+        self.added = Some(self.rows(added.as_ptr(), added.len(), pitch));
     }
 
-    /// Checks that the rows lie within a buffer and do not overlap.
-    fn rows(&self, buffer: &[f32], pitch: usize) -> Input {
+    /// Rows of a buffer of `len` elements. Checks that they lie within it and do not overlap.
+    fn rows(&self, first: *const f32, len: usize, pitch: usize) -> Input {
         let (rows, cols) = self.shape;
         let reach = reach(rows, cols, pitch);
-        assert!(reach.is_some_and(|reach| reach <= buffer.len()), "the rows lie within the buffer");
+        assert!(reach.is_some_and(|reach| reach <= len), "the rows lie within the buffer");
         assert!(pitch >= cols || rows <= 1, "rows do not overlap");
-        Input { first: buffer.as_ptr(), pitch }
+        Input { first, pitch }
     }
 }
 

@@ -81,7 +81,7 @@ fn outputs(
 }
 
 #[test]
-fn stores_around_the_caches_give_the_same_bits() {
+fn non_temporal_stores_give_the_same_bits() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     for backend in backends() {
         for shape in SHAPES.into_iter().filter(|shape| !short() || shape.0 * shape.1 < 30_000) {
@@ -97,7 +97,7 @@ fn stores_around_the_caches_give_the_same_bits() {
     }
 }
 
-/// The sizes at which `Auto` goes around the caches by itself, with rows for which it does and does not.
+/// The sizes at which `Auto` takes non-temporal stores by itself, with rows for which it does and does not.
 #[test]
 fn automatic_stores_give_the_bits_of_cached_ones() {
     let shapes = [(8193, 1024), (90_001, 100), (17, 500_003)];

@@ -83,6 +83,11 @@ fn row_spans_panic_for_inputs_that_do_not_hold_their_rows() {
         assert!(panics(|| io.with_inputs(&mut others).rows()), "inputs of {shape:?}");
     }
 
+    let [mut others, mut more] = [(); 2].map(|()| RowInputs::new(4, 10));
+    others.bias(&x[..10]);
+    let io = whole(&x, &mut y).with_inputs(&mut others);
+    assert!(panics(|| io.with_inputs(&mut more).rows()), "a span has inputs once");
+
     let mut others = RowInputs::new(4, 10);
     others.updated_residual(&mut other[..40], 10);
     let mut rows = whole(&x, &mut y).with_inputs(&mut others);
