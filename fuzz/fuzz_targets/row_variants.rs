@@ -187,16 +187,6 @@ impl Case {
         case
     }
 
-    /// Whether these are there: the residual, a slice for the sum, the gate, and what is added.
-    fn others(&self) -> [(bool, &Layout); 4] {
-        [
-            (self.residual.is_some(), &self.of_residual),
-            (self.sum == Some(SumIs::Slice), &self.of_sum),
-            (self.gate.is_some(), &self.of_gate),
-            (self.plus.is_some(), &self.of_plus),
-        ]
-    }
-
     fn leave_out_unsupported(&mut self, operation: Operation) {
         if operation == Operation::Given {
             (self.bias, self.residual, self.sum, self.gate, self.plus) = Default::default();
@@ -208,11 +198,6 @@ impl Case {
         if !self.has_sum() {
             self.sum = None;
         }
-        let [residual, sum, gate, plus] = self.others().map(|(is_there, _)| is_there);
-        self.of_residual.pitch = self.of_residual.pitch.filter(|_| residual);
-        self.of_sum.pitch = self.of_sum.pitch.filter(|_| sum);
-        self.of_gate.pitch = self.of_gate.pitch.filter(|_| gate);
-        self.of_plus.pitch = self.of_plus.pitch.filter(|_| plus);
     }
 
     /// Whether there is a sum that is written nowhere else.
@@ -235,10 +220,7 @@ impl Case {
             StatisticsAre::Rstd => operation != Operation::Given,
             StatisticsAre::Both => operation == Operation::LayerNorm,
         };
-        let has_pitch_of_nothing =
-            self.others().iter().any(|(is_there, layout)| !is_there && layout.pitch.is_some());
         (operation != Operation::Given || !of_rows)
-            && !has_pitch_of_nothing
             && written
             && (self.sum.is_none() || self.has_sum())
     }
