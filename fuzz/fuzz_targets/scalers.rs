@@ -299,7 +299,7 @@ impl Input {
         let &Call { x, rows, pitches } = call;
         let [least, greatest] = self.range();
         let ends_are_finite = (least as f32).is_finite() && (greatest as f32).is_finite();
-        let fitted = scalers.standard.is_fitted() || rows.cols() == 0;
+        let fitted = scalers.standard.is_fitted() || rows.elements() == 0;
         let accepted = match transform {
             Transform::Standard { .. } => fitted,
             Transform::MinMax { .. } => fitted && ends_are_finite && least < greatest,
