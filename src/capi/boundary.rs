@@ -44,7 +44,9 @@ unsafe fn run<T: Args>(
     // SAFETY: the caller's promise.
     match unsafe { check(args).and_then(|()| Run::of(args.execution())) } {
         Err(fault) => report(fault),
-        Ok(run) => guarded(run.control, || operation(args, &run)),
+        Ok(run) => guarded(run.control, || {
+            operation(args, &run).map_err(|fault| fault.of_buffers(T::BUFFERS))
+        }),
     }
 }
 

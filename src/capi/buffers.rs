@@ -18,14 +18,14 @@ pub const EVENKEEL_NONE: evenkeel_dtype = 0;
 pub const EVENKEEL_F32: evenkeel_dtype = 1;
 /// double
 pub const EVENKEEL_F64: evenkeel_dtype = 2;
-/// uint8_t, eight flags in each, the least significant bit first: len counts bytes. Bits beyond the last flag are written as 0
+/// `uint8_t`, eight flags in each, the least significant bit first: len counts bytes. Bits beyond the last flag are written as 0
 /// and not looked at.
 pub const EVENKEEL_BITS: evenkeel_dtype = 8;
-/// uint8_t, a flag in each, which is not 0 where it is set, and written as 0 or 1.
+/// `uint8_t`, a flag in each, which is not 0 where it is set, and written as 0 or 1.
 pub const EVENKEEL_BYTES: evenkeel_dtype = 9;
-/// size_t
+/// `size_t`
 pub const EVENKEEL_SIZE: evenkeel_dtype = 10;
-/// evenkeel_moments
+/// `evenkeel_moments`
 pub const EVENKEEL_MOMENTS: evenkeel_dtype = 11;
 
 /// Sets of types.
@@ -122,6 +122,10 @@ impl Member {
     /// Of this name, at this offset.
     pub(super) const fn at(self, name: &'static str, offset: usize) -> Self {
         Self { name, offset, ..self }
+    }
+
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
     }
 
     pub(super) const fn required(self) -> Self {

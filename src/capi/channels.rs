@@ -37,7 +37,6 @@ pub const EVENKEEL_MOMENTUM_CUMULATIVE: evenkeel_momentum = 3;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_batch_norm_training_args {
-    /// sizeof(evenkeel_batch_norm_training_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,
@@ -56,7 +55,7 @@ pub struct evenkeel_batch_norm_training_args {
     pub mean: evenkeel_output,
     /// 1 / sqrt(var + eps), written likewise, where mean is.
     pub rstd: evenkeel_output,
-    /// Updated, one a channel, where running_var is; start with 0.
+    /// Updated, one a channel, where `running_var` is; start with 0.
     pub running_mean: evenkeel_output,
     /// Updated likewise; start with 1.
     pub running_var: evenkeel_output,
@@ -182,11 +181,10 @@ pub(super) unsafe fn write_len(to: *mut usize, len: usize) -> Result<(), Box<Fau
 ///
 ///     y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta
 ///
-/// x, y, the shape, running_mean and running_var have to be there.
+/// x, y, the shape, `running_mean` and `running_var` have to be there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_batch_norm_inference_args {
-    /// sizeof(evenkeel_batch_norm_inference_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,
@@ -256,7 +254,6 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference(
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_group_norm_args {
-    /// sizeof(evenkeel_group_norm_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,

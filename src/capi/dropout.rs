@@ -19,7 +19,6 @@ use crate::simd::Control;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_dropout_args {
-    /// sizeof(evenkeel_dropout_args)
     pub size: usize,
     /// In the backward pass, the gradient of y.
     pub x: evenkeel_input,
@@ -94,7 +93,6 @@ pub unsafe extern "C" fn evenkeel_dropout_backward(
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_dropout_mask_args {
-    /// sizeof(evenkeel_dropout_mask_args)
     pub size: usize,
     /// Written, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag for each of `count` elements.
     pub mask: evenkeel_output,

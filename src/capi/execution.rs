@@ -55,7 +55,6 @@ pub type evenkeel_parallel_for = Option<
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_execution {
-    /// sizeof(evenkeel_execution)
     pub size: usize,
     /// `EVENKEEL_BACKEND_...`
     pub backend: evenkeel_backend,

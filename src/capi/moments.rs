@@ -50,7 +50,6 @@ const _: () = assert!(
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_row_moments_args {
-    /// sizeof(evenkeel_row_moments_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,
@@ -109,7 +108,6 @@ fn with_pitch<'a>(x: evenkeel_input) -> MomentArgs<'a> {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_column_moments_args {
-    /// sizeof(evenkeel_column_moments_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,

@@ -14,7 +14,6 @@ use crate::penalty::Regularizer;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_penalty_args {
-    /// sizeof(evenkeel_penalty_args)
     pub size: usize,
     /// The parameters.
     pub w: evenkeel_input,
@@ -68,11 +67,10 @@ pub unsafe extern "C" fn evenkeel_penalty(args: *const evenkeel_penalty_args) ->
     }
 }
 
-/// Decoupled weight decay: y = x * (1 - learning_rate * l2). x and y have to be there.
+/// Decoupled weight decay: y = x * (1 - `learning_rate` * l2). x and y have to be there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_weight_decay_args {
-    /// sizeof(evenkeel_weight_decay_args)
     pub size: usize,
     /// The parameters.
     pub x: evenkeel_input,
@@ -119,7 +117,6 @@ pub unsafe extern "C" fn evenkeel_weight_decay(
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_proximal_args {
-    /// sizeof(evenkeel_proximal_args)
     pub size: usize,
     /// The parameters.
     pub x: evenkeel_input,

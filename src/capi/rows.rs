@@ -28,7 +28,6 @@ use crate::shape::{Channels, Shape};
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_layer_norm_args {
-    /// sizeof(evenkeel_layer_norm_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,
@@ -124,7 +123,6 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_rms_norm_args {
-    /// sizeof(evenkeel_rms_norm_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,
@@ -327,7 +325,6 @@ pub const EVENKEEL_OF_COLUMNS: evenkeel_statistics_of = 2;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_normalize_scale_shift_args {
-    /// sizeof(evenkeel_normalize_scale_shift_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,

@@ -26,7 +26,6 @@ use crate::welford::Moments;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_standard_scaler_partial_fit_args {
-    /// sizeof(evenkeel_standard_scaler_partial_fit_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,
@@ -80,7 +79,6 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_partial_fit(
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_standard_scaler_merge_args {
-    /// sizeof(evenkeel_standard_scaler_merge_args)
     pub size: usize,
     /// Updated.
     pub moments: evenkeel_output,
@@ -88,7 +86,7 @@ pub struct evenkeel_standard_scaler_merge_args {
     pub m2_low: evenkeel_output,
     /// The moments of the other.
     pub other: evenkeel_input,
-    /// The m2_low of the other.
+    /// The `m2_low` of the other.
     pub other_m2_low: evenkeel_input,
     /// NULL: the default.
     pub execution: *const evenkeel_execution,
@@ -133,7 +131,6 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_merge(
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_standard_scaler_transform_args {
-    /// sizeof(evenkeel_standard_scaler_transform_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,
@@ -200,7 +197,6 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_transform(
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_standard_scaler_statistics_args {
-    /// sizeof(evenkeel_standard_scaler_statistics_args)
     pub size: usize,
     /// One a column.
     pub moments: evenkeel_input,
@@ -246,7 +242,6 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_statistics(
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_min_max_scaler_partial_fit_args {
-    /// sizeof(evenkeel_min_max_scaler_partial_fit_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,
@@ -301,15 +296,14 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_partial_fit(
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_min_max_scaler_merge_args {
-    /// sizeof(evenkeel_min_max_scaler_merge_args)
     pub size: usize,
     /// Updated.
     pub data_min: evenkeel_output,
     /// Updated.
     pub data_max: evenkeel_output,
-    /// The data_min of the other.
+    /// The `data_min` of the other.
     pub other_min: evenkeel_input,
-    /// The data_max of the other.
+    /// The `data_max` of the other.
     pub other_max: evenkeel_input,
 }
 
@@ -344,16 +338,15 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_merge(
     }
 }
 
-/// Maps every column from the range that a min-max scaler has learnt to that from range_min to range_max:
+/// Maps every column from the range that a min-max scaler has learnt to that from `range_min` to `range_max`:
 ///
 ///     y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min
 ///
-/// A constant column has 1 for data_max - data_min. A column without a number becomes NaN; if there is no number at all, the call
-/// returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, data_min and data_max have to be there.
+/// A constant column has 1 for `data_max` - `data_min`. A column without a number becomes NaN; if there is no number at all, the call
+/// returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, `data_min` and `data_max` have to be there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_min_max_scaler_transform_args {
-    /// sizeof(evenkeel_min_max_scaler_transform_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,
@@ -364,7 +357,7 @@ pub struct evenkeel_min_max_scaler_transform_args {
     pub data_min: evenkeel_input,
     /// One a column.
     pub data_max: evenkeel_input,
-    /// Less than range_max, finite as float. Default: 0.
+    /// Less than `range_max`, finite as float. Default: 0.
     pub range_min: f64,
     /// Finite as float. Default: 1.
     pub range_max: f64,
@@ -425,7 +418,6 @@ pub const EVENKEEL_NORM_MAX: evenkeel_norm = 3;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_normalizer_args {
-    /// sizeof(evenkeel_normalizer_args)
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,

@@ -61,18 +61,21 @@ impl evenkeel_shape {
     /// Of a function that takes samples of channels.
     pub(super) fn samples(&self) -> Result<Channels, Box<Fault>> {
         let Self { layout, reserved, rows, cols, batch, channels, positions } = *self;
-        if reserved as usize | rows | cols != 0 {
-            return Err(unused(
-                "`batch`, `channels` and `positions` alone with EVENKEEL_CHANNELS_...",
-            ));
-        }
-        Ok(match layout {
-            EVENKEEL_CHANNELS_FIRST => Channels::first(batch, channels, positions)?,
-            EVENKEEL_CHANNELS_LAST => Channels::last(batch, positions, channels)?,
+        let last = match layout {
+            EVENKEEL_CHANNELS_FIRST => false,
+            EVENKEEL_CHANNELS_LAST => true,
             got => {
                 let expected = "EVENKEEL_ROWS or EVENKEEL_CHANNELS_..., as the function takes";
                 return Err(unknown("shape.layout", expected, got.into()));
             }
+        };
+        if reserved as usize | rows | cols != 0 {
+            let expected = "`batch`, `channels` and `positions` alone with EVENKEEL_CHANNELS_...";
+            return Err(unused(expected));
+        }
+        Ok(match last {
+            false => Channels::first(batch, channels, positions)?,
+            true => Channels::last(batch, positions, channels)?,
         })
     }
 }

@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char};
 use core::fmt;
 use std::ffi::CString;
 
-use super::buffers::type_names;
+use super::buffers::{Member, type_names};
 use crate::error::Error;
 
 /// How a call ended. Where it is not `EVENKEEL_OK`, nothing has been written (but after `EVENKEEL_PANIC`), and
@@ -113,18 +113,27 @@ pub(super) enum Fault {
     Tail { arg: &'static str, known: usize },
     /// A bug of this library.
     Panic(String),
-    /// An error of the Rust operation.
-    Operation(Error),
+    /// An error of the Rust operation, and whether the structure has the member `valid`.
+    Operation(Error, bool),
 }
 
 impl From<Error> for Box<Fault> {
     #[cold]
     fn from(error: Error) -> Self {
-        Fault::Operation(error).boxed()
+        Fault::Operation(error, false).boxed()
     }
 }
 
 impl Fault {
+    /// Of a call whose structure has these buffers.
+    #[cold]
+    pub(super) fn of_buffers(mut self: Box<Self>, buffers: &[Member]) -> Box<Self> {
+        if let Self::Operation(_, has_valid) = &mut *self {
+            *has_valid = buffers.iter().any(|member| member.name() == "valid");
+        }
+        self
+    }
+
     #[cold]
     #[inline(never)]
     pub(super) fn boxed(self) -> Box<Self> {
@@ -142,7 +151,7 @@ impl Fault {
             Self::Option { .. } | Self::Shape { .. } => EVENKEEL_UNKNOWN_OPTION,
             Self::Size { .. } | Self::Tail { .. } => EVENKEEL_STRUCT_SIZE,
             Self::Panic(_) => EVENKEEL_PANIC,
-            Self::Operation(error) => match error {
+            Self::Operation(error, _) => match error {
                 Error::Length { .. } | Error::TooShort { .. } => EVENKEEL_LENGTH,
                 Error::ShapeOverflow { .. } => EVENKEEL_SHAPE_OVERFLOW,
                 Error::Parameter { .. } | Error::SampleLength { .. } | Error::Groups { .. } => {
@@ -203,13 +212,16 @@ impl fmt::Display for Fault {
                 )
             }
             Self::Panic(message) => write!(f, "a bug of evenkeel: {message}"),
-            Self::Operation(error) => f.write_str(&with_members(error.to_string())),
+            Self::Operation(error, has_valid) => {
+                f.write_str(&with_members(error.to_string(), *has_valid))
+            }
         }
     }
 }
 
 /// An error of Rust, with the name of the member of C in place of the argument's.
-fn with_members(mut text: String) -> String {
+fn with_members(mut text: String, has_valid: bool) -> String {
+    const VALID: [(&str, &str); 2] = [("`mask`", "`valid`"), ("`lengths`", "`valid`")];
     const NAMES: [(&str, &str); 11] = [
         ("`x_pitch`", "`x.pitch`"),
         ("`y_pitch`", "`y.pitch`"),
@@ -223,7 +235,8 @@ fn with_members(mut text: String) -> String {
         ("`scaler`", "`moments` or `data_min`"),
         ("`feature_range`", "`range_min`, `range_max`"),
     ];
-    for (argument, member) in NAMES {
+    let names = NAMES.into_iter().chain(VALID.into_iter().filter(|_| has_valid));
+    for (argument, member) in names {
         if text.starts_with(argument) {
             text.replace_range(..argument.len(), member);
         }
@@ -256,7 +269,7 @@ mod tests {
 
     #[test]
     fn an_error_of_an_operation_has_a_status_of_its_kind() {
-        let status = |error| Fault::Operation(error).status();
+        let status = |error| Fault::Operation(error, false).status();
         let (arg, expected, got) = ("scratch", 2, 1);
         assert_eq!(status(Error::TooShort { arg, expected, got }), EVENKEEL_LENGTH);
         assert_eq!(status(Error::Unsupported { arg }), EVENKEEL_UNSUPPORTED);
@@ -266,7 +279,12 @@ mod tests {
     #[test]
     fn an_error_names_the_member() {
         let error = Error::Length { arg: "x_pitch", expected: 2, got: 1 };
-        let text = Fault::Operation(error).to_string();
+        let text = Fault::Operation(error, true).to_string();
         assert_eq!(text, "`x.pitch`: expected 2 elements, got 1");
+        for (has_valid, name) in [(false, "mask"), (true, "valid")] {
+            let error = Error::Length { arg: "mask", expected: 2, got: 1 };
+            let text = Fault::Operation(error, has_valid).to_string();
+            assert_eq!(text, format!("`{name}`: expected 2 elements, got 1"));
+        }
     }
 }
