@@ -105,12 +105,28 @@ pub(super) struct Member {
     pitched: bool,
     /// The offset of the input that it may be, exactly.
     may_be: usize,
+    /// The type that it usually has, and the logarithm of the size and the alignment of its elements.
+    plain: evenkeel_dtype,
+    plain_shift: u32,
 }
 
 /// A buffer that is read.
 pub(super) const fn read(types: u32) -> Member {
-    let (name, offset, may_be) = ("", 0, usize::MAX);
-    Member { name, offset, types, output: false, required: false, pitched: false, may_be }
+    let plain = if types & F64 != 0 { EVENKEEL_F64 } else { types.trailing_zeros() };
+    let (_, size, align) = TYPES[plain as usize];
+    assert!(size == align || plain == EVENKEEL_MOMENTS, "one number says both");
+    Member {
+        name: "",
+        offset: 0,
+        types,
+        output: false,
+        required: false,
+        pitched: false,
+        may_be: usize::MAX,
+        // Aligned by 32 or not, moments are looked up.
+        plain,
+        plain_shift: size.trailing_zeros(),
+    }
 }
 
 /// A buffer that is written.
@@ -156,8 +172,73 @@ const MOST: usize = 16;
 #[inline(always)]
 pub(super) fn check<T: Args>(args: &T) -> Result<(), Box<Fault>> {
     const { assert!(T::BUFFERS.len() <= MOST, "more buffers than `MOST`") };
+    if is_plain(args) {
+        return Ok(());
+    }
     // SAFETY: `members!` asserts that the table has the offsets of the structure's buffers.
     unsafe { check_members(core::ptr::from_ref(args).cast(), T::BUFFERS) }
+}
+
+/// Whether the members from `T::RARE` on are 0, and the buffers before it are sound, of the first type that they may have, and
+/// disjoint or in place: the usual call, found without a table. It knows nothing that [`check_members`] does not.
+#[inline(always)]
+fn is_plain<T: Args>(args: &T) -> bool {
+    let count = const { T::BUFFERS.len() - after::<T>() };
+    let base = core::ptr::from_ref(args).cast::<u8>();
+    let mut flaws = 0;
+    for at in (T::RARE..size_of::<T>()).step_by(size_of::<usize>()) {
+        // SAFETY: within the structure, all of whose bits are members.
+        flaws |= unsafe { base.add(at).cast::<usize>().read() };
+    }
+    let mut extents = [(0, 0); MOST];
+    for i in 0..count {
+        let member = &T::BUFFERS[i];
+        // SAFETY: as above.
+        let buffer = unsafe { member.of(base) };
+        let (start, len, bytes) =
+            (buffer.data.addr(), buffer.len, buffer.len << member.plain_shift);
+        let types = u64::from(buffer.dtype) | u64::from(buffer.reserved) << 32;
+        flaws |= if types == u64::from(member.plain) {
+            let nowhere = (start.wrapping_sub(1) >= usize::MAX - bytes) & (len != 0);
+            let pitch = if member.pitched { 0 } else { buffer.pitch };
+            let misaligned = start & ((1 << member.plain_shift) - 1);
+            usize::from(nowhere)
+                | len & !(isize::MAX as usize >> member.plain_shift)
+                | misaligned
+                | pitch
+        } else {
+            types as usize | start | len | buffer.pitch | usize::from(member.required)
+        };
+        extents[i] = (start, start.wrapping_add(bytes));
+    }
+    let mut shared = false;
+    for i in 0..count {
+        let output = &T::BUFFERS[i];
+        if !output.output || extents[i].1 == 0 {
+            continue;
+        }
+        for j in 0..count {
+            let other = &T::BUFFERS[j];
+            // Two outputs once.
+            let overlap = extents[i].0.max(extents[j].0) < extents[i].1.min(extents[j].1);
+            if i != j && (j < i || !other.output) && overlap {
+                // SAFETY: as above.
+                let (y, x) = unsafe { (output.of(base), other.of(base)) };
+                let in_place = y.data == x.data && y.pitch == x.pitch;
+                shared |= output.may_be != other.offset || !in_place;
+            }
+        }
+    }
+    flaws == 0 && !shared
+}
+
+/// How many buffers of a structure are rare.
+const fn after<T: Args>() -> usize {
+    let mut count = 0;
+    while count < T::BUFFERS.len() && T::BUFFERS[T::BUFFERS.len() - 1 - count].offset >= T::RARE {
+        count += 1;
+    }
+    count
 }
 
 /// # Safety

@@ -84,7 +84,8 @@ members! {
         mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), running_mean 264 (write(F32)),
         running_var 296 (write(F32)), momentum 328, momentum_rule 336, batches 344,
         scratch 352 (write(F64)), valid 384 (read(FLAGS | SIZE)), valid_steps 416,
-    ]
+    ],
+    rare valid
 }
 
 /// BatchNorm in training.
@@ -217,7 +218,8 @@ members! {
         shape 72, eps 120, execution 128, running_mean 136 (read(F32).required()),
         running_var 168 (read(F32).required()), gamma 200 (read(F32)), beta 232 (read(F32)),
         valid 264 (read(FLAGS | SIZE)), valid_steps 296,
-    ]
+    ],
+    rare valid
 }
 
 /// BatchNorm in inference.
@@ -290,7 +292,8 @@ members! {
         shape 72, eps 120, execution 128, groups 136, gamma 144 (read(F32)),
         beta 176 (read(F32)), mean 208 (write(F32 | F64)), rstd 240 (write(F32 | F64)),
         scratch 272 (write(F64)), valid 304 (read(FLAGS | SIZE)), valid_steps 336,
-    ]
+    ],
+    rare valid
 }
 
 /// GroupNorm.

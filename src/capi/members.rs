@@ -13,6 +13,8 @@ pub(super) unsafe trait Args: Default + 'static {
     const NAME: &'static str;
     /// Where each member but the first begins: the sizes that it had before these were added.
     const ENDS: &'static [usize];
+    /// From which byte on it is usually 0.
+    const RARE: usize;
     /// Its buffers.
     const BUFFERS: &'static [Member];
 
@@ -23,7 +25,7 @@ pub(super) unsafe trait Args: Default + 'static {
 /// Implements [`Args`] for a structure: its defaults that are not 0, its size, and the offset of each of its members, with what a
 /// buffer may be. Size and offsets are asserted, of a CPU with addresses of 64 bits.
 macro_rules! members {
-    ($of:ident { $($default:ident: $value:expr),* }, $size:literal, $execution:expr, [$($member:ident $offset:literal $(($buffer:expr))?),+ $(,)?]) => {
+    ($of:ident { $($default:ident: $value:expr),* }, $size:literal, $execution:expr, [$($member:ident $offset:literal $(($buffer:expr))?),+ $(,)?] $(, rare $rare:ident)?) => {
         #[cfg(target_pointer_width = "64")]
         const _: () = assert!(
             size_of::<$of>() == $size $(&& core::mem::offset_of!($of, $member) == $offset)+,
@@ -50,6 +52,7 @@ macro_rules! members {
         unsafe impl $crate::capi::members::Args for $of {
             const NAME: &'static str = stringify!($of);
             const ENDS: &'static [usize] = &[$(core::mem::offset_of!($of, $member)),+];
+            const RARE: usize = [$(core::mem::offset_of!($of, $rare),)? size_of::<$of>()][0];
             const BUFFERS: &'static [$crate::capi::buffers::Member] = {
                 // What is listed as a buffer is one.
                 $($(

@@ -130,7 +130,8 @@ members! {
         size 0, x 8 (read(F32).required().pitched()), moments 40 (write(MOMENTS).required()),
         shape 72, execution 120, scratch 128 (write(F64)), valid 160 (read(FLAGS | SIZE)),
         valid_steps 192,
-    ]
+    ],
+    rare valid
 }
 
 /// The moments of columns.

@@ -74,7 +74,8 @@ members! {
         sum 328 (write(F32).pitched().may_be(offset_of!(evenkeel_layer_norm_args, residual))),
         gate 360 (read(F32).pitched()), plus 392 (read(F32).pitched()),
         valid 424 (read(FLAGS | SIZE)), valid_steps 456,
-    ]
+    ],
+    rare bias
 }
 
 /// LayerNorm.
@@ -105,11 +106,15 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
                 valid: &args.valid,
                 valid_steps: args.valid_steps,
             };
-            let args = inputs.add_to(affine(gamma, beta, run))?;
-            write_statistics([mean, rstd], statistics, args, |args| {
+            let forward = |args: NormArgs<'_>| {
                 operation.forward(in_out(x, y), shape, args)?;
                 Ok(())
-            })
+            };
+            if inputs.are_there() {
+                let args = inputs.add_to(affine(gamma, beta, run))?;
+                return write_statistics([mean, rstd], statistics, args, forward);
+            }
+            write_statistics([mean, rstd], statistics, affine(gamma, beta, run), forward)
         })
     }
 }
@@ -170,7 +175,8 @@ members! {
         sum 304 (write(F32).pitched().may_be(offset_of!(evenkeel_rms_norm_args, residual))),
         gate 336 (read(F32).pitched()), plus 368 (read(F32).pitched()),
         valid 400 (read(FLAGS | SIZE)), valid_steps 432,
-    ]
+    ],
+    rare bias
 }
 
 /// RmsNorm.
@@ -199,11 +205,16 @@ pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) 
                 valid: &args.valid,
                 valid_steps: args.valid_steps,
             };
-            let args = inputs.add_to(affine(gamma, beta, run))?;
-            write_statistics([evenkeel_output::ABSENT, rstd], rows.rows(), args, |args| {
+            let forward = |args: NormArgs<'_>| {
                 operation.forward(in_out(x, y), rows, args)?;
                 Ok(())
-            })
+            };
+            let statistics = [evenkeel_output::ABSENT, rstd];
+            if inputs.are_there() {
+                let args = inputs.add_to(affine(gamma, beta, run))?;
+                return write_statistics(statistics, rows.rows(), args, forward);
+            }
+            write_statistics(statistics, rows.rows(), affine(gamma, beta, run), forward)
         })
     }
 }
@@ -220,23 +231,20 @@ struct RowInputs<'s> {
 }
 
 impl RowInputs<'_> {
-    /// Adds what is there to the arguments of the operation.
+    /// Whether one of them is.
+    #[inline(always)]
+    fn are_there(&self) -> bool {
+        let types = self.bias.dtype | self.residual.dtype | self.sum.dtype | self.gate.dtype;
+        types | self.plus.dtype | self.valid.dtype != 0 || self.valid_steps != 0
+    }
+
+    /// The arguments of the operation with what is there.
     ///
     /// # Safety
     ///
     /// As for [`Buffer::slice`] and [`evenkeel_output::slice_mut`].
-    #[inline(always)]
-    unsafe fn add_to<'a>(&self, args: NormArgs<'a>) -> Result<NormArgs<'a>, Box<Fault>> {
-        let types = self.bias.dtype | self.residual.dtype | self.sum.dtype | self.gate.dtype;
-        if types | self.plus.dtype | self.valid.dtype == 0 && self.valid_steps == 0 {
-            return Ok(args);
-        }
-        // SAFETY: the caller's promise.
-        unsafe { self.add_some_to(args) }
-    }
-
     #[inline(never)]
-    unsafe fn add_some_to<'a>(&self, mut args: NormArgs<'a>) -> Result<NormArgs<'a>, Box<Fault>> {
+    unsafe fn add_to<'a>(&self, mut args: NormArgs<'a>) -> Result<NormArgs<'a>, Box<Fault>> {
         let &Self { bias, residual, sum, gate, plus, valid, valid_steps } = self;
         let is_updated = sum.is_there() && sum.len > 0 && sum.data.cast_const() == residual.data;
         // SAFETY: the caller's promise. Where the sum is the residual, it is the only slice of both.
@@ -294,11 +302,7 @@ pub(super) unsafe fn affine<'a>(
 ) -> NormArgs<'a> {
     // SAFETY: the caller's promise.
     let (gamma, beta) = unsafe { (gamma.optional::<f32>(), beta.optional::<f32>()) };
-    let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
-    match run.pool() {
-        Some(pool) => args.pool(pool),
-        None => args,
-    }
+    NormArgs { pool: run.pool(), ..NormArgs::new().maybe_gamma(gamma).maybe_beta(beta) }
 }
 
 /// An option that is 0 or 1, and the reserved member beside it.
@@ -359,7 +363,8 @@ members! {
         shape 72, execution 120, statistics_of 128, mean 136 (read(F32 | F64).required()),
         rstd 168 (read(F32 | F64).required()), gamma 200 (read(F32)), beta 232 (read(F32)),
         valid 264 (read(FLAGS | SIZE)), valid_steps 296,
-    ]
+    ],
+    rare valid
 }
 
 /// Normalise, scale and shift.

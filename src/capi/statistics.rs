@@ -24,7 +24,7 @@ pub(super) unsafe fn write_statistics<'a>(
         if mean.dtype == EVENKEEL_F32 || rstd.dtype == EVENKEEL_F32 {
             return rounded([mean, rstd], expected, args, run);
         }
-        run(with_statistics(args, [mean.optional_mut(), rstd.optional_mut()])?)
+        with_statistics(args, [mean.optional_mut(), rstd.optional_mut()], run)
     }
 }
 
@@ -52,7 +52,7 @@ unsafe fn rounded<'a>(
     unsafe {
         let mean = if single(mean) { Some(&mut wide_mean[..]) } else { mean.optional_mut() };
         let rstd = if single(rstd) { Some(&mut wide_rstd[..]) } else { rstd.optional_mut() };
-        run(with_statistics(args, [mean, rstd])?)?;
+        with_statistics(args, [mean, rstd], run)?;
     }
     for (output, wide) in outputs.into_iter().zip(&wide) {
         if single(output) {
@@ -64,18 +64,17 @@ unsafe fn rounded<'a>(
     Ok(())
 }
 
-/// The arguments with mean and rstd, or rstd alone.
+/// Runs an operation with mean and rstd, or rstd alone, or none.
 #[inline(always)]
 fn with_statistics<'a>(
     args: NormArgs<'a>,
-    statistics: [Option<&'a mut [f64]>; 2],
-) -> Result<NormArgs<'a>, Box<Fault>> {
-    match statistics {
-        [None, None] => Ok(args),
-        [None, Some(rstd)] => Ok(args.rstd(rstd)),
-        [Some(mean), Some(rstd)] => Ok(args.stats(mean, rstd)),
-        [Some(_), None] => Err(Fault::Absent { arg: "rstd" }.boxed()),
+    [mean, rstd]: [Option<&'a mut [f64]>; 2],
+    run: impl FnOnce(NormArgs<'_>) -> Result<(), Box<Fault>>,
+) -> Result<(), Box<Fault>> {
+    if mean.is_some() && rstd.is_none() {
+        return Err(Fault::Absent { arg: "rstd" }.boxed());
     }
+    run(NormArgs { mean, rstd, ..args })
 }
 
 /// Runs an operation that reads mean and rstd of `expected` rows or channels.
