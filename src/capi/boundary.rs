@@ -26,17 +26,31 @@ pub(super) unsafe fn call<T: Args>(
         // SAFETY: aligned, not NULL and of this size; the rest is the caller's promise. Every bit pattern is a T.
         Ok(size) if size == size_of::<T>() => unsafe { run(&*args, &operation) },
         // SAFETY: the caller's promise.
-        Ok(size) => match unsafe { of_another_version(args, size) } {
-            Err(fault) => report(fault),
-            // SAFETY: the caller's promise.
-            Ok(args) => unsafe { run(&args, &operation) },
-        },
+        Ok(size) => unsafe { run_another_version(args, size, &operation) },
+    }
+}
+
+/// # Safety
+///
+/// As for [`call`], and `size` is that of the structure.
+#[cold]
+unsafe fn run_another_version<T: Args>(
+    args: *const T,
+    size: usize,
+    operation: &impl Fn(&T, &Run) -> Result<(), Box<Fault>>,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise.
+    match unsafe { of_another_version(args, size) } {
+        Err(fault) => report(fault),
+        // SAFETY: the caller's promise.
+        Ok(args) => unsafe { run(&args, operation) },
     }
 }
 
 /// # Safety
 ///
 /// What `args` points to is as the header says.
+#[inline(always)]
 unsafe fn run<T: Args>(
     args: &T,
     operation: &impl Fn(&T, &Run) -> Result<(), Box<Fault>>,

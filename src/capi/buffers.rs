@@ -179,63 +179,94 @@ pub(super) fn check<T: Args>(args: &T) -> Result<(), Box<Fault>> {
     unsafe { check_members(core::ptr::from_ref(args).cast(), T::BUFFERS) }
 }
 
-/// Whether the members from `T::RARE` on are 0, and the buffers before it are sound, of the first type that they may have, and
-/// disjoint or in place: the usual call, found without a table. It knows nothing that [`check_members`] does not.
+/// Whether the members from `T::RARE` on are 0, and the buffers before it are sound, of the type that they usually have, and
+/// disjoint or in place: the usual call, found with few branches. It knows nothing that [`check_members`] does not.
 #[inline(always)]
 fn is_plain<T: Args>(args: &T) -> bool {
-    let count = const { T::BUFFERS.len() - after::<T>() };
+    if const { usual::<T>() > 8 } {
+        return false;
+    }
     let base = core::ptr::from_ref(args).cast::<u8>();
     let mut flaws = 0;
     for at in (T::RARE..size_of::<T>()).step_by(size_of::<usize>()) {
         // SAFETY: within the structure, all of whose bits are members.
         flaws |= unsafe { base.add(at).cast::<usize>().read() };
     }
-    let mut extents = [(0, 0); MOST];
-    for i in 0..count {
-        let member = &T::BUFFERS[i];
-        // SAFETY: as above.
-        let buffer = unsafe { member.of(base) };
-        let (start, len, bytes) =
-            (buffer.data.addr(), buffer.len, buffer.len << member.plain_shift);
-        let types = u64::from(buffer.dtype) | u64::from(buffer.reserved) << 32;
-        flaws |= if types == u64::from(member.plain) {
-            let nowhere = (start.wrapping_sub(1) >= usize::MAX - bytes) & (len != 0);
-            let pitch = if member.pitched { 0 } else { buffer.pitch };
-            let misaligned = start & ((1 << member.plain_shift) - 1);
-            usize::from(nowhere)
-                | len & !(isize::MAX as usize >> member.plain_shift)
-                | misaligned
-                | pitch
-        } else {
-            types as usize | start | len | buffer.pitch | usize::from(member.required)
-        };
-        extents[i] = (start, start.wrapping_add(bytes));
+    // Written out, so that each number below is known to the compiler and nothing is kept in memory.
+    let mut extents = [(0, 0); 8];
+    macro_rules! all {
+        ($of:ident, $($i:literal)+) => { $(flaws |= $of::<T, $i>(base, &mut extents);)+ };
     }
-    let mut shared = false;
-    for i in 0..count {
-        let output = &T::BUFFERS[i];
-        if !output.output || extents[i].1 == 0 {
-            continue;
-        }
-        for j in 0..count {
-            let other = &T::BUFFERS[j];
-            // Two outputs once.
-            let overlap = extents[i].0.max(extents[j].0) < extents[i].1.min(extents[j].1);
-            if i != j && (j < i || !other.output) && overlap {
-                // SAFETY: as above.
-                let (y, x) = unsafe { (output.of(base), other.of(base)) };
-                let in_place = y.data == x.data && y.pitch == x.pitch;
-                shared |= output.may_be != other.offset || !in_place;
-            }
-        }
-    }
-    flaws == 0 && !shared
+    all!(usual_flaws, 0 1 2 3 4 5 6 7);
+    all!(usual_overlap, 0 1 2 3 4 5 6 7);
+    flaws == 0
 }
 
-/// How many buffers of a structure are rare.
-const fn after<T: Args>() -> usize {
+/// 0 if a buffer is as it usually is. Notes where it is.
+#[inline(always)]
+fn usual_flaws<T: Args, const I: usize>(base: *const u8, extents: &mut [(usize, usize)]) -> usize {
+    if const { I >= usual::<T>() } {
+        return 0;
+    }
+    let member = &T::BUFFERS[I];
+    // SAFETY: `members!` asserts that there is a buffer.
+    let buffer = unsafe { member.of(base) };
+    let (start, len, shift) = (buffer.data.addr(), buffer.len, member.plain_shift);
+    let bytes = len << shift;
+    extents[I] = (start, start.wrapping_add(bytes));
+    let types = u64::from(buffer.dtype) | u64::from(buffer.reserved) << 32;
+    if types == u64::from(member.plain) {
+        // NULL or too high, in one comparison.
+        let nowhere = (start.wrapping_sub(1) >= usize::MAX - bytes) & (len != 0);
+        let long = len & !(isize::MAX as usize >> shift);
+        let pitch = if member.pitched { 0 } else { buffer.pitch };
+        usize::from(nowhere) | long | start & ((1 << shift) - 1) | pitch
+    } else {
+        types as usize | start | len | buffer.pitch | usize::from(member.required)
+    }
+}
+
+/// 0 if an output shares no memory with the other buffers, or is in place.
+#[inline(always)]
+fn usual_overlap<T: Args, const I: usize>(
+    base: *const u8,
+    extents: &mut [(usize, usize)],
+) -> usize {
+    if const { I >= usual::<T>() || !T::BUFFERS[I].output } || extents[I].1 == 0 {
+        return 0;
+    }
+    let mut shared = 0;
+    macro_rules! each {
+        ($($i:literal)+) => { $(shared |= overlap::<T, I, $i>(base, extents);)+ };
+    }
+    each!(0 1 2 3 4 5 6 7);
+    shared
+}
+
+/// 1 if an output shares memory with another buffer, and is not in place.
+#[inline(always)]
+fn overlap<T: Args, const I: usize, const J: usize>(
+    base: *const u8,
+    extents: &[(usize, usize)],
+) -> usize {
+    // Two outputs once.
+    if const { I == J || J >= usual::<T>() || J > I && T::BUFFERS[J].output } {
+        return 0;
+    }
+    let (output, other) = (&T::BUFFERS[I], &T::BUFFERS[J]);
+    let overlap = extents[I].0.max(extents[J].0) < extents[I].1.min(extents[J].1);
+    if output.may_be != other.offset {
+        return usize::from(overlap);
+    }
+    // SAFETY: as above.
+    let (y, x) = unsafe { (output.of(base), other.of(base)) };
+    usize::from(overlap & !((y.data == x.data) & (y.pitch == x.pitch)))
+}
+
+/// How many buffers of a structure lie before `T::RARE`.
+const fn usual<T: Args>() -> usize {
     let mut count = 0;
-    while count < T::BUFFERS.len() && T::BUFFERS[T::BUFFERS.len() - 1 - count].offset >= T::RARE {
+    while count < T::BUFFERS.len() && T::BUFFERS[count].offset < T::RARE {
         count += 1;
     }
     count
@@ -355,18 +386,18 @@ fn sharing(
 }
 
 /// What both kinds of buffers are once they have been checked.
-pub(super) trait Buffer: Copy {
-    fn raw(self) -> evenkeel_output;
+pub(super) trait Buffer {
+    fn raw(&self) -> &evenkeel_output;
 
     /// Whether it is there.
     #[inline(always)]
-    fn is_there(self) -> bool {
+    fn is_there(&self) -> bool {
         self.raw().dtype != EVENKEEL_NONE
     }
 
     /// Its pitch, if it has one.
     #[inline(always)]
-    fn pitch(self) -> Option<usize> {
+    fn pitch(&self) -> Option<usize> {
         match self.raw().pitch {
             0 => None,
             pitch => Some(pitch),
@@ -375,8 +406,8 @@ pub(super) trait Buffer: Copy {
 
     /// Where its elements begin, and how many there are. Without elements the pointer is not NULL but dangles.
     #[inline(always)]
-    fn start<T>(self) -> (*mut T, usize) {
-        let evenkeel_output { data, len, .. } = self.raw();
+    fn start<T>(&self) -> (*mut T, usize) {
+        let &evenkeel_output { data, len, .. } = self.raw();
         let start = if len == 0 { NonNull::dangling().as_ptr() } else { data.cast() };
         (start, len)
     }
@@ -388,7 +419,7 @@ pub(super) trait Buffer: Copy {
     /// The buffer has been [checked](check), and T is its type. C promises that it has `len` readable elements, and that nothing
     /// else writes to them meanwhile.
     #[inline(always)]
-    unsafe fn slice<'a, T>(self) -> &'a [T] {
+    unsafe fn slice<'a, T>(&self) -> &'a [T] {
         let (start, len) = self.start();
         // SAFETY: not NULL, aligned and not too long, as checked; the rest is the caller's promise.
         unsafe { slice::from_raw_parts(start, len) }
@@ -400,7 +431,7 @@ pub(super) trait Buffer: Copy {
     ///
     /// As for [`slice`](Self::slice).
     #[inline(always)]
-    unsafe fn optional<'a, T>(self) -> Option<&'a [T]> {
+    unsafe fn optional<'a, T>(&self) -> Option<&'a [T]> {
         // SAFETY: the caller's promise.
         self.is_there().then(|| unsafe { self.slice() })
     }
@@ -408,15 +439,15 @@ pub(super) trait Buffer: Copy {
 
 impl Buffer for evenkeel_input {
     #[inline(always)]
-    fn raw(self) -> evenkeel_output {
-        let Self { data, len, pitch, dtype, reserved } = self;
-        evenkeel_output { data: data.cast_mut(), len, pitch, dtype, reserved }
+    fn raw(&self) -> &evenkeel_output {
+        // SAFETY: one layout, as asserted; a pointer that is only read is passed on as such.
+        unsafe { &*core::ptr::from_ref(self).cast() }
     }
 }
 
 impl Buffer for evenkeel_output {
     #[inline(always)]
-    fn raw(self) -> evenkeel_output {
+    fn raw(&self) -> &evenkeel_output {
         self
     }
 }
@@ -428,7 +459,7 @@ impl evenkeel_output {
     ///
     /// As for [`Buffer::slice`], and C promises that they are writable. No other slice of them is used meanwhile.
     #[inline(always)]
-    pub(super) unsafe fn slice_mut<'a, T>(self) -> &'a mut [T] {
+    pub(super) unsafe fn slice_mut<'a, T>(&self) -> &'a mut [T] {
         let (start, len) = self.start();
         // SAFETY: not NULL, aligned and not too long, as checked; the rest is the caller's promise.
         unsafe { slice::from_raw_parts_mut(start, len) }
@@ -440,7 +471,7 @@ impl evenkeel_output {
     ///
     /// As for [`slice_mut`](Self::slice_mut).
     #[inline(always)]
-    pub(super) unsafe fn optional_mut<'a, T>(self) -> Option<&'a mut [T]> {
+    pub(super) unsafe fn optional_mut<'a, T>(&self) -> Option<&'a mut [T]> {
         // SAFETY: the caller's promise.
         self.is_there().then(|| unsafe { self.slice_mut() })
     }
@@ -450,13 +481,17 @@ impl evenkeel_output {
     /// # Safety
     ///
     /// As for [`slice_mut`](Self::slice_mut), but that they need not be readable.
-    pub(super) unsafe fn slice_uninit<'a, T>(self) -> &'a mut [MaybeUninit<T>] {
+    pub(super) unsafe fn slice_uninit<'a, T>(&self) -> &'a mut [MaybeUninit<T>] {
         // SAFETY: the caller's promise; `MaybeUninit<T>` has the layout of T.
         unsafe { self.slice_mut() }
     }
 
     /// Returns an error if it has another length.
-    pub(super) fn check_length(self, arg: &'static str, elements: usize) -> Result<(), Box<Fault>> {
+    pub(super) fn check_length(
+        &self,
+        arg: &'static str,
+        elements: usize,
+    ) -> Result<(), Box<Fault>> {
         Ok(check_length(arg, self.len, elements)?)
     }
 }
@@ -468,7 +503,7 @@ impl evenkeel_output {
 /// Both have been [checked](check), with y that may be x, and are floats. C promises that x is readable and y writable, and with
 /// a pitch readable too. Nothing else uses them during `'a`.
 #[inline(always)]
-pub(super) unsafe fn in_out<'a>(x: evenkeel_input, y: evenkeel_output) -> InOut<'a, 'a> {
+pub(super) unsafe fn in_out<'a>(x: &evenkeel_input, y: &evenkeel_output) -> InOut<'a, 'a> {
     let (start, len) = x.start::<f32>();
     // SAFETY: aligned and not NULL, as checked. They do not overlap, or begin at one address with one pitch. The rest is the
     // caller's promise.

@@ -8,7 +8,7 @@ use super::buffers::{
 };
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
-use super::rows::{affine, flag};
+use super::rows::{flag, norm_args};
 use super::shape::evenkeel_shape;
 use super::statistics::write_statistics;
 use super::status::{Fault, evenkeel_status};
@@ -116,28 +116,26 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training(
                     return Err(unknown("momentum_rule", expected, got.into()));
                 }
             };
-            let mut train = TrainArgs { norm: affine(args.gamma, args.beta, run), running: None };
-            match (running_mean.is_there(), running_var.is_there()) {
-                (false, false) => {}
-                (true, true) => {
-                    train = train.running(running_mean.slice_mut(), running_var.slice_mut());
-                }
-                (true, false) => return Err(Fault::Absent { arg: "running_var" }.boxed()),
-                (false, true) => return Err(Fault::Absent { arg: "running_mean" }.boxed()),
+            if running_mean.is_there() != running_var.is_there() {
+                let arg = if running_mean.is_there() { "running_var" } else { "running_mean" };
+                return Err(Fault::Absent { arg }.boxed());
             }
             if !args.mean.is_there() && args.rstd.is_there() {
                 return Err(Fault::Absent { arg: "mean" }.boxed());
             }
-            if let Some(valid) = valid_rows(args.valid, args.valid_steps)? {
-                train = train.valid(valid);
-            }
-            if let Some(scratch) = args.scratch.optional_mut() {
-                train = train.scratch(scratch);
-            }
-            let TrainArgs { norm, running } = train;
-            write_statistics([args.mean, args.rstd], shape.channels(), norm, |norm| {
-                let train = TrainArgs { norm, running };
-                operation.forward_training(in_out(args.x, args.y), shape, train)?;
+            write_statistics([&args.mean, &args.rstd], shape.channels(), |stats| {
+                let norm = norm_args(&args.gamma, &args.beta, stats, run);
+                let mut train = TrainArgs { norm, running: None };
+                if running_mean.is_there() {
+                    train = train.running(running_mean.slice_mut(), running_var.slice_mut());
+                }
+                if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
+                    train = train.valid(valid);
+                }
+                if let Some(scratch) = args.scratch.optional_mut() {
+                    train = train.scratch(scratch);
+                }
+                operation.forward_training(in_out(&args.x, &args.y), shape, train)?;
                 Ok(())
             })
         })
@@ -237,11 +235,11 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference(
             let shape = args.shape.channels()?;
             let operation = BatchNorm::new().with_eps(args.eps).with_execution(run.execution());
             let (mean, var) = (args.running_mean.slice(), args.running_var.slice());
-            let mut norm_args = affine(args.gamma, args.beta, run);
-            if let Some(valid) = valid_rows(args.valid, args.valid_steps)? {
+            let mut norm_args = norm_args(&args.gamma, &args.beta, [None, None], run);
+            if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
                 norm_args = norm_args.valid(valid);
             }
-            operation.forward_inference(in_out(args.x, args.y), shape, mean, var, norm_args)?;
+            operation.forward_inference(in_out(&args.x, &args.y), shape, mean, var, norm_args)?;
             Ok(())
         })
     }
@@ -357,15 +355,15 @@ unsafe fn normalize_groups(
     let statistics = shape.batch().saturating_mul(groups(shape));
     // SAFETY: the caller's promise.
     unsafe {
-        let mut norm_args = affine(args.gamma, args.beta, run);
-        if let Some(valid) = valid_rows(args.valid, args.valid_steps)? {
-            norm_args = norm_args.valid(valid);
-        }
-        if let Some(scratch) = args.scratch.optional_mut() {
-            norm_args = norm_args.scratch(scratch);
-        }
-        write_statistics([args.mean, args.rstd], statistics, norm_args, |norm_args| {
-            operation(in_out(args.x, args.y), shape, norm_args)?;
+        write_statistics([&args.mean, &args.rstd], statistics, |stats| {
+            let mut norm_args = norm_args(&args.gamma, &args.beta, stats, run);
+            if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
+                norm_args = norm_args.valid(valid);
+            }
+            if let Some(scratch) = args.scratch.optional_mut() {
+                norm_args = norm_args.scratch(scratch);
+            }
+            operation(in_out(&args.x, &args.y), shape, norm_args)?;
             Ok(())
         })
     }

@@ -59,17 +59,17 @@ pub unsafe extern "C" fn evenkeel_dropout(args: *const evenkeel_dropout_args) ->
         call(args, |args, run| {
             let &evenkeel_dropout_args { x, y, p, seed, offset, keep_mask, .. } = args;
             let mut dropout_args = match args.mask.is_there() {
-                true => DropoutArgs::given(mask(args.mask)),
+                true => DropoutArgs::given(mask(&args.mask)),
                 false => DropoutArgs::draw(Stream { seed, offset }),
             };
             if keep_mask.is_there() {
-                dropout_args = dropout_args.keep_mask(mask_mut(keep_mask));
+                dropout_args = dropout_args.keep_mask(mask_mut(&keep_mask));
             }
             if let Some(pool) = run.pool() {
                 dropout_args = dropout_args.pool(pool);
             }
             let operation = Dropout::new().with_p(p).with_execution(run.execution());
-            operation.forward(in_out(x, y), dropout_args)?;
+            operation.forward(in_out(&x, &y), dropout_args)?;
             Ok(())
         })
     }
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn evenkeel_dropout_mask(
         call(args, |args, run| {
             let &evenkeel_dropout_mask_args { mask, count, p, seed, offset, .. } = args;
             let operation = Dropout::new().with_p(p).with_execution(run.without_pool());
-            Ok(operation.mask(Stream { seed, offset }, count, mask_mut(mask))?)
+            Ok(operation.mask(Stream { seed, offset }, count, mask_mut(&mask))?)
         })
     }
 }

@@ -57,8 +57,8 @@ macro_rules! members {
                 // What is listed as a buffer is one.
                 $($(
                     let _ = $buffer;
-                    let _: fn(&$of) -> $crate::capi::buffers::evenkeel_output =
-                        |args| $crate::capi::buffers::Buffer::raw(args.$member);
+                    let _: fn(&$of) -> &$crate::capi::buffers::evenkeel_output =
+                        |args| $crate::capi::buffers::Buffer::raw(&args.$member);
                 )?)+
                 &[$($($buffer.at(stringify!($member), core::mem::offset_of!($of, $member)),)?)+]
             };

@@ -84,7 +84,7 @@ pub unsafe extern "C" fn evenkeel_row_moments(
         call(args, |args, run| {
             let &evenkeel_row_moments_args { x, moments, shape, lengths, .. } = args;
             let operation = RowMoments::new().with_execution(run.execution());
-            let mut args = with_pitch(x);
+            let mut args = with_pitch(&x);
             if let Some(lengths) = lengths.optional() {
                 args = args.lengths(lengths);
             }
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn evenkeel_row_moments(
     }
 }
 
-fn with_pitch<'a>(x: evenkeel_input) -> MomentArgs<'a> {
+fn with_pitch<'a>(x: &evenkeel_input) -> MomentArgs<'a> {
     match x.pitch() {
         Some(pitch) => MomentArgs::new().x_pitch(pitch),
         None => MomentArgs::new(),
@@ -148,8 +148,8 @@ pub unsafe extern "C" fn evenkeel_column_moments(
         call(args, |args, run| {
             let &evenkeel_column_moments_args { x, moments, shape, scratch, valid, .. } = args;
             let operation = ColumnMoments::new().with_execution(run.execution());
-            let mut moment_args = with_pitch(x);
-            if let Some(valid) = valid_rows(valid, args.valid_steps)? {
+            let mut moment_args = with_pitch(&x);
+            if let Some(valid) = valid_rows(&valid, args.valid_steps)? {
                 moment_args = moment_args.valid(valid);
             }
             if let Some(scratch) = scratch.optional_mut() {

@@ -106,7 +106,7 @@ pub unsafe extern "C" fn evenkeel_weight_decay(
     unsafe {
         call(args, |args, run| {
             let operation = Regularizer::new().with_l2(args.l2).with_execution(run.without_pool());
-            operation.decay(in_out(args.x, args.y), args.learning_rate)?;
+            operation.decay(in_out(&args.x, &args.y), args.learning_rate)?;
             Ok(())
         })
     }
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn evenkeel_proximal(args: *const evenkeel_proximal_args) 
         call(args, |args, run| {
             let operation = Regularizer::new().with_l1(args.l1).with_l2(args.l2);
             let operation = operation.with_execution(run.without_pool());
-            operation.proximal(in_out(args.x, args.y), args.step)?;
+            operation.proximal(in_out(&args.x, &args.y), args.step)?;
             Ok(())
         })
     }

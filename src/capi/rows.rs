@@ -9,7 +9,7 @@ use super::buffers::{
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
 use super::shape::evenkeel_shape;
-use super::statistics::{read_statistics, write_statistics};
+use super::statistics::{MeanRstd, read_statistics, write_statistics};
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
 use crate::args::norm::NormArgs;
@@ -96,7 +96,11 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
                 Shape::Channels(channels) => channels.all_positions(),
             };
             let operation = LayerNorm::new().with_eps(args.eps).with_execution(run.execution());
-            let &evenkeel_layer_norm_args { x, y, gamma, beta, mean, rstd, .. } = args;
+            let forward = |norm_args: NormArgs<'_>| {
+                operation.forward(in_out(&args.x, &args.y), shape, norm_args)?;
+                Ok(())
+            };
+            let (gamma, beta, stats) = (&args.gamma, &args.beta, [&args.mean, &args.rstd]);
             let inputs = RowInputs {
                 bias: &args.bias,
                 residual: &args.residual,
@@ -106,15 +110,12 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
                 valid: &args.valid,
                 valid_steps: args.valid_steps,
             };
-            let forward = |args: NormArgs<'_>| {
-                operation.forward(in_out(x, y), shape, args)?;
-                Ok(())
-            };
             if inputs.are_there() {
-                let args = inputs.add_to(affine(gamma, beta, run))?;
-                return write_statistics([mean, rstd], statistics, args, forward);
+                return write_statistics(stats, statistics, |stats| {
+                    forward(inputs.add_to(norm_args(gamma, beta, stats, run))?)
+                });
             }
-            write_statistics([mean, rstd], statistics, affine(gamma, beta, run), forward)
+            write_statistics(stats, statistics, |stats| forward(norm_args(gamma, beta, stats, run)))
         })
     }
 }
@@ -195,7 +196,12 @@ pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) 
                 .with_eps(args.eps)
                 .with_one_plus_gamma(one_plus_gamma)
                 .with_execution(run.execution());
-            let &evenkeel_rms_norm_args { x, y, gamma, beta, rstd, .. } = args;
+            let forward = |norm_args: NormArgs<'_>| {
+                operation.forward(in_out(&args.x, &args.y), rows, norm_args)?;
+                Ok(())
+            };
+            let (gamma, beta) = (&args.gamma, &args.beta);
+            let (stats, statistics) = ([&evenkeel_output::ABSENT, &args.rstd], rows.rows());
             let inputs = RowInputs {
                 bias: &args.bias,
                 residual: &args.residual,
@@ -205,16 +211,12 @@ pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) 
                 valid: &args.valid,
                 valid_steps: args.valid_steps,
             };
-            let forward = |args: NormArgs<'_>| {
-                operation.forward(in_out(x, y), rows, args)?;
-                Ok(())
-            };
-            let statistics = [evenkeel_output::ABSENT, rstd];
             if inputs.are_there() {
-                let args = inputs.add_to(affine(gamma, beta, run))?;
-                return write_statistics(statistics, rows.rows(), args, forward);
+                return write_statistics(stats, statistics, |stats| {
+                    forward(inputs.add_to(norm_args(gamma, beta, stats, run))?)
+                });
             }
-            write_statistics(statistics, rows.rows(), affine(gamma, beta, run), forward)
+            write_statistics(stats, statistics, |stats| forward(norm_args(gamma, beta, stats, run)))
         })
     }
 }
@@ -269,7 +271,7 @@ impl RowInputs<'_> {
             if let Some(plus) = plus.optional::<f32>() {
                 args = args.plus(plus);
             }
-            if let Some(valid) = valid_rows(*valid, valid_steps)? {
+            if let Some(valid) = valid_rows(valid, valid_steps)? {
                 args = args.valid(valid);
             }
         }
@@ -289,20 +291,22 @@ impl RowInputs<'_> {
     }
 }
 
-/// The arguments with gamma, beta and the pool, as far as they are there.
+/// The arguments with gamma, beta, statistics and the pool, as far as they are there.
 ///
 /// # Safety
 ///
 /// As for [`Buffer::slice`].
 #[inline(always)]
-pub(super) unsafe fn affine<'a>(
-    gamma: evenkeel_input,
-    beta: evenkeel_input,
+pub(super) unsafe fn norm_args<'a>(
+    gamma: &evenkeel_input,
+    beta: &evenkeel_input,
+    [mean, rstd]: MeanRstd<'a>,
     run: &'a Run,
 ) -> NormArgs<'a> {
     // SAFETY: the caller's promise.
     let (gamma, beta) = unsafe { (gamma.optional::<f32>(), beta.optional::<f32>()) };
-    NormArgs { pool: run.pool(), ..NormArgs::new().maybe_gamma(gamma).maybe_beta(beta) }
+    let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+    NormArgs { mean, rstd, pool: run.pool(), ..args }
 }
 
 /// An option that is 0 or 1, and the reserved member beside it.
@@ -397,16 +401,16 @@ pub unsafe extern "C" fn evenkeel_normalize_scale_shift(
             };
             let each = if of_rows { channels.all_positions() } else { channels.channels() };
             let operation = NormalizeScaleShift::new().with_execution(run.execution());
-            let mut norm_args = affine(args.gamma, args.beta, run);
-            if let Some(valid) = valid_rows(args.valid, args.valid_steps)? {
+            let mut norm_args = norm_args(&args.gamma, &args.beta, [None, None], run);
+            if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
                 norm_args = norm_args.valid(valid);
             }
-            read_statistics([args.mean, args.rstd], each, |mean, rstd| {
+            read_statistics([&args.mean, &args.rstd], each, |mean, rstd| {
                 let given = match of_rows {
                     true => Statistics::of_rows(mean, rstd),
                     false => Statistics::of_columns(mean, rstd),
                 };
-                operation.forward(in_out(args.x, args.y), shape, given, norm_args)?;
+                operation.forward(in_out(&args.x, &args.y), shape, given, norm_args)?;
                 Ok(())
             })
         })

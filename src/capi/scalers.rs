@@ -183,7 +183,7 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_transform(
             let mut scale = filled(0.0, moments.len())?;
             means_and_scales(moments, &mut mean, &mut scale);
             let (mean, scale) = (with_mean.then_some(&mean[..]), with_std.then_some(&scale[..]));
-            in_out(args.x, args.y).write_whole(|io| match inverse {
+            in_out(&args.x, &args.y).write_whole(|io| match inverse {
                 false => standard_scaler::apply::<false>(execution, io, moments, mean, scale, rows),
                 true => standard_scaler::apply::<true>(execution, io, moments, mean, scale, rows),
             })?;
@@ -397,7 +397,7 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_transform(
             check_length("data_min", ranges.0.len(), rows.cols())?;
             check_ranges(RANGE, ranges.0, ranges.1)?;
             let to = [args.range_min, args.range_max];
-            in_out(args.x, args.y).write_whole(|io| {
+            in_out(&args.x, &args.y).write_whole(|io| {
                 min_max_scaler::apply(execution, io, ranges, to, clip, inverse, rows)
             })?;
             Ok(())
@@ -461,7 +461,7 @@ pub unsafe extern "C" fn evenkeel_normalizer(
                 (_, got) => return Err(unknown("reserved", "0", got.into())),
             };
             let operation = Normalizer::new().with_norm(norm).with_execution(run.without_pool());
-            operation.forward(in_out(args.x, args.y), args.shape.rows()?)?;
+            operation.forward(in_out(&args.x, &args.y), args.shape.rows()?)?;
             Ok(())
         })
     }

@@ -2,9 +2,11 @@
 
 use super::buffers::{Buffer, EVENKEEL_F32, evenkeel_input, evenkeel_output};
 use super::status::Fault;
-use crate::args::norm::NormArgs;
 use crate::memory::filled;
 use crate::shape::check_length;
+
+/// Mean and rstd that an operation writes: both, rstd alone, or none.
+pub(super) type MeanRstd<'a> = [Option<&'a mut [f64]>; 2];
 
 /// Runs an operation that writes mean and rstd of `expected` rows, channels or groups, as far as they are there, and rounds them to
 /// floats where C passes floats.
@@ -13,18 +15,20 @@ use crate::shape::check_length;
 ///
 /// As for [`evenkeel_output::slice_mut`].
 #[inline(always)]
-pub(super) unsafe fn write_statistics<'a>(
-    [mean, rstd]: [evenkeel_output; 2],
+pub(super) unsafe fn write_statistics(
+    [mean, rstd]: [&evenkeel_output; 2],
     expected: usize,
-    args: NormArgs<'a>,
-    run: impl FnOnce(NormArgs<'_>) -> Result<(), Box<Fault>>,
+    run: impl FnOnce(MeanRstd<'_>) -> Result<(), Box<Fault>>,
 ) -> Result<(), Box<Fault>> {
+    if mean.is_there() && !rstd.is_there() {
+        return Err(Fault::Absent { arg: "rstd" }.boxed());
+    }
     // SAFETY: the caller's promise.
     unsafe {
-        if mean.dtype == EVENKEEL_F32 || rstd.dtype == EVENKEEL_F32 {
-            return rounded([mean, rstd], expected, args, run);
+        match mean.dtype == EVENKEEL_F32 || rstd.dtype == EVENKEEL_F32 {
+            true => rounded([mean, rstd], expected, run),
+            false => run([mean.optional_mut(), rstd.optional_mut()]),
         }
-        with_statistics(args, [mean.optional_mut(), rstd.optional_mut()], run)
     }
 }
 
@@ -32,27 +36,25 @@ pub(super) unsafe fn write_statistics<'a>(
 ///
 /// As for [`write_statistics`].
 #[cold]
-unsafe fn rounded<'a>(
-    outputs: [evenkeel_output; 2],
+unsafe fn rounded(
+    outputs: [&evenkeel_output; 2],
     expected: usize,
-    args: NormArgs<'a>,
-    run: impl FnOnce(NormArgs<'_>) -> Result<(), Box<Fault>>,
+    run: impl FnOnce(MeanRstd<'_>) -> Result<(), Box<Fault>>,
 ) -> Result<(), Box<Fault>> {
-    let [mean, rstd] = outputs;
-    let single = |output: evenkeel_output| output.dtype == EVENKEEL_F32;
     let mut wide = [Vec::new(), Vec::new()];
-    for ((arg, output), wide) in [("mean", mean), ("rstd", rstd)].into_iter().zip(&mut wide) {
+    let single = |output: &evenkeel_output| output.dtype == EVENKEEL_F32;
+    for ((arg, output), wide) in ["mean", "rstd"].into_iter().zip(outputs).zip(&mut wide) {
         if single(output) {
             output.check_length(arg, expected)?;
             *wide = filled(0.0, expected)?;
         }
     }
-    let [wide_mean, wide_rstd] = &mut wide;
+    let ([mean, rstd], [wide_mean, wide_rstd]) = (outputs, &mut wide);
     // SAFETY: the caller's promise; the type is that which was checked.
     unsafe {
         let mean = if single(mean) { Some(&mut wide_mean[..]) } else { mean.optional_mut() };
         let rstd = if single(rstd) { Some(&mut wide_rstd[..]) } else { rstd.optional_mut() };
-        with_statistics(args, [mean, rstd], run)?;
+        run([mean, rstd])?;
     }
     for (output, wide) in outputs.into_iter().zip(&wide) {
         if single(output) {
@@ -64,26 +66,13 @@ unsafe fn rounded<'a>(
     Ok(())
 }
 
-/// Runs an operation with mean and rstd, or rstd alone, or none.
-#[inline(always)]
-fn with_statistics<'a>(
-    args: NormArgs<'a>,
-    [mean, rstd]: [Option<&'a mut [f64]>; 2],
-    run: impl FnOnce(NormArgs<'_>) -> Result<(), Box<Fault>>,
-) -> Result<(), Box<Fault>> {
-    if mean.is_some() && rstd.is_none() {
-        return Err(Fault::Absent { arg: "rstd" }.boxed());
-    }
-    run(NormArgs { mean, rstd, ..args })
-}
-
 /// Runs an operation that reads mean and rstd of `expected` rows or channels.
 ///
 /// # Safety
 ///
 /// As for [`Buffer::slice`].
 pub(super) unsafe fn read_statistics(
-    [mean, rstd]: [evenkeel_input; 2],
+    [mean, rstd]: [&evenkeel_input; 2],
     expected: usize,
     run: impl FnOnce(&[f64], &[f64]) -> Result<(), Box<Fault>>,
 ) -> Result<(), Box<Fault>> {
@@ -104,7 +93,7 @@ pub(super) unsafe fn read_statistics(
 /// As for [`Buffer::slice`].
 unsafe fn doubles<'a>(
     arg: &'static str,
-    input: evenkeel_input,
+    input: &evenkeel_input,
     expected: usize,
     wide: &'a mut Vec<f64>,
 ) -> Result<&'a [f64], Box<Fault>> {

@@ -14,7 +14,7 @@ use crate::mask::{Mask, MaskMut, ValidRows};
 /// As for [`Buffer::slice`].
 #[inline(always)]
 pub(super) unsafe fn valid_rows<'a>(
-    valid: evenkeel_input,
+    valid: &evenkeel_input,
     steps: usize,
 ) -> Result<Option<ValidRows<'a>>, Box<Fault>> {
     if valid.dtype == EVENKEEL_SIZE {
@@ -36,7 +36,7 @@ pub(super) unsafe fn valid_rows<'a>(
 /// # Safety
 ///
 /// As for [`Buffer::slice`].
-pub(super) unsafe fn mask<'a>(mask: evenkeel_input) -> Mask<'a> {
+pub(super) unsafe fn mask<'a>(mask: &evenkeel_input) -> Mask<'a> {
     // SAFETY: the caller's promise; checked to be of one of two types.
     unsafe {
         if mask.dtype == EVENKEEL_BITS {
@@ -52,7 +52,7 @@ pub(super) unsafe fn mask<'a>(mask: evenkeel_input) -> Mask<'a> {
 /// # Safety
 ///
 /// As for [`evenkeel_output::slice_mut`].
-pub(super) unsafe fn mask_mut<'a>(mask: evenkeel_output) -> MaskMut<'a> {
+pub(super) unsafe fn mask_mut<'a>(mask: &evenkeel_output) -> MaskMut<'a> {
     // SAFETY: the caller's promise; checked to be of one of two types.
     unsafe {
         match mask.dtype {
