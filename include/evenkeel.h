@@ -130,7 +130,6 @@ typedef void (*evenkeel_parallel_for)(void *context, size_t parts, evenkeel_part
 // How a call runs. It never changes what is computed, and in the default environment not a bit of it between backends that
 // fuse multiply-adds. A call whose `execution` is NULL runs as `EVENKEEL_EXECUTION_INIT` says.
 typedef struct evenkeel_execution {
-  // sizeof(evenkeel_execution)
   size_t size;
   // `EVENKEEL_BACKEND_...`
   evenkeel_backend backend;
@@ -161,7 +160,6 @@ typedef uint32_t evenkeel_momentum;
 //
 // x, y and the shape have to be there.
 typedef struct evenkeel_batch_norm_training_args {
-  // sizeof(evenkeel_batch_norm_training_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -180,7 +178,7 @@ typedef struct evenkeel_batch_norm_training_args {
   struct evenkeel_output mean;
   // 1 / sqrt(var + eps), written likewise, where mean is.
   struct evenkeel_output rstd;
-  // Updated, one a channel, where running_var is; start with 0.
+  // Updated, one a channel, where `running_var` is; start with 0.
   struct evenkeel_output running_mean;
   // Updated likewise; start with 1.
   struct evenkeel_output running_var;
@@ -204,9 +202,8 @@ typedef struct evenkeel_batch_norm_training_args {
 //
 //     y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta
 //
-// x, y, the shape, running_mean and running_var have to be there.
+// x, y, the shape, `running_mean` and `running_var` have to be there.
 typedef struct evenkeel_batch_norm_inference_args {
-  // sizeof(evenkeel_batch_norm_inference_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -238,7 +235,6 @@ typedef struct evenkeel_batch_norm_inference_args {
 //
 // x, y and the shape, of samples, have to be there. There are no pitches.
 typedef struct evenkeel_group_norm_args {
-  // sizeof(evenkeel_group_norm_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -272,7 +268,6 @@ typedef struct evenkeel_group_norm_args {
 // What is kept is drawn from the stream of `seed`, whose element `offset` is that of x[0]; or `mask` says it. Never use the same
 // elements of a stream for two things. In inference dropout is the identity, as it is with p = 0.
 typedef struct evenkeel_dropout_args {
-  // sizeof(evenkeel_dropout_args)
   size_t size;
   // In the backward pass, the gradient of y.
   struct evenkeel_input x;
@@ -294,7 +289,6 @@ typedef struct evenkeel_dropout_args {
 
 // The mask that dropout draws. `mask` has to be there.
 typedef struct evenkeel_dropout_mask_args {
-  // sizeof(evenkeel_dropout_mask_args)
   size_t size;
   // Written, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag for each of `count` elements.
   struct evenkeel_output mask;
@@ -312,7 +306,6 @@ typedef struct evenkeel_dropout_mask_args {
 
 // The moments of every row, or of the first elements of every row. x, moments and the shape, a matrix, have to be there.
 typedef struct evenkeel_row_moments_args {
-  // sizeof(evenkeel_row_moments_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -327,7 +320,6 @@ typedef struct evenkeel_row_moments_args {
 
 // The moments of every column. x, moments and the shape, a matrix, have to be there.
 typedef struct evenkeel_column_moments_args {
-  // sizeof(evenkeel_column_moments_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -360,7 +352,6 @@ typedef struct evenkeel_moments {
 // The penalty l1 * (sum of |w|) + l2 / 2 * (sum of w^2), and its gradient l1 * sign(w) + l2 * w, in one pass; the sign of 0 is 0.
 // w has to be there.
 typedef struct evenkeel_penalty_args {
-  // sizeof(evenkeel_penalty_args)
   size_t size;
   // The parameters.
   struct evenkeel_input w;
@@ -376,9 +367,8 @@ typedef struct evenkeel_penalty_args {
   const struct evenkeel_execution *execution;
 } evenkeel_penalty_args;
 
-// Decoupled weight decay: y = x * (1 - learning_rate * l2). x and y have to be there.
+// Decoupled weight decay: y = x * (1 - `learning_rate` * l2). x and y have to be there.
 typedef struct evenkeel_weight_decay_args {
-  // sizeof(evenkeel_weight_decay_args)
   size_t size;
   // The parameters.
   struct evenkeel_input x;
@@ -395,7 +385,6 @@ typedef struct evenkeel_weight_decay_args {
 // The proximal operator of step * penalty: y = soft(x, step * l1) / (1 + step * l2), where soft(x, t) is x - t above t,
 // x + t below -t and 0 between. x and y have to be there.
 typedef struct evenkeel_proximal_args {
-  // sizeof(evenkeel_proximal_args)
   size_t size;
   // The parameters.
   struct evenkeel_input x;
@@ -419,7 +408,6 @@ typedef struct evenkeel_proximal_args {
 // x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
 // plus.
 typedef struct evenkeel_layer_norm_args {
-  // sizeof(evenkeel_layer_norm_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -462,7 +450,6 @@ typedef struct evenkeel_layer_norm_args {
 //
 // x, y and the shape, a matrix, have to be there.
 typedef struct evenkeel_rms_norm_args {
-  // sizeof(evenkeel_rms_norm_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -508,7 +495,6 @@ typedef uint32_t evenkeel_statistics_of;
 //
 // x, y, the shape, mean, rstd and what they are of have to be there.
 typedef struct evenkeel_normalize_scale_shift_args {
-  // sizeof(evenkeel_normalize_scale_shift_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -539,7 +525,6 @@ typedef struct evenkeel_normalize_scale_shift_args {
 // counted; no rows change nothing. x, the shape, a matrix, and moments have to be there. A call allocates a temporary of about
 // 40 bytes a column, sixteen times as much where tasks may share the work.
 typedef struct evenkeel_standard_scaler_partial_fit_args {
-  // sizeof(evenkeel_standard_scaler_partial_fit_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -556,7 +541,6 @@ typedef struct evenkeel_standard_scaler_partial_fit_args {
 // What another standard scaler has learnt is added to what one has: afterwards it has seen the samples of both. moments and other
 // have to be there, and what is there is as long as moments. Runs on the calling thread.
 typedef struct evenkeel_standard_scaler_merge_args {
-  // sizeof(evenkeel_standard_scaler_merge_args)
   size_t size;
   // Updated.
   struct evenkeel_output moments;
@@ -564,7 +548,7 @@ typedef struct evenkeel_standard_scaler_merge_args {
   struct evenkeel_output m2_low;
   // The moments of the other.
   struct evenkeel_input other;
-  // The m2_low of the other.
+  // The `m2_low` of the other.
   struct evenkeel_input other_m2_low;
   // NULL: the default.
   const struct evenkeel_execution *execution;
@@ -574,7 +558,6 @@ typedef struct evenkeel_standard_scaler_merge_args {
 // deviation, 1 of a constant column. A column without a number becomes NaN; if there is no number at all, the call returns
 // `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, and moments have to be there. A call allocates a temporary of 16 bytes a column.
 typedef struct evenkeel_standard_scaler_transform_args {
-  // sizeof(evenkeel_standard_scaler_transform_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -598,7 +581,6 @@ typedef struct evenkeel_standard_scaler_transform_args {
 // The mean of every column, which a standard scaler subtracts, and its scale, by which it divides. Both are NaN where no number has
 // been seen. moments have to be there. Runs on the calling thread.
 typedef struct evenkeel_standard_scaler_statistics_args {
-  // sizeof(evenkeel_standard_scaler_statistics_args)
   size_t size;
   // One a column.
   struct evenkeel_input moments;
@@ -612,7 +594,6 @@ typedef struct evenkeel_standard_scaler_statistics_args {
 // change nothing. All but execution have to be there. A call allocates a temporary of about 8 bytes a column, sixteen times as
 // much where tasks may share the work.
 typedef struct evenkeel_min_max_scaler_partial_fit_args {
-  // sizeof(evenkeel_min_max_scaler_partial_fit_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -628,26 +609,24 @@ typedef struct evenkeel_min_max_scaler_partial_fit_args {
 // What another min-max scaler has learnt is added to what one has: afterwards it has seen the samples of both. All have to be
 // there, and are equally long. Runs on the calling thread.
 typedef struct evenkeel_min_max_scaler_merge_args {
-  // sizeof(evenkeel_min_max_scaler_merge_args)
   size_t size;
   // Updated.
   struct evenkeel_output data_min;
   // Updated.
   struct evenkeel_output data_max;
-  // The data_min of the other.
+  // The `data_min` of the other.
   struct evenkeel_input other_min;
-  // The data_max of the other.
+  // The `data_max` of the other.
   struct evenkeel_input other_max;
 } evenkeel_min_max_scaler_merge_args;
 
-// Maps every column from the range that a min-max scaler has learnt to that from range_min to range_max:
+// Maps every column from the range that a min-max scaler has learnt to that from `range_min` to `range_max`:
 //
 //     y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min
 //
-// A constant column has 1 for data_max - data_min. A column without a number becomes NaN; if there is no number at all, the call
-// returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, data_min and data_max have to be there.
+// A constant column has 1 for `data_max` - `data_min`. A column without a number becomes NaN; if there is no number at all, the call
+// returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, `data_min` and `data_max` have to be there.
 typedef struct evenkeel_min_max_scaler_transform_args {
-  // sizeof(evenkeel_min_max_scaler_transform_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -658,7 +637,7 @@ typedef struct evenkeel_min_max_scaler_transform_args {
   struct evenkeel_input data_min;
   // One a column.
   struct evenkeel_input data_max;
-  // Less than range_max, finite as float. Default: 0.
+  // Less than `range_max`, finite as float. Default: 0.
   double range_min;
   // Finite as float. Default: 1.
   double range_max;
@@ -675,7 +654,6 @@ typedef uint32_t evenkeel_norm;
 
 // Divides every row by its norm: y = x / norm. A row of zeros stays one. x, y and the shape, a matrix, have to be there.
 typedef struct evenkeel_normalizer_args {
-  // sizeof(evenkeel_normalizer_args)
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
@@ -711,17 +689,17 @@ typedef struct evenkeel_normalizer_args {
 // double
 #define EVENKEEL_F64 2
 
-// uint8_t, eight flags in each, the least significant bit first: len counts bytes. Bits beyond the last flag are written as 0
+// `uint8_t`, eight flags in each, the least significant bit first: len counts bytes. Bits beyond the last flag are written as 0
 // and not looked at.
 #define EVENKEEL_BITS 8
 
-// uint8_t, a flag in each, which is not 0 where it is set, and written as 0 or 1.
+// `uint8_t`, a flag in each, which is not 0 where it is set, and written as 0 or 1.
 #define EVENKEEL_BYTES 9
 
-// size_t
+// `size_t`
 #define EVENKEEL_SIZE 10
 
-// evenkeel_moments
+// `evenkeel_moments`
 #define EVENKEEL_MOMENTS 11
 
 // `running = momentum * running + (1 - momentum) * batch`: Keras, ONNX.

@@ -1,4 +1,5 @@
 //! Callers that were compiled with another version of the header, and structures that are none.
+#![forbid(unsafe_code)]
 
 use evenkeel::capi::*;
 
