@@ -31,7 +31,7 @@ pub const EVENKEEL_MOMENTUM_CUMULATIVE: evenkeel_momentum = 3;
 
 /// BatchNorm's training: every column of a matrix, or channel of samples, by its mean and population variance in the batch.
 ///
-///     y = gamma * (x - mean) / sqrt(var + eps) + beta
+/// `y = gamma * (x - mean) / sqrt(var + eps) + beta`
 ///
 /// x, y and the shape have to be there.
 #[repr(C)]
@@ -76,7 +76,10 @@ pub struct evenkeel_batch_norm_training_args {
 }
 
 members! {
-    evenkeel_batch_norm_training_args { eps: 1e-5, momentum: 0.9, momentum_rule: EVENKEEL_MOMENTUM_KEEP }, 424, |args| args.execution,
+    evenkeel_batch_norm_training_args {
+        eps: 1e-5, momentum: 0.9, momentum_rule: EVENKEEL_MOMENTUM_KEEP
+    },
+    424, |args| args.execution,
     [
         size 0, x 8 (read(F32).required().pitched()),
         y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_batch_norm_training_args, x))),
@@ -97,7 +100,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_batch_norm_training(
     args: *const evenkeel_batch_norm_training_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let shape = args.shape.channels()?;
@@ -142,7 +145,8 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training(
     }
 }
 
-/// Writes to `scratch_len` how many doubles of scratch `evenkeel_batch_norm_training` uses for these arguments, of which the shape and
+/// Writes to `scratch_len` how many doubles of scratch `evenkeel_batch_norm_training` uses for these arguments, of which the
+/// shape and
 /// the execution count.
 ///
 /// # Safety
@@ -153,7 +157,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_scratch_len(
     args: *const evenkeel_batch_norm_training_args,
     scratch_len: *mut usize,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let operation = BatchNorm::new().with_execution(run.execution());
@@ -178,7 +182,7 @@ pub(super) unsafe fn write_len(to: *mut usize, len: usize) -> Result<(), Box<Fau
 
 /// BatchNorm's inference: every column of a matrix, or channel of samples, by running statistics.
 ///
-///     y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta
+/// `y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta`
 ///
 /// x, y, the shape, `running_mean` and `running_var` have to be there.
 #[repr(C)]
@@ -229,7 +233,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_batch_norm_inference(
     args: *const evenkeel_batch_norm_inference_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let shape = args.shape.channels()?;
@@ -248,7 +252,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference(
 /// GroupNorm: every group of `channels / groups` channels of every sample by its own mean and population variance. InstanceNorm:
 /// every channel of every sample by its own.
 ///
-///     y = gamma * (x - mean) / sqrt(var + eps) + beta
+/// `y = gamma * (x - mean) / sqrt(var + eps) + beta`
 ///
 /// x, y and the shape, of samples, have to be there. There are no pitches.
 #[repr(C)]
@@ -303,7 +307,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_group_norm(
     args: *const evenkeel_group_norm_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let operation = GroupNorm::new().with_groups(args.groups).with_eps(args.eps);
@@ -327,7 +331,7 @@ pub unsafe extern "C" fn evenkeel_group_norm(
 pub unsafe extern "C" fn evenkeel_instance_norm(
     args: *const evenkeel_group_norm_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let operation = InstanceNorm::new().with_eps(args.eps).with_execution(run.execution());
@@ -369,7 +373,8 @@ unsafe fn normalize_groups(
     }
 }
 
-/// Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm` and `evenkeel_instance_norm` use for these arguments, of
+/// Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm` and `evenkeel_instance_norm` use for these
+/// arguments, of
 /// which the shape and the execution count.
 ///
 /// # Safety
@@ -380,7 +385,7 @@ pub unsafe extern "C" fn evenkeel_group_norm_scratch_len(
     args: *const evenkeel_group_norm_args,
     scratch_len: *mut usize,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let operation = InstanceNorm::new().with_execution(run.execution());

@@ -54,7 +54,7 @@ members! {
 /// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evenkeel_dropout(args: *const evenkeel_dropout_args) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let &evenkeel_dropout_args { x, y, p, seed, offset, keep_mask, .. } = args;
@@ -124,7 +124,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_dropout_mask(
     args: *const evenkeel_dropout_mask_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let &evenkeel_dropout_mask_args { mask, count, p, seed, offset, .. } = args;

@@ -36,7 +36,8 @@ pub const EVENKEEL_ENVIRONMENT_HOST: evenkeel_environment = 1;
 /// the part.
 pub type evenkeel_part = Option<unsafe extern "C" fn(work: *mut c_void, index: usize)>;
 
-/// A host's loop over threads: calls `part(work, i)` for every i from 0 up to `parts`, each once, on any threads, in any order, and
+/// A host's loop over threads: calls `part(work, i)` for every i from 0 up to `parts`, each once, on any threads, in any
+/// order, and
 /// returns when all these calls have returned. `context` is `pool_context`. `parts` is at most 64.
 ///
 /// It returns normally: it throws no exception and does not jump (longjmp) over the call. What it leaves out is done by the

@@ -25,7 +25,10 @@ pub(super) unsafe trait Args: Default + 'static {
 /// Implements [`Args`] for a structure: its defaults that are not 0, its size, and the offset of each of its members, with what a
 /// buffer may be. Size and offsets are asserted, of a CPU with addresses of 64 bits.
 macro_rules! members {
-    ($of:ident { $($default:ident: $value:expr),* }, $size:literal, $execution:expr, [$($member:ident $offset:literal $(($buffer:expr))?),+ $(,)?] $(, rare $rare:ident)?) => {
+    (
+        $of:ident { $($default:ident: $value:expr),* }, $size:literal, $execution:expr,
+        [$($member:ident $offset:literal $(($buffer:expr))?),+ $(,)?] $(, rare $rare:ident)?
+    ) => {
         #[cfg(target_pointer_width = "64")]
         const _: () = assert!(
             size_of::<$of>() == $size $(&& core::mem::offset_of!($of, $member) == $offset)+,

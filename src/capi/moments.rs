@@ -79,7 +79,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_row_moments(
     args: *const evenkeel_row_moments_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let &evenkeel_row_moments_args { x, moments, shape, lengths, .. } = args;
@@ -143,7 +143,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_column_moments(
     args: *const evenkeel_column_moments_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let &evenkeel_column_moments_args { x, moments, shape, scratch, valid, .. } = args;
@@ -164,7 +164,8 @@ pub unsafe extern "C" fn evenkeel_column_moments(
     }
 }
 
-/// Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments` uses for these arguments, of which the shape and the
+/// Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments` uses for these arguments, of which the
+/// shape and the
 /// execution count.
 ///
 /// # Safety
@@ -175,7 +176,7 @@ pub unsafe extern "C" fn evenkeel_column_moments_scratch_len(
     args: *const evenkeel_column_moments_args,
     scratch_len: *mut usize,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let operation = ColumnMoments::new().with_execution(run.execution());

@@ -9,7 +9,8 @@ use super::members::members;
 use super::status::evenkeel_status;
 use crate::penalty::Regularizer;
 
-/// The penalty l1 * (sum of |w|) + l2 / 2 * (sum of w^2), and its gradient l1 * sign(w) + l2 * w, in one pass; the sign of 0 is 0.
+/// The penalty l1 * (sum of |w|) + l2 / 2 * (sum of w^2), and its gradient l1 * sign(w) + l2 * w, in one pass; the sign of 0
+/// is 0.
 /// w has to be there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +45,7 @@ members! {
 /// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evenkeel_penalty(args: *const evenkeel_penalty_args) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let &evenkeel_penalty_args { w, gradient, penalty, l1, l2, .. } = args;
@@ -102,7 +103,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_weight_decay(
     args: *const evenkeel_weight_decay_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let operation = Regularizer::new().with_l2(args.l2).with_execution(run.without_pool());
@@ -148,7 +149,7 @@ members! {
 /// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evenkeel_proximal(args: *const evenkeel_proximal_args) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let operation = Regularizer::new().with_l1(args.l1).with_l2(args.l2);

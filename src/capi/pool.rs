@@ -164,3 +164,50 @@ impl Drop for Entered {
         TABLE[self.0].state.fetch_sub(WITHIN, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::split::Split;
+    use crate::run::parallel::Parallelism;
+
+    /// Calls each part, and returns.
+    unsafe extern "C" fn in_turn(
+        _: *mut c_void,
+        parts: usize,
+        part: super::super::evenkeel_part,
+        work: *mut c_void,
+    ) {
+        let part = part.expect("a part");
+        // SAFETY: `part` is safe with any numbers.
+        (0..parts).for_each(|i| unsafe { part(work, i) });
+    }
+
+    struct Rows(usize);
+
+    impl Split for Rows {
+        fn rows(&self) -> usize {
+            self.0
+        }
+        fn split_at(self, at: usize) -> (Self, Self) {
+            (Self(at), Self(self.0 - at))
+        }
+    }
+
+    /// A panic does not unwind into the host, and its call finds it. The slot is free again.
+    #[test]
+    fn a_panic_in_a_part_is_found_by_the_call() {
+        let pool = HostPool { parallel_for: in_turn, context: core::ptr::null_mut(), threads: 4 };
+        for _ in 0..2 * SLOTS {
+            let call = AssertUnwindSafe(|| {
+                let task = |rows: Rows| assert!(rows.0 != 25, "a part panics");
+                let merge = |(), ()| ();
+                Parallelism::Auto.reduce(Some(&pool), Rows(100), usize::MAX, task, merge);
+            });
+            assert!(catch_unwind(call).is_err(), "no panic");
+        }
+        let free =
+            |slot: &Slot| slot.state.load(Ordering::Relaxed) & (TAKEN | OPEN | ALL_WITHIN) == 0;
+        assert!(TABLE.iter().all(free), "a slot is taken still");
+    }
+}

@@ -20,8 +20,8 @@ use crate::shape::{Channels, Shape};
 
 /// LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 ///
-///     s = x + bias + residual
-///     y = (gamma * (s - mean) / sqrt(var + eps) + beta) * silu(gate) + plus
+/// `s = x + bias + residual`,
+/// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * silu(gate) + plus`
 ///
 /// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
 /// plus.
@@ -87,7 +87,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_layer_norm(
     args: *const evenkeel_layer_norm_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let shape = args.shape.either()?;
@@ -122,8 +122,8 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
 
 /// RmsNorm: every row divided by its root mean square.
 ///
-///     s = x + bias + residual
-///     y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * silu(gate) + plus
+/// `s = x + bias + residual`,
+/// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * silu(gate) + plus`
 ///
 /// x, y and the shape, a matrix, have to be there.
 #[repr(C)]
@@ -187,7 +187,7 @@ members! {
 /// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let rows = args.shape.rows()?;
@@ -327,7 +327,7 @@ pub const EVENKEEL_OF_COLUMNS: evenkeel_statistics_of = 2;
 
 /// Normalise, scale and shift by statistics that the caller has.
 ///
-///     y = gamma * (x - mean) * rstd + beta
+/// `y = gamma * (x - mean) * rstd + beta`
 ///
 /// x, y, the shape, mean, rstd and what they are of have to be there.
 #[repr(C)]
@@ -380,7 +380,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_normalize_scale_shift(
     args: *const evenkeel_normalize_scale_shift_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let shape = args.shape.either()?;

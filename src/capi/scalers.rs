@@ -56,7 +56,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_standard_scaler_partial_fit(
     args: *const evenkeel_standard_scaler_partial_fit_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let (execution, rows) = (run.without_pool(), args.shape.rows()?);
@@ -74,7 +74,8 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_partial_fit(
     }
 }
 
-/// What another standard scaler has learnt is added to what one has: afterwards it has seen the samples of both. moments and other
+/// What another standard scaler has learnt is added to what one has: afterwards it has seen the samples of both. moments and
+/// other
 /// have to be there, and what is there is as long as moments. Runs on the calling thread.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +110,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_standard_scaler_merge(
     args: *const evenkeel_standard_scaler_merge_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let (moments, m2_low) = (args.moments.slice_mut(), args.m2_low.optional_mut());
@@ -127,7 +128,8 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_merge(
 
 /// Standardises every column by what a standard scaler has learnt: y = (x - mean) / scale, where scale is the population standard
 /// deviation, 1 of a constant column. A column without a number becomes NaN; if there is no number at all, the call returns
-/// `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, and moments have to be there. A call allocates a temporary of 16 bytes a column.
+/// `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, and moments have to be there. A call allocates a temporary of 16 bytes
+/// a column.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_standard_scaler_transform_args {
@@ -169,7 +171,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_standard_scaler_transform(
     args: *const evenkeel_standard_scaler_transform_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let (execution, rows) = (run.without_pool(), args.shape.rows()?);
@@ -192,7 +194,8 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_transform(
     }
 }
 
-/// The mean of every column, which a standard scaler subtracts, and its scale, by which it divides. Both are NaN where no number has
+/// The mean of every column, which a standard scaler subtracts, and its scale, by which it divides. Both are NaN where no
+/// number has
 /// been seen. moments have to be there. Runs on the calling thread.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -222,7 +225,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_standard_scaler_statistics(
     args: *const evenkeel_standard_scaler_statistics_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, _| {
             let moments = args.moments.slice();
@@ -274,7 +277,7 @@ const RANGE: [&str; 2] = ["data_min", "data_max"];
 pub unsafe extern "C" fn evenkeel_min_max_scaler_partial_fit(
     args: *const evenkeel_min_max_scaler_partial_fit_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let (execution, rows) = (run.without_pool(), args.shape.rows()?);
@@ -324,7 +327,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_min_max_scaler_merge(
     args: *const evenkeel_min_max_scaler_merge_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, _| {
             let (min, max) = (args.data_min.slice_mut(), args.data_max.slice_mut());
@@ -340,9 +343,10 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_merge(
 
 /// Maps every column from the range that a min-max scaler has learnt to that from `range_min` to `range_max`:
 ///
-///     y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min
+/// `y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min`
 ///
-/// A constant column has 1 for `data_max` - `data_min`. A column without a number becomes NaN; if there is no number at all, the call
+/// A constant column has 1 for `data_max` - `data_min`. A column without a number becomes NaN; if there is no number at all,
+/// the call
 /// returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, `data_min` and `data_max` have to be there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -388,7 +392,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_min_max_scaler_transform(
     args: *const evenkeel_min_max_scaler_transform_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let (execution, rows) = (run.without_pool(), args.shape.rows()?);
@@ -450,7 +454,7 @@ members! {
 pub unsafe extern "C" fn evenkeel_normalizer(
     args: *const evenkeel_normalizer_args,
 ) -> evenkeel_status {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
             let norm = match (args.norm, args.reserved) {
