@@ -59,8 +59,9 @@
 // Which instructions an operation runs on.
 typedef uint32_t evenkeel_backend;
 
-// How a call ended. Where it is not `EVENKEEL_OK`, nothing has been written (but after `EVENKEEL_PANIC`), and
-// `evenkeel_last_error_message` says which member of the structure is wrong, what was expected and what came.
+// How a call ended. Where it is not `EVENKEEL_OK`, nothing has been written, but for scratch and after `EVENKEEL_OUT_OF_MEMORY`
+// and `EVENKEEL_PANIC`. `evenkeel_last_error_message` says which member of the structure is wrong, what was expected and what
+// came.
 typedef uint32_t evenkeel_status;
 
 // The type of the elements of a buffer.
@@ -120,8 +121,9 @@ typedef uint32_t evenkeel_environment;
 // the part.
 typedef void (*evenkeel_part)(void *work, size_t index);
 
-// A host's loop over threads: calls `part(work, i)` for every i from 0 up to `parts`, each once, on any threads, in any order, and
-// returns when all these calls have returned. `context` is `pool_context`. `parts` is at most 64.
+// A host's loop over threads: calls `part(work, i)` for every i from 0 up to `parts`, each once, on any threads, in any order,
+// and returns when all these calls have returned. `context` is `pool_context`. `parts` is at least 2, and at most 64 and
+// `pool_threads`.
 //
 // It returns normally: it throws no exception and does not jump (longjmp) over the call. What it leaves out is done by the
 // calling thread, what it calls twice is done once, and calls after its return do nothing, as long as the library is loaded.
@@ -135,8 +137,9 @@ typedef struct evenkeel_execution {
   evenkeel_backend backend;
   // `EVENKEEL_STORES_...`
   evenkeel_stores stores;
-  // 0: as many tasks as the work is worth and there are threads; 1: serial, on the calling thread alone, without a
-  // pool; n: as 0, but at most n.
+  // 0: one task for each 64 Ki elements, at most one a thread. On the host's threads or in a thread of a rayon pool, a call
+  // uses more than one from 128 Ki elements on; on any other thread from 1 Mi elements on, since rayon's workers sleep there.
+  // 1: serial, on the calling thread alone, without a pool. n: as 0, but at most n.
   size_t tasks;
   // `EVENKEEL_ENVIRONMENT_...`
   evenkeel_environment environment;
@@ -147,7 +150,8 @@ typedef struct evenkeel_execution {
   evenkeel_parallel_for parallel_for;
   // What `parallel_for` is passed.
   void *pool_context;
-  // How many threads `parallel_for` has, the calling one among them if it takes part. 0 without one.
+  // How many threads `parallel_for` has, the calling one among them if it takes part. 0 without one. With 1 it is not called:
+  // the calling thread does the work.
   size_t pool_threads;
 } evenkeel_execution;
 
@@ -156,9 +160,10 @@ typedef uint32_t evenkeel_momentum;
 
 // BatchNorm's training: every column of a matrix, or channel of samples, by its mean and population variance in the batch.
 //
-//     y = gamma * (x - mean) / sqrt(var + eps) + beta
+// `y = gamma * (x - mean) / sqrt(var + eps) + beta`
 //
-// x, y and the shape have to be there.
+// x, y and the shape have to be there. Running statistics stay finite while the batches are: the call returns
+// `EVENKEEL_STATISTIC_OVERFLOW` where a running variance would not be.
 typedef struct evenkeel_batch_norm_training_args {
   size_t size;
   // The elements of the shape.
@@ -186,8 +191,13 @@ typedef struct evenkeel_batch_norm_training_args {
   double momentum;
   // `EVENKEEL_MOMENTUM_...`. Default: `EVENKEEL_MOMENTUM_KEEP`.
   evenkeel_momentum momentum_rule;
-  // 1: the running variance follows the unbiased variance of the batch, M2 / (n - 1), as PyTorch's does. 0: M2 / n.
+  // 1: the running variance follows the unbiased variance of the batch, M2 / (n - 1), as that of PyTorch and of TensorFlow 2's
+  // fused kernel does. 0: M2 / n, as in Keras 3 and ONNX.
   uint32_t unbiased_running_var;
+  // 1: a channel keeps its running statistics where the batch has a NaN or an infinity in it. 0: they become NaN.
+  uint32_t skip_non_finite_updates;
+  // 0
+  uint32_t reserved;
   // How many batches came before this one, for `EVENKEEL_MOMENTUM_CUMULATIVE`.
   uint64_t batches;
   // At least as many doubles as `evenkeel_batch_norm_scratch_len` says; absent: allocated.
@@ -200,7 +210,7 @@ typedef struct evenkeel_batch_norm_training_args {
 
 // BatchNorm's inference: every column of a matrix, or channel of samples, by running statistics.
 //
-//     y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta
+// `y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta`
 //
 // x, y, the shape, `running_mean` and `running_var` have to be there.
 typedef struct evenkeel_batch_norm_inference_args {
@@ -231,7 +241,7 @@ typedef struct evenkeel_batch_norm_inference_args {
 // GroupNorm: every group of `channels / groups` channels of every sample by its own mean and population variance. InstanceNorm:
 // every channel of every sample by its own.
 //
-//     y = gamma * (x - mean) / sqrt(var + eps) + beta
+// `y = gamma * (x - mean) / sqrt(var + eps) + beta`
 //
 // x, y and the shape, of samples, have to be there. There are no pitches.
 typedef struct evenkeel_group_norm_args {
@@ -263,7 +273,10 @@ typedef struct evenkeel_group_norm_args {
   size_t valid_steps;
 } evenkeel_group_norm_args;
 
-// Dropout in training: y = x / (1 - realised p) where an element is kept, +0.0 where it is dropped. x and y have to be there.
+// Dropout in training: y = x * scale where an element is kept, +0.0 where it is dropped. x and y have to be there.
+//
+// The scale of a mask that is drawn is 1 / (1 - realised p), as `evenkeel_dropout_rate` says. That of a given mask is 1 / (1 -
+// p), whoever has drawn it. A mask that `keep_mask` has received is applied with its own scale if p is the realised p.
 //
 // What is kept is drawn from the stream of `seed`, whose element `offset` is that of x[0]; or `mask` says it. Never use the same
 // elements of a stream for two things. In inference dropout is the identity, as it is with p = 0.
@@ -349,8 +362,8 @@ typedef struct evenkeel_moments {
   double m2;
 } evenkeel_moments;
 
-// The penalty l1 * (sum of |w|) + l2 / 2 * (sum of w^2), and its gradient l1 * sign(w) + l2 * w, in one pass; the sign of 0 is 0.
-// w has to be there.
+// The penalty l1 * (sum of |w|) + l2 / 2 * (sum of w^2), and its gradient l1 * sign(w) + l2 * w, in one pass; the sign of 0 is
+// 0. w has to be there.
 typedef struct evenkeel_penalty_args {
   size_t size;
   // The parameters.
@@ -402,8 +415,8 @@ typedef struct evenkeel_proximal_args {
 
 // LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 //
-//     s = x + bias + residual
-//     y = (gamma * (s - mean) / sqrt(var + eps) + beta) * silu(gate) + plus
+// `s = x + bias + residual`,
+// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * silu(gate) + plus`
 //
 // x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
 // plus.
@@ -432,7 +445,8 @@ typedef struct evenkeel_layer_norm_args {
   struct evenkeel_input residual;
   // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
   struct evenkeel_output sum;
-  // As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)).
+  // As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
+  // and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
   struct evenkeel_input gate;
   // As x, added to the result.
   struct evenkeel_input plus;
@@ -445,8 +459,8 @@ typedef struct evenkeel_layer_norm_args {
 
 // RmsNorm: every row divided by its root mean square.
 //
-//     s = x + bias + residual
-//     y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * silu(gate) + plus
+// `s = x + bias + residual`,
+// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * silu(gate) + plus`
 //
 // x, y and the shape, a matrix, have to be there.
 typedef struct evenkeel_rms_norm_args {
@@ -476,7 +490,8 @@ typedef struct evenkeel_rms_norm_args {
   struct evenkeel_input residual;
   // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
   struct evenkeel_output sum;
-  // As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)).
+  // As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
+  // and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
   struct evenkeel_input gate;
   // As x, added to the result.
   struct evenkeel_input plus;
@@ -491,9 +506,11 @@ typedef uint32_t evenkeel_statistics_of;
 
 // Normalise, scale and shift by statistics that the caller has.
 //
-//     y = gamma * (x - mean) * rstd + beta
+// `y = gamma * (x - mean) * rstd + beta`
 //
-// x, y, the shape, mean, rstd and what they are of have to be there.
+// x, y, the shape, mean, rstd and what they are of have to be there. With the statistics as doubles that
+// `evenkeel_batch_norm_training` writes, y has the bits of its y, in every layout. Statistics as floats are off by up to
+// 2^-24 * |mean| * rstd.
 typedef struct evenkeel_normalize_scale_shift_args {
   size_t size;
   // The elements of the shape.
@@ -538,8 +555,8 @@ typedef struct evenkeel_standard_scaler_partial_fit_args {
   const struct evenkeel_execution *execution;
 } evenkeel_standard_scaler_partial_fit_args;
 
-// What another standard scaler has learnt is added to what one has: afterwards it has seen the samples of both. moments and other
-// have to be there, and what is there is as long as moments. Runs on the calling thread.
+// What another standard scaler has learnt is added to what one has: afterwards it has seen the samples of both. moments and
+// other have to be there, and what is there is as long as moments. Runs on the calling thread.
 typedef struct evenkeel_standard_scaler_merge_args {
   size_t size;
   // Updated.
@@ -555,8 +572,9 @@ typedef struct evenkeel_standard_scaler_merge_args {
 } evenkeel_standard_scaler_merge_args;
 
 // Standardises every column by what a standard scaler has learnt: y = (x - mean) / scale, where scale is the population standard
-// deviation, 1 of a constant column. A column without a number becomes NaN; if there is no number at all, the call returns
-// `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, and moments have to be there. A call allocates a temporary of 16 bytes a column.
+// deviation, 1 of a constant column. A column without a number becomes NaN; if there are elements and there is no number at all,
+// the call returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, and moments have to be there. A call allocates a temporary
+// of 16 bytes a column.
 typedef struct evenkeel_standard_scaler_transform_args {
   size_t size;
   // The elements of the shape.
@@ -578,8 +596,8 @@ typedef struct evenkeel_standard_scaler_transform_args {
   const struct evenkeel_execution *execution;
 } evenkeel_standard_scaler_transform_args;
 
-// The mean of every column, which a standard scaler subtracts, and its scale, by which it divides. Both are NaN where no number has
-// been seen. moments have to be there. Runs on the calling thread.
+// The mean of every column, which a standard scaler subtracts, and its scale, by which it divides. Both are NaN where no number
+// has been seen. moments have to be there. Runs on the calling thread.
 typedef struct evenkeel_standard_scaler_statistics_args {
   size_t size;
   // One a column.
@@ -622,10 +640,11 @@ typedef struct evenkeel_min_max_scaler_merge_args {
 
 // Maps every column from the range that a min-max scaler has learnt to that from `range_min` to `range_max`:
 //
-//     y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min
+// `y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min`
 //
-// A constant column has 1 for `data_max` - `data_min`. A column without a number becomes NaN; if there is no number at all, the call
-// returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, `data_min` and `data_max` have to be there.
+// A constant column has 1 for `data_max` - `data_min`. A column without a number becomes NaN; if there are elements and there is
+// no number at all, the call returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, `data_min` and `data_max` have to be
+// there.
 typedef struct evenkeel_min_max_scaler_transform_args {
   size_t size;
   // The elements of the shape.
@@ -702,7 +721,7 @@ typedef struct evenkeel_normalizer_args {
 // `evenkeel_moments`
 #define EVENKEEL_MOMENTS 11
 
-// `running = momentum * running + (1 - momentum) * batch`: Keras, ONNX.
+// `running = momentum * running + (1 - momentum) * batch`: Keras 3, ONNX.
 #define EVENKEEL_MOMENTUM_KEEP 1
 
 // `running = (1 - momentum) * running + momentum * batch`: PyTorch.
@@ -786,7 +805,7 @@ typedef struct evenkeel_normalizer_args {
 // The backend exists, but this CPU or this build does not have it.
 #define EVENKEEL_UNAVAILABLE_BACKEND 10
 
-// A temporary could not be allocated.
+// A temporary could not be allocated. GroupNorm and InstanceNorm with padding may have written samples of y.
 #define EVENKEEL_OUT_OF_MEMORY 11
 
 // A bug of this library was caught; outputs may have been written in part.
@@ -804,6 +823,9 @@ typedef struct evenkeel_normalizer_args {
 // The size of a structure is none that this version of the library knows, or it has members that this version lacks.
 #define EVENKEEL_STRUCT_SIZE 16
 
+// A running variance would not be finite as float after this batch, which is finite.
+#define EVENKEEL_STATISTIC_OVERFLOW 17
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -818,12 +840,12 @@ const char *evenkeel_version_text(void);
 // it, or there is no such number.
 uint32_t evenkeel_backend_properties(evenkeel_backend backend);
 
-// The name of a backend: `portable`, `avx2`, `avx512`; of `EVENKEEL_BACKEND_DETECT` that of the fastest that this CPU has. NULL if
-// there is no such number.
+// The name of a backend: `portable`, `avx2`, `avx512`; of `EVENKEEL_BACKEND_DETECT` that of the fastest that this CPU has. NULL
+// if there is no such number.
 const char *evenkeel_backend_name(evenkeel_backend backend);
 
-// Writes the backend of a name, as `evenkeel_backend_name` gives it or `detect`, to `backend`. `EVENKEEL_UNKNOWN_OPTION` if there
-// is none, `EVENKEEL_UNAVAILABLE_BACKEND` if this CPU does not have it.
+// Writes the backend of a name, as `evenkeel_backend_name` gives it or `detect`, to `backend`. `EVENKEEL_UNKNOWN_OPTION` if
+// there is none, `EVENKEEL_UNAVAILABLE_BACKEND` if this CPU does not have it.
 //
 // # Safety
 //
@@ -838,8 +860,8 @@ evenkeel_status evenkeel_backend_by_name(const char *name,
 // `args` points to a structure as this header describes it.
 evenkeel_status evenkeel_batch_norm_training(const struct evenkeel_batch_norm_training_args *args);
 
-// Writes to `scratch_len` how many doubles of scratch `evenkeel_batch_norm_training` uses for these arguments, of which the shape and
-// the execution count.
+// Writes to `scratch_len` how many doubles of scratch `evenkeel_batch_norm_training` uses for these arguments, of which the
+// shape and the execution count.
 //
 // # Safety
 //
@@ -868,8 +890,8 @@ evenkeel_status evenkeel_group_norm(const struct evenkeel_group_norm_args *args)
 // `args` points to a structure as this header describes it.
 evenkeel_status evenkeel_instance_norm(const struct evenkeel_group_norm_args *args);
 
-// Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm` and `evenkeel_instance_norm` use for these arguments, of
-// which the shape and the execution count.
+// Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm` and `evenkeel_instance_norm` use for these
+// arguments, of which the shape and the execution count.
 //
 // # Safety
 //
@@ -885,7 +907,7 @@ evenkeel_status evenkeel_group_norm_scratch_len(const struct evenkeel_group_norm
 evenkeel_status evenkeel_dropout(const struct evenkeel_dropout_args *args);
 
 // The backward pass of dropout: the gradient of x from that of y, with the `mask` of the forward pass, or with its seed and
-// offset, from which the mask is drawn again.
+// offset, from which the mask is drawn again. The scale of a given mask is 1 / (1 - p).
 //
 // # Safety
 //
@@ -900,7 +922,8 @@ evenkeel_status evenkeel_dropout_backward(const struct evenkeel_dropout_args *ar
 evenkeel_status evenkeel_dropout_mask(const struct evenkeel_dropout_mask_args *args);
 
 // Writes to `realised_p` the probability that the random integers realise, p rounded to a multiple of 2^-16 or 2^-32; and to
-// `scale` what kept elements are multiplied by, 1 / (1 - realised p), and 0 where p is 1. What is not wanted is NULL.
+// `scale` what kept elements are multiplied by where the mask is drawn, 1 / (1 - realised p), and 0 where p is 1. What is not
+// wanted is NULL.
 //
 // # Safety
 //
@@ -923,8 +946,8 @@ evenkeel_status evenkeel_row_moments(const struct evenkeel_row_moments_args *arg
 // `args` points to a structure as this header describes it.
 evenkeel_status evenkeel_column_moments(const struct evenkeel_column_moments_args *args);
 
-// Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments` uses for these arguments, of which the shape and the
-// execution count.
+// Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments` uses for these arguments, of which the shape and
+// the execution count.
 //
 // # Safety
 //

@@ -65,9 +65,8 @@ pub extern "C" fn evenkeel_backend_properties(backend: evenkeel_backend) -> u32 
     }
 }
 
-/// The name of a backend: `portable`, `avx2`, `avx512`; of `EVENKEEL_BACKEND_DETECT` that of the fastest that this CPU has.
-/// NULL if
-/// there is no such number.
+/// The name of a backend: `portable`, `avx2`, `avx512`; of `EVENKEEL_BACKEND_DETECT` that of the fastest that this CPU has. NULL
+/// if there is no such number.
 #[unsafe(no_mangle)]
 pub extern "C" fn evenkeel_backend_name(backend: evenkeel_backend) -> *const c_char {
     let number =
@@ -76,8 +75,7 @@ pub extern "C" fn evenkeel_backend_name(backend: evenkeel_backend) -> *const c_c
 }
 
 /// Writes the backend of a name, as `evenkeel_backend_name` gives it or `detect`, to `backend`. `EVENKEEL_UNKNOWN_OPTION` if
-/// there
-/// is none, `EVENKEEL_UNAVAILABLE_BACKEND` if this CPU does not have it.
+/// there is none, `EVENKEEL_UNAVAILABLE_BACKEND` if this CPU does not have it.
 ///
 /// # Safety
 ///

@@ -113,9 +113,8 @@ fn no_args<T: Args>(address: usize) -> Box<Fault> {
     fault.boxed()
 }
 
-/// A structure of a caller that was compiled with another version of the header. What an earlier one lacks has its default.
-/// What a
-/// later one has beside must be 0.
+/// A structure of a caller that was compiled with another version of the header. What an earlier one lacks has its default. What
+/// a later one has beside must be 0.
 ///
 /// # Safety
 ///

@@ -22,7 +22,7 @@ use crate::shape::Channels;
 
 /// How training updates the running statistics.
 pub type evenkeel_momentum = u32;
-/// `running = momentum * running + (1 - momentum) * batch`: Keras, ONNX.
+/// `running = momentum * running + (1 - momentum) * batch`: Keras 3, ONNX.
 pub const EVENKEEL_MOMENTUM_KEEP: evenkeel_momentum = 1;
 /// `running = (1 - momentum) * running + momentum * batch`: PyTorch.
 pub const EVENKEEL_MOMENTUM_PYTORCH: evenkeel_momentum = 2;
@@ -33,7 +33,8 @@ pub const EVENKEEL_MOMENTUM_CUMULATIVE: evenkeel_momentum = 3;
 ///
 /// `y = gamma * (x - mean) / sqrt(var + eps) + beta`
 ///
-/// x, y and the shape have to be there.
+/// x, y and the shape have to be there. Running statistics stay finite while the batches are: the call returns
+/// `EVENKEEL_STATISTIC_OVERFLOW` where a running variance would not be.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_batch_norm_training_args {
@@ -63,8 +64,13 @@ pub struct evenkeel_batch_norm_training_args {
     pub momentum: f64,
     /// `EVENKEEL_MOMENTUM_...`. Default: `EVENKEEL_MOMENTUM_KEEP`.
     pub momentum_rule: evenkeel_momentum,
-    /// 1: the running variance follows the unbiased variance of the batch, M2 / (n - 1), as PyTorch's does. 0: M2 / n.
+    /// 1: the running variance follows the unbiased variance of the batch, M2 / (n - 1), as that of PyTorch and of TensorFlow 2's
+    /// fused kernel does. 0: M2 / n, as in Keras 3 and ONNX.
     pub unbiased_running_var: u32,
+    /// 1: a channel keeps its running statistics where the batch has a NaN or an infinity in it. 0: they become NaN.
+    pub skip_non_finite_updates: u32,
+    /// 0
+    pub reserved: u32,
     /// How many batches came before this one, for `EVENKEEL_MOMENTUM_CUMULATIVE`.
     pub batches: u64,
     /// At least as many doubles as `evenkeel_batch_norm_scratch_len` says; absent: allocated.
@@ -79,14 +85,15 @@ members! {
     evenkeel_batch_norm_training_args {
         eps: 1e-5, momentum: 0.9, momentum_rule: EVENKEEL_MOMENTUM_KEEP
     },
-    424, |args| args.execution,
+    432, |args| args.execution,
     [
         size 0, x 8 (read(F32).required().pitched()),
         y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_batch_norm_training_args, x))),
         shape 72, eps 120, execution 128, gamma 136 (read(F32)), beta 168 (read(F32)),
         mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), running_mean 264 (write(F32)),
-        running_var 296 (write(F32)), momentum 328, momentum_rule 336, batches 344,
-        scratch 352 (write(F64)), valid 384 (read(FLAGS | SIZE)), valid_steps 416,
+        running_var 296 (write(F32)), momentum 328, momentum_rule 336,
+        skip_non_finite_updates 344, batches 352, scratch 360 (write(F64)),
+        valid 392 (read(FLAGS | SIZE)), valid_steps 424,
     ],
     rare valid
 }
@@ -106,9 +113,12 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training(
             let shape = args.shape.channels()?;
             let &evenkeel_batch_norm_training_args { running_mean, running_var, .. } = args;
             let unbiased = flag("unbiased_running_var", args.unbiased_running_var, 0)?;
+            let skip = args.skip_non_finite_updates;
+            let skip = flag("skip_non_finite_updates", skip, args.reserved)?;
             let operation = BatchNorm::new()
                 .with_eps(args.eps)
                 .with_unbiased_running_var(unbiased)
+                .with_skip_non_finite_updates(skip)
                 .with_execution(run.execution());
             let operation = match args.momentum_rule {
                 EVENKEEL_MOMENTUM_KEEP => operation.with_momentum(args.momentum),
@@ -146,8 +156,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training(
 }
 
 /// Writes to `scratch_len` how many doubles of scratch `evenkeel_batch_norm_training` uses for these arguments, of which the
-/// shape and
-/// the execution count.
+/// shape and the execution count.
 ///
 /// # Safety
 ///
@@ -374,8 +383,7 @@ unsafe fn normalize_groups(
 }
 
 /// Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm` and `evenkeel_instance_norm` use for these
-/// arguments, of
-/// which the shape and the execution count.
+/// arguments, of which the shape and the execution count.
 ///
 /// # Safety
 ///

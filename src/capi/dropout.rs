@@ -12,7 +12,10 @@ use crate::args::dropout::{DropoutArgs, Stream};
 use crate::dropout::Dropout;
 use crate::simd::Control;
 
-/// Dropout in training: y = x / (1 - realised p) where an element is kept, +0.0 where it is dropped. x and y have to be there.
+/// Dropout in training: y = x * scale where an element is kept, +0.0 where it is dropped. x and y have to be there.
+///
+/// The scale of a mask that is drawn is 1 / (1 - realised p), as `evenkeel_dropout_rate` says. That of a given mask is 1 / (1 -
+/// p), whoever has drawn it. A mask that `keep_mask` has received is applied with its own scale if p is the realised p.
 ///
 /// What is kept is drawn from the stream of `seed`, whose element `offset` is that of x[0]; or `mask` says it. Never use the same
 /// elements of a stream for two things. In inference dropout is the identity, as it is with p = 0.
@@ -76,7 +79,7 @@ pub unsafe extern "C" fn evenkeel_dropout(args: *const evenkeel_dropout_args) ->
 }
 
 /// The backward pass of dropout: the gradient of x from that of y, with the `mask` of the forward pass, or with its seed and
-/// offset, from which the mask is drawn again.
+/// offset, from which the mask is drawn again. The scale of a given mask is 1 / (1 - p).
 ///
 /// # Safety
 ///
@@ -135,7 +138,8 @@ pub unsafe extern "C" fn evenkeel_dropout_mask(
 }
 
 /// Writes to `realised_p` the probability that the random integers realise, p rounded to a multiple of 2^-16 or 2^-32; and to
-/// `scale` what kept elements are multiplied by, 1 / (1 - realised p), and 0 where p is 1. What is not wanted is NULL.
+/// `scale` what kept elements are multiplied by where the mask is drawn, 1 / (1 - realised p), and 0 where p is 1. What is not
+/// wanted is NULL.
 ///
 /// # Safety
 ///

@@ -36,9 +36,9 @@ pub const EVENKEEL_ENVIRONMENT_HOST: evenkeel_environment = 1;
 /// the part.
 pub type evenkeel_part = Option<unsafe extern "C" fn(work: *mut c_void, index: usize)>;
 
-/// A host's loop over threads: calls `part(work, i)` for every i from 0 up to `parts`, each once, on any threads, in any
-/// order, and
-/// returns when all these calls have returned. `context` is `pool_context`. `parts` is at most 64.
+/// A host's loop over threads: calls `part(work, i)` for every i from 0 up to `parts`, each once, on any threads, in any order,
+/// and returns when all these calls have returned. `context` is `pool_context`. `parts` is at least 2, and at most 64 and
+/// `pool_threads`.
 ///
 /// It returns normally: it throws no exception and does not jump (longjmp) over the call. What it leaves out is done by the
 /// calling thread, what it calls twice is done once, and calls after its return do nothing, as long as the library is loaded.
@@ -61,8 +61,9 @@ pub struct evenkeel_execution {
     pub backend: evenkeel_backend,
     /// `EVENKEEL_STORES_...`
     pub stores: evenkeel_stores,
-    /// 0: as many tasks as the work is worth and there are threads; 1: serial, on the calling thread alone, without a
-    /// pool; n: as 0, but at most n.
+    /// 0: one task for each 64 Ki elements, at most one a thread. On the host's threads or in a thread of a rayon pool, a call
+    /// uses more than one from 128 Ki elements on; on any other thread from 1 Mi elements on, since rayon's workers sleep there.
+    /// 1: serial, on the calling thread alone, without a pool. n: as 0, but at most n.
     pub tasks: usize,
     /// `EVENKEEL_ENVIRONMENT_...`
     pub environment: evenkeel_environment,
@@ -73,7 +74,8 @@ pub struct evenkeel_execution {
     pub parallel_for: evenkeel_parallel_for,
     /// What `parallel_for` is passed.
     pub pool_context: *mut c_void,
-    /// How many threads `parallel_for` has, the calling one among them if it takes part. 0 without one.
+    /// How many threads `parallel_for` has, the calling one among them if it takes part. 0 without one. With 1 it is not called:
+    /// the calling thread does the work.
     pub pool_threads: usize,
 }
 

@@ -164,9 +164,8 @@ pub unsafe extern "C" fn evenkeel_column_moments(
     }
 }
 
-/// Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments` uses for these arguments, of which the
-/// shape and the
-/// execution count.
+/// Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments` uses for these arguments, of which the shape and
+/// the execution count.
 ///
 /// # Safety
 ///

@@ -9,9 +9,8 @@ use super::members::members;
 use super::status::evenkeel_status;
 use crate::penalty::Regularizer;
 
-/// The penalty l1 * (sum of |w|) + l2 / 2 * (sum of w^2), and its gradient l1 * sign(w) + l2 * w, in one pass; the sign of 0
-/// is 0.
-/// w has to be there.
+/// The penalty l1 * (sum of |w|) + l2 / 2 * (sum of w^2), and its gradient l1 * sign(w) + l2 * w, in one pass; the sign of 0 is
+/// 0. w has to be there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_penalty_args {

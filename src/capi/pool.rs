@@ -92,7 +92,7 @@ const CALL: u64 = 1 << 26;
 
 /// The ticket of a slot in a state: the number of its calls, and which slot it is.
 const fn ticket(slot: usize, state: u64) -> usize {
-    (state / CALL) as usize * SLOTS + slot
+    ((state / CALL) as usize).wrapping_mul(SLOTS) + slot
 }
 
 /// A slot that is open. When it goes out of scope it is closed, and nobody is within.

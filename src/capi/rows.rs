@@ -52,7 +52,8 @@ pub struct evenkeel_layer_norm_args {
     pub residual: evenkeel_input,
     /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
     pub sum: evenkeel_output,
-    /// As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)).
+    /// As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
+    /// and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
     pub gate: evenkeel_input,
     /// As x, added to the result.
     pub plus: evenkeel_input,
@@ -155,7 +156,8 @@ pub struct evenkeel_rms_norm_args {
     pub residual: evenkeel_input,
     /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
     pub sum: evenkeel_output,
-    /// As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)).
+    /// As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
+    /// and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
     pub gate: evenkeel_input,
     /// As x, added to the result.
     pub plus: evenkeel_input,
@@ -329,7 +331,9 @@ pub const EVENKEEL_OF_COLUMNS: evenkeel_statistics_of = 2;
 ///
 /// `y = gamma * (x - mean) * rstd + beta`
 ///
-/// x, y, the shape, mean, rstd and what they are of have to be there.
+/// x, y, the shape, mean, rstd and what they are of have to be there. With the statistics as doubles that
+/// `evenkeel_batch_norm_training` writes, y has the bits of its y, in every layout. Statistics as floats are off by up to
+/// 2^-24 * |mean| * rstd.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_normalize_scale_shift_args {

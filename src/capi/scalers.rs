@@ -75,8 +75,7 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_partial_fit(
 }
 
 /// What another standard scaler has learnt is added to what one has: afterwards it has seen the samples of both. moments and
-/// other
-/// have to be there, and what is there is as long as moments. Runs on the calling thread.
+/// other have to be there, and what is there is as long as moments. Runs on the calling thread.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_standard_scaler_merge_args {
@@ -127,9 +126,9 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_merge(
 }
 
 /// Standardises every column by what a standard scaler has learnt: y = (x - mean) / scale, where scale is the population standard
-/// deviation, 1 of a constant column. A column without a number becomes NaN; if there is no number at all, the call returns
-/// `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, and moments have to be there. A call allocates a temporary of 16 bytes
-/// a column.
+/// deviation, 1 of a constant column. A column without a number becomes NaN; if there are elements and there is no number at all,
+/// the call returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, and moments have to be there. A call allocates a temporary
+/// of 16 bytes a column.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_standard_scaler_transform_args {
@@ -194,9 +193,8 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_transform(
     }
 }
 
-/// The mean of every column, which a standard scaler subtracts, and its scale, by which it divides. Both are NaN where no
-/// number has
-/// been seen. moments have to be there. Runs on the calling thread.
+/// The mean of every column, which a standard scaler subtracts, and its scale, by which it divides. Both are NaN where no number
+/// has been seen. moments have to be there. Runs on the calling thread.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_standard_scaler_statistics_args {
@@ -345,9 +343,9 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_merge(
 ///
 /// `y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min`
 ///
-/// A constant column has 1 for `data_max` - `data_min`. A column without a number becomes NaN; if there is no number at all,
-/// the call
-/// returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, `data_min` and `data_max` have to be there.
+/// A constant column has 1 for `data_max` - `data_min`. A column without a number becomes NaN; if there are elements and there is
+/// no number at all, the call returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, `data_min` and `data_max` have to be
+/// there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_min_max_scaler_transform_args {

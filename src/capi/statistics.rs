@@ -8,9 +8,8 @@ use crate::shape::check_length;
 /// Mean and rstd that an operation writes: both, rstd alone, or none.
 pub(super) type MeanRstd<'a> = [Option<&'a mut [f64]>; 2];
 
-/// Runs an operation that writes mean and rstd of `expected` rows, channels or groups, as far as they are there, and rounds
-/// them to
-/// floats where C passes floats.
+/// Runs an operation that writes mean and rstd of `expected` rows, channels or groups, as far as they are there, and rounds them
+/// to floats where C passes floats.
 ///
 /// # Safety
 ///

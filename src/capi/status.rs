@@ -8,8 +8,9 @@ use std::ffi::CString;
 use super::buffers::{Member, type_names};
 use crate::error::Error;
 
-/// How a call ended. Where it is not `EVENKEEL_OK`, nothing has been written (but after `EVENKEEL_PANIC`), and
-/// `evenkeel_last_error_message` says which member of the structure is wrong, what was expected and what came.
+/// How a call ended. Where it is not `EVENKEEL_OK`, nothing has been written, but for scratch and after `EVENKEEL_OUT_OF_MEMORY`
+/// and `EVENKEEL_PANIC`. `evenkeel_last_error_message` says which member of the structure is wrong, what was expected and what
+/// came.
 pub type evenkeel_status = u32;
 /// Done.
 pub const EVENKEEL_OK: evenkeel_status = 0;
@@ -33,7 +34,7 @@ pub const EVENKEEL_STREAM_OVERFLOW: evenkeel_status = 8;
 pub const EVENKEEL_UNKNOWN_OPTION: evenkeel_status = 9;
 /// The backend exists, but this CPU or this build does not have it.
 pub const EVENKEEL_UNAVAILABLE_BACKEND: evenkeel_status = 10;
-/// A temporary could not be allocated.
+/// A temporary could not be allocated. GroupNorm and InstanceNorm with padding may have written samples of y.
 pub const EVENKEEL_OUT_OF_MEMORY: evenkeel_status = 11;
 /// A bug of this library was caught; outputs may have been written in part.
 pub const EVENKEEL_PANIC: evenkeel_status = 12;
@@ -45,6 +46,8 @@ pub const EVENKEEL_UNSUPPORTED: evenkeel_status = 14;
 pub const EVENKEEL_TYPE: evenkeel_status = 15;
 /// The size of a structure is none that this version of the library knows, or it has members that this version lacks.
 pub const EVENKEEL_STRUCT_SIZE: evenkeel_status = 16;
+/// A running variance would not be finite as float after this batch, which is finite.
+pub const EVENKEEL_STATISTIC_OVERFLOW: evenkeel_status = 17;
 
 /// A name for a status.
 #[unsafe(no_mangle)]
@@ -52,7 +55,7 @@ pub extern "C" fn evenkeel_status_text(status: evenkeel_status) -> *const c_char
     TEXTS.get(status as usize).copied().unwrap_or(c"not a status of evenkeel").as_ptr()
 }
 
-const TEXTS: [&CStr; 17] = [
+const TEXTS: [&CStr; 18] = [
     c"done",
     c"a pointer is NULL or a member is absent",
     c"a buffer is not aligned to its elements",
@@ -70,6 +73,7 @@ const TEXTS: [&CStr; 17] = [
     c"the operation does not take an argument",
     c"a buffer has no type, or one that the operation does not take",
     c"a structure has a size that this version does not know",
+    c"a running statistic would leave the range of float",
 ];
 
 /// What the last call of this thread that did not return `EVENKEEL_OK` complained of, in full: the member, what was
@@ -158,6 +162,7 @@ impl Fault {
                     EVENKEEL_PARAMETER
                 }
                 Error::TooFewRows { .. } => EVENKEEL_TOO_FEW_ROWS,
+                Error::StatisticOverflow { .. } => EVENKEEL_STATISTIC_OVERFLOW,
                 Error::NotFitted { .. } => EVENKEEL_NOT_FITTED,
                 Error::StreamOverflow { .. } => EVENKEEL_STREAM_OVERFLOW,
                 Error::OutOfMemory { .. } => EVENKEEL_OUT_OF_MEMORY,
@@ -261,10 +266,10 @@ mod tests {
     #[test]
     fn every_status_has_a_text_and_nothing_else_has() {
         let unknown = evenkeel_status_text(u32::MAX);
-        for status in 0..=EVENKEEL_STRUCT_SIZE {
+        for status in 0..=EVENKEEL_STATISTIC_OVERFLOW {
             assert_ne!(evenkeel_status_text(status), unknown, "{status}");
         }
-        assert_eq!(evenkeel_status_text(EVENKEEL_STRUCT_SIZE + 1), unknown);
+        assert_eq!(evenkeel_status_text(EVENKEEL_STATISTIC_OVERFLOW + 1), unknown);
     }
 
     #[test]
@@ -274,6 +279,8 @@ mod tests {
         assert_eq!(status(Error::TooShort { arg, expected, got }), EVENKEEL_LENGTH);
         assert_eq!(status(Error::Unsupported { arg }), EVENKEEL_UNSUPPORTED);
         assert_eq!(status(Error::Type { arg }), EVENKEEL_TYPE);
+        let overflow = Error::StatisticOverflow { arg, channel: 0, got: 1e39 };
+        assert_eq!(status(overflow), EVENKEEL_STATISTIC_OVERFLOW);
     }
 
     #[test]

@@ -97,7 +97,7 @@ AT(evenkeel_normalize_scale_shift_args, beta, 232);
 AT(evenkeel_normalize_scale_shift_args, valid, 264);
 AT(evenkeel_normalize_scale_shift_args, valid_steps, 296);
 
-SIZE(evenkeel_batch_norm_training_args, 424);
+SIZE(evenkeel_batch_norm_training_args, 432);
 AT(evenkeel_batch_norm_training_args, size, 0);
 AT(evenkeel_batch_norm_training_args, x, 8);
 AT(evenkeel_batch_norm_training_args, y, 40);
@@ -113,10 +113,12 @@ AT(evenkeel_batch_norm_training_args, running_var, 296);
 AT(evenkeel_batch_norm_training_args, momentum, 328);
 AT(evenkeel_batch_norm_training_args, momentum_rule, 336);
 AT(evenkeel_batch_norm_training_args, unbiased_running_var, 340);
-AT(evenkeel_batch_norm_training_args, batches, 344);
-AT(evenkeel_batch_norm_training_args, scratch, 352);
-AT(evenkeel_batch_norm_training_args, valid, 384);
-AT(evenkeel_batch_norm_training_args, valid_steps, 416);
+AT(evenkeel_batch_norm_training_args, skip_non_finite_updates, 344);
+AT(evenkeel_batch_norm_training_args, reserved, 348);
+AT(evenkeel_batch_norm_training_args, batches, 352);
+AT(evenkeel_batch_norm_training_args, scratch, 360);
+AT(evenkeel_batch_norm_training_args, valid, 392);
+AT(evenkeel_batch_norm_training_args, valid_steps, 424);
 
 SIZE(evenkeel_batch_norm_inference_args, 304);
 AT(evenkeel_batch_norm_inference_args, size, 0);
