@@ -1,11 +1,14 @@
-//! What has no row in the registry: versions, backends, scratch, and what merges.
+//! What has no row in the registry: versions, backends, scratch, options that no row sets, and what merges.
 
 use std::ffi::CStr;
 use std::ptr::null_mut;
 
 use evenkeel::capi::*;
 use evenkeel::preprocess::{MinMaxScaler, StandardScaler};
-use evenkeel::{Backend, BatchNorm, Channels, ColumnMoments, Dropout, GroupNorm, Moments, Rows};
+use evenkeel::{
+    Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, GroupNorm, InOut, Mask,
+    Moments, Rows, TrainArgs,
+};
 
 use crate::message;
 
@@ -135,6 +138,166 @@ fn the_rate_of_dropout() {
     assert_eq!(unsafe { evenkeel_dropout_rate(0.3, null_mut(), null_mut()) }, EVENKEEL_OK);
     let wrong = unsafe { evenkeel_dropout_rate(2.0, &mut realised, null_mut()) };
     assert_eq!((wrong, realised), (EVENKEEL_PARAMETER, dropout.realised_p().unwrap()));
+}
+
+/// A mask that is given has the scale of p, one that is drawn that of the realised p.
+#[test]
+fn a_given_mask_has_the_nominal_scale() {
+    let (x, mask, p) = ([3.0_f32; 16], [0xA5_u8, 0x0F], 0.1);
+    let (mut expected, mut y) = ([0.0_f32; 16], [0.0_f32; 16]);
+    let dropout = Dropout::new().with_p(p);
+    let given = DropoutArgs::given(Mask::Packed(&mask));
+    dropout.forward(InOut::new(&x, &mut expected), given).unwrap();
+    let args = evenkeel_dropout_args {
+        x: input(&x, EVENKEEL_F32),
+        y: output(&mut y, EVENKEEL_F32),
+        p,
+        mask: input(&mask, EVENKEEL_BITS),
+        ..Default::default()
+    };
+    for function in [evenkeel_dropout, evenkeel_dropout_backward] {
+        y.fill(f32::NAN);
+        assert_eq!(unsafe { function(&args) }, EVENKEEL_OK, "{}", message());
+        assert_eq!(y, expected);
+    }
+    assert_eq!(y[0], 3.0 * (1.0 / 0.9_f64) as f32);
+    assert_ne!(y[0], 3.0 * dropout.scale().unwrap());
+}
+
+/// Two channels, of which the second has a value that is not finite.
+const SPOILT: [f32; 4] = [1.0, f32::INFINITY, 3.0, 5.0];
+
+fn two_channels() -> evenkeel_shape {
+    evenkeel_shape { layout: EVENKEEL_ROWS, rows: 2, cols: 2, ..NO_SHAPE }
+}
+
+#[test]
+fn updates_that_are_not_finite_are_skipped_on_request() {
+    for skip in [false, true] {
+        let ([mut mean, mut var], [mut c_mean, mut c_var]) = ([[0.5; 2]; 2], [[0.5; 2]; 2]);
+        let (mut y, rows) = ([0.0; 4], Rows::new(2, 2).unwrap());
+        let args = TrainArgs::new().running(&mut mean, &mut var);
+        let batch_norm = BatchNorm::new().with_skip_non_finite_updates(skip);
+        batch_norm.forward_training(InOut::new(&SPOILT, &mut y), rows, args).unwrap();
+        let args = evenkeel_batch_norm_training_args {
+            x: input(&SPOILT, EVENKEEL_F32),
+            y: output(&mut y, EVENKEEL_F32),
+            shape: two_channels(),
+            running_mean: output(&mut c_mean, EVENKEEL_F32),
+            running_var: output(&mut c_var, EVENKEEL_F32),
+            skip_non_finite_updates: skip.into(),
+            ..Default::default()
+        };
+        assert_eq!(unsafe { evenkeel_batch_norm_training(&args) }, EVENKEEL_OK, "{}", message());
+        let bits = |x: [f32; 2]| x.map(f32::to_bits);
+        assert_eq!((bits(c_mean), bits(c_var)), (bits(mean), bits(var)), "{skip}");
+        assert_eq!(c_var[1] == 0.5, skip, "{c_var:?}");
+        assert_ne!(c_var[0], 0.5);
+        for (flag, reserved, arg) in [(2, 0, "`skip_non_finite_updates`"), (0, 1, "`reserved`")] {
+            let wrong = evenkeel_batch_norm_training_args {
+                skip_non_finite_updates: flag,
+                reserved,
+                ..args
+            };
+            let status = unsafe { evenkeel_batch_norm_training(&wrong) };
+            assert_eq!(status, EVENKEEL_UNKNOWN_OPTION);
+            assert!(message().starts_with(arg), "{}", message());
+        }
+    }
+}
+
+/// A finite batch whose variance leaves f32: a status of its own, and nothing written.
+#[test]
+fn a_running_variance_that_overflows() {
+    let (x, mut y) = ([1.0_f32, 1e25, 3.0, 3e25], [7.0_f32; 4]);
+    let (mut mean, mut rstd) = ([7.0_f64; 2], [7.0_f32; 2]);
+    let (mut running_mean, mut running_var) = ([7.0_f32; 2], [7.0_f32; 2]);
+    let args = evenkeel_batch_norm_training_args {
+        x: input(&x, EVENKEEL_F32),
+        y: output(&mut y, EVENKEEL_F32),
+        shape: two_channels(),
+        mean: output(&mut mean, EVENKEEL_F64),
+        rstd: output(&mut rstd, EVENKEEL_F32),
+        running_mean: output(&mut running_mean, EVENKEEL_F32),
+        running_var: output(&mut running_var, EVENKEEL_F32),
+        ..Default::default()
+    };
+    let status = unsafe { evenkeel_batch_norm_training(&args) };
+    assert_eq!(status, EVENKEEL_STATISTIC_OVERFLOW, "{}", message());
+    assert!(message().starts_with("`running_var`: expected at most 3.4"), "{}", message());
+    assert!(message().contains("channel 1"), "{}", message());
+    assert_eq!((y, mean, rstd), ([7.0; 4], [7.0; 2], [7.0; 2]));
+    assert_eq!((running_mean, running_var), ([7.0; 2], [7.0; 2]));
+}
+
+/// Given the doubles of training, the second half of batch norm has the bits of training, in both layouts of channels.
+#[test]
+fn the_statistics_of_training_give_its_bits() {
+    let x: Vec<f32> = (0..2 * 3 * 70).map(|i| (i * i % 97) as f32 - 1e3).collect();
+    for layout in [EVENKEEL_CHANNELS_FIRST, EVENKEEL_CHANNELS_LAST] {
+        let shape = evenkeel_shape { layout, batch: 2, channels: 3, positions: 70, ..NO_SHAPE };
+        let (mut expected, mut y) = (vec![0.0_f32; x.len()], vec![0.0_f32; x.len()]);
+        let (mut mean, mut rstd) = ([0.0_f64; 3], [0.0_f64; 3]);
+        let train = evenkeel_batch_norm_training_args {
+            x: input(&x, EVENKEEL_F32),
+            y: output(&mut expected, EVENKEEL_F32),
+            shape,
+            mean: output(&mut mean, EVENKEEL_F64),
+            rstd: output(&mut rstd, EVENKEEL_F64),
+            ..Default::default()
+        };
+        assert_eq!(unsafe { evenkeel_batch_norm_training(&train) }, EVENKEEL_OK, "{}", message());
+        let apply = evenkeel_normalize_scale_shift_args {
+            x: input(&x, EVENKEEL_F32),
+            y: output(&mut y, EVENKEEL_F32),
+            shape,
+            statistics_of: EVENKEEL_OF_COLUMNS,
+            mean: input(&mean, EVENKEEL_F64),
+            rstd: input(&rstd, EVENKEEL_F64),
+            ..Default::default()
+        };
+        assert_eq!(unsafe { evenkeel_normalize_scale_shift(&apply) }, EVENKEEL_OK, "{}", message());
+        assert!(y == expected && y[0] != 0.0, "layout {layout}");
+    }
+}
+
+/// As in Rust, a scaler that has seen nothing transforms no elements, and returns an error for any.
+#[test]
+fn a_scaler_that_is_not_fitted_transforms_no_elements() {
+    let moments = [of_c(&Moments::new()); 2];
+    let (min, max) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 2]);
+    let (x, mut y) = ([1.0_f32; 2], [7.0_f32; 2]);
+    for (rows, status) in [(0, EVENKEEL_OK), (1, EVENKEEL_NOT_FITTED)] {
+        let shape = evenkeel_shape { layout: EVENKEEL_ROWS, rows, cols: 2, ..NO_SHAPE };
+        let (x, y) =
+            (input(&x[..2 * rows], EVENKEEL_F32), output(&mut y[..2 * rows], EVENKEEL_F32));
+        for inverse in [0, 1] {
+            let moments = input(&moments, EVENKEEL_MOMENTS);
+            let standard = evenkeel_standard_scaler_transform_args {
+                x,
+                y,
+                shape,
+                moments,
+                inverse,
+                ..Default::default()
+            };
+            let got = unsafe { evenkeel_standard_scaler_transform(&standard) };
+            assert_eq!(got, status, "{rows} rows: {}", message());
+            let (data_min, data_max) = (input(&min, EVENKEEL_F32), input(&max, EVENKEEL_F32));
+            let min_max = evenkeel_min_max_scaler_transform_args {
+                x,
+                y,
+                shape,
+                data_min,
+                data_max,
+                inverse,
+                ..Default::default()
+            };
+            let got = unsafe { evenkeel_min_max_scaler_transform(&min_max) };
+            assert_eq!(got, status, "{rows} rows: {}", message());
+        }
+    }
+    assert_eq!(y, [7.0; 2]);
 }
 
 fn of_c(moments: &Moments) -> evenkeel_moments {
