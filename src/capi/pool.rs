@@ -199,8 +199,11 @@ mod tests {
     fn a_panic_in_a_part_is_found_by_the_call() {
         let pool = HostPool { parallel_for: in_turn, context: core::ptr::null_mut(), threads: 4 };
         for _ in 0..2 * SLOTS {
+            let begun = AtomicUsize::new(0);
             let call = AssertUnwindSafe(|| {
-                let task = |rows: Rows| assert!(rows.0 != 25, "a part panics");
+                let task = |_| {
+                    assert!(begun.fetch_add(1, Ordering::Relaxed) != 1, "the second part panics")
+                };
                 let merge = |(), ()| ();
                 Parallelism::Auto.reduce(Some(&pool), Rows(100), usize::MAX, task, merge);
             });
