@@ -17,7 +17,7 @@ use crate::simd::Control;
 /// The scale of a mask that is drawn is 1 / (1 - realised p), as `evenkeel_dropout_rate` says. That of a given mask is 1 / (1 -
 /// p), whoever has drawn it. A mask that `keep_mask` has received is applied with its own scale if p is the realised p.
 ///
-/// What is kept is drawn from the stream of `seed`, whose element `offset` is that of x[0]; or `mask` says it. Never use the same
+/// What is kept is drawn from the stream of `seed`, whose element `offset` is that of `x[0]`; or `mask` says it. Never use the same
 /// elements of a stream for two things. In inference dropout is the identity, as it is with p = 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
