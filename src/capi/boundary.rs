@@ -55,8 +55,11 @@ unsafe fn run<T: Args>(
     args: &T,
     operation: &impl Fn(&T, &Run) -> Result<(), Box<Fault>>,
 ) -> evenkeel_status {
+    if let Err(fault) = check(args) {
+        return report(fault);
+    }
     // SAFETY: the caller's promise.
-    match unsafe { check(args).and_then(|()| Run::of(args.execution())) } {
+    match unsafe { Run::of(args.execution()) } {
         Err(fault) => report(fault),
         Ok(run) => guarded(run.control, || {
             operation(args, &run).map_err(|fault| fault.of_buffers(T::BUFFERS))

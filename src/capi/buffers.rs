@@ -187,7 +187,7 @@ fn is_plain<T: Args>(args: &T) -> bool {
         return false;
     }
     let base = core::ptr::from_ref(args).cast::<u8>();
-    let mut flaws = 0;
+    let (mut flaws, mut high) = (0, 0);
     for at in (T::RARE..size_of::<T>()).step_by(size_of::<usize>()) {
         // SAFETY: within the structure, all of whose bits are members.
         flaws |= unsafe { base.add(at).cast::<usize>().read() };
@@ -195,16 +195,35 @@ fn is_plain<T: Args>(args: &T) -> bool {
     // Written out, so that each number below is known to the compiler and nothing is kept in memory.
     let mut extents = [(0, 0); 8];
     macro_rules! all {
-        ($of:ident, $($i:literal)+) => { $(flaws |= $of::<T, $i>(base, &mut extents);)+ };
+        ($($i:literal)+) => {
+            $(flaws |= usual_flaws::<T, $i>(base, &mut extents, &mut high);)+
+            // Once all extents are known.
+            $(flaws |= usual_overlap::<T, $i>(base, &extents);)+
+        };
     }
-    all!(usual_flaws, 0 1 2 3 4 5 6 7);
-    all!(usual_overlap, 0 1 2 3 4 5 6 7);
-    flaws == 0
+    all!(0 1 2 3 4 5 6 7);
+    flaws | high & !USUAL_MOST == 0
 }
 
-/// 0 if a buffer is as it usually is. Notes where it is.
+/// Buffers begin here at most, and have so many elements at most, of 32 bytes at most: they end within the addresses, and no slice is
+/// too long. What is greater is left to [`check_members`].
+const USUAL_MOST: usize = usize::MAX >> 7;
+
+const _: () = {
+    let mut dtype = 0;
+    while dtype < TYPES.len() {
+        assert!(TYPES[dtype].1 <= 32, "elements of `USUAL_MOST`");
+        dtype += 1;
+    }
+};
+
+/// 0 if a buffer is as it usually is, and is not NULL. Notes where it is, and adds to `high` what may be at most [`USUAL_MOST`].
 #[inline(always)]
-fn usual_flaws<T: Args, const I: usize>(base: *const u8, extents: &mut [(usize, usize)]) -> usize {
+fn usual_flaws<T: Args, const I: usize>(
+    base: *const u8,
+    extents: &mut [(usize, usize)],
+    high: &mut usize,
+) -> usize {
     if const { I >= usual::<T>() } {
         return 0;
     }
@@ -212,15 +231,13 @@ fn usual_flaws<T: Args, const I: usize>(base: *const u8, extents: &mut [(usize, 
     // SAFETY: `members!` asserts that there is a buffer.
     let buffer = unsafe { member.of(base) };
     let (start, len, shift) = (buffer.data.addr(), buffer.len, member.plain_shift);
-    let bytes = len << shift;
-    extents[I] = (start, start.wrapping_add(bytes));
+    extents[I] = (start, start.wrapping_add(len << shift));
     let types = u64::from(buffer.dtype) | u64::from(buffer.reserved) << 32;
     if types == u64::from(member.plain) {
-        // NULL or too high, in one comparison.
-        let nowhere = (start.wrapping_sub(1) >= usize::MAX - bytes) & (len != 0);
-        let long = len & !(isize::MAX as usize >> shift);
+        // NULL has every bit.
+        *high |= start.wrapping_sub(1) | len;
         let pitch = if member.pitched { 0 } else { buffer.pitch };
-        usize::from(nowhere) | long | start & ((1 << shift) - 1) | pitch
+        start & ((1 << shift) - 1) | pitch
     } else {
         types as usize | start | len | buffer.pitch | usize::from(member.required)
     }
@@ -228,10 +245,7 @@ fn usual_flaws<T: Args, const I: usize>(base: *const u8, extents: &mut [(usize, 
 
 /// 0 if an output shares no memory with the other buffers, or is in place.
 #[inline(always)]
-fn usual_overlap<T: Args, const I: usize>(
-    base: *const u8,
-    extents: &mut [(usize, usize)],
-) -> usize {
+fn usual_overlap<T: Args, const I: usize>(base: *const u8, extents: &[(usize, usize)]) -> usize {
     if const { I >= usual::<T>() || !T::BUFFERS[I].output } || extents[I].1 == 0 {
         return 0;
     }
