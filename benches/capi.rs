@@ -4,26 +4,38 @@
 #![expect(unsafe_code, reason = "the entries are C's")]
 
 use std::hint::black_box;
-use std::ptr::{null, null_mut};
 
 use criterion::Criterion;
-use evenkeel::capi::{
-    EVENKEEL_F64, evenkeel_execution, evenkeel_layer_norm_f32, evenkeel_rms_norm_f32,
-};
+use evenkeel::capi::*;
 use evenkeel::{InOut, LayerNorm, NormArgs, Parallelism, RmsNorm, Rows};
 
 const COLS: usize = 768;
-const EPS: f64 = 1e-5;
+
+fn input(x: &[f32]) -> evenkeel_input {
+    let (data, len) = (x.as_ptr().cast(), x.len());
+    evenkeel_input { data, len, pitch: 0, dtype: EVENKEEL_F32, reserved: 0 }
+}
 
 fn border(c: &mut Criterion) {
     let rows = Rows::new(1, COLS).expect("a small shape");
     let x: Vec<f32> = (0..COLS).map(|i| (i * i % 97) as f32).collect();
     let (gamma, beta, mut y) = (vec![1.5; COLS], vec![0.5; COLS], vec![0.0; COLS]);
-    let serial = evenkeel_execution { backend: 0, stores: 0, tasks: 1 };
+    let serial = evenkeel_execution { tasks: 1, ..evenkeel_execution::default() };
+    let execution = &raw const serial;
+    let (layout, dtype) = (EVENKEEL_ROWS, EVENKEEL_F32);
+    let shape = evenkeel_shape {
+        layout,
+        reserved: 0,
+        rows: 1,
+        cols: COLS,
+        batch: 0,
+        channels: 0,
+        positions: 0,
+    };
 
     let mut group = c.benchmark_group("border/1x768");
     group.bench_function("layer_norm/rust", |bencher| {
-        let operation = LayerNorm::new().with_eps(EPS).with_parallelism(Parallelism::Serial);
+        let operation = LayerNorm::new().with_parallelism(Parallelism::Serial);
         bencher.iter(|| {
             let io = InOut::new(black_box(&x), black_box(&mut y));
             let written = operation.forward(io, rows, NormArgs::new().affine(&gamma, &beta));
@@ -32,33 +44,22 @@ fn border(c: &mut Criterion) {
     });
     group.bench_function("layer_norm/c", |bencher| {
         bencher.iter(|| {
-            let (x, y) = (black_box(&x), black_box(&mut y));
+            let data = black_box(&mut y).as_mut_ptr().cast();
+            let args = evenkeel_layer_norm_args {
+                x: input(black_box(&x)),
+                y: evenkeel_output { data, len: COLS, pitch: 0, dtype, reserved: 0 },
+                shape,
+                execution,
+                gamma: input(&gamma),
+                beta: input(&beta),
+                ..evenkeel_layer_norm_args::default()
+            };
             // SAFETY: each buffer has as many elements as its length says.
-            unsafe {
-                evenkeel_layer_norm_f32(
-                    x.as_ptr(),
-                    COLS,
-                    gamma.as_ptr(),
-                    COLS,
-                    beta.as_ptr(),
-                    COLS,
-                    1,
-                    COLS,
-                    EPS,
-                    y.as_mut_ptr(),
-                    COLS,
-                    null_mut(),
-                    0,
-                    null_mut(),
-                    0,
-                    EVENKEEL_F64,
-                    &raw const serial,
-                )
-            }
+            unsafe { evenkeel_layer_norm(&raw const args) }
         });
     });
     group.bench_function("rms_norm/rust", |bencher| {
-        let operation = RmsNorm::new().with_eps(EPS).with_parallelism(Parallelism::Serial);
+        let operation = RmsNorm::new().with_parallelism(Parallelism::Serial);
         bencher.iter(|| {
             let io = InOut::new(black_box(&x), black_box(&mut y));
             operation.forward(io, rows, NormArgs::new().gamma(&gamma)).map(|y| y.as_ptr())
@@ -66,28 +67,17 @@ fn border(c: &mut Criterion) {
     });
     group.bench_function("rms_norm/c", |bencher| {
         bencher.iter(|| {
-            let (x, y) = (black_box(&x), black_box(&mut y));
+            let data = black_box(&mut y).as_mut_ptr().cast();
+            let args = evenkeel_rms_norm_args {
+                x: input(black_box(&x)),
+                y: evenkeel_output { data, len: COLS, pitch: 0, dtype, reserved: 0 },
+                shape,
+                execution,
+                gamma: input(&gamma),
+                ..evenkeel_rms_norm_args::default()
+            };
             // SAFETY: each buffer has as many elements as its length says.
-            unsafe {
-                evenkeel_rms_norm_f32(
-                    x.as_ptr(),
-                    COLS,
-                    gamma.as_ptr(),
-                    COLS,
-                    0,
-                    null(),
-                    0,
-                    1,
-                    COLS,
-                    EPS,
-                    y.as_mut_ptr(),
-                    COLS,
-                    null_mut(),
-                    0,
-                    EVENKEEL_F64,
-                    &raw const serial,
-                )
-            }
+            unsafe { evenkeel_rms_norm(&raw const args) }
         });
     });
     group.finish();

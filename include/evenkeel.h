@@ -2,22 +2,43 @@
  *
  * Made by cbindgen from src/capi; do not edit.
  *
- * Buffers. Every pointer comes with its number of elements. A buffer that may be absent is absent where it is NULL and
- * its length is 0. Matrices are row-major and contiguous. An output may be exactly the x of its operation (in place);
- * otherwise it shares memory with no other buffer. Lengths, alignment, shapes, parameters and overlap are checked before
- * anything is written. That a pointer has as many elements as its length says is the caller's promise.
+ * Calls. A function takes a pointer to a structure of arguments. EVENKEEL_..._INIT sets its size and the defaults; the caller
+ * sets the members that it needs, and calls:
+ *
+ *     evenkeel_layer_norm_args norm = EVENKEEL_LAYER_NORM_INIT;
+ *     norm.x = (evenkeel_input)EVENKEEL_BUFFER(EVENKEEL_F32, x, 2 * 768);
+ *     norm.y = (evenkeel_output)EVENKEEL_BUFFER(EVENKEEL_F32, y, 2 * 768);
+ *     norm.shape = (evenkeel_shape)EVENKEEL_SHAPE_ROWS(2, 768);
+ *     if (evenkeel_layer_norm(&norm) != EVENKEEL_OK) puts(evenkeel_last_error_message());
+ *
+ * C++11 needs no casts. A structure is read before the call writes, and is not changed. No buffer shares memory with it.
+ *
+ * Buffers. A buffer is where its elements begin, how many they are, how far apart its rows begin (0: they are contiguous), and
+ * their type. It is absent where all of that is 0. A type without elements is a buffer of no elements. Elements without a type
+ * are an error. Only x, y, residual, sum, gate and plus have pitches, where the operation works on rows. Lengths, alignment,
+ * shapes, parameters and overlap are checked before anything is written. That a pointer has as many elements as its length says
+ * is the caller's promise: inputs are readable, outputs writable, and those but y and sum readable too, as are y and sum with a
+ * pitch.
+ *
+ * Outputs share memory with no other buffer, with two exceptions, exactly in place, with the same pitch and type:
+ *
+ *     y    may be  x         of the functions that have both
+ *     sum  may be  residual  of evenkeel_layer_norm and evenkeel_rms_norm
+ *
+ * Versions. A structure may have the size of an earlier version of this header: what it lacks has its default. It may be larger
+ * than the library's if what the library does not know is 0. Reserved members are 0. evenkeel_version tells the library's version.
  *
  * Errors. Functions return an evenkeel_status. No call ends the process or unwinds into C: a panic within the library is
- * caught, in its threads too, and becomes EVENKEEL_PANIC.
+ * caught, in its threads too, and becomes EVENKEEL_PANIC. The text of the last error belongs to the thread that made it.
  *
- * Threads. Any function may be called from several threads at once, on buffers that do not overlap. Work on large
- * buffers is shared with a pool of threads that the first such call starts; evenkeel_execution says how many tasks. After
- * fork(), the child has no such threads: it may only make calls with tasks = 1, which touch no pool (or call exec).
+ * Threads. Any function may be called from several threads at once, on buffers that do not overlap. Work on large buffers is
+ * shared with a pool of threads that the first such call starts, or with the host's (evenkeel_execution). After fork() the child has
+ * no threads of the library's pool: calls run on the calling thread there.
  *
- * Floating point. The caller's control word (MXCSR, FPCR) is saved, set to the default and restored, in worker threads
- * too: results have the same bits in a host that flushes subnormals or rounds otherwise. The flags that say which exceptions
- * have happened may change. Bits are the same for every number of tasks, alignment, in place or not, and on every backend
- * that fuses multiply-adds.
+ * Floating point. The caller's control word (MXCSR, FPCR) is saved, set to the default and restored, in worker threads too:
+ * results have the same bits in a host that flushes subnormals or rounds otherwise. EVENKEEL_ENVIRONMENT_HOST keeps the host's.
+ * The flags that say which exceptions have happened may change. Bits are the same for every number of tasks, alignment, in place
+ * or not, and on every backend that fuses multiply-adds.
  */
 
 #ifndef EVENKEEL_H
@@ -26,1533 +47,1145 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/**
- * How a call ended. Where it is not `EVENKEEL_OK`, nothing has been written (but after `EVENKEEL_PANIC`), and
- * `evenkeel_last_error_message` says what is wrong: the argument, what was expected and what came.
- */
-typedef enum evenkeel_status {
-  /**
-   * Done.
-   */
-  EVENKEEL_OK = 0,
-  /**
-   * A buffer is NULL and its length is not 0, or something that must be there is NULL.
-   */
-  EVENKEEL_NULL_POINTER = 1,
-  /**
-   * A buffer does not begin at a multiple of its element's size.
-   */
-  EVENKEEL_MISALIGNED = 2,
-  /**
-   * An output shares memory with another buffer and is not exactly in place.
-   */
-  EVENKEEL_OVERLAP = 3,
-  /**
-   * A buffer has the wrong number of elements.
-   */
-  EVENKEEL_LENGTH = 4,
-  /**
-   * The elements of a shape, or the bytes of a buffer, are more than memory has addresses.
-   */
-  EVENKEEL_SHAPE_OVERFLOW = 5,
-  /**
-   * A parameter is outside its domain.
-   */
-  EVENKEEL_PARAMETER = 6,
-  /**
-   * There are too few rows for a statistic.
-   */
-  EVENKEEL_TOO_FEW_ROWS = 7,
-  /**
-   * A range of a random stream ends beyond its 2^64 elements.
-   */
-  EVENKEEL_STREAM_OVERFLOW = 8,
-  /**
-   * A number or a name that means no option.
-   */
-  EVENKEEL_UNKNOWN_OPTION = 9,
-  /**
-   * The backend exists, but this CPU or this build does not have it.
-   */
-  EVENKEEL_UNAVAILABLE_BACKEND = 10,
-  /**
-   * A temporary could not be allocated.
-   */
-  EVENKEEL_OUT_OF_MEMORY = 11,
-  /**
-   * A bug of this library was caught; outputs may have been written in part.
-   */
-  EVENKEEL_PANIC = 12,
-  /**
-   * A scaler that has seen no number was to transform.
-   */
-  EVENKEEL_NOT_FITTED = 13,
-  /**
-   * The operation does not take an argument, or not with this shape.
-   */
-  EVENKEEL_UNSUPPORTED = 14,
-  /**
-   * A buffer has elements of a type that the operation does not take.
-   */
-  EVENKEEL_TYPE = 15,
-} evenkeel_status;
+// The version of this header, of which `evenkeel_version` tells the library's.
+#define EVENKEEL_VERSION 100
 
-/**
- * Which instructions an operation runs on.
- */
+// A property of a backend: this CPU has it.
+#define EVENKEEL_BACKEND_AVAILABLE 1
+
+// A property of a backend: it rounds multiply-adds once. All such backends give the same bits.
+#define EVENKEEL_BACKEND_FUSED 2
+
+// Which instructions an operation runs on.
 typedef uint32_t evenkeel_backend;
 
-/**
- * Which comes first in a sample.
- */
-typedef uint32_t evenkeel_layout;
+// How a call ended. Where it is not `EVENKEEL_OK`, nothing has been written, but for scratch and after `EVENKEEL_OUT_OF_MEMORY`
+// and `EVENKEEL_PANIC`. `evenkeel_last_error_message` says which member of the structure is wrong, what was expected and what
+// came.
+typedef uint32_t evenkeel_status;
 
-/**
- * How an output is written. It never changes the result.
- */
-typedef uint32_t evenkeel_stores;
-
-/**
- * How an operation runs. It never changes what it computes, and between backends that fuse multiply-adds not a
- * bit of it. All zeros is the default, and so is NULL for a pointer to it.
- */
-typedef struct evenkeel_execution {
-  /**
-   * `EVENKEEL_BACKEND_...`.
-   */
-  evenkeel_backend backend;
-  /**
-   * `EVENKEEL_STORES_...`.
-   */
-  evenkeel_stores stores;
-  /**
-   * 0: as many tasks as the work is worth and the pool has threads; 1: serial, on the calling thread alone, without a
-   * pool; n: as 0, but at most n.
-   */
-  size_t tasks;
-} evenkeel_execution;
-
-/**
- * The element type of statistics.
- */
+// The type of the elements of a buffer.
 typedef uint32_t evenkeel_dtype;
 
-/**
- * How training updates the running statistics.
- */
+// What a function reads. All zeros: absent.
+typedef struct evenkeel_input {
+  // The first element.
+  const void *data;
+  // The number of elements; with a pitch, from the first of the first row to at least the last of the last.
+  size_t len;
+  // Elements from the start of a row to the start of the next. 0: the rows are contiguous.
+  size_t pitch;
+  // `EVENKEEL_F32` or another type that the function takes here.
+  evenkeel_dtype dtype;
+  // 0
+  uint32_t reserved;
+} evenkeel_input;
+
+// What a function writes. All zeros: absent.
+typedef struct evenkeel_output {
+  // The first element.
+  void *data;
+  // The number of elements; with a pitch, from the first of the first row to at least the last of the last.
+  size_t len;
+  // Elements from the start of a row to the start of the next. 0: the rows are contiguous.
+  size_t pitch;
+  // `EVENKEEL_F32` or another type that the function takes here.
+  evenkeel_dtype dtype;
+  // 0
+  uint32_t reserved;
+} evenkeel_output;
+
+// What a shape is of, and which of its axes comes first in memory.
+typedef uint32_t evenkeel_layout;
+
+// A matrix, or samples of channels. What does not belong to its layout is 0.
+typedef struct evenkeel_shape {
+  // `EVENKEEL_ROWS` or `EVENKEEL_CHANNELS_...`
+  evenkeel_layout layout;
+  // 0
+  uint32_t reserved;
+  size_t rows;
+  size_t cols;
+  size_t batch;
+  size_t channels;
+  size_t positions;
+} evenkeel_shape;
+
+// How an output is written. It never changes the result.
+typedef uint32_t evenkeel_stores;
+
+// The floating-point environment of a call.
+typedef uint32_t evenkeel_environment;
+
+// A part of the work of a call, for a host's thread: to be called with the `work` that the host was passed, and the number of
+// the part.
+typedef void (*evenkeel_part)(void *work, size_t index);
+
+// A host's loop over threads: calls `part(work, i)` for every i from 0 up to `parts`, each once, on any threads, in any order,
+// and returns when all these calls have returned. `context` is `pool_context`. `parts` is at least 2, and at most 64 and
+// `pool_threads`.
+//
+// It returns normally: it throws no exception and does not jump (longjmp) over the call. What it leaves out is done by the
+// calling thread, what it calls twice is done once, and calls after its return do nothing, as long as the library is loaded.
+typedef void (*evenkeel_parallel_for)(void *context, size_t parts, evenkeel_part part, void *work);
+
+// How a call runs. It never changes what is computed, and in the default environment not a bit of it between backends that
+// fuse multiply-adds. A call whose `execution` is NULL runs as `EVENKEEL_EXECUTION_INIT` says.
+typedef struct evenkeel_execution {
+  size_t size;
+  // `EVENKEEL_BACKEND_...`
+  evenkeel_backend backend;
+  // `EVENKEEL_STORES_...`
+  evenkeel_stores stores;
+  // 0: one task for each 64 Ki elements, at most one a thread. On the host's threads or in a thread of a rayon pool, a call
+  // uses more than one from 128 Ki elements on; on any other thread from 1 Mi elements on, since rayon's workers sleep there.
+  // 1: serial, on the calling thread alone, without a pool. n: as 0, but at most n.
+  size_t tasks;
+  // `EVENKEEL_ENVIRONMENT_...`
+  evenkeel_environment environment;
+  // 0
+  uint32_t reserved;
+  // The host's threads, in place of the library's own; NULL: the library's own. A host's pool may exist for this call only.
+  // Functions that say so do not use it: they run on the calling thread then.
+  evenkeel_parallel_for parallel_for;
+  // What `parallel_for` is passed.
+  void *pool_context;
+  // How many threads `parallel_for` has, the calling one among them if it takes part. 0 without one. With 1 it is not called:
+  // the calling thread does the work.
+  size_t pool_threads;
+} evenkeel_execution;
+
+// How training updates the running statistics.
 typedef uint32_t evenkeel_momentum;
 
-/**
- * Running statistics that training updates, and how.
- */
-typedef struct evenkeel_running {
-  /**
-   * The running mean of every column; start with 0.
-   */
-  float *mean;
-  /**
-   * cols
-   */
-  size_t mean_len;
-  /**
-   * The running variance of every column, at least 0; start with 1.
-   */
-  float *var;
-  /**
-   * cols
-   */
-  size_t var_len;
-  /**
-   * `EVENKEEL_MOMENTUM_...`.
-   */
-  evenkeel_momentum rule;
-  /**
-   * Not 0: the running variance follows the unbiased variance of the batch, M2 / (rows - 1), as PyTorch's does.
-   */
-  uint32_t unbiased_var;
-  /**
-   * From 0 to 1.
-   */
+// BatchNorm's training: every column of a matrix, or channel of samples, by its mean and population variance in the batch.
+//
+// `y = gamma * (x - mean) / sqrt(var + eps) + beta`
+//
+// x, y and the shape have to be there. Running statistics stay finite while the batches are: the call returns
+// `EVENKEEL_STATISTIC_OVERFLOW` where a running variance would not be.
+typedef struct evenkeel_batch_norm_training_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  struct evenkeel_shape shape;
+  // At least 0. Default: 1e-5.
+  double eps;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // One a channel; absent: 1.
+  struct evenkeel_input gamma;
+  // One a channel; absent: 0.
+  struct evenkeel_input beta;
+  // Written, one a channel; `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+  struct evenkeel_output mean;
+  // 1 / sqrt(var + eps), written likewise, where mean is.
+  struct evenkeel_output rstd;
+  // Updated, one a channel, where `running_var` is; start with 0.
+  struct evenkeel_output running_mean;
+  // Updated likewise; start with 1.
+  struct evenkeel_output running_var;
+  // From 0 to 1. Default: 0.9.
   double momentum;
-  /**
-   * How many batches came before this one, for `EVENKEEL_MOMENTUM_CUMULATIVE`.
-   */
+  // `EVENKEEL_MOMENTUM_...`. Default: `EVENKEEL_MOMENTUM_KEEP`.
+  evenkeel_momentum momentum_rule;
+  // 1: the running variance follows the unbiased variance of the batch, M2 / (n - 1), as that of PyTorch and of TensorFlow 2's
+  // fused kernel does. 0: M2 / n, as in Keras 3 and ONNX.
+  uint32_t unbiased_running_var;
+  // 1: a channel keeps its running statistics where the batch has a NaN or an infinity in it. 0: they become NaN.
+  uint32_t skip_non_finite_updates;
+  // 0
+  uint32_t reserved;
+  // How many batches came before this one, for `EVENKEEL_MOMENTUM_CUMULATIVE`.
   uint64_t batches;
-} evenkeel_running;
+  // At least as many doubles as `evenkeel_batch_norm_scratch_len` says; absent: allocated.
+  struct evenkeel_output scratch;
+  // Which rows or positions are data, as in `evenkeel_layer_norm_args`.
+  struct evenkeel_input valid;
+  // 0 without lengths.
+  size_t valid_steps;
+} evenkeel_batch_norm_training_args;
 
-/**
- * How a mask is stored.
- */
-typedef uint32_t evenkeel_mask;
+// BatchNorm's inference: every column of a matrix, or channel of samples, by running statistics.
+//
+// `y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta`
+//
+// x, y, the shape, `running_mean` and `running_var` have to be there.
+typedef struct evenkeel_batch_norm_inference_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  struct evenkeel_shape shape;
+  // At least 0. Default: 1e-5.
+  double eps;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // One a channel.
+  struct evenkeel_input running_mean;
+  // One a channel, at least 0.
+  struct evenkeel_input running_var;
+  // One a channel; absent: 1.
+  struct evenkeel_input gamma;
+  // One a channel; absent: 0.
+  struct evenkeel_input beta;
+  // Which rows or positions are data, as in `evenkeel_layer_norm_args`.
+  struct evenkeel_input valid;
+  // 0 without lengths.
+  size_t valid_steps;
+} evenkeel_batch_norm_inference_args;
 
-/**
- * Number, mean and sum of squared deviations of a set of values. All zeros is the empty set. The population variance is
- * m2 / count, the sample variance m2 / (count - 1).
- */
+// GroupNorm: every group of `channels / groups` channels of every sample by its own mean and population variance. InstanceNorm:
+// every channel of every sample by its own.
+//
+// `y = gamma * (x - mean) / sqrt(var + eps) + beta`
+//
+// x, y and the shape, of samples, have to be there. There are no pitches.
+typedef struct evenkeel_group_norm_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  struct evenkeel_shape shape;
+  // At least 0. Default: 1e-5.
+  double eps;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // A divisor of the channels. Default: 32. InstanceNorm does not look at it.
+  size_t groups;
+  // One a channel; absent: 1.
+  struct evenkeel_input gamma;
+  // One a channel; absent: 0.
+  struct evenkeel_input beta;
+  // Written, one a group (InstanceNorm: channel) of every sample; `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+  struct evenkeel_output mean;
+  // 1 / sqrt(var + eps), written likewise; it may be there without mean.
+  struct evenkeel_output rstd;
+  // At least as many doubles as `evenkeel_group_norm_scratch_len` says; absent: allocated.
+  struct evenkeel_output scratch;
+  // Which positions of all samples are data, as in `evenkeel_layer_norm_args`.
+  struct evenkeel_input valid;
+  // 0 without lengths.
+  size_t valid_steps;
+} evenkeel_group_norm_args;
+
+// Dropout in training: y = x * scale where an element is kept, +0.0 where it is dropped. x and y have to be there.
+//
+// The scale of a mask that is drawn is 1 / (1 - realised p), as `evenkeel_dropout_rate` says. That of a given mask is 1 / (1 -
+// p), whoever has drawn it. A mask that `keep_mask` has received is applied with its own scale if p is the realised p.
+//
+// What is kept is drawn from the stream of `seed`, whose element `offset` is that of `x[0]`; or `mask` says it. Never use the same
+// elements of a stream for two things. In inference dropout is the identity, as it is with p = 0.
+typedef struct evenkeel_dropout_args {
+  size_t size;
+  // In the backward pass, the gradient of y.
+  struct evenkeel_input x;
+  // As many elements; it may be x. In the backward pass, the gradient of x.
+  struct evenkeel_output y;
+  // The probability of dropping, from 0 to 1. Default: 0.5.
+  double p;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // Names the stream.
+  uint64_t seed;
+  // The index of the first element.
+  uint64_t offset;
+  // What is kept, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag an element; absent: drawn.
+  struct evenkeel_input mask;
+  // The mask that is drawn, written likewise; it is absent where `mask` is there.
+  struct evenkeel_output keep_mask;
+} evenkeel_dropout_args;
+
+// The mask that dropout draws. `mask` has to be there.
+typedef struct evenkeel_dropout_mask_args {
+  size_t size;
+  // Written, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag for each of `count` elements.
+  struct evenkeel_output mask;
+  // The number of elements.
+  size_t count;
+  // The probability of dropping, from 0 to 1. Default: 0.5.
+  double p;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+  // Names the stream.
+  uint64_t seed;
+  // The index of the first element.
+  uint64_t offset;
+} evenkeel_dropout_mask_args;
+
+// The moments of every row, or of the first elements of every row. x, moments and the shape, a matrix, have to be there.
+typedef struct evenkeel_row_moments_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // Written, one a row.
+  struct evenkeel_output moments;
+  struct evenkeel_shape shape;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // One a row, `EVENKEEL_SIZE`: how many elements of it, the first ones, are data; absent: all.
+  struct evenkeel_input lengths;
+} evenkeel_row_moments_args;
+
+// The moments of every column. x, moments and the shape, a matrix, have to be there.
+typedef struct evenkeel_column_moments_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // Written, one a column.
+  struct evenkeel_output moments;
+  struct evenkeel_shape shape;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // At least as many doubles as `evenkeel_column_moments_scratch_len` says; absent: allocated.
+  struct evenkeel_output scratch;
+  // Which rows are data, as in `evenkeel_layer_norm_args`.
+  struct evenkeel_input valid;
+  // 0 without lengths.
+  size_t valid_steps;
+} evenkeel_column_moments_args;
+
+// Number, mean and sum of squared deviations of a set of values. All zeros is the empty set. The population variance is
+// m2 / count, the sample variance m2 / (count - 1).
 typedef struct evenkeel_moments {
-  /**
-   * The number of values.
-   */
+  // The number of values.
   uint64_t count;
-  /**
-   * Their mean; 0 if there are none.
-   */
+  // Their mean; 0 if there are none.
   double mean;
-  /**
-   * What rounding left of the mean.
-   */
+  // What rounding left of the mean.
   double mean_low;
-  /**
-   * The sum of their squared deviations from the mean.
-   */
+  // The sum of their squared deviations from the mean.
   double m2;
 } evenkeel_moments;
 
-/**
- * How it is said which rows are valid; the others are padding.
- */
-typedef uint32_t evenkeel_valid;
+// The penalty l1 * (sum of |w|) + l2 / 2 * (sum of w^2), and its gradient l1 * sign(w) + l2 * w, in one pass; the sign of 0 is
+// 0. w has to be there.
+typedef struct evenkeel_penalty_args {
+  size_t size;
+  // The parameters.
+  struct evenkeel_input w;
+  // As many; the gradient is added to it. Absent: it is not wanted.
+  struct evenkeel_output gradient;
+  // One double, written. Absent: it is not wanted.
+  struct evenkeel_output penalty;
+  // At least 0.
+  double l1;
+  // At least 0.
+  double l2;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+} evenkeel_penalty_args;
 
-/**
- * What the length of a row is.
- */
+// Decoupled weight decay: y = x * (1 - `learning_rate` * l2). x and y have to be there.
+typedef struct evenkeel_weight_decay_args {
+  size_t size;
+  // The parameters.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  // At least 0.
+  double l2;
+  // At least 0.
+  double learning_rate;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+} evenkeel_weight_decay_args;
+
+// The proximal operator of step * penalty: y = soft(x, step * l1) / (1 + step * l2), where soft(x, t) is x - t above t,
+// x + t below -t and 0 between. x and y have to be there.
+typedef struct evenkeel_proximal_args {
+  size_t size;
+  // The parameters.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  // At least 0.
+  double l1;
+  // At least 0.
+  double l2;
+  // At least 0.
+  double step;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+} evenkeel_proximal_args;
+
+// LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
+//
+// `s = x + bias + residual`,
+// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * silu(gate) + plus`
+//
+// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
+// plus.
+typedef struct evenkeel_layer_norm_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  struct evenkeel_shape shape;
+  // At least 0. Default: 1e-5.
+  double eps;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // One a column or channel; absent: 1.
+  struct evenkeel_input gamma;
+  // One a column or channel; absent: 0.
+  struct evenkeel_input beta;
+  // Written, one a row or position; `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+  struct evenkeel_output mean;
+  // 1 / sqrt(var + eps), written likewise; it may be there without mean.
+  struct evenkeel_output rstd;
+  // One a column, added to x.
+  struct evenkeel_input bias;
+  // As x, added to x.
+  struct evenkeel_input residual;
+  // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+  struct evenkeel_output sum;
+  // As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
+  // and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
+  struct evenkeel_input gate;
+  // As x, added to the result.
+  struct evenkeel_input plus;
+  // Which rows or positions are data: `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag each; or `EVENKEEL_SIZE`, the number of data
+  // at the start of every sample of `valid_steps` rows. The others are padding: their y is +0.0, their statistics are 0.
+  struct evenkeel_input valid;
+  // 0 without lengths.
+  size_t valid_steps;
+} evenkeel_layer_norm_args;
+
+// RmsNorm: every row divided by its root mean square.
+//
+// `s = x + bias + residual`,
+// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * silu(gate) + plus`
+//
+// x, y and the shape, a matrix, have to be there.
+typedef struct evenkeel_rms_norm_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  struct evenkeel_shape shape;
+  // At least 0. Default: 1e-5.
+  double eps;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // One a column; absent: 1.
+  struct evenkeel_input gamma;
+  // One a column; absent: 0.
+  struct evenkeel_input beta;
+  // 1 / sqrt(mean(s^2) + eps), written, one a row; `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+  struct evenkeel_output rstd;
+  // 1: 1 + gamma takes the place of gamma, as in the models of the Gemma family. 0: gamma.
+  uint32_t one_plus_gamma;
+  // 0
+  uint32_t reserved;
+  // One a column, added to x.
+  struct evenkeel_input bias;
+  // As x, added to x.
+  struct evenkeel_input residual;
+  // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+  struct evenkeel_output sum;
+  // As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
+  // and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
+  struct evenkeel_input gate;
+  // As x, added to the result.
+  struct evenkeel_input plus;
+  // Which rows are data, as in `evenkeel_layer_norm_args`.
+  struct evenkeel_input valid;
+  // 0 without lengths.
+  size_t valid_steps;
+} evenkeel_rms_norm_args;
+
+// Whose statistics are given.
+typedef uint32_t evenkeel_statistics_of;
+
+// Normalise, scale and shift by statistics that the caller has.
+//
+// `y = gamma * (x - mean) * rstd + beta`
+//
+// x, y, the shape, mean, rstd and what they are of have to be there. With the statistics as doubles that
+// `evenkeel_batch_norm_training` writes, y has the bits of its y, in every layout. Statistics as floats are off by up to
+// 2^-24 * |mean| * rstd.
+typedef struct evenkeel_normalize_scale_shift_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  struct evenkeel_shape shape;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // `EVENKEEL_OF_ROWS` (of a matrix) or `EVENKEEL_OF_COLUMNS`
+  evenkeel_statistics_of statistics_of;
+  // 0
+  uint32_t reserved;
+  // `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+  struct evenkeel_input mean;
+  // 1 / sqrt(var + eps), likewise.
+  struct evenkeel_input rstd;
+  // One a column or channel; absent: 1.
+  struct evenkeel_input gamma;
+  // One a column or channel; absent: 0.
+  struct evenkeel_input beta;
+  // Which rows or positions are data, as in `evenkeel_layer_norm_args`.
+  struct evenkeel_input valid;
+  // 0 without lengths.
+  size_t valid_steps;
+} evenkeel_normalize_scale_shift_args;
+
+// What a standard scaler learns of the samples of x: number, mean and sum of squared deviations of every column. NaN are not
+// counted; no rows change nothing. x, the shape, a matrix, and moments have to be there. A call allocates a temporary of about
+// 40 bytes a column, sixteen times as much where tasks may share the work.
+typedef struct evenkeel_standard_scaler_partial_fit_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  struct evenkeel_shape shape;
+  // Updated, one a column; start with all zeros.
+  struct evenkeel_output moments;
+  // Updated, one double a column: what rounding left of every m2; start with zeros. With it, the error does not grow with the
+  // number of batches.
+  struct evenkeel_output m2_low;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+} evenkeel_standard_scaler_partial_fit_args;
+
+// What another standard scaler has learnt is added to what one has: afterwards it has seen the samples of both. moments and
+// other have to be there, and what is there is as long as moments. Runs on the calling thread.
+typedef struct evenkeel_standard_scaler_merge_args {
+  size_t size;
+  // Updated.
+  struct evenkeel_output moments;
+  // Updated, as in `evenkeel_standard_scaler_partial_fit_args`.
+  struct evenkeel_output m2_low;
+  // The moments of the other.
+  struct evenkeel_input other;
+  // The `m2_low` of the other.
+  struct evenkeel_input other_m2_low;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+} evenkeel_standard_scaler_merge_args;
+
+// Standardises every column by what a standard scaler has learnt: y = (x - mean) / scale, where scale is the population standard
+// deviation, 1 of a constant column. A column without a number becomes NaN; if there are elements and there is no number at all,
+// the call returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, and moments have to be there. A call allocates a temporary
+// of 16 bytes a column.
+typedef struct evenkeel_standard_scaler_transform_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  struct evenkeel_shape shape;
+  // One a column.
+  struct evenkeel_input moments;
+  // 0: mean is taken as 0. Default: 1.
+  uint32_t with_mean;
+  // 0: scale is taken as 1. Default: 1.
+  uint32_t with_std;
+  // 1: the way back, y = x * scale + mean. 0: the way there.
+  uint32_t inverse;
+  // 0
+  uint32_t reserved;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+} evenkeel_standard_scaler_transform_args;
+
+// The mean of every column, which a standard scaler subtracts, and its scale, by which it divides. Both are NaN where no number
+// has been seen. moments have to be there. Runs on the calling thread.
+typedef struct evenkeel_standard_scaler_statistics_args {
+  size_t size;
+  // One a column.
+  struct evenkeel_input moments;
+  // Written, one double a column. Absent: it is not wanted.
+  struct evenkeel_output mean;
+  // Written likewise.
+  struct evenkeel_output scale;
+} evenkeel_standard_scaler_statistics_args;
+
+// What a min-max scaler learns of the samples of x: the least and the greatest value of every column. NaN are ignored; no rows
+// change nothing. All but execution have to be there. A call allocates a temporary of about 8 bytes a column, sixteen times as
+// much where tasks may share the work.
+typedef struct evenkeel_min_max_scaler_partial_fit_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  struct evenkeel_shape shape;
+  // Updated, one a column; start with INFINITY.
+  struct evenkeel_output data_min;
+  // Updated, one a column; start with -INFINITY.
+  struct evenkeel_output data_max;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+} evenkeel_min_max_scaler_partial_fit_args;
+
+// What another min-max scaler has learnt is added to what one has: afterwards it has seen the samples of both. All have to be
+// there, and are equally long. Runs on the calling thread.
+typedef struct evenkeel_min_max_scaler_merge_args {
+  size_t size;
+  // Updated.
+  struct evenkeel_output data_min;
+  // Updated.
+  struct evenkeel_output data_max;
+  // The `data_min` of the other.
+  struct evenkeel_input other_min;
+  // The `data_max` of the other.
+  struct evenkeel_input other_max;
+} evenkeel_min_max_scaler_merge_args;
+
+// Maps every column from the range that a min-max scaler has learnt to that from `range_min` to `range_max`:
+//
+// `y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min`
+//
+// A constant column has 1 for `data_max` - `data_min`. A column without a number becomes NaN; if there are elements and there is
+// no number at all, the call returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, `data_min` and `data_max` have to be
+// there.
+typedef struct evenkeel_min_max_scaler_transform_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  struct evenkeel_shape shape;
+  // One a column.
+  struct evenkeel_input data_min;
+  // One a column.
+  struct evenkeel_input data_max;
+  // Less than `range_max`, finite as float. Default: 0.
+  double range_min;
+  // Finite as float. Default: 1.
+  double range_max;
+  // 1: what would be outside of the range becomes its nearest end. 0: it is outside.
+  uint32_t clip;
+  // 1: the way back, never clipped, from the range to the data. 0: the way there.
+  uint32_t inverse;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+} evenkeel_min_max_scaler_transform_args;
+
+// What the length of a row is.
 typedef uint32_t evenkeel_norm;
 
-/**
- * The fastest that this CPU has.
- */
+// Divides every row by its norm: y = x / norm. A row of zeros stays one. x, y and the shape, a matrix, have to be there.
+typedef struct evenkeel_normalizer_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input x;
+  // As many; it may be x.
+  struct evenkeel_output y;
+  struct evenkeel_shape shape;
+  // `EVENKEEL_NORM_...`. Default: `EVENKEEL_NORM_L2`.
+  evenkeel_norm norm;
+  // 0
+  uint32_t reserved;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+} evenkeel_normalizer_args;
+
+// The fastest that this CPU has.
 #define EVENKEEL_BACKEND_DETECT 0
 
-/**
- * What the library was compiled for: SSE2, NEON.
- */
+// What the library was compiled for: SSE2, NEON.
 #define EVENKEEL_BACKEND_PORTABLE 1
 
-/**
- * AVX2 and FMA.
- */
+// AVX2 and FMA.
 #define EVENKEEL_BACKEND_AVX2 2
 
-/**
- * AVX-512 F, BW, DQ and VL.
- */
+// AVX-512 F, BW, DQ and VL.
 #define EVENKEEL_BACKEND_AVX512 3
 
-/**
- * By non-temporal stores where the output is large.
- */
-#define EVENKEEL_STORES_AUTO 0
+// None: the buffer is absent, and all its members are 0.
+#define EVENKEEL_NONE 0
 
-/**
- * Through the caches: where the output is read again soon.
- */
-#define EVENKEEL_STORES_CACHED 1
-
-/**
- * By non-temporal stores: where it is not.
- */
-#define EVENKEEL_STORES_NON_TEMPORAL 2
-
-/**
- * double, what the operations compute: nothing is lost.
- */
-#define EVENKEEL_F64 0
-
-/**
- * float, as many engines keep statistics: each is rounded once. A call with float statistics allocates a temporary of
- * doubles for them.
- */
+// float
 #define EVENKEEL_F32 1
 
-/**
- * [batch, channels, positions], NCHW.
- */
-#define EVENKEEL_CHANNELS_FIRST 0
+// double
+#define EVENKEEL_F64 2
 
-/**
- * [batch, positions, channels], NHWC.
- */
-#define EVENKEEL_CHANNELS_LAST 1
+// `uint8_t`, eight flags in each, the least significant bit first: len counts bytes. Bits beyond the last flag are written as 0
+// and not looked at.
+#define EVENKEEL_BITS 8
 
-/**
- * One bit an element, least significant first, 1 where it is kept: (len + 7) / 8 bytes. Bits beyond the last element
- * are written as 0 and not looked at.
- */
-#define EVENKEEL_MASK_PACKED 0
+// `uint8_t`, a flag in each, which is not 0 where it is set, and written as 0 or 1.
+#define EVENKEEL_BYTES 9
 
-/**
- * One byte an element, 1 where it is kept and else 0; not 0 counts as kept.
- */
-#define EVENKEEL_MASK_BYTES 1
+// `size_t`
+#define EVENKEEL_SIZE 10
 
-/**
- * `running = momentum * running + (1 - momentum) * batch`: Keras, ONNX.
- */
-#define EVENKEEL_MOMENTUM_KEEP 0
+// `evenkeel_moments`
+#define EVENKEEL_MOMENTS 11
 
-/**
- * `running = (1 - momentum) * running + momentum * batch`: PyTorch.
- */
-#define EVENKEEL_MOMENTUM_PYTORCH 1
+// `running = momentum * running + (1 - momentum) * batch`: Keras 3, ONNX.
+#define EVENKEEL_MOMENTUM_KEEP 1
 
-/**
- * `running += (batch - running) / (batches + 1)`: PyTorch where its momentum is None. `momentum` is not looked at.
- */
-#define EVENKEEL_MOMENTUM_CUMULATIVE 2
+// `running = (1 - momentum) * running + momentum * batch`: PyTorch.
+#define EVENKEEL_MOMENTUM_PYTORCH 2
 
-/**
- * One bit a row, least significant first, 1 where it is valid: (rows + 7) / 8 bytes, `uint8_t`.
- */
-#define EVENKEEL_VALID_PACKED 0
+// `running += (batch - running) / (batches + 1)`: PyTorch where its momentum is None. `momentum` is not looked at.
+#define EVENKEEL_MOMENTUM_CUMULATIVE 3
 
-/**
- * One byte a row, not 0 where it is valid: rows bytes, `uint8_t`.
- */
-#define EVENKEEL_VALID_BYTES 1
+// By non-temporal stores where the output is large.
+#define EVENKEEL_STORES_AUTO 0
 
-/**
- * One length a sample, `size_t`, at most `steps`: of each sample's `steps` rows the first so many are valid.
- */
-#define EVENKEEL_VALID_LENGTHS 2
+// By ordinary stores: where the output is read again soon.
+#define EVENKEEL_STORES_CACHED 1
 
-/**
- * The sum of absolute values.
- */
-#define EVENKEEL_NORM_L1 0
+// By non-temporal stores: where it is not.
+#define EVENKEEL_STORES_NON_TEMPORAL 2
 
-/**
- * The root of the sum of squares.
- */
-#define EVENKEEL_NORM_L2 1
+// Round to nearest, subnormal numbers are numbers like any other. The control word of the calling thread is restored after the
+// call. The bits are the same in every host.
+#define EVENKEEL_ENVIRONMENT_DEFAULT 0
 
-/**
- * The largest absolute value.
- */
-#define EVENKEEL_NORM_MAX 2
+// That of the calling thread, in every task: a host that flushes subnormal numbers (FTZ, DAZ) keeps the speed that it gains by
+// that. Exceptions do not trap. Bits are not promised, and errors are bounded where rounding is to nearest: the bounds hold for
+// inputs as they are read, plus 2^-126.
+#define EVENKEEL_ENVIRONMENT_HOST 1
+
+// Of rows: one of each a row.
+#define EVENKEEL_OF_ROWS 1
+
+// Of columns or channels: one of each a column or channel.
+#define EVENKEEL_OF_COLUMNS 2
+
+// The sum of absolute values.
+#define EVENKEEL_NORM_L1 1
+
+// The root of the sum of squares.
+#define EVENKEEL_NORM_L2 2
+
+// The largest absolute value.
+#define EVENKEEL_NORM_MAX 3
+
+// A matrix [rows, cols].
+#define EVENKEEL_ROWS 1
+
+// Samples [batch, channels, positions], NCHW.
+#define EVENKEEL_CHANNELS_FIRST 2
+
+// Samples [batch, positions, channels], NHWC.
+#define EVENKEEL_CHANNELS_LAST 3
+
+// Done.
+#define EVENKEEL_OK 0
+
+// A pointer is NULL, or a member absent, that has to be there.
+#define EVENKEEL_NULL_POINTER 1
+
+// A buffer does not begin at a multiple of its element's size.
+#define EVENKEEL_MISALIGNED 2
+
+// An output shares memory with another buffer and is not exactly in place.
+#define EVENKEEL_OVERLAP 3
+
+// A buffer has the wrong number of elements.
+#define EVENKEEL_LENGTH 4
+
+// The elements of a shape, or the bytes of a buffer, are more than memory has addresses.
+#define EVENKEEL_SHAPE_OVERFLOW 5
+
+// A parameter is outside its domain.
+#define EVENKEEL_PARAMETER 6
+
+// There are too few rows for a statistic.
+#define EVENKEEL_TOO_FEW_ROWS 7
+
+// A range of a random stream ends beyond its 2^64 elements.
+#define EVENKEEL_STREAM_OVERFLOW 8
+
+// A number or a name that means no option, or a reserved member that is not 0.
+#define EVENKEEL_UNKNOWN_OPTION 9
+
+// The backend exists, but this CPU or this build does not have it.
+#define EVENKEEL_UNAVAILABLE_BACKEND 10
+
+// A temporary could not be allocated. GroupNorm and InstanceNorm with padding may have written samples of y.
+#define EVENKEEL_OUT_OF_MEMORY 11
+
+// A bug of this library was caught; outputs may have been written in part.
+#define EVENKEEL_PANIC 12
+
+// A scaler that has seen no number was to transform.
+#define EVENKEEL_NOT_FITTED 13
+
+// The operation does not take an argument or a pitch, or not with this shape.
+#define EVENKEEL_UNSUPPORTED 14
+
+// A buffer has no dtype, or one that the operation does not take there.
+#define EVENKEEL_TYPE 15
+
+// The size of a structure is none that this version of the library knows, or it has members that this version lacks.
+#define EVENKEEL_STRUCT_SIZE 16
+
+// A running variance would not be finite as float after this batch, which is finite.
+#define EVENKEEL_STATISTIC_OVERFLOW 17
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
-/**
- * A name for a status.
- */
-const char *evenkeel_status_text(uint32_t status);
+// The version of the library: 10000 * major + 100 * minor + patch, as `EVENKEEL_VERSION` is that of the header.
+uint32_t evenkeel_version(void);
 
-/**
- * What the last call of this thread that did not return `EVENKEEL_OK` complained of, in full: the argument, what was
- * expected and what came. Empty if there was none. The text lives until the next such call of this thread.
- */
-const char *evenkeel_last_error_message(void);
+// The version of the library as text: `0.1.0`.
+const char *evenkeel_version_text(void);
 
-/**
- * The version of the library, as `0.1.0`.
- */
-const char *evenkeel_version(void);
+// The properties of a backend on this CPU, `EVENKEEL_BACKEND_AVAILABLE` and `EVENKEEL_BACKEND_FUSED` added. 0: this CPU lacks
+// it, or there is no such number.
+uint32_t evenkeel_backend_properties(evenkeel_backend backend);
 
-/**
- * The fastest backend that this CPU has: what `EVENKEEL_BACKEND_DETECT` means here.
- */
-evenkeel_backend evenkeel_backend_detect(void);
-
-/**
- * Whether this CPU has a backend: 1 or 0.
- */
-int32_t evenkeel_backend_is_available(evenkeel_backend backend);
-
-/**
- * Whether a backend of this CPU rounds multiply-adds once: 1 or 0. All such backends give the same bits.
- */
-int32_t evenkeel_backend_is_fused(evenkeel_backend backend);
-
-/**
- * The name of a backend (`detect`, `portable`, `avx2`, `avx512`), or NULL.
- */
+// The name of a backend: `portable`, `avx2`, `avx512`; of `EVENKEEL_BACKEND_DETECT` that of the fastest that this CPU has. NULL
+// if there is no such number.
 const char *evenkeel_backend_name(evenkeel_backend backend);
 
-/**
- * Writes the backend of a name to `backend`: `EVENKEEL_UNKNOWN_OPTION` if there is none, `EVENKEEL_UNAVAILABLE_BACKEND`
- * if this CPU does not have it.
- *
- * # Safety
- *
- * `name` is NULL or a C string, `backend` NULL or writable.
- */
-enum evenkeel_status evenkeel_backend_by_name(const char *name,
-                                              evenkeel_backend *backend);
+// Writes the backend of a name, as `evenkeel_backend_name` gives it or `detect`, to `backend`. `EVENKEEL_UNKNOWN_OPTION` if
+// there is none, `EVENKEEL_UNAVAILABLE_BACKEND` if this CPU does not have it.
+//
+// # Safety
+//
+// `name` is NULL or a C string, `backend` NULL or writable.
+evenkeel_status evenkeel_backend_by_name(const char *name,
+                                         evenkeel_backend *backend);
 
-/**
- * Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm_f32`, `evenkeel_instance_norm_f32` and
- * `evenkeel_batch_norm_training_channels_f32` use at most for this shape and execution. The first two use none where
- * channels come first.
- *
- * # Safety
- *
- * `execution` is NULL or readable, `scratch_len` NULL or writable.
- */
-enum evenkeel_status evenkeel_channels_scratch_len(evenkeel_layout layout,
-                                                   size_t batch,
-                                                   size_t channels,
-                                                   size_t positions,
-                                                   const struct evenkeel_execution *execution,
-                                                   size_t *scratch_len);
+// BatchNorm in training.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_batch_norm_training(const struct evenkeel_batch_norm_training_args *args);
 
-/**
- * GroupNorm: every group of `channels / groups` channels of every sample of `x` by its own mean and population variance.
- * `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
- *
- * `x_len` and `y_len` are batch * channels * positions; `y` may be `x`. `layout` is `EVENKEEL_CHANNELS_...`. `gamma` (NULL
- * with length 0: 1) and `beta` (NULL with length 0: 0) have channels elements. `mean` and `rstd = 1 / sqrt(var + eps)` are
- * written if they are there, both or neither: batch * groups elements of type `stats_dtype`. `scratch` has at least as
- * many doubles as `evenkeel_channels_scratch_len` says; NULL with length 0: it is allocated, if any is needed.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
- * `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_group_norm_f32(const float *x,
-                                             size_t x_len,
-                                             const float *gamma,
-                                             size_t gamma_len,
-                                             const float *beta,
-                                             size_t beta_len,
-                                             evenkeel_layout layout,
-                                             size_t batch,
-                                             size_t channels,
-                                             size_t positions,
-                                             size_t groups,
-                                             double eps,
-                                             float *y,
-                                             size_t y_len,
-                                             void *mean,
-                                             size_t mean_len,
-                                             void *rstd,
-                                             size_t rstd_len,
-                                             evenkeel_dtype stats_dtype,
-                                             double *scratch,
-                                             size_t scratch_len,
-                                             const struct evenkeel_execution *execution);
+// Writes to `scratch_len` how many doubles of scratch `evenkeel_batch_norm_training` uses for these arguments, of which the
+// shape and the execution count.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it. `scratch_len` is NULL or writable.
+evenkeel_status evenkeel_batch_norm_scratch_len(const struct evenkeel_batch_norm_training_args *args,
+                                                size_t *scratch_len);
 
-/**
- * InstanceNorm: every channel of every sample of `x` by its own mean and population variance.
- * `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
- *
- * As `evenkeel_group_norm_f32`, with a group for each channel: `mean` and `rstd` have batch * channels elements.
- *
- * # Safety
- *
- * As `evenkeel_group_norm_f32`.
- */
-enum evenkeel_status evenkeel_instance_norm_f32(const float *x,
-                                                size_t x_len,
-                                                const float *gamma,
-                                                size_t gamma_len,
-                                                const float *beta,
-                                                size_t beta_len,
-                                                evenkeel_layout layout,
-                                                size_t batch,
-                                                size_t channels,
-                                                size_t positions,
-                                                double eps,
-                                                float *y,
-                                                size_t y_len,
-                                                void *mean,
-                                                size_t mean_len,
-                                                void *rstd,
-                                                size_t rstd_len,
-                                                evenkeel_dtype stats_dtype,
-                                                double *scratch,
-                                                size_t scratch_len,
-                                                const struct evenkeel_execution *execution);
+// BatchNorm in inference.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_batch_norm_inference(const struct evenkeel_batch_norm_inference_args *args);
 
-/**
- * LayerNorm over channels: every position of every sample of `x` by its own mean and population variance over the
- * channels. `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
- *
- * `x_len` and `y_len` are batch * channels * positions; `y` may be `x`. `layout` is `EVENKEEL_CHANNELS_...`. `gamma` (NULL
- * with length 0: 1) and `beta` (NULL with length 0: 0) have channels elements. `mean` and `rstd = 1 / sqrt(var + eps)` are
- * written if they are there, both or neither: batch * positions elements of type `stats_dtype`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
- * `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_layer_norm_channels_f32(const float *x,
-                                                      size_t x_len,
-                                                      const float *gamma,
-                                                      size_t gamma_len,
-                                                      const float *beta,
-                                                      size_t beta_len,
-                                                      evenkeel_layout layout,
-                                                      size_t batch,
-                                                      size_t channels,
-                                                      size_t positions,
-                                                      double eps,
-                                                      float *y,
-                                                      size_t y_len,
-                                                      void *mean,
-                                                      size_t mean_len,
-                                                      void *rstd,
-                                                      size_t rstd_len,
-                                                      evenkeel_dtype stats_dtype,
-                                                      const struct evenkeel_execution *execution);
+// GroupNorm.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_group_norm(const struct evenkeel_group_norm_args *args);
 
-/**
- * BatchNorm's training on the channels of `x`, as `evenkeel_batch_norm_training_f32`, whose columns they are.
- *
- * `x_len` and `y_len` are batch * channels * positions; `layout` is `EVENKEEL_CHANNELS_...`. What has cols elements there
- * has channels elements here; `scratch` has at least as many doubles as `evenkeel_channels_scratch_len` says.
- *
- * # Safety
- *
- * As `evenkeel_batch_norm_training_f32`.
- */
-enum evenkeel_status evenkeel_batch_norm_training_channels_f32(const float *x,
-                                                               size_t x_len,
-                                                               const float *gamma,
-                                                               size_t gamma_len,
-                                                               const float *beta,
-                                                               size_t beta_len,
-                                                               evenkeel_layout layout,
-                                                               size_t batch,
-                                                               size_t channels,
-                                                               size_t positions,
-                                                               double eps,
-                                                               float *y,
-                                                               size_t y_len,
-                                                               void *mean,
-                                                               size_t mean_len,
-                                                               void *rstd,
-                                                               size_t rstd_len,
-                                                               evenkeel_dtype stats_dtype,
-                                                               const struct evenkeel_running *running,
-                                                               double *scratch,
-                                                               size_t scratch_len,
-                                                               const struct evenkeel_execution *execution);
+// InstanceNorm: GroupNorm with a group for each channel, bit for bit.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_instance_norm(const struct evenkeel_group_norm_args *args);
 
-/**
- * BatchNorm's inference on the channels of `x`, as `evenkeel_batch_norm_inference_f32`, whose columns they are.
- *
- * `x_len` and `y_len` are batch * channels * positions; `layout` is `EVENKEEL_CHANNELS_...`. What has cols elements there
- * has channels elements here.
- *
- * # Safety
- *
- * As `evenkeel_batch_norm_inference_f32`.
- */
-enum evenkeel_status evenkeel_batch_norm_inference_channels_f32(const float *x,
-                                                                size_t x_len,
-                                                                const float *running_mean,
-                                                                size_t running_mean_len,
-                                                                const float *running_var,
-                                                                size_t running_var_len,
-                                                                const float *gamma,
-                                                                size_t gamma_len,
-                                                                const float *beta,
-                                                                size_t beta_len,
-                                                                evenkeel_layout layout,
-                                                                size_t batch,
-                                                                size_t channels,
-                                                                size_t positions,
-                                                                double eps,
-                                                                float *y,
-                                                                size_t y_len,
-                                                                const struct evenkeel_execution *execution);
+// Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm` and `evenkeel_instance_norm` use for these
+// arguments, of which the shape and the execution count.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it. `scratch_len` is NULL or writable.
+evenkeel_status evenkeel_group_norm_scratch_len(const struct evenkeel_group_norm_args *args,
+                                                size_t *scratch_len);
 
-/**
- * Writes to `realised_p` the probability that the random integers realise: p rounded to a multiple of 2^-16 or 2^-32.
- *
- * # Safety
- *
- * `realised_p` is NULL or writable.
- */
-enum evenkeel_status evenkeel_dropout_realised_p(double p,
-                                                 double *realised_p);
+// Dropout in training, or with p = 0 a copy.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_dropout(const struct evenkeel_dropout_args *args);
 
-/**
- * Writes to `scale` what kept elements are multiplied by: 1 / (1 - realised p), and 0 where p is 1.
- *
- * # Safety
- *
- * `scale` is NULL or writable.
- */
-enum evenkeel_status evenkeel_dropout_scale_f32(double p, float *scale);
+// The backward pass of dropout: the gradient of x from that of y, with the `mask` of the forward pass, or with its seed and
+// offset, from which the mask is drawn again. The scale of a given mask is 1 / (1 - p).
+//
+// # Safety
+//
+// As `evenkeel_dropout`.
+evenkeel_status evenkeel_dropout_backward(const struct evenkeel_dropout_args *args);
 
-/**
- * Draws the mask of `len` elements, the first with index `offset`, of the stream that `seed` names. Never use the same
- * indices of one seed for two things.
- *
- * # Safety
- *
- * `mask` has `mask_len` writable bytes. `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_dropout_mask(double p,
-                                           uint64_t seed,
-                                           uint64_t offset,
-                                           size_t len,
-                                           uint8_t *mask,
-                                           size_t mask_len,
-                                           evenkeel_mask mask_kind,
-                                           const struct evenkeel_execution *execution);
+// The mask of dropout alone.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_dropout_mask(const struct evenkeel_dropout_mask_args *args);
 
-/**
- * Dropout in training: `y = x / (1 - realised p)` where an element is kept, +0.0 where it is dropped.
- *
- * `y_len` is `x_len`; `y` may be `x`. The mask is written if it is there (NULL with length 0: it is not stored).
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x` readable, the others writable. `execution` is NULL or
- * readable.
- */
-enum evenkeel_status evenkeel_dropout_f32(const float *x,
-                                          size_t x_len,
-                                          double p,
-                                          uint64_t seed,
-                                          uint64_t offset,
-                                          float *y,
-                                          size_t y_len,
-                                          uint8_t *mask,
-                                          size_t mask_len,
-                                          evenkeel_mask mask_kind,
-                                          const struct evenkeel_execution *execution);
+// Writes to `realised_p` the probability that the random integers realise, p rounded to a multiple of 2^-16 or 2^-32; and to
+// `scale` what kept elements are multiplied by where the mask is drawn, 1 / (1 - realised p), and 0 where p is 1. What is not
+// wanted is NULL.
+//
+// # Safety
+//
+// Both are NULL or writable.
+evenkeel_status evenkeel_dropout_rate(double p,
+                                      double *realised_p,
+                                      float *scale);
 
-/**
- * Applies a stored mask: `y = x / (1 - realised p)` where it keeps, else +0.0.
- *
- * `y_len` is `x_len`; `y` may be `x`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
- * readable.
- */
-enum evenkeel_status evenkeel_dropout_apply_f32(const float *x,
-                                                size_t x_len,
-                                                double p,
-                                                const uint8_t *mask,
-                                                size_t mask_len,
-                                                evenkeel_mask mask_kind,
-                                                float *y,
-                                                size_t y_len,
-                                                const struct evenkeel_execution *execution);
+// The moments of rows.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_row_moments(const struct evenkeel_row_moments_args *args);
 
-/**
- * The gradient of x from that of y, the mask drawn again: `dx = dy / (1 - realised p)` where the forward pass with the
- * same p, seed and offset kept, else +0.0.
- *
- * `dx_len` is `dy_len`; `dx` may be `dy`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `dy` readable, `dx` writable. `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_dropout_backward_f32(const float *dy,
-                                                   size_t dy_len,
-                                                   double p,
-                                                   uint64_t seed,
-                                                   uint64_t offset,
-                                                   float *dx,
-                                                   size_t dx_len,
-                                                   const struct evenkeel_execution *execution);
+// The moments of columns.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_column_moments(const struct evenkeel_column_moments_args *args);
 
-/**
- * The gradient of x from that of y, with the stored mask of the forward pass.
- *
- * As `evenkeel_dropout_apply_f32`, with `dy` for `x` and `dx` for `y`.
- *
- * # Safety
- *
- * As `evenkeel_dropout_apply_f32`.
- */
-enum evenkeel_status evenkeel_dropout_backward_with_mask_f32(const float *dy,
-                                                             size_t dy_len,
-                                                             double p,
-                                                             const uint8_t *mask,
-                                                             size_t mask_len,
-                                                             evenkeel_mask mask_kind,
-                                                             float *dx,
-                                                             size_t dx_len,
-                                                             const struct evenkeel_execution *execution);
+// Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments` uses for these arguments, of which the shape and
+// the execution count.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it. `scratch_len` is NULL or writable.
+evenkeel_status evenkeel_column_moments_scratch_len(const struct evenkeel_column_moments_args *args,
+                                                    size_t *scratch_len);
 
-/**
- * Dropout in inference is the identity: copies `x` to `y`, whose `y_len` is `x_len`. Where `y` is `x`, there is nothing
- * to do.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x` readable, `y` writable.
- */
-enum evenkeel_status evenkeel_dropout_inference_f32(const float *x,
-                                                    size_t x_len,
-                                                    float *y,
-                                                    size_t y_len);
+// Adds the values of `other` to `into`: the merge of Chan, Golub and LeVeque. `other` may be `into`.
+//
+// # Safety
+//
+// `into` is NULL or readable and writable, `other` NULL or readable.
+evenkeel_status evenkeel_moments_merge(struct evenkeel_moments *into,
+                                       const struct evenkeel_moments *other);
 
-/**
- * Adds the values of `other` to `into`: the merge of Chan, Golub and LeVeque. `other` may be `into`.
- *
- * # Safety
- *
- * `into` is NULL or readable and writable, `other` NULL or readable.
- */
-enum evenkeel_status evenkeel_moments_merge(struct evenkeel_moments *into,
-                                            const struct evenkeel_moments *other);
+// Adds every value of `x` to `into`. Runs on the calling thread.
+//
+// # Safety
+//
+// `into` is NULL or readable and writable; `x` is NULL or points to an input as this header describes it.
+evenkeel_status evenkeel_moments_extend(struct evenkeel_moments *into,
+                                        const struct evenkeel_input *x);
 
-/**
- * Adds every value of `x` to `into`. Runs on the calling thread.
- *
- * # Safety
- *
- * `into` is NULL or readable and writable; `x` has `x_len` readable elements.
- */
-enum evenkeel_status evenkeel_moments_extend_f32(struct evenkeel_moments *into,
-                                                 const float *x,
-                                                 size_t x_len);
+// The L1 and L2 penalty of parameters, and its gradient.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_penalty(const struct evenkeel_penalty_args *args);
 
-/**
- * The moments of every row of `x`, [rows, cols]: `moments_len` is rows. Those of no elements are all zeros.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x` readable, `moments` writable. `execution` is NULL or
- * readable.
- */
-enum evenkeel_status evenkeel_row_moments_f32(const float *x,
-                                              size_t x_len,
-                                              size_t rows,
-                                              size_t cols,
-                                              struct evenkeel_moments *moments,
-                                              size_t moments_len,
-                                              const struct evenkeel_execution *execution);
+// Decoupled weight decay.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_weight_decay(const struct evenkeel_weight_decay_args *args);
 
-/**
- * Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments_f32` and
- * `evenkeel_batch_norm_training_f32` use for this shape and execution.
- *
- * # Safety
- *
- * `execution` is NULL or readable, `scratch_len` NULL or writable.
- */
-enum evenkeel_status evenkeel_column_scratch_len(size_t rows,
-                                                 size_t cols,
-                                                 const struct evenkeel_execution *execution,
-                                                 size_t *scratch_len);
+// The proximal operator of the penalty.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_proximal(const struct evenkeel_proximal_args *args);
 
-/**
- * The moments of every column of `x`, [rows, cols]: `moments_len` is cols. Those of no rows are all zeros.
- *
- * `scratch` has at least as many doubles as `evenkeel_column_scratch_len` says; NULL with length 0: it is allocated.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x` readable, `moments` and `scratch` writable. `execution` is
- * NULL or readable.
- */
-enum evenkeel_status evenkeel_column_moments_f32(const float *x,
-                                                 size_t x_len,
-                                                 size_t rows,
-                                                 size_t cols,
-                                                 struct evenkeel_moments *moments,
-                                                 size_t moments_len,
-                                                 double *scratch,
-                                                 size_t scratch_len,
-                                                 const struct evenkeel_execution *execution);
+// LayerNorm.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_layer_norm(const struct evenkeel_layer_norm_args *args);
 
-/**
- * LayerNorm of every row of `x`, [rows, cols]: `y = gamma * (x - mean) / sqrt(var + eps) + beta`, with the mean and the
- * population variance of the row.
- *
- * `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
- * have cols elements. `mean` and `rstd = 1 / sqrt(var + eps)` are written if they are there, both or neither: rows
- * elements of type `stats_dtype`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
- * `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_layer_norm_f32(const float *x,
-                                             size_t x_len,
-                                             const float *gamma,
-                                             size_t gamma_len,
-                                             const float *beta,
-                                             size_t beta_len,
-                                             size_t rows,
-                                             size_t cols,
-                                             double eps,
-                                             float *y,
-                                             size_t y_len,
-                                             void *mean,
-                                             size_t mean_len,
-                                             void *rstd,
-                                             size_t rstd_len,
-                                             evenkeel_dtype stats_dtype,
-                                             const struct evenkeel_execution *execution);
+// RmsNorm.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_rms_norm(const struct evenkeel_rms_norm_args *args);
 
-/**
- * RmsNorm of every row of `x`, [rows, cols]: `y = gamma * x / sqrt(mean of x^2 + eps) + beta`.
- *
- * `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
- * have cols elements; if `one_plus_gamma` is not 0, 1 + gamma takes the place of gamma, as in the models of the Gemma
- * family. `rstd = 1 / sqrt(mean of x^2 + eps)` is written if it is there: rows elements of type `stats_dtype`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
- * `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_rms_norm_f32(const float *x,
-                                           size_t x_len,
-                                           const float *gamma,
-                                           size_t gamma_len,
-                                           uint32_t one_plus_gamma,
-                                           const float *beta,
-                                           size_t beta_len,
-                                           size_t rows,
-                                           size_t cols,
-                                           double eps,
-                                           float *y,
-                                           size_t y_len,
-                                           void *rstd,
-                                           size_t rstd_len,
-                                           evenkeel_dtype stats_dtype,
-                                           const struct evenkeel_execution *execution);
+// Normalise, scale and shift.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_normalize_scale_shift(const struct evenkeel_normalize_scale_shift_args *args);
 
-/**
- * Normalises every row of `x`, [rows, cols], by a mean and rstd that the caller has, one of each a row:
- * `y = gamma * (x - mean) * rstd + beta`.
- *
- * `x_len` and `y_len` are rows * cols; `y` may be `x`. `mean` and `rstd` have rows elements of type `stats_dtype`.
- * `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0) have cols elements.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
- * readable.
- */
-enum evenkeel_status evenkeel_normalize_rows_f32(const float *x,
-                                                 size_t x_len,
-                                                 const void *mean,
-                                                 size_t mean_len,
-                                                 const void *rstd,
-                                                 size_t rstd_len,
-                                                 evenkeel_dtype stats_dtype,
-                                                 const float *gamma,
-                                                 size_t gamma_len,
-                                                 const float *beta,
-                                                 size_t beta_len,
-                                                 size_t rows,
-                                                 size_t cols,
-                                                 float *y,
-                                                 size_t y_len,
-                                                 const struct evenkeel_execution *execution);
+// A standard scaler learns from samples.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_standard_scaler_partial_fit(const struct evenkeel_standard_scaler_partial_fit_args *args);
 
-/**
- * Normalises every column of `x`, [rows, cols], by a mean and rstd that the caller has, one of each a column: the second
- * half of BatchNorm's training.
- *
- * As `evenkeel_normalize_rows_f32`, but that `mean` and `rstd` have cols elements.
- *
- * # Safety
- *
- * As `evenkeel_normalize_rows_f32`.
- */
-enum evenkeel_status evenkeel_normalize_columns_f32(const float *x,
-                                                    size_t x_len,
-                                                    const void *mean,
-                                                    size_t mean_len,
-                                                    const void *rstd,
-                                                    size_t rstd_len,
-                                                    evenkeel_dtype stats_dtype,
-                                                    const float *gamma,
-                                                    size_t gamma_len,
-                                                    const float *beta,
-                                                    size_t beta_len,
-                                                    size_t rows,
-                                                    size_t cols,
-                                                    float *y,
-                                                    size_t y_len,
-                                                    const struct evenkeel_execution *execution);
+// A standard scaler learns what another has learnt.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_standard_scaler_merge(const struct evenkeel_standard_scaler_merge_args *args);
 
-/**
- * BatchNorm's training on `x`, [rows, cols], channels last: every column by its own mean and population variance.
- * `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
- *
- * `x_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0)
- * have cols elements. `mean` and `rstd = 1 / sqrt(var + eps)` of the batch are written: cols elements of type
- * `stats_dtype`. `running` is NULL, or what is updated. `scratch` has at least as many doubles as
- * `evenkeel_column_scratch_len` says; NULL with length 0: it is allocated.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable, the
- * running statistics both. `running` and `execution` are NULL or readable.
- */
-enum evenkeel_status evenkeel_batch_norm_training_f32(const float *x,
-                                                      size_t x_len,
-                                                      const float *gamma,
-                                                      size_t gamma_len,
-                                                      const float *beta,
-                                                      size_t beta_len,
-                                                      size_t rows,
-                                                      size_t cols,
-                                                      double eps,
-                                                      float *y,
-                                                      size_t y_len,
-                                                      void *mean,
-                                                      size_t mean_len,
-                                                      void *rstd,
-                                                      size_t rstd_len,
-                                                      evenkeel_dtype stats_dtype,
-                                                      const struct evenkeel_running *running,
-                                                      double *scratch,
-                                                      size_t scratch_len,
-                                                      const struct evenkeel_execution *execution);
+// Standardises samples, or goes the way back.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_standard_scaler_transform(const struct evenkeel_standard_scaler_transform_args *args);
 
-/**
- * BatchNorm's inference on `x`, [rows, cols], channels last: every column by running statistics.
- * `y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta`.
- *
- * `x_len` and `y_len` are rows * cols; `y` may be `x`. `running_mean` and `running_var` have cols elements, as have
- * `gamma` (NULL with length 0: 1) and `beta` (NULL with length 0: 0).
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
- * readable.
- */
-enum evenkeel_status evenkeel_batch_norm_inference_f32(const float *x,
-                                                       size_t x_len,
-                                                       const float *running_mean,
-                                                       size_t running_mean_len,
-                                                       const float *running_var,
-                                                       size_t running_var_len,
-                                                       const float *gamma,
-                                                       size_t gamma_len,
-                                                       const float *beta,
-                                                       size_t beta_len,
-                                                       size_t rows,
-                                                       size_t cols,
-                                                       double eps,
-                                                       float *y,
-                                                       size_t y_len,
-                                                       const struct evenkeel_execution *execution);
+// Mean and scale of what a standard scaler has learnt.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_standard_scaler_statistics(const struct evenkeel_standard_scaler_statistics_args *args);
 
-/**
- * `evenkeel_batch_norm_training_f32` of the batch without its padding, bit for bit; padding of `y` becomes +0.0, whatever
- * `x` holds there. Without a valid row, `mean` and `rstd` become 0 and the running statistics stay.
- *
- * `valid` has `valid_len` elements of the type that `valid_kind` says. `steps` counts for `EVENKEEL_VALID_LENGTHS` alone:
- * `x` is [samples, steps, cols] then, and rows is samples * steps.
- *
- * # Safety
- *
- * As `evenkeel_batch_norm_training_f32`; `valid` is readable.
- */
-enum evenkeel_status evenkeel_batch_norm_training_masked_f32(const float *x,
-                                                             size_t x_len,
-                                                             const void *valid,
-                                                             size_t valid_len,
-                                                             evenkeel_valid valid_kind,
-                                                             size_t steps,
-                                                             const float *gamma,
-                                                             size_t gamma_len,
-                                                             const float *beta,
-                                                             size_t beta_len,
-                                                             size_t rows,
-                                                             size_t cols,
-                                                             double eps,
-                                                             float *y,
-                                                             size_t y_len,
-                                                             void *mean,
-                                                             size_t mean_len,
-                                                             void *rstd,
-                                                             size_t rstd_len,
-                                                             evenkeel_dtype stats_dtype,
-                                                             const struct evenkeel_running *running,
-                                                             double *scratch,
-                                                             size_t scratch_len,
-                                                             const struct evenkeel_execution *execution);
+// A min-max scaler learns from samples.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_min_max_scaler_partial_fit(const struct evenkeel_min_max_scaler_partial_fit_args *args);
 
-/**
- * `evenkeel_batch_norm_inference_f32` of the valid rows, bit for bit; padding of `y` becomes +0.0, whatever `x` holds
- * there.
- *
- * `valid`, `valid_kind` and `steps` are those of `evenkeel_batch_norm_training_masked_f32`.
- *
- * # Safety
- *
- * As `evenkeel_batch_norm_inference_f32`; `valid` is readable.
- */
-enum evenkeel_status evenkeel_batch_norm_inference_masked_f32(const float *x,
-                                                              size_t x_len,
-                                                              const void *valid,
-                                                              size_t valid_len,
-                                                              evenkeel_valid valid_kind,
-                                                              size_t steps,
-                                                              const float *running_mean,
-                                                              size_t running_mean_len,
-                                                              const float *running_var,
-                                                              size_t running_var_len,
-                                                              const float *gamma,
-                                                              size_t gamma_len,
-                                                              const float *beta,
-                                                              size_t beta_len,
-                                                              size_t rows,
-                                                              size_t cols,
-                                                              double eps,
-                                                              float *y,
-                                                              size_t y_len,
-                                                              const struct evenkeel_execution *execution);
+// A min-max scaler learns what another has learnt.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_min_max_scaler_merge(const struct evenkeel_min_max_scaler_merge_args *args);
 
-/**
- * `evenkeel_column_moments_f32` of the valid rows of `x`, with the bits of the matrix without the others. Those of no valid
- * row are all zeros.
- *
- * `valid`, `valid_kind` and `steps` are those of `evenkeel_batch_norm_training_masked_f32`.
- *
- * # Safety
- *
- * As `evenkeel_column_moments_f32`; `valid` is readable.
- */
-enum evenkeel_status evenkeel_column_moments_masked_f32(const float *x,
-                                                        size_t x_len,
-                                                        const void *valid,
-                                                        size_t valid_len,
-                                                        evenkeel_valid valid_kind,
-                                                        size_t steps,
-                                                        size_t rows,
-                                                        size_t cols,
-                                                        struct evenkeel_moments *moments,
-                                                        size_t moments_len,
-                                                        double *scratch,
-                                                        size_t scratch_len,
-                                                        const struct evenkeel_execution *execution);
+// Maps samples to a range, or goes the way back.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_min_max_scaler_transform(const struct evenkeel_min_max_scaler_transform_args *args);
 
-/**
- * `evenkeel_instance_norm_f32` of the samples without their padding, bit for bit; padding of `y` becomes +0.0, whatever `x`
- * holds there. `mean` and `rstd` of a sample without a valid position are 0.
- *
- * `valid` says it of the positions of the samples, batch * positions, in either layout: `valid_len` elements of the type
- * that `valid_kind` says. Lengths are those of samples, at most positions.
- *
- * # Safety
- *
- * As `evenkeel_instance_norm_f32`; `valid` is readable.
- */
-enum evenkeel_status evenkeel_instance_norm_masked_f32(const float *x,
-                                                       size_t x_len,
-                                                       const void *valid,
-                                                       size_t valid_len,
-                                                       evenkeel_valid valid_kind,
-                                                       const float *gamma,
-                                                       size_t gamma_len,
-                                                       const float *beta,
-                                                       size_t beta_len,
-                                                       evenkeel_layout layout,
-                                                       size_t batch,
-                                                       size_t channels,
-                                                       size_t positions,
-                                                       double eps,
-                                                       float *y,
-                                                       size_t y_len,
-                                                       void *mean,
-                                                       size_t mean_len,
-                                                       void *rstd,
-                                                       size_t rstd_len,
-                                                       evenkeel_dtype stats_dtype,
-                                                       const struct evenkeel_execution *execution);
+// Divides rows by their norms.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_normalizer(const struct evenkeel_normalizer_args *args);
 
-/**
- * The moments of the first `lengths[r]` elements of every row r of `x`, [rows, cols]: `lengths_len` and `moments_len` are
- * rows, a length is at most cols. Those of no elements are all zeros.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x` and `lengths` readable, `moments` writable. `execution` is
- * NULL or readable.
- */
-enum evenkeel_status evenkeel_row_moments_prefixes_f32(const float *x,
-                                                       size_t x_len,
-                                                       const size_t *lengths,
-                                                       size_t lengths_len,
-                                                       size_t rows,
-                                                       size_t cols,
-                                                       struct evenkeel_moments *moments,
-                                                       size_t moments_len,
-                                                       const struct evenkeel_execution *execution);
+// A name for a status.
+const char *evenkeel_status_text(evenkeel_status status);
 
-/**
- * Writes `l1 * (sum of |w|) + l2 / 2 * (sum of w^2)` to `penalty` and adds `l1 * sign(w) + l2 * w` to `gradient`, in one
- * pass; the sign of 0 is 0.
- *
- * `gradient_len` is `w_len`. What is not wanted is NULL: `penalty`, or `gradient` with length 0.
- *
- * # Safety
- *
- * `w` has `w_len` readable elements, `gradient` as many as its length says, readable and writable. `penalty` is NULL or
- * writable, `execution` NULL or readable.
- */
-enum evenkeel_status evenkeel_penalty_f32(const float *w,
-                                          size_t w_len,
-                                          double l1,
-                                          double l2,
-                                          double *penalty,
-                                          float *gradient,
-                                          size_t gradient_len,
-                                          const struct evenkeel_execution *execution);
-
-/**
- * Decoupled weight decay: `y = w * (1 - learning_rate * l2)`.
- *
- * `y_len` is `w_len`; `y` may be `w`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `w` readable, `y` writable. `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_weight_decay_f32(const float *w,
-                                               size_t w_len,
-                                               double l2,
-                                               double learning_rate,
-                                               float *y,
-                                               size_t y_len,
-                                               const struct evenkeel_execution *execution);
-
-/**
- * The proximal operator of `step * penalty`: `y = soft(w, step * l1) / (1 + step * l2)`, where `soft(w, t)` is w - t above
- * t, w + t below -t and 0 between.
- *
- * `y_len` is `w_len`; `y` may be `w`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `w` readable, `y` writable. `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_proximal_f32(const float *w,
-                                           size_t w_len,
-                                           double l1,
-                                           double l2,
-                                           double step,
-                                           float *y,
-                                           size_t y_len,
-                                           const struct evenkeel_execution *execution);
-
-/**
- * LayerNorm of every row of `x + residual`, [rows, cols]: a block of a transformer before its normalisation. The bits of
- * `evenkeel_layer_norm_f32` of the sum, which is rounded to float once.
- *
- * `x_len`, `residual_len` and `y_len` are rows * cols; `y` may be `x`. The sum is written to `sum` (NULL with length 0: it
- * is not kept), which has rows * cols elements and may be `residual`. `gamma` (NULL with length 0: 1) and `beta` (NULL with
- * length 0: 0) have cols elements. `mean` and `rstd` of the sum are written if they are there, both or neither: rows
- * elements of type `stats_dtype`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x`, `residual`, `gamma` and `beta` readable, the others writable.
- * `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_layer_norm_residual_f32(const float *x,
-                                                      size_t x_len,
-                                                      const float *residual,
-                                                      size_t residual_len,
-                                                      const float *gamma,
-                                                      size_t gamma_len,
-                                                      const float *beta,
-                                                      size_t beta_len,
-                                                      size_t rows,
-                                                      size_t cols,
-                                                      double eps,
-                                                      float *y,
-                                                      size_t y_len,
-                                                      float *sum,
-                                                      size_t sum_len,
-                                                      void *mean,
-                                                      size_t mean_len,
-                                                      void *rstd,
-                                                      size_t rstd_len,
-                                                      evenkeel_dtype stats_dtype,
-                                                      const struct evenkeel_execution *execution);
-
-/**
- * RmsNorm of every row of `x + residual`, [rows, cols]: a block of a transformer before its normalisation. The bits of
- * `evenkeel_rms_norm_f32` of the sum, which is rounded to float once.
- *
- * `x_len`, `residual_len` and `y_len` are rows * cols; `y` may be `x`. The sum is written to `sum` (NULL with length 0: it
- * is not kept), which has rows * cols elements and may be `residual`. `gamma` (NULL with length 0: 1) and `beta` (NULL with
- * length 0: 0) have cols elements; if `one_plus_gamma` is not 0, 1 + gamma takes the place of gamma. `rstd` of the sum is
- * written if it is there: rows elements of type `stats_dtype`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x`, `residual`, `gamma` and `beta` readable, the others writable.
- * `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_rms_norm_residual_f32(const float *x,
-                                                    size_t x_len,
-                                                    const float *residual,
-                                                    size_t residual_len,
-                                                    const float *gamma,
-                                                    size_t gamma_len,
-                                                    uint32_t one_plus_gamma,
-                                                    const float *beta,
-                                                    size_t beta_len,
-                                                    size_t rows,
-                                                    size_t cols,
-                                                    double eps,
-                                                    float *y,
-                                                    size_t y_len,
-                                                    float *sum,
-                                                    size_t sum_len,
-                                                    void *rstd,
-                                                    size_t rstd_len,
-                                                    evenkeel_dtype stats_dtype,
-                                                    const struct evenkeel_execution *execution);
-
-/**
- * RmsNorm of every row of `x`, [rows, cols], gated by `z` after the norm, as in Qwen3-Next and Gated `DeltaNet` (Mamba-2 gates before the norm):
- * `y = gamma * x / sqrt(mean of x^2 + eps) * silu(z)` with `silu(z) = z / (1 + exp(-z))`.
- *
- * `x_len`, `z_len` and `y_len` are rows * cols; `y` may be `x`. `gamma` (NULL with length 0: 1) has cols elements; if
- * `one_plus_gamma` is not 0, 1 + gamma takes the place of gamma.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
- * readable.
- */
-enum evenkeel_status evenkeel_rms_norm_gated_f32(const float *x,
-                                                 size_t x_len,
-                                                 const float *z,
-                                                 size_t z_len,
-                                                 const float *gamma,
-                                                 size_t gamma_len,
-                                                 uint32_t one_plus_gamma,
-                                                 size_t rows,
-                                                 size_t cols,
-                                                 double eps,
-                                                 float *y,
-                                                 size_t y_len,
-                                                 const struct evenkeel_execution *execution);
-
-/**
- * `evenkeel_layer_norm_f32` of rows that begin every `x_pitch` elements of `x` and every `y_pitch` of `y`, as the parts of a
- * wider matrix do, bit for bit. What lies between two rows of `y` is not touched.
- *
- * A pitch is at least cols; `x_len` and `y_len` are at least (rows - 1) * pitch + cols, and 0 will do without rows. `y` may
- * be `x` with the same pitch; else the two share no memory, between the rows neither. `gamma` (NULL with length 0: 1) and
- * `beta` (NULL with length 0: 0) have cols elements.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `y` readable and writable, the others readable. Nothing else writes
- * to them meanwhile, and nothing reads `y`, between its rows neither. `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_layer_norm_strided_f32(const float *x,
-                                                     size_t x_len,
-                                                     size_t x_pitch,
-                                                     const float *gamma,
-                                                     size_t gamma_len,
-                                                     const float *beta,
-                                                     size_t beta_len,
-                                                     size_t rows,
-                                                     size_t cols,
-                                                     double eps,
-                                                     float *y,
-                                                     size_t y_len,
-                                                     size_t y_pitch,
-                                                     const struct evenkeel_execution *execution);
-
-/**
- * `evenkeel_rms_norm_f32` of rows that begin every `x_pitch` elements of `x` and every `y_pitch` of `y`, bit for bit.
- *
- * `x`, `y` and their pitches are as in `evenkeel_layer_norm_strided_f32`, the rest as in `evenkeel_rms_norm_f32`.
- *
- * # Safety
- *
- * As `evenkeel_layer_norm_strided_f32`.
- */
-enum evenkeel_status evenkeel_rms_norm_strided_f32(const float *x,
-                                                   size_t x_len,
-                                                   size_t x_pitch,
-                                                   const float *gamma,
-                                                   size_t gamma_len,
-                                                   uint32_t one_plus_gamma,
-                                                   const float *beta,
-                                                   size_t beta_len,
-                                                   size_t rows,
-                                                   size_t cols,
-                                                   double eps,
-                                                   float *y,
-                                                   size_t y_len,
-                                                   size_t y_pitch,
-                                                   const struct evenkeel_execution *execution);
-
-/**
- * `evenkeel_normalize_rows_f32` of rows that begin every `x_pitch` elements of `x` and every `y_pitch` of `y`, bit for bit.
- *
- * `x`, `y` and their pitches are as in `evenkeel_layer_norm_strided_f32`, the rest as in `evenkeel_normalize_rows_f32`.
- *
- * # Safety
- *
- * As `evenkeel_layer_norm_strided_f32`.
- */
-enum evenkeel_status evenkeel_normalize_rows_strided_f32(const float *x,
-                                                         size_t x_len,
-                                                         size_t x_pitch,
-                                                         const void *mean,
-                                                         size_t mean_len,
-                                                         const void *rstd,
-                                                         size_t rstd_len,
-                                                         evenkeel_dtype stats_dtype,
-                                                         const float *gamma,
-                                                         size_t gamma_len,
-                                                         const float *beta,
-                                                         size_t beta_len,
-                                                         size_t rows,
-                                                         size_t cols,
-                                                         float *y,
-                                                         size_t y_len,
-                                                         size_t y_pitch,
-                                                         const struct evenkeel_execution *execution);
-
-/**
- * The moments of every row of `x`, whose rows begin every `x_pitch` elements: `x_pitch` is at least cols, `x_len` at least
- * `(rows - 1) * x_pitch + cols`, and `moments_len` is rows.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x` readable, `moments` writable. `execution` is NULL or
- * readable.
- */
-enum evenkeel_status evenkeel_row_moments_strided_f32(const float *x,
-                                                      size_t x_len,
-                                                      size_t x_pitch,
-                                                      size_t rows,
-                                                      size_t cols,
-                                                      struct evenkeel_moments *moments,
-                                                      size_t moments_len,
-                                                      const struct evenkeel_execution *execution);
-
-/**
- * Adds the samples of `x`, [rows, cols], to what a standard scaler has learnt: number, mean and sum of squared deviations of
- * every column. NaN are not counted; no rows change nothing.
- *
- * `x_len` is rows * cols. `moments` has cols elements; start with all zeros. `m2_low` is what rounding left of every m2:
- * cols doubles, start with zeros, or NULL with length 0. With it, the error does not grow with the number of batches. A
- * call allocates a temporary of about 40 bytes a column, sixteen times as much where tasks may share the work.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x` readable, `moments` and `m2_low` readable and writable.
- * `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_standard_scaler_partial_fit_f32(const float *x,
-                                                              size_t x_len,
-                                                              size_t rows,
-                                                              size_t cols,
-                                                              struct evenkeel_moments *moments,
-                                                              size_t moments_len,
-                                                              double *m2_low,
-                                                              size_t m2_low_len,
-                                                              const struct evenkeel_execution *execution);
-
-/**
- * Adds what another standard scaler has learnt, `other` and `other_m2_low`, to `moments` and `m2_low`: afterwards this one
- * has seen the samples of both.
- *
- * `other_len` is `moments_len`, as are `m2_low_len` and `other_m2_low_len` unless they are NULL with length 0. Runs on the
- * calling thread.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `moments` and `m2_low` readable and writable, the others readable.
- * `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_standard_scaler_merge(struct evenkeel_moments *moments,
-                                                    size_t moments_len,
-                                                    double *m2_low,
-                                                    size_t m2_low_len,
-                                                    const struct evenkeel_moments *other,
-                                                    size_t other_len,
-                                                    const double *other_m2_low,
-                                                    size_t other_m2_low_len,
-                                                    const struct evenkeel_execution *execution);
-
-/**
- * Standardises every column of `x`, [rows, cols], by what a standard scaler has learnt: `y = (x - mean) / scale`. scale is
- * the population standard deviation, 1 of a constant column.
- *
- * `x_len` and `y_len` are rows * cols; `y` may be `x`. `moments` has cols elements. Where `with_mean` is 0, so is mean; where
- * `with_std` is 0, scale is 1. A column without a number becomes NaN; if there is no number at all, the call returns
- * `EVENKEEL_NOT_FITTED`. A call allocates a temporary of 16 bytes a column.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
- * readable.
- */
-enum evenkeel_status evenkeel_standard_scaler_transform_f32(const float *x,
-                                                            size_t x_len,
-                                                            const struct evenkeel_moments *moments,
-                                                            size_t moments_len,
-                                                            size_t rows,
-                                                            size_t cols,
-                                                            uint32_t with_mean,
-                                                            uint32_t with_std,
-                                                            float *y,
-                                                            size_t y_len,
-                                                            const struct evenkeel_execution *execution);
-
-/**
- * The way back from `evenkeel_standard_scaler_transform_f32`, with its arguments: `y = x * scale + mean`.
- *
- * # Safety
- *
- * As `evenkeel_standard_scaler_transform_f32`.
- */
-enum evenkeel_status evenkeel_standard_scaler_inverse_transform_f32(const float *x,
-                                                                    size_t x_len,
-                                                                    const struct evenkeel_moments *moments,
-                                                                    size_t moments_len,
-                                                                    size_t rows,
-                                                                    size_t cols,
-                                                                    uint32_t with_mean,
-                                                                    uint32_t with_std,
-                                                                    float *y,
-                                                                    size_t y_len,
-                                                                    const struct evenkeel_execution *execution);
-
-/**
- * The mean of every column, which a standard scaler subtracts, and its scale, by which it divides: the square root of the
- * population variance, or 1 if the column is constant. Both are NaN where no number has been seen.
- *
- * `mean_len` and `scale_len` are `moments_len`, unless one of the two is NULL with length 0. Runs on the calling thread.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `moments` readable, the others readable and writable.
- */
-enum evenkeel_status evenkeel_standard_scaler_statistics(const struct evenkeel_moments *moments,
-                                                         size_t moments_len,
-                                                         double *mean,
-                                                         size_t mean_len,
-                                                         double *scale,
-                                                         size_t scale_len);
-
-/**
- * Adds the samples of `x`, [rows, cols], to what a min-max scaler has learnt: the least and the greatest value of every
- * column. NaN are ignored; no rows change nothing.
- *
- * `x_len` is rows * cols. `data_min` and `data_max` have cols elements; start with INFINITY and -INFINITY. A call allocates
- * a temporary of about 8 bytes a column, sixteen times as much where tasks may share the work.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x` readable, the others readable and writable. `execution` is
- * NULL or readable.
- */
-enum evenkeel_status evenkeel_min_max_scaler_partial_fit_f32(const float *x,
-                                                             size_t x_len,
-                                                             size_t rows,
-                                                             size_t cols,
-                                                             float *data_min,
-                                                             size_t data_min_len,
-                                                             float *data_max,
-                                                             size_t data_max_len,
-                                                             const struct evenkeel_execution *execution);
-
-/**
- * Adds what another min-max scaler has learnt, `other_min` and `other_max`, to `data_min` and `data_max`: afterwards this one
- * has seen the samples of both. All four lengths are equal.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `data_min` and `data_max` readable and writable, the others
- * readable.
- */
-enum evenkeel_status evenkeel_min_max_scaler_merge_f32(float *data_min,
-                                                       size_t data_min_len,
-                                                       float *data_max,
-                                                       size_t data_max_len,
-                                                       const float *other_min,
-                                                       size_t other_min_len,
-                                                       const float *other_max,
-                                                       size_t other_max_len);
-
-/**
- * Maps every column of `x`, [rows, cols], from the range that a min-max scaler has learnt to that from `range_min` to
- * `range_max`: `y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min`. A constant column has 1 for
- * `data_max - data_min`.
- *
- * `x_len` and `y_len` are rows * cols; `y` may be `x`. `data_min` and `data_max` have cols elements. `range_min` is less than
- * `range_max`, both are finite as float. Where `clip` is not 0, what would be outside of the range becomes its nearest end.
- * A column without a number becomes NaN; if there is no number at all, the call returns `EVENKEEL_NOT_FITTED`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
- * readable.
- */
-enum evenkeel_status evenkeel_min_max_scaler_transform_f32(const float *x,
-                                                           size_t x_len,
-                                                           const float *data_min,
-                                                           size_t data_min_len,
-                                                           const float *data_max,
-                                                           size_t data_max_len,
-                                                           size_t rows,
-                                                           size_t cols,
-                                                           double range_min,
-                                                           double range_max,
-                                                           uint32_t clip,
-                                                           float *y,
-                                                           size_t y_len,
-                                                           const struct evenkeel_execution *execution);
-
-/**
- * The way back from `evenkeel_min_max_scaler_transform_f32`, with its arguments, never clipped:
- * `y = (x - range_min) * (data_max - data_min) / (range_max - range_min) + data_min`.
- *
- * # Safety
- *
- * As `evenkeel_min_max_scaler_transform_f32`.
- */
-enum evenkeel_status evenkeel_min_max_scaler_inverse_transform_f32(const float *x,
-                                                                   size_t x_len,
-                                                                   const float *data_min,
-                                                                   size_t data_min_len,
-                                                                   const float *data_max,
-                                                                   size_t data_max_len,
-                                                                   size_t rows,
-                                                                   size_t cols,
-                                                                   double range_min,
-                                                                   double range_max,
-                                                                   float *y,
-                                                                   size_t y_len,
-                                                                   const struct evenkeel_execution *execution);
-
-/**
- * Divides every row of `x`, [rows, cols], by its norm: `y = x / norm`. A row of zeros stays one.
- *
- * `x_len` and `y_len` are rows * cols; `y` may be `x`. `norm` is `EVENKEEL_NORM_...`.
- *
- * # Safety
- *
- * Every buffer has as many elements as its length says: `x` readable, `y` writable. `execution` is NULL or readable.
- */
-enum evenkeel_status evenkeel_normalizer_f32(const float *x,
-                                             size_t x_len,
-                                             size_t rows,
-                                             size_t cols,
-                                             evenkeel_norm norm,
-                                             float *y,
-                                             size_t y_len,
-                                             const struct evenkeel_execution *execution);
+// What the last call of this thread that did not return `EVENKEEL_OK` complained of, in full: the member, what was
+// expected and what came. Empty if there was none. The text lives until the next such call of this thread.
+const char *evenkeel_last_error_message(void);
 
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
 
 #endif  /* EVENKEEL_H */
+
+/* A buffer of contiguous elements: initialises an evenkeel_input or an evenkeel_output. */
+#define EVENKEEL_BUFFER(dtype, data, len) {(data), (len), 0, (dtype), 0}
+
+/* The same with rows that begin every so many elements. */
+#define EVENKEEL_PITCHED(dtype, data, len, pitch) {(data), (len), (pitch), (dtype), 0}
+
+/* No buffer. */
+#define EVENKEEL_ABSENT {0, 0, 0, 0, 0}
+
+/* Each initialises an evenkeel_shape. */
+#define EVENKEEL_SHAPE_ROWS(rows, cols) {EVENKEEL_ROWS, 0, (rows), (cols), 0, 0, 0}
+#define EVENKEEL_SHAPE_CHANNELS_FIRST(batch, channels, positions) \
+  {EVENKEEL_CHANNELS_FIRST, 0, 0, 0, (batch), (channels), (positions)}
+#define EVENKEEL_SHAPE_CHANNELS_LAST(batch, positions, channels) \
+  {EVENKEEL_CHANNELS_LAST, 0, 0, 0, (batch), (channels), (positions)}
+#define EVENKEEL_NO_SHAPE {0, 0, 0, 0, 0, 0, 0}
+
+/* Each initialises the structure of its name: its size, and the defaults. */
+#define EVENKEEL_EXECUTION_INIT \
+  {sizeof(evenkeel_execution), 0, 0, 0, 0, 0, 0, 0, 0}
+
+#define EVENKEEL_LAYER_NORM_INIT \
+  {sizeof(evenkeel_layer_norm_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 1e-5, \
+   0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_RMS_NORM_INIT \
+  {sizeof(evenkeel_rms_norm_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 1e-5, 0, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_NORMALIZE_SCALE_SHIFT_INIT \
+  {sizeof(evenkeel_normalize_scale_shift_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_NO_SHAPE, 0, 0, 0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_BATCH_NORM_TRAINING_INIT \
+  {sizeof(evenkeel_batch_norm_training_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_NO_SHAPE, 1e-5, 0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0.9, EVENKEEL_MOMENTUM_KEEP, 0, 0, \
+   0, 0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_BATCH_NORM_INFERENCE_INIT \
+  {sizeof(evenkeel_batch_norm_inference_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_NO_SHAPE, 1e-5, 0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_GROUP_NORM_INIT \
+  {sizeof(evenkeel_group_norm_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 1e-5, \
+   0, 32, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_DROPOUT_INIT \
+  {sizeof(evenkeel_dropout_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0.5, 0, 0, 0, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT}
+
+#define EVENKEEL_DROPOUT_MASK_INIT \
+  {sizeof(evenkeel_dropout_mask_args), EVENKEEL_ABSENT, 0, 0.5, 0, 0, 0}
+
+#define EVENKEEL_ROW_MOMENTS_INIT \
+  {sizeof(evenkeel_row_moments_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 0, \
+   EVENKEEL_ABSENT}
+
+#define EVENKEEL_COLUMN_MOMENTS_INIT \
+  {sizeof(evenkeel_column_moments_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 0, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_PENALTY_INIT \
+  {sizeof(evenkeel_penalty_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0.0, 0.0, 0}
+
+#define EVENKEEL_WEIGHT_DECAY_INIT \
+  {sizeof(evenkeel_weight_decay_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0.0, 0.0, 0}
+
+#define EVENKEEL_PROXIMAL_INIT \
+  {sizeof(evenkeel_proximal_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0.0, 0.0, 0.0, 0}
+
+#define EVENKEEL_STANDARD_SCALER_PARTIAL_FIT_INIT \
+  {sizeof(evenkeel_standard_scaler_partial_fit_args), EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_STANDARD_SCALER_MERGE_INIT \
+  {sizeof(evenkeel_standard_scaler_merge_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_STANDARD_SCALER_TRANSFORM_INIT \
+  {sizeof(evenkeel_standard_scaler_transform_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_NO_SHAPE, EVENKEEL_ABSENT, 1, 1, 0, 0, 0}
+
+#define EVENKEEL_STANDARD_SCALER_STATISTICS_INIT \
+  {sizeof(evenkeel_standard_scaler_statistics_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT}
+
+#define EVENKEEL_MIN_MAX_SCALER_PARTIAL_FIT_INIT \
+  {sizeof(evenkeel_min_max_scaler_partial_fit_args), EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_MIN_MAX_SCALER_MERGE_INIT \
+  {sizeof(evenkeel_min_max_scaler_merge_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT}
+
+#define EVENKEEL_MIN_MAX_SCALER_TRANSFORM_INIT \
+  {sizeof(evenkeel_min_max_scaler_transform_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_NO_SHAPE, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0.0, 1.0, 0, 0, 0}
+
+#define EVENKEEL_NORMALIZER_INIT \
+  {sizeof(evenkeel_normalizer_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, \
+   EVENKEEL_NORM_L2, 0, 0}

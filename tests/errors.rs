@@ -42,10 +42,10 @@
 //! | p next to 1 | finite | `edges::a_probability_next_to_1` |
 //! | a stream that ends; seeds and offsets next to 2^64 | error beyond the end; the bits of the definition | `a_range_that_ends_beyond_the_stream`, `edges::the_end_of_the_last_stream` |
 //! | in place | the bits of out of place | `hard_data`, `columns`, `dropout` |
-//! | null, misaligned or overlapping buffers, negative sizes | the types rule it out; a status in C | `tests/capi/refused.rs` |
+//! | null, misaligned or overlapping buffers, negative sizes | the types rule it out; a status in C | `tests/capi/bad_input.rs` |
 //! | no tasks, a million, the most there are | the same bits | `edges::any_number_of_tasks` |
 //! | calls within a pool's tasks, from several threads at once | the same bits | `edges::calls_within_tasks_and_from_many_threads` |
-//! | a call after a fork | the same bits, serially | `edges::serial_calls_in_a_forked_process` |
+//! | a call after a fork | the same bits, serially | `edges::calls_in_a_forked_process` |
 //! | a scaler that has seen nothing | error | `a_scaler_that_has_seen_no_number` |
 //! | samples of more or fewer features than were fitted | error | `samples_of_other_features_than_the_scalers` |
 //! | a range whose lower end is not the lower one, NaN, infinite | error | `a_feature_range_that_is_none` |

@@ -14,10 +14,9 @@ through Python; evenkeel goes through ctypes. All that counts at small shapes.
 """
 
 import argparse
-import ctypes
 import os
 
-from library import KEEP, Execution, Library, aligned, medians, start_with
+from library import KEEP, Library, aligned, medians, start_with
 
 start_with(**KEEP)
 
@@ -34,21 +33,7 @@ MEANS = [0.0, 1e3, 1e6]
 PROMISE = 1e-6
 
 
-class Running(ctypes.Structure):
-    _fields_ = [
-        ("mean", ctypes.c_void_p),
-        ("mean_len", ctypes.c_size_t),
-        ("var", ctypes.c_void_p),
-        ("var_len", ctypes.c_size_t),
-        ("rule", ctypes.c_uint32),
-        ("unbiased_var", ctypes.c_uint32),
-        ("momentum", ctypes.c_double),
-        ("batches", ctypes.c_uint64),
-    ]
-
-
 MOMENTS = np.dtype([("count", "u8"), ("mean", "f8"), ("mean_low", "f8"), ("m2", "f8")])
-F32, PYTORCH, PACKED = 1, 1, 0
 
 
 def onnx_session(nodes, names, x, y_name, initializers, threads):
@@ -99,9 +84,9 @@ class Data:
 
 
 def layer_norm(library, data, execution, threads):
-    d, stats = data, None
+    d = data
     ours = library.prepare(
-        "layer_norm_f32", d.x, d.gamma, d.beta, d.rows, d.cols, EPS, d.y, stats, stats, ctypes.c_uint32(F32), execution
+        "layer_norm", x=d.x, y=d.y, shape=d.shape, gamma=d.gamma, beta=d.beta, eps=EPS, execution=execution
     )
     x, w, b = map(torch.from_numpy, (d.x, d.gamma, d.beta))
     out = {}
@@ -120,9 +105,7 @@ def layer_norm(library, data, execution, threads):
 
 def rms_norm(library, data, execution, threads):
     d = data
-    ours = library.prepare(
-        "rms_norm_f32", d.x, d.gamma, ctypes.c_uint32(0), None, d.rows, d.cols, EPS, d.y, None, ctypes.c_uint32(F32), execution
-    )
+    ours = library.prepare("rms_norm", x=d.x, y=d.y, shape=d.shape, gamma=d.gamma, eps=EPS, execution=execution)
     x, w = map(torch.from_numpy, (d.x, d.gamma))
     out = {}
 
@@ -143,16 +126,11 @@ def batch_norm_training(library, data, execution, threads):
     d = data
     mean, rstd = np.zeros((2, d.cols), np.float32)
     running_mean, running_var = np.zeros(d.cols, np.float32), np.ones(d.cols, np.float32)
-    running = Running(
-        running_mean.ctypes.data, d.cols, running_var.ctypes.data, d.cols, PYTORCH, 1, 0.1, 0
-    )
-    running.buffers = (running_mean, running_var)  # as above
-    scratch_len = ctypes.c_size_t()
-    library.prepare("column_scratch_len", d.rows, d.cols, execution, ctypes.byref(scratch_len))()
-    scratch = aligned(scratch_len.value, np.float64)
+    shared = dict(x=d.x, y=d.y, shape=d.shape, execution=execution)
     ours = library.prepare(
-        "batch_norm_training_f32", d.x, d.gamma, d.beta, d.rows, d.cols, EPS, d.y, mean, rstd, ctypes.c_uint32(F32),
-        ctypes.byref(running), scratch, execution,
+        "batch_norm_training", **shared, gamma=d.gamma, beta=d.beta, eps=EPS, mean=mean, rstd=rstd,
+        running_mean=running_mean, running_var=running_var, momentum_rule=library.MOMENTUM_PYTORCH, momentum=0.1,
+        unbiased_running_var=1, scratch=library.scratch("batch_norm", "batch_norm_training", **shared),
     )  # fmt: skip
     x, w, b = map(torch.from_numpy, (d.x, d.gamma, d.beta))
     their_mean, their_var, out = torch.zeros(d.cols), torch.ones(d.cols), {}
@@ -171,8 +149,9 @@ def batch_norm_inference(library, data, execution, threads):
     mean = d.x.astype(np.float64).mean(0).astype(np.float32)
     var = d.x.astype(np.float64).var(0).astype(np.float32)
     ours = library.prepare(
-        "batch_norm_inference_f32", d.x, mean, var, d.gamma, d.beta, d.rows, d.cols, EPS, d.y, execution
-    )
+        "batch_norm_inference", x=d.x, y=d.y, shape=d.shape, running_mean=mean, running_var=var, gamma=d.gamma,
+        beta=d.beta, eps=EPS, execution=execution,
+    )  # fmt: skip
     x, w, b, m, v = map(torch.from_numpy, (d.x, d.gamma, d.beta, mean, var))
     out = {}
 
@@ -198,7 +177,7 @@ def dropout(library, data, execution, threads):
     d = data
     mask = np.zeros((d.x.size + 7) // 8, np.uint8)
     ours = library.prepare(
-        "dropout_f32", d.x, P, ctypes.c_uint64(7), ctypes.c_uint64(0), d.y, mask, ctypes.c_uint32(PACKED), execution
+        "dropout", x=d.x, y=d.y, p=P, seed=7, keep_mask=(mask, library.BITS), execution=execution
     )
     x, out = torch.from_numpy(d.x), {}
 
@@ -220,13 +199,12 @@ def var_mean(axis):
     def operation(library, data, execution, threads):
         d, out = data, {}
         moments = np.zeros(d.rows if axis == 1 else d.cols, MOMENTS)
+        shared = dict(x=d.x, moments=moments, shape=d.shape, execution=execution)
         if axis == 1:
-            ours = library.prepare("row_moments_f32", d.x, d.rows, d.cols, moments, execution)
+            ours = library.prepare("row_moments", **shared)
         else:
-            scratch_len = ctypes.c_size_t()
-            library.prepare("column_scratch_len", d.rows, d.cols, execution, ctypes.byref(scratch_len))()
-            scratch = aligned(scratch_len.value, np.float64)
-            ours = library.prepare("column_moments_f32", d.x, d.rows, d.cols, moments, scratch, execution)
+            scratch = library.scratch("column_moments", "column_moments", **shared)
+            ours = library.prepare("column_moments", **shared, scratch=scratch)
         x = torch.from_numpy(d.x)
 
         def peer():
@@ -270,7 +248,7 @@ def main():
     print("Largest error, of outputs as a part of |gamma| * max(1, |x_hat|) + |beta|, of variances relative; 512x768.\n")
     print("| operation | |", " | ".join(f"mean/std {mean:g}" for mean in MEANS), "|")
     print("|---|---|", "---|" * len(MEANS), sep="")
-    serial = ctypes.byref(Execution(0, 0, 1))
+    serial = library.execution(tasks=1)
     torch.set_num_threads(1)
     for name, operation in OPERATIONS.items():
         errors = {}
@@ -293,7 +271,7 @@ def main():
             data = Data(*shape)
             for count in threads:
                 torch.set_num_threads(count)
-                execution = ctypes.byref(Execution(0, 0, 1 if count == 1 else 0))
+                execution = library.execution(tasks=1 if count == 1 else 0)
                 contenders = operation(library, data, execution, count)
                 times = medians({key: run for key, (run, _) in contenders.items()}, arguments.seconds / cells)
                 row = [f"{times['evenkeel']:.1f}"]

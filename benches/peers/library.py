@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import statistics
 import sys
 import time
@@ -20,10 +21,6 @@ def start_with(**wanted):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **wanted})
 
 
-class Execution(ctypes.Structure):
-    _fields_ = [("backend", ctypes.c_uint32), ("stores", ctypes.c_uint32), ("tasks", ctypes.c_size_t)]
-
-
 def aligned(count, dtype):
     """Memory that begins at a cache line."""
     bytes_ = count * np.dtype(dtype).itemsize
@@ -32,38 +29,88 @@ def aligned(count, dtype):
     return raw[start : start + bytes_].view(dtype)
 
 
+HEADER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../include/evenkeel.h")
+TYPES = {
+    "size_t": ctypes.c_size_t,
+    "double": ctypes.c_double,
+    "uint32_t": ctypes.c_uint32,
+    "uint64_t": ctypes.c_uint64,
+}
+
+
+class Header:
+    """The structures and the numbers of evenkeel.h."""
+
+    def __init__(self):
+        with open(HEADER) as file:
+            text = re.sub(r"//[^\n]*|/\*.*?\*/", "", file.read(), flags=re.S)
+        self.numbers = {name: int(value) for name, value in re.findall(r"#define (\w+) (\d+)$", text, re.M)}
+        self.types = TYPES | {name: ctypes.c_uint32 for name in re.findall(r"typedef uint32_t (\w+);", text)}
+        for name, members in re.findall(r"typedef struct (\w+) \{(.*?)\}", text, re.S):
+            fields = re.findall(r"^ *(?:const )?(?:struct )?(\w+) (\*?)(\w+);", members, re.M)
+            fields = [(member, self.member(kind, pointer)) for kind, pointer, member in fields]
+            self.types[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
+
+    def member(self, kind, pointer):
+        return ctypes.c_void_p if pointer or kind == "evenkeel_parallel_for" else self.types[kind]
+
+
 class Library:
     """libevenkeel: each call raises what the library complains of."""
 
     def __init__(self, path):
-        self.dll = ctypes.CDLL(path)
+        self.dll, self.header = ctypes.CDLL(path), Header()
         self.dll.evenkeel_last_error_message.restype = ctypes.c_char_p
         self.dll.evenkeel_backend_name.restype = ctypes.c_char_p
-        self.backend = self.dll.evenkeel_backend_name(self.dll.evenkeel_backend_detect()).decode()
+        self.backend = self.dll.evenkeel_backend_name(0).decode()
 
-    def prepare(self, name, *arguments):
-        """The call, with arguments converted once: a buffer becomes its address and its length."""
-        converted = []
-        for argument in arguments:
-            if argument is None:
-                converted += [ctypes.c_void_p(), ctypes.c_size_t(0)]
-            elif isinstance(argument, np.ndarray):
-                converted += [ctypes.c_void_p(argument.ctypes.data), ctypes.c_size_t(argument.size)]
-            elif isinstance(argument, float):
-                converted.append(ctypes.c_double(argument))
-            elif isinstance(argument, int):
-                converted.append(ctypes.c_size_t(argument))
+    def __getattr__(self, name):
+        """A number of the header, without EVENKEEL_."""
+        return self.header.numbers[f"EVENKEEL_{name}"]
+
+    def execution(self, tasks):
+        """How calls run, in so many tasks; 0: as many as there are threads."""
+        execution = self.header.types["evenkeel_execution"]()
+        execution.size, execution.tasks = ctypes.sizeof(execution), tasks
+        return execution
+
+    def arguments(self, name, **members):
+        """A structure of arguments: a buffer is an array, its dtype that of the array or said with it; rows are a shape."""
+        args = self.header.types[f"evenkeel_{name}_args"]()
+        args.size, args.keep = ctypes.sizeof(args), members
+        for member, value in members.items():
+            dtype = None
+            if isinstance(value, tuple) and isinstance(value[0], np.ndarray):
+                value, dtype = value
+            if value is None:
+                continue
+            if isinstance(value, np.ndarray):
+                dtype = dtype or {"float32": self.F32, "float64": self.F64}.get(str(value.dtype), self.MOMENTS)
+                setattr(args, member, type(getattr(args, member))(value.ctypes.data, value.size, 0, dtype, 0))
+            elif isinstance(value, tuple):
+                args.shape.layout, args.shape.rows, args.shape.cols = self.ROWS, *value
+            elif isinstance(value, ctypes.Structure):
+                setattr(args, member, ctypes.addressof(value))
             else:
-                converted.append(argument)
-        function = getattr(self.dll, f"evenkeel_{name}")
+                setattr(args, member, value)
+        return args
+
+    def prepare(self, name, **members):
+        """The call with these members of its arguments."""
+        args, function = self.arguments(name, **members), getattr(self.dll, f"evenkeel_{name}")
 
         def call():
-            if function(*converted) != 0:
+            if function(ctypes.byref(args)) != 0:
                 raise RuntimeError(self.dll.evenkeel_last_error_message().decode())
 
-        # Addresses do not keep what they point to.
-        call.buffers = arguments
         return call
+
+    def scratch(self, query, name, **members):
+        """Scratch for the call with these members."""
+        args, scratch_len = self.arguments(name, **members), ctypes.c_size_t()
+        if getattr(self.dll, f"evenkeel_{query}_scratch_len")(ctypes.byref(args), ctypes.byref(scratch_len)) != 0:
+            raise RuntimeError(self.dll.evenkeel_last_error_message().decode())
+        return np.zeros(scratch_len.value)
 
 
 def medians(contenders, seconds, discarded=DISCARDED):

@@ -16,11 +16,10 @@ it begins, in a pass of its own; --assume-finite has it not do so. Its statistic
 """
 
 import argparse
-import ctypes
 import os
 import sys
 
-from library import KEEP, Execution, Library, aligned, medians, start_with
+from library import KEEP, Library, aligned, medians, start_with
 
 THREADS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]
 start_with(**dict.fromkeys(THREADS, "1"), **({} if "--default-malloc" in sys.argv else KEEP))
@@ -30,8 +29,6 @@ import sklearn  # noqa: E402
 from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler  # noqa: E402
 
 MOMENTS = np.dtype([("count", "u8"), ("mean", "f8"), ("mean_low", "f8"), ("m2", "f8")])
-NORM_L2 = ctypes.c_uint32(1)
-YES, NO = ctypes.c_uint32(1), ctypes.c_uint32(0)
 # Of an output, as a part of max(1, |y|); of statistics, as a part of the variance and of the standard deviation.
 PROMISE, STATISTICS = 1e-6, 1e-12
 # Rows of a part of the reference, which is float64.
@@ -76,8 +73,9 @@ class StandardState:
     def __init__(self, library, data, execution):
         self.moments, self.low = np.zeros(data.cols, MOMENTS), np.zeros(data.cols)
         fit = library.prepare(
-            "standard_scaler_partial_fit_f32", data.x, data.rows, data.cols, self.moments, self.low, execution
-        )
+            "standard_scaler_partial_fit", x=data.x, shape=data.x.shape, moments=self.moments, m2_low=self.low,
+            execution=execution,
+        )  # fmt: skip
 
         def run():
             self.moments[:], self.low[:] = 0, 0
@@ -90,8 +88,9 @@ class MinMaxState:
     def __init__(self, library, data, execution):
         self.least, self.greatest = np.zeros((2, data.cols), np.float32)
         fit = library.prepare(
-            "min_max_scaler_partial_fit_f32", data.x, data.rows, data.cols, self.least, self.greatest, execution
-        )
+            "min_max_scaler_partial_fit", x=data.x, shape=data.x.shape, data_min=self.least, data_max=self.greatest,
+            execution=execution,
+        )  # fmt: skip
 
         def run():
             self.least[:], self.greatest[:] = np.inf, -np.inf
@@ -131,8 +130,9 @@ def standard_transform(library, data, execution):
     state, theirs, out = StandardState(library, data, execution), StandardScaler().fit(data.x), {}
     state.fit()
     ours = library.prepare(
-        "standard_scaler_transform_f32", data.x, state.moments, data.rows, data.cols, YES, YES, data.y, execution
-    )
+        "standard_scaler_transform", x=data.x, y=data.y, shape=data.x.shape, moments=state.moments, with_mean=1,
+        with_std=1, execution=execution,
+    )  # fmt: skip
 
     def peer():
         out["y"] = theirs.transform(data.x)
@@ -156,8 +156,8 @@ def min_max_transform(library, data, execution):
     state, theirs, out = MinMaxState(library, data, execution), MinMaxScaler().fit(data.x), {}
     state.fit()
     ours = library.prepare(
-        "min_max_scaler_transform_f32", data.x, state.least, state.greatest, data.rows, data.cols, 0.0, 1.0, NO, data.y,
-        execution,
+        "min_max_scaler_transform", x=data.x, y=data.y, shape=data.x.shape, data_min=state.least,
+        data_max=state.greatest, range_max=1.0, execution=execution,
     )  # fmt: skip
 
     def peer():
@@ -170,7 +170,9 @@ def min_max_transform(library, data, execution):
 
 def normalizer(library, data, execution):
     theirs, out = Normalizer("l2"), {}
-    ours = library.prepare("normalizer_f32", data.x, data.rows, data.cols, NORM_L2, data.y, execution)
+    ours = library.prepare(
+        "normalizer", x=data.x, y=data.y, shape=data.x.shape, norm=library.NORM_L2, execution=execution
+    )
 
     def peer():
         out["y"] = theirs.transform(data.x)
@@ -199,7 +201,8 @@ def main():
     arguments = parser.parse_args()
     shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shape or ["1000000x64"]]
     sklearn.set_config(assume_finite=arguments.assume_finite)
-    library, serial = Library(arguments.library), ctypes.byref(Execution(0, 0, 1))
+    library = Library(arguments.library)
+    serial = library.execution(tasks=1)
     print(f"evenkeel ({library.backend}), scikit-learn {sklearn.__version__}, numpy {np.__version__}, one thread\n")
 
     errors, times = [], []

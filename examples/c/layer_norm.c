@@ -1,31 +1,40 @@
-/* Normalises two rows, one of them far off zero, and shows what the library says of a wrong call. */
+/* Adds a residual to two rows, normalises the sum, and shows what the library says of a wrong call. */
 #include <evenkeel.h>
 #include <stdio.h>
 
-int main(void) {
-  const size_t rows = 2, cols = 4;
-  const float x[8] = {1.0f, 2.0f, 3.0f, 4.0f, 1e6f, 1e6f + 1, 1e6f + 2, 1e6f + 3};
-  const float gamma[4] = {1.0f, 1.0f, 2.0f, 2.0f};
-  float y[8], mean[2], rstd[2];
+enum { ROWS = 2, COLS = 4, LEN = ROWS * COLS };
 
-  evenkeel_status status =
-      evenkeel_layer_norm_f32(x, 8, gamma, 4, NULL, 0, rows, cols, 1e-5, y, 8, mean, 2, rstd, 2,
-                              EVENKEEL_F32, NULL);
-  if (status != EVENKEEL_OK) {
+int main(void) {
+  const float x[LEN] = {1, 2, 3, 4, 1e6f, 1e6f + 1, 1e6f + 2, 1e6f + 3};
+  const float residual[LEN] = {0, 0, 0, 1};
+  const float gamma[COLS] = {1, 1, 2, 2};
+  float y[LEN], sum[LEN];
+  double mean[ROWS], rstd[ROWS];
+
+  evenkeel_layer_norm_args norm = EVENKEEL_LAYER_NORM_INIT;
+  norm.shape = (evenkeel_shape){.layout = EVENKEEL_ROWS, .rows = ROWS, .cols = COLS};
+  norm.x = (evenkeel_input){.data = x, .len = LEN, .dtype = EVENKEEL_F32};
+  norm.y = (evenkeel_output){.data = y, .len = LEN, .dtype = EVENKEEL_F32};
+  norm.residual = (evenkeel_input){.data = residual, .len = LEN, .dtype = EVENKEEL_F32};
+  norm.sum = (evenkeel_output){.data = sum, .len = LEN, .dtype = EVENKEEL_F32};
+  norm.gamma = (evenkeel_input){.data = gamma, .len = COLS, .dtype = EVENKEEL_F32};
+  norm.mean = (evenkeel_output){.data = mean, .len = ROWS, .dtype = EVENKEEL_F64};
+  norm.rstd = (evenkeel_output){.data = rstd, .len = ROWS, .dtype = EVENKEEL_F64};
+  if (evenkeel_layer_norm(&norm) != EVENKEEL_OK) {
     fprintf(stderr, "%s\n", evenkeel_last_error_message());
     return 1;
   }
-  printf("evenkeel %s, backend %s\n", evenkeel_version(),
-         evenkeel_backend_name(evenkeel_backend_detect()));
-  for (size_t r = 0; r < rows; r++) {
+
+  printf("evenkeel %s on %s\n", evenkeel_version_text(), evenkeel_backend_name(EVENKEEL_BACKEND_DETECT));
+  for (size_t r = 0; r < ROWS; r++) {
     printf("mean %g, rstd %g:", mean[r], rstd[r]);
-    for (size_t c = 0; c < cols; c++) printf(" %9.6f", y[r * cols + c]);
+    for (size_t c = 0; c < COLS; c++) printf(" %9.6f", y[r * COLS + c]);
     printf("\n");
   }
 
   /* gamma one element short: a status, a message with both numbers, and y untouched. */
-  status = evenkeel_layer_norm_f32(x, 8, gamma, 3, NULL, 0, rows, cols, 1e-5, y, 8, NULL, 0, NULL, 0,
-                                   EVENKEEL_F32, NULL);
+  norm.gamma.len = COLS - 1;
+  evenkeel_status status = evenkeel_layer_norm(&norm);
   printf("%s: %s\n", evenkeel_status_text(status), evenkeel_last_error_message());
   return status == EVENKEEL_LENGTH ? 0 : 1;
 }

@@ -3,10 +3,40 @@
 use core::ffi::{CStr, c_char};
 
 use super::boundary::guarded;
-use super::buffers::{Buffer, text};
-use super::fault::Fault;
-use super::status::evenkeel_status;
+use super::status::{Fault, evenkeel_status};
 use crate::run::backend::Backend;
+use crate::simd::Control;
+
+/// The version of the library: 10000 * major + 100 * minor + patch, as `EVENKEEL_VERSION` is that of the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn evenkeel_version() -> u32 {
+    VERSION
+}
+
+/// The version of the library as text: `0.1.0`.
+#[unsafe(no_mangle)]
+pub extern "C" fn evenkeel_version_text() -> *const c_char {
+    const TEXT: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    TEXT.as_ptr().cast()
+}
+
+/// The version of this header, of which `evenkeel_version` tells the library's.
+pub const EVENKEEL_VERSION: u32 = 100;
+
+const VERSION: u32 = {
+    let (mut version, mut number, text) = (0, 0, env!("CARGO_PKG_VERSION").as_bytes());
+    let mut i = 0;
+    while i < text.len() {
+        match text[i] {
+            b'.' => (version, number) = ((version + number) * 100, 0),
+            digit => number = number * 10 + (digit - b'0') as u32,
+        }
+        i += 1;
+    }
+    version + number
+};
+
+const _: () = assert!(VERSION == EVENKEEL_VERSION, "`EVENKEEL_VERSION` is that of Cargo.toml");
 
 /// Which instructions an operation runs on.
 pub type evenkeel_backend = u32;
@@ -19,42 +49,33 @@ pub const EVENKEEL_BACKEND_AVX2: evenkeel_backend = 2;
 /// AVX-512 F, BW, DQ and VL.
 pub const EVENKEEL_BACKEND_AVX512: evenkeel_backend = 3;
 
-/// The version of the library, as `0.1.0`.
+/// A property of a backend: this CPU has it.
+pub const EVENKEEL_BACKEND_AVAILABLE: u32 = 1;
+/// A property of a backend: it rounds multiply-adds once. All such backends give the same bits.
+pub const EVENKEEL_BACKEND_FUSED: u32 = 2;
+
+/// The properties of a backend on this CPU, `EVENKEEL_BACKEND_AVAILABLE` and `EVENKEEL_BACKEND_FUSED` added. 0: this CPU lacks
+/// it, or there is no such number.
 #[unsafe(no_mangle)]
-pub extern "C" fn evenkeel_version() -> *const c_char {
-    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
-    VERSION.as_ptr().cast()
+pub extern "C" fn evenkeel_backend_properties(backend: evenkeel_backend) -> u32 {
+    match self::backend(backend).map(|backend| backend.unwrap_or_else(Backend::detect)) {
+        Ok(backend) if backend.is_fused() => EVENKEEL_BACKEND_AVAILABLE | EVENKEEL_BACKEND_FUSED,
+        Ok(_) => EVENKEEL_BACKEND_AVAILABLE,
+        Err(_) => 0,
+    }
 }
 
-/// The fastest backend that this CPU has: what `EVENKEEL_BACKEND_DETECT` means here.
-#[unsafe(no_mangle)]
-pub extern "C" fn evenkeel_backend_detect() -> evenkeel_backend {
-    number(Backend::detect())
-}
-
-/// Whether this CPU has a backend: 1 or 0.
-#[unsafe(no_mangle)]
-pub extern "C" fn evenkeel_backend_is_available(backend: evenkeel_backend) -> i32 {
-    i32::from(self::backend(backend).is_ok())
-}
-
-/// Whether a backend of this CPU rounds multiply-adds once: 1 or 0. All such backends give the same bits.
-#[unsafe(no_mangle)]
-pub extern "C" fn evenkeel_backend_is_fused(backend: evenkeel_backend) -> i32 {
-    let fused = self::backend(backend)
-        .map(|backend| backend.unwrap_or_else(Backend::detect).is_fused())
-        .unwrap_or(false);
-    i32::from(fused)
-}
-
-/// The name of a backend (`detect`, `portable`, `avx2`, `avx512`), or NULL.
+/// The name of a backend: `portable`, `avx2`, `avx512`; of `EVENKEEL_BACKEND_DETECT` that of the fastest that this CPU has. NULL
+/// if there is no such number.
 #[unsafe(no_mangle)]
 pub extern "C" fn evenkeel_backend_name(backend: evenkeel_backend) -> *const c_char {
-    BACKENDS.get(backend as usize).map_or(core::ptr::null(), |name| name.as_ptr())
+    let number =
+        if backend == EVENKEEL_BACKEND_DETECT { number(Backend::detect()) } else { backend };
+    NAMES.get(number as usize).map_or(core::ptr::null(), |name| name.as_ptr())
 }
 
-/// Writes the backend of a name to `backend`: `EVENKEEL_UNKNOWN_OPTION` if there is none, `EVENKEEL_UNAVAILABLE_BACKEND`
-/// if this CPU does not have it.
+/// Writes the backend of a name, as `evenkeel_backend_name` gives it or `detect`, to `backend`. `EVENKEEL_UNKNOWN_OPTION` if
+/// there is none, `EVENKEEL_UNAVAILABLE_BACKEND` if this CPU does not have it.
 ///
 /// # Safety
 ///
@@ -64,21 +85,24 @@ pub unsafe extern "C" fn evenkeel_backend_by_name(
     name: *const c_char,
     backend: *mut evenkeel_backend,
 ) -> evenkeel_status {
-    guarded(move || {
-        let out = Buffer::output("backend", backend, 1);
-        out.check()?;
-        // SAFETY: the caller's promise.
-        let (name, out) = unsafe { (text("name", name)?, out.slice_mut()) };
-        out[0] = match name {
+    guarded(Control::DEFAULT, move || {
+        if name.is_null() || backend.is_null() {
+            let arg = if name.is_null() { "name" } else { "backend" };
+            return Err(Fault::Null { arg, len: 1 }.boxed());
+        }
+        // SAFETY: not NULL; the rest is the caller's promise.
+        let found = match unsafe { CStr::from_ptr(name) }.to_str().unwrap_or("\u{fffd}") {
             "detect" => EVENKEEL_BACKEND_DETECT,
             name => number(Backend::by_name(name)?),
         };
+        // SAFETY: not NULL; the rest is the caller's promise.
+        unsafe { backend.write(found) };
         Ok(())
     })
 }
 
 /// Names of backends, by `evenkeel_backend`.
-const BACKENDS: [&CStr; 4] = [c"detect", c"portable", c"avx2", c"avx512"];
+const NAMES: [&CStr; 4] = [c"detect", c"portable", c"avx2", c"avx512"];
 
 /// The backend of this number; `None` where the backend is to be detected.
 #[inline(always)]
@@ -89,10 +113,9 @@ pub(super) fn backend(number: evenkeel_backend) -> Result<Option<Backend>, Box<F
 #[inline(never)]
 fn named(number: evenkeel_backend) -> Result<Backend, Box<Fault>> {
     let expected = "a number EVENKEEL_BACKEND_...";
-    let unknown = || Fault::Option { arg: "backend", expected, got: number }.boxed();
-    let name = BACKENDS.get(number as usize).and_then(|name| name.to_str().ok());
-    let name = name.ok_or_else(unknown)?;
-    Ok(Backend::by_name(name)?)
+    let unknown = || Fault::Option { arg: "backend", expected, got: number.into() }.boxed();
+    let name = NAMES.get(number as usize).and_then(|name| name.to_str().ok());
+    Ok(Backend::by_name(name.ok_or_else(unknown)?)?)
 }
 
 /// The number of a backend.
@@ -110,12 +133,17 @@ mod tests {
 
     #[test]
     fn names_and_numbers_of_backends_are_the_same_as_in_rust() {
-        assert_eq!(BACKENDS.len(), Backend::NAMES.len() + 1);
+        assert_eq!(NAMES.len(), Backend::NAMES.len() + 1);
         for available in Backend::available() {
             let number = number(available);
-            assert_eq!(BACKENDS[number as usize].to_str(), Ok(available.name()));
+            assert_eq!(NAMES[number as usize].to_str(), Ok(available.name()));
             assert!(matches!(backend(number), Ok(Some(found)) if found == available));
+            let fused = evenkeel_backend_properties(number) == 3;
+            assert_eq!(fused, available.is_fused(), "{available}");
         }
-        assert_eq!(evenkeel_backend_is_available(4), 0);
+        let detected = number(Backend::detect()) as usize;
+        assert_eq!(evenkeel_backend_name(0), NAMES[detected].as_ptr());
+        assert_eq!(evenkeel_backend_properties(4), 0);
+        assert!(evenkeel_backend_name(4).is_null());
     }
 }

@@ -1,90 +1,442 @@
-//! Buffers: pointers from C are checked and become slices. Temporaries, which the library allocates.
+//! Buffers of C: their checks, all of them, and slices of what has been checked.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::slice;
 
-use super::fault::Fault;
-use crate::memory;
+use super::members::Args;
+use super::status::Fault;
 use crate::shape::check_length;
+use crate::simd::InOut;
 
-/// A buffer as C describes it, not checked yet.
-pub(super) struct Buffer<T> {
-    arg: &'static str,
-    start: *mut T,
-    len: usize,
+/// The type of the elements of a buffer.
+pub type evenkeel_dtype = u32;
+/// None: the buffer is absent, and all its members are 0.
+pub const EVENKEEL_NONE: evenkeel_dtype = 0;
+/// float
+pub const EVENKEEL_F32: evenkeel_dtype = 1;
+/// double
+pub const EVENKEEL_F64: evenkeel_dtype = 2;
+/// `uint8_t`, eight flags in each, the least significant bit first: len counts bytes. Bits beyond the last flag are written as 0
+/// and not looked at.
+pub const EVENKEEL_BITS: evenkeel_dtype = 8;
+/// `uint8_t`, a flag in each, which is not 0 where it is set, and written as 0 or 1.
+pub const EVENKEEL_BYTES: evenkeel_dtype = 9;
+/// `size_t`
+pub const EVENKEEL_SIZE: evenkeel_dtype = 10;
+/// `evenkeel_moments`
+pub const EVENKEEL_MOMENTS: evenkeel_dtype = 11;
+
+/// Sets of types.
+pub(super) const F32: u32 = 1 << EVENKEEL_F32;
+pub(super) const F64: u32 = 1 << EVENKEEL_F64;
+pub(super) const FLAGS: u32 = 1 << EVENKEEL_BITS | 1 << EVENKEEL_BYTES;
+pub(super) const SIZE: u32 = 1 << EVENKEEL_SIZE;
+pub(super) const MOMENTS: u32 = 1 << EVENKEEL_MOMENTS;
+
+/// By type: its name, the bytes of an element, and its alignment.
+const TYPES: [(&str, usize, usize); 12] = {
+    const NONE: (&str, usize, usize) = ("", 1, 1);
+    const WORD: usize = align_of::<usize>();
+    let mut types = [NONE; 12];
+    types[EVENKEEL_F32 as usize] = ("EVENKEEL_F32", 4, 4);
+    types[EVENKEEL_F64 as usize] = ("EVENKEEL_F64", 8, align_of::<f64>());
+    types[EVENKEEL_BITS as usize] = ("EVENKEEL_BITS", 1, 1);
+    types[EVENKEEL_BYTES as usize] = ("EVENKEEL_BYTES", 1, 1);
+    types[EVENKEEL_SIZE as usize] = ("EVENKEEL_SIZE", size_of::<usize>(), WORD);
+    types[EVENKEEL_MOMENTS as usize] = ("EVENKEEL_MOMENTS", 32, align_of::<u64>());
+    types
+};
+
+/// The names of a set of types.
+pub(super) fn type_names(set: u32) -> String {
+    let names = TYPES.iter().enumerate().filter(|(dtype, _)| set >> dtype & 1 != 0);
+    names.map(|(_, (name, ..))| *name).collect::<Vec<_>>().join(" or ")
 }
 
-// A derived `Copy` would require that T is `Copy`.
-impl<T> Clone for Buffer<T> {
-    fn clone(&self) -> Self {
-        *self
+/// What a function reads. All zeros: absent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_input {
+    /// The first element.
+    pub data: *const c_void,
+    /// The number of elements; with a pitch, from the first of the first row to at least the last of the last.
+    pub len: usize,
+    /// Elements from the start of a row to the start of the next. 0: the rows are contiguous.
+    pub pitch: usize,
+    /// `EVENKEEL_F32` or another type that the function takes here.
+    pub dtype: evenkeel_dtype,
+    /// 0
+    pub reserved: u32,
+}
+
+/// What a function writes. All zeros: absent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_output {
+    /// The first element.
+    pub data: *mut c_void,
+    /// The number of elements; with a pitch, from the first of the first row to at least the last of the last.
+    pub len: usize,
+    /// Elements from the start of a row to the start of the next. 0: the rows are contiguous.
+    pub pitch: usize,
+    /// `EVENKEEL_F32` or another type that the function takes here.
+    pub dtype: evenkeel_dtype,
+    /// 0
+    pub reserved: u32,
+}
+
+const _: () = assert!(
+    size_of::<evenkeel_input>() == size_of::<evenkeel_output>()
+        && align_of::<evenkeel_input>() == align_of::<evenkeel_output>(),
+    "`check` reads either as the other"
+);
+
+/// What a buffer of a structure may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    name: &'static str,
+    offset: usize,
+    /// The set of types.
+    types: u32,
+    output: bool,
+    required: bool,
+    pitched: bool,
+    /// The offset of the input that it may be, exactly.
+    may_be: usize,
+    /// The type that it usually has, and the logarithm of the size and the alignment of its elements.
+    plain: evenkeel_dtype,
+    plain_shift: u32,
+}
+
+/// A buffer that is read.
+pub(super) const fn read(types: u32) -> Member {
+    let plain = if types & F64 != 0 { EVENKEEL_F64 } else { types.trailing_zeros() };
+    let (_, size, align) = TYPES[plain as usize];
+    assert!(size == align || plain == EVENKEEL_MOMENTS, "one number says both");
+    Member {
+        name: "",
+        offset: 0,
+        types,
+        output: false,
+        required: false,
+        pitched: false,
+        may_be: usize::MAX,
+        // Aligned by 32 or not, moments are looked up.
+        plain,
+        plain_shift: size.trailing_zeros(),
     }
 }
 
-impl<T> Copy for Buffer<T> {}
+/// A buffer that is written.
+pub(super) const fn write(types: u32) -> Member {
+    Member { output: true, ..read(types) }
+}
 
-impl<T> Buffer<T> {
-    pub(super) fn input(arg: &'static str, start: *const T, len: usize) -> Self {
-        Self { arg, start: start.cast_mut(), len }
+impl Member {
+    /// Of this name, at this offset.
+    pub(super) const fn at(self, name: &'static str, offset: usize) -> Self {
+        Self { name, offset, ..self }
     }
 
-    pub(super) fn output(arg: &'static str, start: *mut T, len: usize) -> Self {
-        Self { arg, start, len }
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
     }
 
-    /// Absent: NULL with length 0.
-    pub(super) fn is_absent(&self) -> bool {
-        self.start.is_null() && self.len == 0
+    pub(super) const fn required(self) -> Self {
+        Self { required: true, ..self }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.len
+    pub(super) const fn pitched(self) -> Self {
+        Self { pitched: true, ..self }
     }
 
-    /// Returns an error if it has another length.
-    pub(super) fn check_length(&self, elements: usize) -> Result<(), Box<Fault>> {
-        Ok(check_length(self.arg, self.len, elements)?)
+    pub(super) const fn may_be(self, offset: usize) -> Self {
+        Self { may_be: offset, ..self }
     }
 
-    /// Whether it is not empty and begins where `other` begins: one buffer, if the lengths are equal.
+    /// The buffer of a structure.
     #[inline(always)]
-    pub(super) fn begins_with(&self, other: &Self) -> bool {
-        self.start == other.start && self.len > 0
+    unsafe fn of<'a>(&self, args: *const u8) -> &'a evenkeel_output {
+        // SAFETY: the caller passes a structure that has a buffer at this offset, and both kinds have one layout.
+        unsafe { &*args.add(self.offset).cast() }
     }
+}
 
-    /// The same buffer with elements of another type.
-    pub(super) fn cast<U>(&self) -> Buffer<U> {
-        Buffer { arg: self.arg, start: self.start.cast(), len: self.len }
+/// The most buffers of a structure.
+const MOST: usize = 16;
+
+/// Returns an error if a buffer of a structure cannot be a slice, or if an output shares memory with another buffer, unless it
+/// is exactly the input that it may be.
+#[inline(always)]
+pub(super) fn check<T: Args>(args: &T) -> Result<(), Box<Fault>> {
+    const { assert!(T::BUFFERS.len() <= MOST, "more buffers than `MOST`") };
+    if is_plain(args) {
+        return Ok(());
     }
+    // SAFETY: `members!` asserts that the table has the offsets of the structure's buffers.
+    unsafe { check_members(core::ptr::from_ref(args).cast(), T::BUFFERS) }
+}
 
-    /// Its bytes, to be [checked](check_buffers) with the other buffers of the call.
+/// Whether the members from `T::RARE` on are 0, and the buffers before it are sound, of the type that they usually have, and
+/// disjoint or in place: the usual call, found with few branches. It knows nothing that [`check_members`] does not.
+#[inline(always)]
+fn is_plain<T: Args>(args: &T) -> bool {
+    if const { usual::<T>() > 8 } {
+        return false;
+    }
+    let base = core::ptr::from_ref(args).cast::<u8>();
+    let (mut flaws, mut high) = (0, 0);
+    for at in (T::RARE..size_of::<T>()).step_by(size_of::<usize>()) {
+        // SAFETY: within the structure, all of whose bits are members.
+        flaws |= unsafe { base.add(at).cast::<usize>().read() };
+    }
+    // Written out, so that each number below is known to the compiler and nothing is kept in memory.
+    let mut extents = [(0, 0); 8];
+    macro_rules! all {
+        ($($i:literal)+) => {
+            $(flaws |= usual_flaws::<T, $i>(base, &mut extents, &mut high);)+
+            // Once all extents are known.
+            $(flaws |= usual_overlap::<T, $i>(base, &extents);)+
+        };
+    }
+    all!(0 1 2 3 4 5 6 7);
+    flaws | high & !USUAL_MOST == 0
+}
+
+/// Buffers begin here at most, and have so many elements at most, of 32 bytes at most: they end within the addresses, and no slice is
+/// too long. What is greater is left to [`check_members`].
+const USUAL_MOST: usize = usize::MAX >> 7;
+
+const _: () = {
+    let mut dtype = 0;
+    while dtype < TYPES.len() {
+        assert!(TYPES[dtype].1 <= 32, "elements of `USUAL_MOST`");
+        dtype += 1;
+    }
+};
+
+/// 0 if a buffer is as it usually is, and is not NULL. Notes where it is, and adds to `high` what may be at most [`USUAL_MOST`].
+#[inline(always)]
+fn usual_flaws<T: Args, const I: usize>(
+    base: *const u8,
+    extents: &mut [(usize, usize)],
+    high: &mut usize,
+) -> usize {
+    if const { I >= usual::<T>() } {
+        return 0;
+    }
+    let member = &T::BUFFERS[I];
+    // SAFETY: `members!` asserts that there is a buffer.
+    let buffer = unsafe { member.of(base) };
+    let (start, len, shift) = (buffer.data.addr(), buffer.len, member.plain_shift);
+    extents[I] = (start, start.wrapping_add(len << shift));
+    let types = u64::from(buffer.dtype) | u64::from(buffer.reserved) << 32;
+    if types == u64::from(member.plain) {
+        // NULL has every bit.
+        *high |= start.wrapping_sub(1) | len;
+        let pitch = if member.pitched { 0 } else { buffer.pitch };
+        start & ((1 << shift) - 1) | pitch
+    } else {
+        types as usize | start | len | buffer.pitch | usize::from(member.required)
+    }
+}
+
+/// 0 if an output shares no memory with the other buffers, or is in place.
+#[inline(always)]
+fn usual_overlap<T: Args, const I: usize>(base: *const u8, extents: &[(usize, usize)]) -> usize {
+    if const { I >= usual::<T>() || !T::BUFFERS[I].output } || extents[I].1 == 0 {
+        return 0;
+    }
+    let mut shared = 0;
+    macro_rules! each {
+        ($($i:literal)+) => { $(shared |= overlap::<T, I, $i>(base, extents);)+ };
+    }
+    each!(0 1 2 3 4 5 6 7);
+    shared
+}
+
+/// 1 if an output shares memory with another buffer, and is not in place.
+#[inline(always)]
+fn overlap<T: Args, const I: usize, const J: usize>(
+    base: *const u8,
+    extents: &[(usize, usize)],
+) -> usize {
+    // Two outputs once.
+    if const { I == J || J >= usual::<T>() || J > I && T::BUFFERS[J].output } {
+        return 0;
+    }
+    let (output, other) = (&T::BUFFERS[I], &T::BUFFERS[J]);
+    let overlap = extents[I].0.max(extents[J].0) < extents[I].1.min(extents[J].1);
+    if output.may_be != other.offset {
+        return usize::from(overlap);
+    }
+    // SAFETY: as above.
+    let (y, x) = unsafe { (output.of(base), other.of(base)) };
+    usize::from(overlap & !((y.data == x.data) & (y.pitch == x.pitch)))
+}
+
+/// How many buffers of a structure lie before `T::RARE`.
+const fn usual<T: Args>() -> usize {
+    let mut count = 0;
+    while count < T::BUFFERS.len() && T::BUFFERS[count].offset < T::RARE {
+        count += 1;
+    }
+    count
+}
+
+/// # Safety
+///
+/// `args` is a structure with buffers at the offsets of the members.
+unsafe fn check_members(args: *const u8, members: &'static [Member]) -> Result<(), Box<Fault>> {
+    let mut extents = [Extent::default(); MOST];
+    let mut count = 0;
+    for member in members {
+        // SAFETY: the caller's promise.
+        let buffer = unsafe { member.of(args) };
+        if buffer.is_zero() {
+            if member.required {
+                return Err(Fault::Absent { arg: member.name }.boxed());
+            }
+            continue;
+        }
+        let Some(bytes) = buffer.sound(member) else { return Err(first_flaw(buffer, member)) };
+        let start = buffer.data.addr();
+        let this = Extent { start, end: start + bytes, member: Some(member) };
+        for other in &extents[..count] {
+            let Some(of) = other.member else { continue };
+            let shared = start.max(other.start) < this.end.min(other.end);
+            if shared && (member.output || of.output) {
+                // SAFETY: the caller's promise.
+                sharing(buffer, member, unsafe { of.of(args) }, of)?;
+            }
+        }
+        extents[count] = this;
+        count += 1;
+    }
+    Ok(())
+}
+
+/// The bytes of a buffer.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    start: usize,
+    end: usize,
+    member: Option<&'static Member>,
+}
+
+impl evenkeel_output {
+    pub(super) const ABSENT: Self =
+        Self { data: core::ptr::null_mut(), len: 0, pitch: 0, dtype: EVENKEEL_NONE, reserved: 0 };
+
+    /// Whether it is absent.
     #[inline(always)]
-    pub(super) fn extent(&self) -> Extent {
-        let Self { arg, start, len } = *self;
-        let most = isize::MAX as usize / size_of::<T>();
-        let bytes = len.wrapping_mul(size_of::<T>());
-        Extent { arg, start: start.addr(), len, most, bytes, align: align_of::<T>() }
+    fn is_zero(&self) -> bool {
+        let types = u64::from(self.dtype) | u64::from(self.reserved);
+        self.data.addr() | self.len | self.pitch | types as usize == 0
     }
 
-    /// Returns an error if it cannot be a slice: for a call with one buffer.
-    pub(super) fn check(&self) -> Result<(), Box<Fault>> {
-        check_buffers(&[self.extent()], &[])
+    /// The number of its bytes, if it can be a slice: of a type that the member may have, aligned, not NULL unless it is empty,
+    /// and not beyond the last address.
+    #[inline(always)]
+    fn sound(&self, member: &Member) -> Option<usize> {
+        let Self { data, len, pitch, dtype, reserved } = *self;
+        let (_, size, align) = *TYPES.get(dtype as usize)?;
+        let bytes = len.wrapping_mul(size);
+        let start = data.addr();
+        // NULL or too high, in one comparison.
+        let nowhere = (start.wrapping_sub(1) >= usize::MAX - bytes) & (len != 0);
+        // Sizes are powers of two: a greater `len` has a bit that the greatest lacks.
+        let long = len & !(isize::MAX as usize / size);
+        let misaligned = start & (align - 1);
+        let pitch = if member.pitched { 0 } else { pitch };
+        let of_type = member.types >> dtype & 1 != 0;
+        let flaws = usize::from(nowhere) | long | misaligned | pitch | reserved as usize;
+        (flaws == 0 && of_type).then_some(bytes)
+    }
+}
+
+/// The flaw of a buffer that is not sound.
+#[cold]
+fn first_flaw(buffer: &evenkeel_output, member: &Member) -> Box<Fault> {
+    let evenkeel_output { data, len, pitch, dtype, reserved } = *buffer;
+    let Member { name: arg, types: expected, .. } = *member;
+    if expected.checked_shr(dtype).unwrap_or(0) & 1 == 0 {
+        return Fault::Type { arg, expected, got: dtype }.boxed();
+    }
+    let (_, _, align) = TYPES[dtype as usize];
+    let address = data.addr();
+    let fault = if reserved != 0 {
+        Fault::Option { arg, expected: "0 in `reserved`", got: reserved.into() }
+    } else if pitch != 0 && !member.pitched {
+        Fault::Pitch { arg, got: pitch }
+    } else if data.is_null() && len != 0 {
+        Fault::Null { arg, len }
+    } else if !address.is_multiple_of(align) {
+        Fault::Misaligned { arg, align, address }
+    } else {
+        Fault::TooLong { arg, len }
+    };
+    fault.boxed()
+}
+
+/// Returns an error for two buffers that share memory, one of them an output, unless they are one buffer and may be.
+fn sharing(
+    a: &evenkeel_output,
+    a_member: &Member,
+    b: &evenkeel_output,
+    b_member: &Member,
+) -> Result<(), Box<Fault>> {
+    let (output, input) = if a_member.output { (a_member, b_member) } else { (b_member, a_member) };
+    let (arg, other) = (output.name, input.name);
+    if output.may_be != input.offset || a.data != b.data {
+        return Err(Fault::Overlap { arg, other }.boxed());
+    }
+    if a.pitch != b.pitch || a.dtype != b.dtype {
+        return Err(Fault::Unequal { arg, other }.boxed());
+    }
+    Ok(())
+}
+
+/// What both kinds of buffers are once they have been checked.
+pub(super) trait Buffer {
+    fn raw(&self) -> &evenkeel_output;
+
+    /// Whether it is there.
+    #[inline(always)]
+    fn is_there(&self) -> bool {
+        self.raw().dtype != EVENKEEL_NONE
     }
 
-    /// The elements of an input.
+    /// Its pitch, if it has one.
+    #[inline(always)]
+    fn pitch(&self) -> Option<usize> {
+        match self.raw().pitch {
+            0 => None,
+            pitch => Some(pitch),
+        }
+    }
+
+    /// Where its elements begin, and how many there are. Without elements the pointer is not NULL but dangles.
+    #[inline(always)]
+    fn start<T>(&self) -> (*mut T, usize) {
+        let &evenkeel_output { data, len, .. } = self.raw();
+        let start = if len == 0 { NonNull::dangling().as_ptr() } else { data.cast() };
+        (start, len)
+    }
+
+    /// The elements of an input; none of an absent one.
     ///
     /// # Safety
     ///
-    /// C promises `len` readable elements. They were [checked](check_buffers), and nothing else writes to them
-    /// meanwhile.
-    pub(super) unsafe fn slice<'a>(&self) -> &'a [T] {
-        if self.len == 0 {
-            return &[];
-        }
+    /// The buffer has been [checked](check), and T is its type. C promises that it has `len` readable elements, and that nothing
+    /// else writes to them meanwhile.
+    #[inline(always)]
+    unsafe fn slice<'a, T>(&self) -> &'a [T] {
+        let (start, len) = self.start();
         // SAFETY: not NULL, aligned and not too long, as checked; the rest is the caller's promise.
-        unsafe { slice::from_raw_parts(self.start, self.len) }
+        unsafe { slice::from_raw_parts(start, len) }
     }
 
     /// The elements of an input, if it is there.
@@ -92,23 +444,39 @@ impl<T> Buffer<T> {
     /// # Safety
     ///
     /// As for [`slice`](Self::slice).
-    pub(super) unsafe fn optional<'a>(&self) -> Option<&'a [T]> {
+    #[inline(always)]
+    unsafe fn optional<'a, T>(&self) -> Option<&'a [T]> {
         // SAFETY: the caller's promise.
-        (!self.is_absent()).then(|| unsafe { self.slice() })
+        self.is_there().then(|| unsafe { self.slice() })
     }
+}
 
-    /// The elements of an output that is read too.
+impl Buffer for evenkeel_input {
+    #[inline(always)]
+    fn raw(&self) -> &evenkeel_output {
+        // SAFETY: one layout, as asserted; a pointer that is only read is passed on as such.
+        unsafe { &*core::ptr::from_ref(self).cast() }
+    }
+}
+
+impl Buffer for evenkeel_output {
+    #[inline(always)]
+    fn raw(&self) -> &evenkeel_output {
+        self
+    }
+}
+
+impl evenkeel_output {
+    /// The elements of an output that is read too; none of an absent one.
     ///
     /// # Safety
     ///
-    /// C promises `len` readable and writable elements. They were [checked](check_buffers), and no other slice of
-    /// them is used meanwhile.
-    pub(super) unsafe fn slice_mut<'a>(&self) -> &'a mut [T] {
-        if self.len == 0 {
-            return &mut [];
-        }
+    /// As for [`Buffer::slice`], and C promises that they are writable. No other slice of them is used meanwhile.
+    #[inline(always)]
+    pub(super) unsafe fn slice_mut<'a, T>(&self) -> &'a mut [T] {
+        let (start, len) = self.start();
         // SAFETY: not NULL, aligned and not too long, as checked; the rest is the caller's promise.
-        unsafe { slice::from_raw_parts_mut(self.start, self.len) }
+        unsafe { slice::from_raw_parts_mut(start, len) }
     }
 
     /// The elements of an output that is read too, if it is there.
@@ -116,162 +484,42 @@ impl<T> Buffer<T> {
     /// # Safety
     ///
     /// As for [`slice_mut`](Self::slice_mut).
-    pub(super) unsafe fn optional_mut<'a>(&self) -> Option<&'a mut [T]> {
+    #[inline(always)]
+    pub(super) unsafe fn optional_mut<'a, T>(&self) -> Option<&'a mut [T]> {
         // SAFETY: the caller's promise.
-        (!self.is_absent()).then(|| unsafe { self.slice_mut() })
+        self.is_there().then(|| unsafe { self.slice_mut() })
     }
 
-    /// The elements of an output, which need not be initialised, if it is there.
+    /// The elements of an output, which need not be initialised.
     ///
     /// # Safety
     ///
     /// As for [`slice_mut`](Self::slice_mut), but that they need not be readable.
-    pub(super) unsafe fn optional_uninit<'a>(&self) -> Option<&'a mut [MaybeUninit<T>]> {
+    pub(super) unsafe fn slice_uninit<'a, T>(&self) -> &'a mut [MaybeUninit<T>] {
         // SAFETY: the caller's promise; `MaybeUninit<T>` has the layout of T.
-        unsafe { self.cast::<MaybeUninit<T>>().optional_mut() }
+        unsafe { self.slice_mut() }
     }
 
-    /// Where its elements begin, and how many there are. Without elements the pointer is not NULL but dangles.
-    #[inline(always)]
-    pub(super) fn raw(&self) -> (*mut T, usize) {
-        let start = if self.len == 0 { NonNull::dangling().as_ptr() } else { self.start };
-        (start, self.len)
-    }
-}
-
-/// The bytes of a buffer, without the type of its elements.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Extent {
-    arg: &'static str,
-    start: usize,
-    /// In elements.
-    len: usize,
-    /// The greatest `len` that memory may have.
-    most: usize,
-    /// Wrapped where `len` is greater than that.
-    bytes: usize,
-    align: usize,
-}
-
-impl Extent {
-    /// 0 if it can be a slice: not NULL unless it is empty, aligned, and not beyond the last address. Otherwise some bits are
-    /// set. The bits of several extents together need one branch.
-    #[inline(always)]
-    fn flaws(&self) -> usize {
-        let Self { start, len, most, bytes, align, .. } = *self;
-        // NULL or too high, in one comparison.
-        let nowhere = (start.wrapping_sub(1) >= usize::MAX - bytes) & (len != 0);
-        // `most` is a power of two less one: a greater `len` has a bit that `most` lacks.
-        (start & align.wrapping_sub(1)) | (len & !most) | usize::from(nowhere)
-    }
-
-    /// Removes its bytes. An empty extent overlaps nothing.
-    #[inline(always)]
-    pub(super) fn clear(&mut self) {
-        self.bytes = 0;
-    }
-
-    /// Whether two sound extents overlap. An empty one overlaps nothing.
-    #[inline(always)]
-    fn overlaps(&self, other: &Self) -> bool {
-        let end = self.start.wrapping_add(self.bytes).min(other.start.wrapping_add(other.bytes));
-        self.start.max(other.start) < end
-    }
-
-    /// The fault of an extent that is not sound.
-    fn fault(&self) -> Option<Fault> {
-        let Self { arg, start, len, align, .. } = *self;
-        if self.flaws() == 0 {
-            return None;
-        }
-        if start == 0 {
-            return Some(match len {
-                0 => return None,
-                _ => Fault::Null { arg, len },
-            });
-        }
-        Some(match start % align {
-            0 => Fault::TooLong { arg, len },
-            _ => Fault::Misaligned { arg, align, address: start },
-        })
+    /// Returns an error if it has another length.
+    pub(super) fn check_length(
+        &self,
+        arg: &'static str,
+        elements: usize,
+    ) -> Result<(), Box<Fault>> {
+        Ok(check_length(arg, self.len, elements)?)
     }
 }
 
-/// Returns an error if a buffer cannot be a slice, or if an output shares memory with another buffer.
-#[inline(always)]
-pub(super) fn check_buffers<const OUT: usize, const IN: usize>(
-    outputs: &[Extent; OUT],
-    inputs: &[Extent; IN],
-) -> Result<(), Box<Fault>> {
-    // Arrays without a branch for each element, so that the loops are unrolled. `benches/capi.rs` measures the cost.
-    let mut flaws = 0;
-    for i in 0..OUT {
-        flaws |= outputs[i].flaws();
-    }
-    for i in 0..IN {
-        flaws |= inputs[i].flaws();
-    }
-    if flaws != 0 {
-        // Copies, so that the fast path does not keep them in memory.
-        return Err(first_fault(*outputs, *inputs).boxed());
-    }
-    let mut shared = false;
-    for i in 0..OUT {
-        for j in 0..i {
-            shared |= outputs[i].overlaps(&outputs[j]);
-        }
-        for j in 0..IN {
-            shared |= outputs[i].overlaps(&inputs[j]);
-        }
-    }
-    if shared { Err(first_overlap(*outputs, *inputs).boxed()) } else { Ok(()) }
-}
-
-#[cold]
-#[inline(never)]
-fn first_fault<const OUT: usize, const IN: usize>(
-    outputs: [Extent; OUT],
-    inputs: [Extent; IN],
-) -> Fault {
-    let mut faults = inputs.iter().chain(&outputs).filter_map(Extent::fault);
-    faults.next().unwrap_or(Fault::Null { arg: "", len: 0 })
-}
-
-#[cold]
-#[inline(never)]
-fn first_overlap<const OUT: usize, const IN: usize>(
-    outputs: [Extent; OUT],
-    inputs: [Extent; IN],
-) -> Fault {
-    let pairs = outputs.iter().enumerate();
-    let mut pairs =
-        pairs.flat_map(|(i, a)| outputs[..i].iter().chain(&inputs).map(move |b| (a, b)));
-    let (arg, other) = pairs.find(|(a, b)| a.overlaps(b)).map_or(("", ""), |(a, b)| (a.arg, b.arg));
-    Fault::Overlap { arg, other }
-}
-
-/// The text of a C string.
+/// x and y of an operation: two buffers, or exactly one.
 ///
 /// # Safety
 ///
-/// `text` is NULL or a C string.
-pub(super) unsafe fn text<'a>(
-    arg: &'static str,
-    text: *const c_char,
-) -> Result<&'a str, Box<Fault>> {
-    if text.is_null() {
-        return Err(Fault::Null { arg, len: 1 }.boxed());
-    }
-    // SAFETY: not NULL; the rest is the caller's promise.
-    Ok(unsafe { CStr::from_ptr(text) }.to_str().unwrap_or("\u{fffd}"))
-}
-
-/// A temporary of `len` zeros, or an error if it cannot be allocated.
-pub(super) fn temporary(len: usize) -> Result<Vec<f64>, Box<Fault>> {
-    temporary_of(0.0, len)
-}
-
-/// A temporary of `len` times this element, or an error if it cannot be allocated.
-pub(super) fn temporary_of<T: Clone>(element: T, len: usize) -> Result<Vec<T>, Box<Fault>> {
-    Ok(memory::filled(element, len)?)
+/// Both have been [checked](check), with y that may be x, and are floats. C promises that x is readable and y writable, and with
+/// a pitch readable too. Nothing else uses them during `'a`.
+#[inline(always)]
+pub(super) unsafe fn in_out<'a>(x: &evenkeel_input, y: &evenkeel_output) -> InOut<'a, 'a> {
+    let (start, len) = x.start::<f32>();
+    // SAFETY: aligned and not NULL, as checked. They do not overlap, or begin at one address with one pitch. The rest is the
+    // caller's promise.
+    unsafe { InOut::from_raw((start.cast_const(), len), y.start(), [x.pitch(), y.pitch()]) }
 }

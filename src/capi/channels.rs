@@ -1,311 +1,403 @@
-//! GroupNorm, InstanceNorm, and BatchNorm and LayerNorm of channels, which come first or last.
+//! Operations on channels: BatchNorm, GroupNorm, InstanceNorm.
 
-use core::ffi::c_void;
+use core::mem::offset_of;
 
-use super::batch_norm::{BatchNormInference, BatchNormTraining};
-use super::boundary::guarded;
-use super::buffers::Buffer;
-use super::execution::{evenkeel_execution, execution};
-use super::layout::{channels_shape, evenkeel_layout};
-use super::own_statistics::OwnStatistics;
-use super::running::evenkeel_running;
-use super::statistics::{StatisticBuffer, evenkeel_dtype};
-use super::status::evenkeel_status;
+use super::boundary::call;
+use super::buffers::{
+    Buffer, F32, F64, FLAGS, SIZE, evenkeel_input, evenkeel_output, in_out, read, write,
+};
+use super::execution::{Run, evenkeel_execution, unknown};
+use super::members::members;
+use super::rows::{flag, norm_args};
+use super::shape::evenkeel_shape;
+use super::statistics::write_statistics;
+use super::status::{Fault, evenkeel_status};
+use super::valid::valid_rows;
+use crate::args::train::TrainArgs;
+use crate::error::Error;
 use crate::norm::batch_norm::BatchNorm;
 use crate::norm::group_norm::GroupNorm;
 use crate::norm::instance_norm::InstanceNorm;
-use crate::norm::layer_norm::LayerNorm;
 use crate::shape::Channels;
 
-/// Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm_f32`, `evenkeel_instance_norm_f32` and
-/// `evenkeel_batch_norm_training_channels_f32` use at most for this shape and execution. The first two use none where
-/// channels come first.
+/// How training updates the running statistics.
+pub type evenkeel_momentum = u32;
+/// `running = momentum * running + (1 - momentum) * batch`: Keras 3, ONNX.
+pub const EVENKEEL_MOMENTUM_KEEP: evenkeel_momentum = 1;
+/// `running = (1 - momentum) * running + momentum * batch`: PyTorch.
+pub const EVENKEEL_MOMENTUM_PYTORCH: evenkeel_momentum = 2;
+/// `running += (batch - running) / (batches + 1)`: PyTorch where its momentum is None. `momentum` is not looked at.
+pub const EVENKEEL_MOMENTUM_CUMULATIVE: evenkeel_momentum = 3;
+
+/// BatchNorm's training: every column of a matrix, or channel of samples, by its mean and population variance in the batch.
+///
+/// `y = gamma * (x - mean) / sqrt(var + eps) + beta`
+///
+/// x, y and the shape have to be there. Running statistics stay finite while the batches are: the call returns
+/// `EVENKEEL_STATISTIC_OVERFLOW` where a running variance would not be.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_batch_norm_training_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// At least 0. Default: 1e-5.
+    pub eps: f64,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+    /// One a channel; absent: 1.
+    pub gamma: evenkeel_input,
+    /// One a channel; absent: 0.
+    pub beta: evenkeel_input,
+    /// Written, one a channel; `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+    pub mean: evenkeel_output,
+    /// 1 / sqrt(var + eps), written likewise, where mean is.
+    pub rstd: evenkeel_output,
+    /// Updated, one a channel, where `running_var` is; start with 0.
+    pub running_mean: evenkeel_output,
+    /// Updated likewise; start with 1.
+    pub running_var: evenkeel_output,
+    /// From 0 to 1. Default: 0.9.
+    pub momentum: f64,
+    /// `EVENKEEL_MOMENTUM_...`. Default: `EVENKEEL_MOMENTUM_KEEP`.
+    pub momentum_rule: evenkeel_momentum,
+    /// 1: the running variance follows the unbiased variance of the batch, M2 / (n - 1), as that of PyTorch and of TensorFlow 2's
+    /// fused kernel does. 0: M2 / n, as in Keras 3 and ONNX.
+    pub unbiased_running_var: u32,
+    /// 1: a channel keeps its running statistics where the batch has a NaN or an infinity in it. 0: they become NaN.
+    pub skip_non_finite_updates: u32,
+    /// 0
+    pub reserved: u32,
+    /// How many batches came before this one, for `EVENKEEL_MOMENTUM_CUMULATIVE`.
+    pub batches: u64,
+    /// At least as many doubles as `evenkeel_batch_norm_scratch_len` says; absent: allocated.
+    pub scratch: evenkeel_output,
+    /// Which rows or positions are data, as in `evenkeel_layer_norm_args`.
+    pub valid: evenkeel_input,
+    /// 0 without lengths.
+    pub valid_steps: usize,
+}
+
+members! {
+    evenkeel_batch_norm_training_args {
+        eps: 1e-5, momentum: 0.9, momentum_rule: EVENKEEL_MOMENTUM_KEEP
+    },
+    432, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_batch_norm_training_args, x))),
+        shape 72, eps 120, execution 128, gamma 136 (read(F32)), beta 168 (read(F32)),
+        mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), running_mean 264 (write(F32)),
+        running_var 296 (write(F32)), momentum 328, momentum_rule 336,
+        skip_non_finite_updates 344, batches 352, scratch 360 (write(F64)),
+        valid 392 (read(FLAGS | SIZE)), valid_steps 424,
+    ],
+    rare valid
+}
+
+/// BatchNorm in training.
 ///
 /// # Safety
 ///
-/// `execution` is NULL or readable, `scratch_len` NULL or writable.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_channels_scratch_len(
-    layout: evenkeel_layout,
-    batch: usize,
-    channels: usize,
-    positions: usize,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_batch_norm_training(
+    args: *const evenkeel_batch_norm_training_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let shape = args.shape.channels()?;
+            let &evenkeel_batch_norm_training_args { running_mean, running_var, .. } = args;
+            let unbiased = flag("unbiased_running_var", args.unbiased_running_var, 0)?;
+            let skip = args.skip_non_finite_updates;
+            let skip = flag("skip_non_finite_updates", skip, args.reserved)?;
+            let operation = BatchNorm::new()
+                .with_eps(args.eps)
+                .with_unbiased_running_var(unbiased)
+                .with_skip_non_finite_updates(skip)
+                .with_execution(run.execution());
+            let operation = match args.momentum_rule {
+                EVENKEEL_MOMENTUM_KEEP => operation.with_momentum(args.momentum),
+                EVENKEEL_MOMENTUM_PYTORCH => operation.with_pytorch_momentum(args.momentum),
+                EVENKEEL_MOMENTUM_CUMULATIVE => operation.with_cumulative_average(args.batches),
+                got => {
+                    let expected = "a number EVENKEEL_MOMENTUM_...";
+                    return Err(unknown("momentum_rule", expected, got.into()));
+                }
+            };
+            if running_mean.is_there() != running_var.is_there() {
+                let arg = if running_mean.is_there() { "running_var" } else { "running_mean" };
+                return Err(Fault::Absent { arg }.boxed());
+            }
+            if !args.mean.is_there() && args.rstd.is_there() {
+                return Err(Fault::Absent { arg: "mean" }.boxed());
+            }
+            write_statistics([&args.mean, &args.rstd], shape.channels(), |stats| {
+                let norm = norm_args(&args.gamma, &args.beta, stats, run);
+                let mut train = TrainArgs { norm, running: None };
+                if running_mean.is_there() {
+                    train = train.running(running_mean.slice_mut(), running_var.slice_mut());
+                }
+                if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
+                    train = train.valid(valid);
+                }
+                if let Some(scratch) = args.scratch.optional_mut() {
+                    train = train.scratch(scratch);
+                }
+                operation.forward_training(in_out(&args.x, &args.y), shape, train)?;
+                Ok(())
+            })
+        })
+    }
+}
+
+/// Writes to `scratch_len` how many doubles of scratch `evenkeel_batch_norm_training` uses for these arguments, of which the
+/// shape and the execution count.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it. `scratch_len` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_batch_norm_scratch_len(
+    args: *const evenkeel_batch_norm_training_args,
     scratch_len: *mut usize,
 ) -> evenkeel_status {
-    guarded(move || {
-        let out = Buffer::output("scratch_len", scratch_len, 1);
-        out.check()?;
-        // SAFETY: the caller's promise.
-        let execution = unsafe { self::execution(execution)? };
-        let shape = channels_shape(layout, (batch, channels, positions))?;
-        let instance_norm = InstanceNorm::new().with_execution(execution).scratch_len(shape);
-        let batch_norm = BatchNorm::new().with_execution(execution).scratch_len(shape);
-        // SAFETY: the caller's promise; checked.
-        unsafe { out.slice_mut()[0] = instance_norm.max(batch_norm) };
-        Ok(())
-    })
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let operation = BatchNorm::new().with_execution(run.execution());
+            write_len(scratch_len, operation.scratch_len(args.shape.channels()?))
+        })
+    }
 }
 
-/// GroupNorm: every group of `channels / groups` channels of every sample of `x` by its own mean and population variance.
-/// `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
-///
-/// `x_len` and `y_len` are batch * channels * positions; `y` may be `x`. `layout` is `EVENKEEL_CHANNELS_...`. `gamma` (NULL
-/// with length 0: 1) and `beta` (NULL with length 0: 0) have channels elements. `mean` and `rstd = 1 / sqrt(var + eps)` are
-/// written if they are there, both or neither: batch * groups elements of type `stats_dtype`. `scratch` has at least as
-/// many doubles as `evenkeel_channels_scratch_len` says; NULL with length 0: it is allocated, if any is needed.
+/// Writes a length to a pointer of C.
 ///
 /// # Safety
 ///
-/// Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
-/// `execution` is NULL or readable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_group_norm_f32(
-    x: *const f32,
-    x_len: usize,
-    gamma: *const f32,
-    gamma_len: usize,
-    beta: *const f32,
-    beta_len: usize,
-    layout: evenkeel_layout,
-    batch: usize,
-    channels: usize,
-    positions: usize,
-    groups: usize,
-    eps: f64,
-    y: *mut f32,
-    y_len: usize,
-    mean: *mut c_void,
-    mean_len: usize,
-    rstd: *mut c_void,
-    rstd_len: usize,
-    stats_dtype: evenkeel_dtype,
-    scratch: *mut f64,
-    scratch_len: usize,
-    execution: *const evenkeel_execution,
-) -> evenkeel_status {
-    guarded(move || {
-        let own = OwnStatistics {
-            x: Buffer::input("x", x, x_len),
-            gamma: Buffer::input("gamma", gamma, gamma_len),
-            beta: Buffer::input("beta", beta, beta_len),
-            y: Buffer::output("y", y, y_len),
-            mean: StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?,
-            rstd: StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?,
-            scratch: Some(Buffer::output("scratch", scratch, scratch_len)),
-            valid: None,
-        };
-        // SAFETY: the caller's promise.
-        let execution = unsafe { self::execution(execution)? };
-        let norm = GroupNorm::new().with_groups(groups).with_eps(eps).with_execution(execution);
-        let shape = || channels_shape(layout, (batch, channels, positions));
-        let statistics = |shape: Channels| shape.batch().saturating_mul(groups);
-        // SAFETY: the caller's promise.
-        unsafe { own.run(shape, statistics, |io, shape, args| norm.forward(io, shape, args)) }
-    })
+/// `to` is NULL or writable.
+pub(super) unsafe fn write_len(to: *mut usize, len: usize) -> Result<(), Box<Fault>> {
+    if to.is_null() || !to.is_aligned() {
+        return Err(Fault::Null { arg: "scratch_len", len: 1 }.boxed());
+    }
+    // SAFETY: not NULL, aligned; the rest is the caller's promise.
+    unsafe { to.write(len) };
+    Ok(())
 }
 
-/// InstanceNorm: every channel of every sample of `x` by its own mean and population variance.
-/// `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
+/// BatchNorm's inference: every column of a matrix, or channel of samples, by running statistics.
 ///
-/// As `evenkeel_group_norm_f32`, with a group for each channel: `mean` and `rstd` have batch * channels elements.
+/// `y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta`
+///
+/// x, y, the shape, `running_mean` and `running_var` have to be there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_batch_norm_inference_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// At least 0. Default: 1e-5.
+    pub eps: f64,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+    /// One a channel.
+    pub running_mean: evenkeel_input,
+    /// One a channel, at least 0.
+    pub running_var: evenkeel_input,
+    /// One a channel; absent: 1.
+    pub gamma: evenkeel_input,
+    /// One a channel; absent: 0.
+    pub beta: evenkeel_input,
+    /// Which rows or positions are data, as in `evenkeel_layer_norm_args`.
+    pub valid: evenkeel_input,
+    /// 0 without lengths.
+    pub valid_steps: usize,
+}
+
+members! {
+    evenkeel_batch_norm_inference_args { eps: 1e-5 }, 304, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_batch_norm_inference_args, x))),
+        shape 72, eps 120, execution 128, running_mean 136 (read(F32).required()),
+        running_var 168 (read(F32).required()), gamma 200 (read(F32)), beta 232 (read(F32)),
+        valid 264 (read(FLAGS | SIZE)), valid_steps 296,
+    ],
+    rare valid
+}
+
+/// BatchNorm in inference.
 ///
 /// # Safety
 ///
-/// As `evenkeel_group_norm_f32`.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_instance_norm_f32(
-    x: *const f32,
-    x_len: usize,
-    gamma: *const f32,
-    gamma_len: usize,
-    beta: *const f32,
-    beta_len: usize,
-    layout: evenkeel_layout,
-    batch: usize,
-    channels: usize,
-    positions: usize,
-    eps: f64,
-    y: *mut f32,
-    y_len: usize,
-    mean: *mut c_void,
-    mean_len: usize,
-    rstd: *mut c_void,
-    rstd_len: usize,
-    stats_dtype: evenkeel_dtype,
-    scratch: *mut f64,
-    scratch_len: usize,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_batch_norm_inference(
+    args: *const evenkeel_batch_norm_inference_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let own = OwnStatistics {
-            x: Buffer::input("x", x, x_len),
-            gamma: Buffer::input("gamma", gamma, gamma_len),
-            beta: Buffer::input("beta", beta, beta_len),
-            y: Buffer::output("y", y, y_len),
-            mean: StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?,
-            rstd: StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?,
-            scratch: Some(Buffer::output("scratch", scratch, scratch_len)),
-            valid: None,
-        };
-        // SAFETY: the caller's promise.
-        let execution = unsafe { self::execution(execution)? };
-        let norm = InstanceNorm::new().with_eps(eps).with_execution(execution);
-        let shape = || channels_shape(layout, (batch, channels, positions));
-        let statistics = |shape: Channels| shape.batch().saturating_mul(shape.channels());
-        // SAFETY: the caller's promise.
-        unsafe { own.run(shape, statistics, |io, shape, args| norm.forward(io, shape, args)) }
-    })
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let shape = args.shape.channels()?;
+            let operation = BatchNorm::new().with_eps(args.eps).with_execution(run.execution());
+            let (mean, var) = (args.running_mean.slice(), args.running_var.slice());
+            let mut norm_args = norm_args(&args.gamma, &args.beta, [None, None], run);
+            if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
+                norm_args = norm_args.valid(valid);
+            }
+            operation.forward_inference(in_out(&args.x, &args.y), shape, mean, var, norm_args)?;
+            Ok(())
+        })
+    }
 }
 
-/// LayerNorm over channels: every position of every sample of `x` by its own mean and population variance over the
-/// channels. `y = gamma * (x - mean) / sqrt(var + eps) + beta`.
+/// GroupNorm: every group of `channels / groups` channels of every sample by its own mean and population variance. InstanceNorm:
+/// every channel of every sample by its own.
 ///
-/// `x_len` and `y_len` are batch * channels * positions; `y` may be `x`. `layout` is `EVENKEEL_CHANNELS_...`. `gamma` (NULL
-/// with length 0: 1) and `beta` (NULL with length 0: 0) have channels elements. `mean` and `rstd = 1 / sqrt(var + eps)` are
-/// written if they are there, both or neither: batch * positions elements of type `stats_dtype`.
+/// `y = gamma * (x - mean) / sqrt(var + eps) + beta`
+///
+/// x, y and the shape, of samples, have to be there. There are no pitches.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_group_norm_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// At least 0. Default: 1e-5.
+    pub eps: f64,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+    /// A divisor of the channels. Default: 32. InstanceNorm does not look at it.
+    pub groups: usize,
+    /// One a channel; absent: 1.
+    pub gamma: evenkeel_input,
+    /// One a channel; absent: 0.
+    pub beta: evenkeel_input,
+    /// Written, one a group (InstanceNorm: channel) of every sample; `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+    pub mean: evenkeel_output,
+    /// 1 / sqrt(var + eps), written likewise; it may be there without mean.
+    pub rstd: evenkeel_output,
+    /// At least as many doubles as `evenkeel_group_norm_scratch_len` says; absent: allocated.
+    pub scratch: evenkeel_output,
+    /// Which positions of all samples are data, as in `evenkeel_layer_norm_args`.
+    pub valid: evenkeel_input,
+    /// 0 without lengths.
+    pub valid_steps: usize,
+}
+
+members! {
+    evenkeel_group_norm_args { eps: 1e-5, groups: 32 }, 344, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_group_norm_args, x))),
+        shape 72, eps 120, execution 128, groups 136, gamma 144 (read(F32)),
+        beta 176 (read(F32)), mean 208 (write(F32 | F64)), rstd 240 (write(F32 | F64)),
+        scratch 272 (write(F64)), valid 304 (read(FLAGS | SIZE)), valid_steps 336,
+    ],
+    rare valid
+}
+
+/// GroupNorm.
 ///
 /// # Safety
 ///
-/// Every buffer has as many elements as its length says: `x`, `gamma` and `beta` readable, the others writable.
-/// `execution` is NULL or readable.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_layer_norm_channels_f32(
-    x: *const f32,
-    x_len: usize,
-    gamma: *const f32,
-    gamma_len: usize,
-    beta: *const f32,
-    beta_len: usize,
-    layout: evenkeel_layout,
-    batch: usize,
-    channels: usize,
-    positions: usize,
-    eps: f64,
-    y: *mut f32,
-    y_len: usize,
-    mean: *mut c_void,
-    mean_len: usize,
-    rstd: *mut c_void,
-    rstd_len: usize,
-    stats_dtype: evenkeel_dtype,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_group_norm(
+    args: *const evenkeel_group_norm_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let own = OwnStatistics {
-            x: Buffer::input("x", x, x_len),
-            gamma: Buffer::input("gamma", gamma, gamma_len),
-            beta: Buffer::input("beta", beta, beta_len),
-            y: Buffer::output("y", y, y_len),
-            mean: StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?,
-            rstd: StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?,
-            scratch: None,
-            valid: None,
-        };
-        // SAFETY: the caller's promise.
-        let execution = unsafe { self::execution(execution)? };
-        let norm = LayerNorm::new().with_eps(eps).with_execution(execution);
-        let shape = || channels_shape(layout, (batch, channels, positions));
-        let statistics = |shape: Channels| shape.batch().saturating_mul(shape.positions());
-        // SAFETY: the caller's promise.
-        unsafe { own.run(shape, statistics, |io, shape, args| norm.forward(io, shape, args)) }
-    })
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let operation = GroupNorm::new().with_groups(args.groups).with_eps(args.eps);
+            let operation = operation.with_execution(run.execution());
+            normalize_groups(
+                args,
+                run,
+                |_| args.groups,
+                |io, shape, args| operation.forward(io, shape, args),
+            )
+        })
+    }
 }
 
-/// BatchNorm's training on the channels of `x`, as `evenkeel_batch_norm_training_f32`, whose columns they are.
-///
-/// `x_len` and `y_len` are batch * channels * positions; `layout` is `EVENKEEL_CHANNELS_...`. What has cols elements there
-/// has channels elements here; `scratch` has at least as many doubles as `evenkeel_channels_scratch_len` says.
+/// InstanceNorm: GroupNorm with a group for each channel, bit for bit.
 ///
 /// # Safety
 ///
-/// As `evenkeel_batch_norm_training_f32`.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_batch_norm_training_channels_f32(
-    x: *const f32,
-    x_len: usize,
-    gamma: *const f32,
-    gamma_len: usize,
-    beta: *const f32,
-    beta_len: usize,
-    layout: evenkeel_layout,
-    batch: usize,
-    channels: usize,
-    positions: usize,
-    eps: f64,
-    y: *mut f32,
-    y_len: usize,
-    mean: *mut c_void,
-    mean_len: usize,
-    rstd: *mut c_void,
-    rstd_len: usize,
-    stats_dtype: evenkeel_dtype,
-    running: *const evenkeel_running,
-    scratch: *mut f64,
-    scratch_len: usize,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_instance_norm(
+    args: *const evenkeel_group_norm_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let training = BatchNormTraining {
-            x: Buffer::input("x", x, x_len),
-            gamma: Buffer::input("gamma", gamma, gamma_len),
-            beta: Buffer::input("beta", beta, beta_len),
-            eps,
-            y: Buffer::output("y", y, y_len),
-            mean: StatisticBuffer::output("mean", mean, mean_len, stats_dtype)?,
-            rstd: StatisticBuffer::output("rstd", rstd, rstd_len, stats_dtype)?,
-            running: Buffer::input("running", running, usize::from(!running.is_null())),
-            scratch: Buffer::output("scratch", scratch, scratch_len),
-            valid: None,
-            execution,
-        };
-        // SAFETY: the caller's promise.
-        unsafe { training.run(|| channels_shape(layout, (batch, channels, positions))) }
-    })
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let operation = InstanceNorm::new().with_eps(args.eps).with_execution(run.execution());
+            normalize_groups(args, run, Channels::channels, |io, shape, args| {
+                operation.forward(io, shape, args)
+            })
+        })
+    }
 }
 
-/// BatchNorm's inference on the channels of `x`, as `evenkeel_batch_norm_inference_f32`, whose columns they are.
+/// # Safety
 ///
-/// `x_len` and `y_len` are batch * channels * positions; `layout` is `EVENKEEL_CHANNELS_...`. What has cols elements there
-/// has channels elements here.
+/// The buffers of `args` have been checked, and are as the header says.
+unsafe fn normalize_groups(
+    args: &evenkeel_group_norm_args,
+    run: &Run,
+    groups: impl FnOnce(Channels) -> usize,
+    operation: impl for<'a> FnOnce(
+        crate::simd::InOut<'a, 'a>,
+        Channels,
+        crate::args::norm::NormArgs<'_>,
+    ) -> Result<&'a mut [f32], Error>,
+) -> Result<(), Box<Fault>> {
+    let shape = args.shape.samples()?;
+    let statistics = shape.batch().saturating_mul(groups(shape));
+    // SAFETY: the caller's promise.
+    unsafe {
+        write_statistics([&args.mean, &args.rstd], statistics, |stats| {
+            let mut norm_args = norm_args(&args.gamma, &args.beta, stats, run);
+            if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
+                norm_args = norm_args.valid(valid);
+            }
+            if let Some(scratch) = args.scratch.optional_mut() {
+                norm_args = norm_args.scratch(scratch);
+            }
+            operation(in_out(&args.x, &args.y), shape, norm_args)?;
+            Ok(())
+        })
+    }
+}
+
+/// Writes to `scratch_len` how many doubles of scratch `evenkeel_group_norm` and `evenkeel_instance_norm` use for these
+/// arguments, of which the shape and the execution count.
 ///
 /// # Safety
 ///
-/// As `evenkeel_batch_norm_inference_f32`.
+/// `args` points to a structure as this header describes it. `scratch_len` is NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_batch_norm_inference_channels_f32(
-    x: *const f32,
-    x_len: usize,
-    running_mean: *const f32,
-    running_mean_len: usize,
-    running_var: *const f32,
-    running_var_len: usize,
-    gamma: *const f32,
-    gamma_len: usize,
-    beta: *const f32,
-    beta_len: usize,
-    layout: evenkeel_layout,
-    batch: usize,
-    channels: usize,
-    positions: usize,
-    eps: f64,
-    y: *mut f32,
-    y_len: usize,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_group_norm_scratch_len(
+    args: *const evenkeel_group_norm_args,
+    scratch_len: *mut usize,
 ) -> evenkeel_status {
-    guarded(move || {
-        let inference = BatchNormInference {
-            x: Buffer::input("x", x, x_len),
-            running_mean: Buffer::input("running_mean", running_mean, running_mean_len),
-            running_var: Buffer::input("running_var", running_var, running_var_len),
-            gamma: Buffer::input("gamma", gamma, gamma_len),
-            beta: Buffer::input("beta", beta, beta_len),
-            eps,
-            y: Buffer::output("y", y, y_len),
-            valid: None,
-            execution,
-        };
-        // SAFETY: the caller's promise.
-        unsafe { inference.run(|| channels_shape(layout, (batch, channels, positions))) }
-    })
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let operation = InstanceNorm::new().with_execution(run.execution());
+            write_len(scratch_len, operation.scratch_len(args.shape.samples()?))
+        })
+    }
 }

@@ -1,252 +1,167 @@
 //! Dropout.
 
-use super::boundary::guarded;
-use super::buffers::Buffer;
-use super::execution::{evenkeel_execution, execution};
-use super::fault::Fault;
-use super::io::Io;
-use super::masks::{evenkeel_mask, mask, mask_mut};
+use core::mem::offset_of;
+
+use super::boundary::{call, guarded};
+use super::buffers::{Buffer, F32, FLAGS, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::execution::evenkeel_execution;
+use super::members::members;
 use super::status::evenkeel_status;
+use super::valid::{mask, mask_mut};
 use crate::args::dropout::{DropoutArgs, Stream};
 use crate::dropout::Dropout;
+use crate::simd::Control;
 
-/// The operation with the arguments of C.
+/// Dropout in training: y = x * scale where an element is kept, +0.0 where it is dropped. x and y have to be there.
 ///
-/// # Safety
+/// The scale of a mask that is drawn is 1 / (1 - realised p), as `evenkeel_dropout_rate` says. That of a given mask is 1 / (1 -
+/// p), whoever has drawn it. A mask that `keep_mask` has received is applied with its own scale if p is the realised p.
 ///
-/// As for [`execution`].
-unsafe fn dropout(p: f64, execution: *const evenkeel_execution) -> Result<Dropout, Box<Fault>> {
-    // SAFETY: the caller's promise.
-    Ok(Dropout::new().with_p(p).with_execution(unsafe { self::execution(execution)? }))
+/// What is kept is drawn from the stream of `seed`, whose element `offset` is that of `x[0]`; or `mask` says it. Never use the same
+/// elements of a stream for two things. In inference dropout is the identity, as it is with p = 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_dropout_args {
+    pub size: usize,
+    /// In the backward pass, the gradient of y.
+    pub x: evenkeel_input,
+    /// As many elements; it may be x. In the backward pass, the gradient of x.
+    pub y: evenkeel_output,
+    /// The probability of dropping, from 0 to 1. Default: 0.5.
+    pub p: f64,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+    /// Names the stream.
+    pub seed: u64,
+    /// The index of the first element.
+    pub offset: u64,
+    /// What is kept, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag an element; absent: drawn.
+    pub mask: evenkeel_input,
+    /// The mask that is drawn, written likewise; it is absent where `mask` is there.
+    pub keep_mask: evenkeel_output,
 }
 
-/// Writes to `realised_p` the probability that the random integers realise: p rounded to a multiple of 2^-16 or 2^-32.
+members! {
+    evenkeel_dropout_args { p: 0.5 }, 168, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_dropout_args, x))),
+        p 72, execution 80, seed 88, offset 96, mask 104 (read(FLAGS)), keep_mask 136 (write(FLAGS)),
+    ]
+}
+
+/// Dropout in training, or with p = 0 a copy.
 ///
 /// # Safety
 ///
-/// `realised_p` is NULL or writable.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_dropout_realised_p(
-    p: f64,
-    realised_p: *mut f64,
-) -> evenkeel_status {
-    guarded(move || {
-        let out = Buffer::output("realised_p", realised_p, 1);
-        out.check()?;
-        let realised = Dropout::new().with_p(p).realised_p()?;
-        // SAFETY: the caller's promise; checked.
-        unsafe { out.slice_mut()[0] = realised };
-        Ok(())
-    })
-}
-
-/// Writes to `scale` what kept elements are multiplied by: 1 / (1 - realised p), and 0 where p is 1.
-///
-/// # Safety
-///
-/// `scale` is NULL or writable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_dropout_scale_f32(p: f64, scale: *mut f32) -> evenkeel_status {
-    guarded(move || {
-        let out = Buffer::output("scale", scale, 1);
-        out.check()?;
-        let factor = Dropout::new().with_p(p).scale()?;
-        // SAFETY: the caller's promise; checked.
-        unsafe { out.slice_mut()[0] = factor };
-        Ok(())
-    })
-}
-
-/// Draws the mask of `len` elements, the first with index `offset`, of the stream that `seed` names. Never use the same
-/// indices of one seed for two things.
-///
-/// # Safety
-///
-/// `mask` has `mask_len` writable bytes. `execution` is NULL or readable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_dropout_mask(
-    p: f64,
-    seed: u64,
-    offset: u64,
-    len: usize,
-    mask: *mut u8,
-    mask_len: usize,
-    mask_kind: evenkeel_mask,
-    execution: *const evenkeel_execution,
-) -> evenkeel_status {
-    guarded(move || {
-        let mask = Buffer::output("mask", mask, mask_len);
-        mask.check()?;
-        // SAFETY: the caller's promise; checked.
-        let (operation, mask) = unsafe { (dropout(p, execution)?, mask_mut(mask, mask_kind)?) };
-        Ok(operation.mask(Stream { seed, offset }, len, mask)?)
-    })
-}
-
-/// Dropout in training: `y = x / (1 - realised p)` where an element is kept, +0.0 where it is dropped.
-///
-/// `y_len` is `x_len`; `y` may be `x`. The mask is written if it is there (NULL with length 0: it is not stored).
-///
-/// # Safety
-///
-/// Every buffer has as many elements as its length says: `x` readable, the others writable. `execution` is NULL or
-/// readable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_dropout_f32(
-    x: *const f32,
-    x_len: usize,
-    p: f64,
-    seed: u64,
-    offset: u64,
-    y: *mut f32,
-    y_len: usize,
-    mask: *mut u8,
-    mask_len: usize,
-    mask_kind: evenkeel_mask,
-    execution: *const evenkeel_execution,
-) -> evenkeel_status {
-    guarded(move || {
-        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
-        let mask = Buffer::output("mask", mask, mask_len);
-        let io = Io::check(x, y, [y.extent(), mask.extent()], [x.extent()])?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            let mut args = DropoutArgs::draw(Stream { seed, offset });
-            if !mask.is_absent() {
-                args = args.keep_mask(mask_mut(mask, mask_kind)?);
-            }
-            dropout(p, execution)?.forward(io.get(), args)?;
-            Ok(())
-        }
-    })
-}
-
-/// Applies a stored mask: `y = x / (1 - realised p)` where it keeps, else +0.0.
-///
-/// `y_len` is `x_len`; `y` may be `x`.
-///
-/// # Safety
-///
-/// Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
-/// readable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_dropout_apply_f32(
-    x: *const f32,
-    x_len: usize,
-    p: f64,
-    mask: *const u8,
-    mask_len: usize,
-    mask_kind: evenkeel_mask,
-    y: *mut f32,
-    y_len: usize,
-    execution: *const evenkeel_execution,
-) -> evenkeel_status {
-    guarded(move || {
-        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
-        let mask = Buffer::input("mask", mask, mask_len);
-        // SAFETY: the caller's promise.
-        unsafe { apply(x, y, p, mask, mask_kind, execution) }
-    })
-}
-
-/// # Safety
-///
-/// The duties of the entries.
-unsafe fn apply(
-    x: Buffer<f32>,
-    y: Buffer<f32>,
-    p: f64,
-    mask: Buffer<u8>,
-    mask_kind: evenkeel_mask,
-    execution: *const evenkeel_execution,
-) -> Result<(), Box<Fault>> {
-    let io = Io::check(x, y, [y.extent()], [x.extent(), mask.extent()])?;
-    // SAFETY: the caller's promise; checked and disjoint.
+pub unsafe extern "C" fn evenkeel_dropout(args: *const evenkeel_dropout_args) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
-        // The operation has another name for that of a gradient.
-        y.check_length(x.len())?;
-        dropout(p, execution)?.forward(io.get(), self::mask(mask, mask_kind)?)?;
-        Ok(())
+        call(args, |args, run| {
+            let &evenkeel_dropout_args { x, y, p, seed, offset, keep_mask, .. } = args;
+            let mut dropout_args = match args.mask.is_there() {
+                true => DropoutArgs::given(mask(&args.mask)),
+                false => DropoutArgs::draw(Stream { seed, offset }),
+            };
+            if keep_mask.is_there() {
+                dropout_args = dropout_args.keep_mask(mask_mut(&keep_mask));
+            }
+            if let Some(pool) = run.pool() {
+                dropout_args = dropout_args.pool(pool);
+            }
+            let operation = Dropout::new().with_p(p).with_execution(run.execution());
+            operation.forward(in_out(&x, &y), dropout_args)?;
+            Ok(())
+        })
     }
 }
 
-/// The gradient of x from that of y, the mask drawn again: `dx = dy / (1 - realised p)` where the forward pass with the
-/// same p, seed and offset kept, else +0.0.
-///
-/// `dx_len` is `dy_len`; `dx` may be `dy`.
+/// The backward pass of dropout: the gradient of x from that of y, with the `mask` of the forward pass, or with its seed and
+/// offset, from which the mask is drawn again. The scale of a given mask is 1 / (1 - p).
 ///
 /// # Safety
 ///
-/// Every buffer has as many elements as its length says: `dy` readable, `dx` writable. `execution` is NULL or readable.
+/// As `evenkeel_dropout`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_dropout_backward_f32(
-    dy: *const f32,
-    dy_len: usize,
-    p: f64,
-    seed: u64,
-    offset: u64,
-    dx: *mut f32,
-    dx_len: usize,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_dropout_backward(
+    args: *const evenkeel_dropout_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let (dy, dx) = (Buffer::input("dy", dy, dy_len), Buffer::output("dx", dx, dx_len));
-        let io = Io::check(dy, dx, [dx.extent()], [dy.extent()])?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            // The operation has another name for it.
-            dx.check_length(dy_len)?;
-            dropout(p, execution)?.backward(io.get(), Stream { seed, offset })?;
-            Ok(())
-        }
-    })
+    // SAFETY: the caller's promise. One computation, as in Rust.
+    unsafe { evenkeel_dropout(args) }
 }
 
-/// The gradient of x from that of y, with the stored mask of the forward pass.
-///
-/// As `evenkeel_dropout_apply_f32`, with `dy` for `x` and `dx` for `y`.
+/// The mask that dropout draws. `mask` has to be there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_dropout_mask_args {
+    pub size: usize,
+    /// Written, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag for each of `count` elements.
+    pub mask: evenkeel_output,
+    /// The number of elements.
+    pub count: usize,
+    /// The probability of dropping, from 0 to 1. Default: 0.5.
+    pub p: f64,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
+    /// Names the stream.
+    pub seed: u64,
+    /// The index of the first element.
+    pub offset: u64,
+}
+
+members! {
+    evenkeel_dropout_mask_args { p: 0.5 }, 80, |args| args.execution,
+    [
+        size 0, mask 8 (write(FLAGS).required()), count 40, p 48, execution 56, seed 64, offset 72,
+    ]
+}
+
+/// The mask of dropout alone.
 ///
 /// # Safety
 ///
-/// As `evenkeel_dropout_apply_f32`.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_dropout_backward_with_mask_f32(
-    dy: *const f32,
-    dy_len: usize,
-    p: f64,
-    mask: *const u8,
-    mask_len: usize,
-    mask_kind: evenkeel_mask,
-    dx: *mut f32,
-    dx_len: usize,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_dropout_mask(
+    args: *const evenkeel_dropout_mask_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let (dy, dx) = (Buffer::input("dy", dy, dy_len), Buffer::output("dx", dx, dx_len));
-        let mask = Buffer::input("mask", mask, mask_len);
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let &evenkeel_dropout_mask_args { mask, count, p, seed, offset, .. } = args;
+            let operation = Dropout::new().with_p(p).with_execution(run.without_pool());
+            Ok(operation.mask(Stream { seed, offset }, count, mask_mut(&mask))?)
+        })
+    }
+}
+
+/// Writes to `realised_p` the probability that the random integers realise, p rounded to a multiple of 2^-16 or 2^-32; and to
+/// `scale` what kept elements are multiplied by where the mask is drawn, 1 / (1 - realised p), and 0 where p is 1. What is not
+/// wanted is NULL.
+///
+/// # Safety
+///
+/// Both are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_dropout_rate(
+    p: f64,
+    realised_p: *mut f64,
+    scale: *mut f32,
+) -> evenkeel_status {
+    guarded(Control::DEFAULT, move || {
+        let operation = Dropout::new().with_p(p);
+        let (realised, factor) = (operation.realised_p()?, operation.scale()?);
         // SAFETY: the caller's promise.
-        unsafe { apply(dy, dx, p, mask, mask_kind, execution) }
-    })
-}
-
-/// Dropout in inference is the identity: copies `x` to `y`, whose `y_len` is `x_len`. Where `y` is `x`, there is nothing
-/// to do.
-///
-/// # Safety
-///
-/// Every buffer has as many elements as its length says: `x` readable, `y` writable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_dropout_inference_f32(
-    x: *const f32,
-    x_len: usize,
-    y: *mut f32,
-    y_len: usize,
-) -> evenkeel_status {
-    guarded(move || {
-        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
-        let io = Io::check(x, y, [y.extent()], [x.extent()])?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        Dropout::new().forward_inference(unsafe { io.get() })?;
+        unsafe {
+            if !realised_p.is_null() {
+                realised_p.write(realised);
+            }
+            if !scale.is_null() {
+                scale.write(factor);
+            }
+        }
         Ok(())
     })
 }

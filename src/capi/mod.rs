@@ -1,62 +1,49 @@
-//! The C ABI: the crate's operations for engines in C and C++. The documentation of the header `evenkeel.h`, which is
-//! made from this folder.
+//! The C ABI. `include/evenkeel.h` is made of it, and its documentation is the header's.
 //!
-//! No logic is here: pointers become slices, the Rust operation is called, and its result becomes a status.
+//! One function an operation and pass, each with a pointer to a structure whose first member is its size. Buffers carry their
+//! length, pitch and type. A function checks the structure and its buffers in one place, calls the Rust operation, and returns
+//! a status.
 //!
 //! | file | subject |
 //! |---|---|
+//! | `boundary.rs` | how every function is entered: the structure's size, the control word, panics |
+//! | `buffers.rs` | buffers, and their checks; slices of what has been checked |
+//! | `members.rs` | where the members of structures lie, and what their buffers may be |
+//! | `execution.rs`, `pool.rs`, `backends.rs` | how a call runs: backend, stores, tasks, the host's pool |
+//! | `shape.rs`, `statistics.rs`, `valid.rs` | arguments that several operations have |
+//! | `rows.rs`, `channels.rs`, `moments.rs`, `dropout.rs`, `penalty.rs`, `scalers.rs` | the operations |
 //! | `status.rs` | how a call ended |
-//! | `boundary.rs`, `fault.rs` | errors and panics become a status |
-//! | `backends.rs`, `execution.rs` | how an operation runs |
-//! | `buffers.rs`, `io.rs`, `statistics.rs` | pointers are checked and become slices |
-//! | `layout.rs`, `masks.rs`, `running.rs`, `valid.rs` | other arguments |
-//! | `batch_norm.rs`, `own_statistics.rs` | what several entries share |
-//! | the others | an entry for every operation |
-#![expect(non_camel_case_types, reason = "the names are C's")]
-
-// The order of these groups is the order of the header.
-mod status;
-
-mod boundary;
-mod fault;
+#![expect(
+    non_camel_case_types,
+    missing_docs,
+    reason = "names and structures are those of C; the header documents what a name does not say"
+)]
 
 mod backends;
+mod boundary;
 mod buffers;
-mod execution;
-mod io;
-mod statistics;
-
-mod layout;
-mod masks;
-mod running;
-mod valid;
-
-mod batch_norm;
-mod own_statistics;
-
 mod channels;
 mod dropout;
+mod execution;
+mod members;
 mod moments;
-mod normalize;
-mod padding;
-mod regularize;
-mod row_variants;
+mod penalty;
+mod pool;
+mod rows;
 mod scalers;
+mod shape;
+mod statistics;
+mod status;
+mod valid;
 
 pub use backends::*;
+pub use buffers::*;
 pub use channels::*;
 pub use dropout::*;
 pub use execution::*;
-pub use fault::*;
-pub use layout::*;
-pub use masks::*;
 pub use moments::*;
-pub use normalize::*;
-pub use padding::*;
-pub use regularize::*;
-pub use row_variants::*;
-pub use running::*;
+pub use penalty::*;
+pub use rows::*;
 pub use scalers::*;
-pub use statistics::*;
+pub use shape::*;
 pub use status::*;
-pub use valid::*;

@@ -2,14 +2,21 @@
 
 use core::mem::offset_of;
 
-use super::boundary::guarded;
-use super::buffers::{Buffer, check_buffers};
-use super::execution::{evenkeel_execution, execution};
-use super::layout::rows_shape;
-use super::status::evenkeel_status;
+use super::boundary::{call, guarded};
+use super::buffers::{
+    Buffer, EVENKEEL_MOMENTS, F32, F64, FLAGS, MOMENTS, SIZE, check, evenkeel_input,
+    evenkeel_output, read, write,
+};
+use super::channels::write_len;
+use super::execution::evenkeel_execution;
+use super::members::members;
+use super::shape::evenkeel_shape;
+use super::status::{Fault, evenkeel_status};
+use super::valid::valid_rows;
 use crate::args::moments::MomentArgs;
 use crate::moments::column_moments::ColumnMoments;
 use crate::moments::row_moments::RowMoments;
+use crate::simd::Control;
 use crate::welford::Moments;
 
 /// Number, mean and sum of squared deviations of a set of values. All zeros is the empty set. The population variance is
@@ -27,9 +34,10 @@ pub struct evenkeel_moments {
     pub m2: f64,
 }
 
-// What `cast` below rests on.
+// Buffers of these are read and written as `Moments`.
 const _: () = assert!(
     size_of::<evenkeel_moments>() == size_of::<Moments>()
+        && size_of::<Moments>() == 32
         && align_of::<evenkeel_moments>() == align_of::<Moments>()
         && offset_of!(evenkeel_moments, count) == offset_of!(Moments, count)
         && offset_of!(evenkeel_moments, mean) == offset_of!(Moments, mean)
@@ -37,6 +45,144 @@ const _: () = assert!(
         && offset_of!(evenkeel_moments, m2) == offset_of!(Moments, m2),
     "C has another layout"
 );
+
+/// The moments of every row, or of the first elements of every row. x, moments and the shape, a matrix, have to be there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_row_moments_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// Written, one a row.
+    pub moments: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+    /// One a row, `EVENKEEL_SIZE`: how many elements of it, the first ones, are data; absent: all.
+    pub lengths: evenkeel_input,
+}
+
+members! {
+    evenkeel_row_moments_args {}, 160, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()), moments 40 (write(MOMENTS).required()),
+        shape 72, execution 120, lengths 128 (read(SIZE)),
+    ]
+}
+
+/// The moments of rows.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_row_moments(
+    args: *const evenkeel_row_moments_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let &evenkeel_row_moments_args { x, moments, shape, lengths, .. } = args;
+            let operation = RowMoments::new().with_execution(run.execution());
+            let mut args = with_pitch(&x);
+            if let Some(lengths) = lengths.optional() {
+                args = args.lengths(lengths);
+            }
+            if let Some(pool) = run.pool() {
+                args = args.pool(pool);
+            }
+            let x = x.slice::<f32>();
+            Ok(operation.compute(x, shape.rows()?, moments.slice_mut(), args)?)
+        })
+    }
+}
+
+fn with_pitch<'a>(x: &evenkeel_input) -> MomentArgs<'a> {
+    match x.pitch() {
+        Some(pitch) => MomentArgs::new().x_pitch(pitch),
+        None => MomentArgs::new(),
+    }
+}
+
+/// The moments of every column. x, moments and the shape, a matrix, have to be there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_column_moments_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// Written, one a column.
+    pub moments: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+    /// At least as many doubles as `evenkeel_column_moments_scratch_len` says; absent: allocated.
+    pub scratch: evenkeel_output,
+    /// Which rows are data, as in `evenkeel_layer_norm_args`.
+    pub valid: evenkeel_input,
+    /// 0 without lengths.
+    pub valid_steps: usize,
+}
+
+members! {
+    evenkeel_column_moments_args {}, 200, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()), moments 40 (write(MOMENTS).required()),
+        shape 72, execution 120, scratch 128 (write(F64)), valid 160 (read(FLAGS | SIZE)),
+        valid_steps 192,
+    ],
+    rare valid
+}
+
+/// The moments of columns.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_column_moments(
+    args: *const evenkeel_column_moments_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let &evenkeel_column_moments_args { x, moments, shape, scratch, valid, .. } = args;
+            let operation = ColumnMoments::new().with_execution(run.execution());
+            let mut moment_args = with_pitch(&x);
+            if let Some(valid) = valid_rows(&valid, args.valid_steps)? {
+                moment_args = moment_args.valid(valid);
+            }
+            if let Some(scratch) = scratch.optional_mut() {
+                moment_args = moment_args.scratch(scratch);
+            }
+            if let Some(pool) = run.pool() {
+                moment_args = moment_args.pool(pool);
+            }
+            let x = x.slice::<f32>();
+            Ok(operation.compute(x, shape.rows()?, moments.slice_mut(), moment_args)?)
+        })
+    }
+}
+
+/// Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments` uses for these arguments, of which the shape and
+/// the execution count.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it. `scratch_len` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_column_moments_scratch_len(
+    args: *const evenkeel_column_moments_args,
+    scratch_len: *mut usize,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let operation = ColumnMoments::new().with_execution(run.execution());
+            write_len(scratch_len, operation.scratch_len(args.shape.rows()?))
+        })
+    }
+}
 
 /// Adds the values of `other` to `into`: the merge of Chan, Golub and LeVeque. `other` may be `into`.
 ///
@@ -48,139 +194,65 @@ pub unsafe extern "C" fn evenkeel_moments_merge(
     into: *mut evenkeel_moments,
     other: *const evenkeel_moments,
 ) -> evenkeel_status {
-    guarded(move || {
-        let into = Buffer::output("into", into, 1).cast::<Moments>();
-        let other = Buffer::input("other", other, 1).cast::<Moments>();
-        into.check()?;
-        other.check()?;
-        // SAFETY: the caller's promise. `other` is copied before `into` becomes a slice.
+    guarded(Control::DEFAULT, move || {
+        // SAFETY: the caller's promise; `other` is copied before `into` becomes a reference. One layout, as asserted.
         unsafe {
-            let other = other.slice()[0];
-            into.slice_mut()[0].merge(&other);
+            let other = *single::<Moments>("other", other.cast_mut().cast())?;
+            (*single::<Moments>("into", into.cast())?).merge(&other);
         }
         Ok(())
     })
+}
+
+/// A pointer to one thing, if it can be one.
+fn single<T>(arg: &'static str, pointer: *mut T) -> Result<*mut T, Box<Fault>> {
+    let (align, address) = (align_of::<T>(), pointer.addr());
+    if pointer.is_null() {
+        return Err(Fault::Null { arg, len: 1 }.boxed());
+    }
+    if !pointer.is_aligned() {
+        return Err(Fault::Misaligned { arg, align, address }.boxed());
+    }
+    Ok(pointer)
+}
+
+/// The arguments of `evenkeel_moments_extend` as a structure.
+#[repr(C)]
+struct Extend {
+    size: usize,
+    into: evenkeel_output,
+    x: evenkeel_input,
+}
+
+members! {
+    Extend {}, 72, |_| core::ptr::null(),
+    [size 0, into 8 (write(MOMENTS).required()), x 40 (read(F32).required())]
 }
 
 /// Adds every value of `x` to `into`. Runs on the calling thread.
 ///
 /// # Safety
 ///
-/// `into` is NULL or readable and writable; `x` has `x_len` readable elements.
+/// `into` is NULL or readable and writable; `x` is NULL or points to an input as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_moments_extend_f32(
+pub unsafe extern "C" fn evenkeel_moments_extend(
     into: *mut evenkeel_moments,
-    x: *const f32,
-    x_len: usize,
+    x: *const evenkeel_input,
 ) -> evenkeel_status {
-    guarded(move || {
-        let into = Buffer::output("into", into, 1).cast::<Moments>();
-        let x = Buffer::input("x", x, x_len);
-        check_buffers(&[into.extent()], &[x.extent()])?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe { into.slice_mut()[0].extend_from_slice(x.slice()) };
-        Ok(())
-    })
-}
-
-/// The moments of every row of `x`, [rows, cols]: `moments_len` is rows. Those of no elements are all zeros.
-///
-/// # Safety
-///
-/// Every buffer has as many elements as its length says: `x` readable, `moments` writable. `execution` is NULL or
-/// readable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_row_moments_f32(
-    x: *const f32,
-    x_len: usize,
-    rows: usize,
-    cols: usize,
-    moments: *mut evenkeel_moments,
-    moments_len: usize,
-    execution: *const evenkeel_execution,
-) -> evenkeel_status {
-    guarded(move || {
-        let x = Buffer::input("x", x, x_len);
-        let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
-        check_buffers(&[moments.extent()], &[x.extent()])?;
-        // SAFETY: the caller's promise.
-        let operation = RowMoments::new().with_execution(unsafe { self::execution(execution)? });
-        let rows = rows_shape(rows, cols)?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe { Ok(operation.compute(x.slice(), rows, moments.slice_mut(), MomentArgs::new())?) }
-    })
-}
-
-/// Writes to `scratch_len` how many doubles of scratch `evenkeel_column_moments_f32` and
-/// `evenkeel_batch_norm_training_f32` use for this shape and execution.
-///
-/// # Safety
-///
-/// `execution` is NULL or readable, `scratch_len` NULL or writable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_column_scratch_len(
-    rows: usize,
-    cols: usize,
-    execution: *const evenkeel_execution,
-    scratch_len: *mut usize,
-) -> evenkeel_status {
-    guarded(move || {
-        let out = Buffer::output("scratch_len", scratch_len, 1);
-        out.check()?;
-        // SAFETY: the caller's promise.
-        let operation = ColumnMoments::new().with_execution(unsafe { self::execution(execution)? });
-        let len = operation.scratch_len(rows_shape(rows, cols)?);
-        // SAFETY: the caller's promise; checked.
-        unsafe { out.slice_mut()[0] = len };
-        Ok(())
-    })
-}
-
-/// The moments of every column of `x`, [rows, cols]: `moments_len` is cols. Those of no rows are all zeros.
-///
-/// `scratch` has at least as many doubles as `evenkeel_column_scratch_len` says; NULL with length 0: it is allocated.
-///
-/// # Safety
-///
-/// Every buffer has as many elements as its length says: `x` readable, `moments` and `scratch` writable. `execution` is
-/// NULL or readable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_column_moments_f32(
-    x: *const f32,
-    x_len: usize,
-    rows: usize,
-    cols: usize,
-    moments: *mut evenkeel_moments,
-    moments_len: usize,
-    scratch: *mut f64,
-    scratch_len: usize,
-    execution: *const evenkeel_execution,
-) -> evenkeel_status {
-    guarded(move || {
-        let x = Buffer::input("x", x, x_len);
-        let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
-        let scratch = Buffer::output("scratch", scratch, scratch_len);
-        check_buffers(&[moments.extent(), scratch.extent()], &[x.extent()])?;
-        // SAFETY: the caller's promise.
-        let operation = ColumnMoments::new().with_execution(unsafe { self::execution(execution)? });
-        let rows = rows_shape(rows, cols)?;
+    guarded(Control::DEFAULT, move || {
+        let dtype = EVENKEEL_MOMENTS;
+        let into = evenkeel_output {
+            data: single("into", into)?.cast(),
+            len: 1,
+            dtype,
+            ..evenkeel_output::ABSENT
+        };
         // SAFETY: the caller's promise; checked and disjoint.
         unsafe {
-            let args = with_scratch(MomentArgs::new(), scratch);
-            Ok(operation.compute(x.slice(), rows, moments.slice_mut(), args)?)
+            let args = Extend { into, x: *single("x", x.cast_mut())?, ..Extend::ZERO };
+            check(&args)?;
+            into.slice_mut::<Moments>()[0].extend_from_slice(args.x.slice::<f32>());
         }
+        Ok(())
     })
-}
-
-/// The arguments with scratch, if it is there.
-///
-/// # Safety
-///
-/// As for [`Buffer::slice_mut`].
-pub(super) unsafe fn with_scratch(args: MomentArgs<'_>, scratch: Buffer<f64>) -> MomentArgs<'_> {
-    // SAFETY: the caller's promise.
-    match unsafe { scratch.optional_mut() } {
-        Some(scratch) => args.scratch(scratch),
-        None => args,
-    }
 }

@@ -1,502 +1,470 @@
 //! Scalers of features, and rows by their norm. What a scaler has learnt is in the caller's buffers.
 
-use super::boundary::guarded;
-use super::buffers::{Buffer, check_buffers, temporary, temporary_of};
-use super::execution::{evenkeel_execution, execution};
-use super::fault::Fault;
-use super::io::Io;
-use super::layout::rows_shape;
-use super::moments::evenkeel_moments;
+use core::mem::offset_of;
+
+use super::boundary::call;
+use super::buffers::{
+    Buffer, F32, F64, MOMENTS, evenkeel_input, evenkeel_output, in_out, read, write,
+};
+use super::execution::{evenkeel_execution, unknown};
+use super::members::members;
+use super::rows::flag;
+use super::shape::evenkeel_shape;
 use super::status::evenkeel_status;
 use crate::kernels::columns::min_max::{MinMax, merge_ranges};
 use crate::kernels::columns::standard_scaler::{Partial, means_and_scales};
+use crate::memory::filled;
 use crate::preprocess::min_max_scaler::{self, check_ranges};
-use crate::preprocess::normalizer::Norm;
-use crate::preprocess::normalizer::Normalizer;
+use crate::preprocess::normalizer::{Norm, Normalizer};
 use crate::preprocess::standard_scaler::{self, check_moments};
 use crate::shape::{check_length, check_optional};
 use crate::welford::Moments;
 
-/// Adds the samples of `x`, [rows, cols], to what a standard scaler has learnt: number, mean and sum of squared deviations of
-/// every column. NaN are not counted; no rows change nothing.
-///
-/// `x_len` is rows * cols. `moments` has cols elements; start with all zeros. `m2_low` is what rounding left of every m2:
-/// cols doubles, start with zeros, or NULL with length 0. With it, the error does not grow with the number of batches. A
-/// call allocates a temporary of about 40 bytes a column, sixteen times as much where tasks may share the work.
+/// What a standard scaler learns of the samples of x: number, mean and sum of squared deviations of every column. NaN are not
+/// counted; no rows change nothing. x, the shape, a matrix, and moments have to be there. A call allocates a temporary of about
+/// 40 bytes a column, sixteen times as much where tasks may share the work.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_standard_scaler_partial_fit_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    pub shape: evenkeel_shape,
+    /// Updated, one a column; start with all zeros.
+    pub moments: evenkeel_output,
+    /// Updated, one double a column: what rounding left of every m2; start with zeros. With it, the error does not grow with the
+    /// number of batches.
+    pub m2_low: evenkeel_output,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
+}
+
+members! {
+    evenkeel_standard_scaler_partial_fit_args {}, 160, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required()), shape 40, moments 88 (write(MOMENTS).required()),
+        m2_low 120 (write(F64)), execution 152,
+    ]
+}
+
+/// A standard scaler learns from samples.
 ///
 /// # Safety
 ///
-/// Every buffer has as many elements as its length says: `x` readable, `moments` and `m2_low` readable and writable.
-/// `execution` is NULL or readable.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_standard_scaler_partial_fit_f32(
-    x: *const f32,
-    x_len: usize,
-    rows: usize,
-    cols: usize,
-    moments: *mut evenkeel_moments,
-    moments_len: usize,
-    m2_low: *mut f64,
-    m2_low_len: usize,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_standard_scaler_partial_fit(
+    args: *const evenkeel_standard_scaler_partial_fit_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let x = Buffer::input("x", x, x_len);
-        let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
-        let m2_low = Buffer::output("m2_low", m2_low, m2_low_len);
-        check_buffers(&[moments.extent(), m2_low.extent()], &[x.extent()])?;
-        // SAFETY: the caller's promise.
-        let execution = unsafe { self::execution(execution)? };
-        let rows = rows_shape(rows, cols)?;
-        check_length("x", x.len(), rows.elements())?;
-        check_length("moments", moments.len(), cols)?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            let (moments, m2_low) = (moments.slice_mut(), m2_low.optional_mut());
-            check_optional("m2_low", m2_low.as_deref(), cols)?;
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let (execution, rows) = (run.without_pool(), args.shape.rows()?);
+            let x = args.x.slice::<f32>();
+            check_length("x", x.len(), rows.elements())?;
+            args.moments.check_length("moments", rows.cols())?;
+            let (moments, m2_low) = (args.moments.slice_mut(), args.m2_low.optional_mut());
+            check_optional("m2_low", m2_low.as_deref(), rows.cols())?;
             check_moments("moments", moments)?;
             let needed = standard_scaler::partials_len(execution, rows);
-            let mut partials = temporary_of(Partial::EMPTY, needed)?;
-            standard_scaler::add(execution, x.slice(), rows, &mut partials, moments, m2_low);
-        }
-        Ok(())
-    })
+            let mut partials = filled(Partial::EMPTY, needed)?;
+            standard_scaler::add(execution, x, rows, &mut partials, moments, m2_low);
+            Ok(())
+        })
+    }
 }
 
-/// Adds what another standard scaler has learnt, `other` and `other_m2_low`, to `moments` and `m2_low`: afterwards this one
-/// has seen the samples of both.
-///
-/// `other_len` is `moments_len`, as are `m2_low_len` and `other_m2_low_len` unless they are NULL with length 0. Runs on the
-/// calling thread.
+/// What another standard scaler has learnt is added to what one has: afterwards it has seen the samples of both. moments and
+/// other have to be there, and what is there is as long as moments. Runs on the calling thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_standard_scaler_merge_args {
+    pub size: usize,
+    /// Updated.
+    pub moments: evenkeel_output,
+    /// Updated, as in `evenkeel_standard_scaler_partial_fit_args`.
+    pub m2_low: evenkeel_output,
+    /// The moments of the other.
+    pub other: evenkeel_input,
+    /// The `m2_low` of the other.
+    pub other_m2_low: evenkeel_input,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+}
+
+members! {
+    evenkeel_standard_scaler_merge_args {}, 144, |args| args.execution,
+    [
+        size 0, moments 8 (write(MOMENTS).required()), m2_low 40 (write(F64)),
+        other 72 (read(MOMENTS).required()), other_m2_low 104 (read(F64)), execution 136,
+    ]
+}
+
+/// A standard scaler learns what another has learnt.
 ///
 /// # Safety
 ///
-/// Every buffer has as many elements as its length says: `moments` and `m2_low` readable and writable, the others readable.
-/// `execution` is NULL or readable.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evenkeel_standard_scaler_merge(
-    moments: *mut evenkeel_moments,
-    moments_len: usize,
-    m2_low: *mut f64,
-    m2_low_len: usize,
-    other: *const evenkeel_moments,
-    other_len: usize,
-    other_m2_low: *const f64,
-    other_m2_low_len: usize,
-    execution: *const evenkeel_execution,
+    args: *const evenkeel_standard_scaler_merge_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let moments = Buffer::output("moments", moments, moments_len).cast::<Moments>();
-        let m2_low = Buffer::output("m2_low", m2_low, m2_low_len);
-        let other = Buffer::input("other", other, other_len).cast::<Moments>();
-        let other_low = Buffer::input("other_m2_low", other_m2_low, other_m2_low_len);
-        let inputs = [other.extent(), other_low.extent()];
-        check_buffers(&[moments.extent(), m2_low.extent()], &inputs)?;
-        // SAFETY: the caller's promise.
-        let execution = unsafe { self::execution(execution)? };
-        check_length("other", other.len(), moments_len)?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            let (moments, m2_low) = (moments.slice_mut(), m2_low.optional_mut());
-            let (other, other_low) = (other.slice(), other_low.optional());
-            check_optional("m2_low", m2_low.as_deref(), moments_len)?;
-            check_optional("other_m2_low", other_low, moments_len)?;
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let (moments, m2_low) = (args.moments.slice_mut(), args.m2_low.optional_mut());
+            let (other, other_low) = (args.other.slice(), args.other_m2_low.optional());
+            check_length("other", other.len(), moments.len())?;
+            check_optional("m2_low", m2_low.as_deref(), moments.len())?;
+            check_optional("other_m2_low", other_low, moments.len())?;
             check_moments("moments", moments)?;
             check_moments("other", other)?;
-            standard_scaler::merge(execution, moments, m2_low, other, other_low);
-        }
-        Ok(())
-    })
+            standard_scaler::merge(run.execution(), moments, m2_low, other, other_low);
+            Ok(())
+        })
+    }
 }
 
-/// Standardises every column of `x`, [rows, cols], by what a standard scaler has learnt: `y = (x - mean) / scale`. scale is
-/// the population standard deviation, 1 of a constant column.
-///
-/// `x_len` and `y_len` are rows * cols; `y` may be `x`. `moments` has cols elements. Where `with_mean` is 0, so is mean; where
-/// `with_std` is 0, scale is 1. A column without a number becomes NaN; if there is no number at all, the call returns
-/// `EVENKEEL_NOT_FITTED`. A call allocates a temporary of 16 bytes a column.
+/// Standardises every column by what a standard scaler has learnt: y = (x - mean) / scale, where scale is the population standard
+/// deviation, 1 of a constant column. A column without a number becomes NaN; if there are elements and there is no number at all,
+/// the call returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, and moments have to be there. A call allocates a temporary
+/// of 16 bytes a column.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_standard_scaler_transform_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// One a column.
+    pub moments: evenkeel_input,
+    /// 0: mean is taken as 0. Default: 1.
+    pub with_mean: u32,
+    /// 0: scale is taken as 1. Default: 1.
+    pub with_std: u32,
+    /// 1: the way back, y = x * scale + mean. 0: the way there.
+    pub inverse: u32,
+    /// 0
+    pub reserved: u32,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
+}
+
+members! {
+    evenkeel_standard_scaler_transform_args { with_mean: 1, with_std: 1 }, 176, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_standard_scaler_transform_args, x))),
+        shape 72, moments 120 (read(MOMENTS).required()), with_mean 152, inverse 160, execution 168,
+    ]
+}
+
+/// Standardises samples, or goes the way back.
 ///
 /// # Safety
 ///
-/// Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
-/// readable.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_standard_scaler_transform_f32(
-    x: *const f32,
-    x_len: usize,
-    moments: *const evenkeel_moments,
-    moments_len: usize,
-    rows: usize,
-    cols: usize,
-    with_mean: u32,
-    with_std: u32,
-    y: *mut f32,
-    y_len: usize,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_standard_scaler_transform(
+    args: *const evenkeel_standard_scaler_transform_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let standard = StandardTransform {
-            x: Buffer::input("x", x, x_len),
-            moments: Buffer::input("moments", moments, moments_len).cast(),
-            with: [with_mean != 0, with_std != 0],
-            y: Buffer::output("y", y, y_len),
-            execution,
-        };
-        // SAFETY: the caller's promise.
-        unsafe { standard.run::<false>(rows, cols) }
-    })
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let (execution, rows) = (run.without_pool(), args.shape.rows()?);
+            let with_mean = flag("with_mean", args.with_mean, 0)?;
+            let with_std = flag("with_std", args.with_std, 0)?;
+            let inverse = flag("inverse", args.inverse, args.reserved)?;
+            let moments = args.moments.slice::<Moments>();
+            check_length("moments", moments.len(), rows.cols())?;
+            check_moments("moments", moments)?;
+            let mut mean = filled(0.0, moments.len())?;
+            let mut scale = filled(0.0, moments.len())?;
+            means_and_scales(moments, &mut mean, &mut scale);
+            let (mean, scale) = (with_mean.then_some(&mean[..]), with_std.then_some(&scale[..]));
+            in_out(&args.x, &args.y).write_whole(|io| match inverse {
+                false => standard_scaler::apply::<false>(execution, io, moments, mean, scale, rows),
+                true => standard_scaler::apply::<true>(execution, io, moments, mean, scale, rows),
+            })?;
+            Ok(())
+        })
+    }
 }
 
-/// The way back from `evenkeel_standard_scaler_transform_f32`, with its arguments: `y = x * scale + mean`.
+/// The mean of every column, which a standard scaler subtracts, and its scale, by which it divides. Both are NaN where no number
+/// has been seen. moments have to be there. Runs on the calling thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_standard_scaler_statistics_args {
+    pub size: usize,
+    /// One a column.
+    pub moments: evenkeel_input,
+    /// Written, one double a column. Absent: it is not wanted.
+    pub mean: evenkeel_output,
+    /// Written likewise.
+    pub scale: evenkeel_output,
+}
+
+members! {
+    evenkeel_standard_scaler_statistics_args {}, 104, |_| core::ptr::null(),
+    [
+        size 0, moments 8 (read(MOMENTS).required()), mean 40 (write(F64)), scale 72 (write(F64)),
+    ]
+}
+
+/// Mean and scale of what a standard scaler has learnt.
 ///
 /// # Safety
 ///
-/// As `evenkeel_standard_scaler_transform_f32`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_standard_scaler_inverse_transform_f32(
-    x: *const f32,
-    x_len: usize,
-    moments: *const evenkeel_moments,
-    moments_len: usize,
-    rows: usize,
-    cols: usize,
-    with_mean: u32,
-    with_std: u32,
-    y: *mut f32,
-    y_len: usize,
-    execution: *const evenkeel_execution,
-) -> evenkeel_status {
-    guarded(move || {
-        let standard = StandardTransform {
-            x: Buffer::input("x", x, x_len),
-            moments: Buffer::input("moments", moments, moments_len).cast(),
-            with: [with_mean != 0, with_std != 0],
-            y: Buffer::output("y", y, y_len),
-            execution,
-        };
-        // SAFETY: the caller's promise.
-        unsafe { standard.run::<true>(rows, cols) }
-    })
-}
-
-/// The mean of every column, which a standard scaler subtracts, and its scale, by which it divides: the square root of the
-/// population variance, or 1 if the column is constant. Both are NaN where no number has been seen.
-///
-/// `mean_len` and `scale_len` are `moments_len`, unless one of the two is NULL with length 0. Runs on the calling thread.
-///
-/// # Safety
-///
-/// Every buffer has as many elements as its length says: `moments` readable, the others readable and writable.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evenkeel_standard_scaler_statistics(
-    moments: *const evenkeel_moments,
-    moments_len: usize,
-    mean: *mut f64,
-    mean_len: usize,
-    scale: *mut f64,
-    scale_len: usize,
+    args: *const evenkeel_standard_scaler_statistics_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let moments = Buffer::input("moments", moments, moments_len).cast::<Moments>();
-        let mean = Buffer::output("mean", mean, mean_len);
-        let scale = Buffer::output("scale", scale, scale_len);
-        check_buffers(&[mean.extent(), scale.extent()], &[moments.extent()])?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            let moments = moments.slice();
-            let (mean, scale) = (mean.optional_mut(), scale.optional_mut());
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, _| {
+            let moments = args.moments.slice();
+            let (mean, scale) = (args.mean.optional_mut(), args.scale.optional_mut());
             check_optional("mean", mean.as_deref(), moments.len())?;
             check_optional("scale", scale.as_deref(), moments.len())?;
             check_moments("moments", moments)?;
             means_and_scales(moments, mean.unwrap_or_default(), scale.unwrap_or_default());
-        }
-        Ok(())
-    })
-}
-
-/// The arguments of a standard scaler's transformation, without the shape.
-struct StandardTransform {
-    x: Buffer<f32>,
-    moments: Buffer<Moments>,
-    /// Whether the mean is subtracted, and whether the standard deviation divides.
-    with: [bool; 2],
-    y: Buffer<f32>,
-    execution: *const evenkeel_execution,
-}
-
-impl StandardTransform {
-    /// # Safety
-    ///
-    /// The duties of the entries.
-    unsafe fn run<const INVERSE: bool>(&self, rows: usize, cols: usize) -> Result<(), Box<Fault>> {
-        let Self { x, moments, with: [with_mean, with_std], y, execution } = self;
-        let io = Io::check(*x, *y, [y.extent()], [x.extent(), moments.extent()])?;
-        // SAFETY: the caller's promise.
-        let execution = unsafe { self::execution(*execution)? };
-        let rows = rows_shape(rows, cols)?;
-        check_length("moments", moments.len(), cols)?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            let moments = moments.slice();
-            check_moments("moments", moments)?;
-            let (mut mean, mut scale) = (temporary(cols)?, temporary(cols)?);
-            means_and_scales(moments, &mut mean, &mut scale);
-            let (mean, scale) = (with_mean.then_some(&mean[..]), with_std.then_some(&scale[..]));
-            io.get().write_whole(|io| {
-                standard_scaler::apply::<INVERSE>(execution, io, moments, mean, scale, rows)
-            })?;
             Ok(())
-        }
+        })
     }
 }
 
-/// Adds the samples of `x`, [rows, cols], to what a min-max scaler has learnt: the least and the greatest value of every
-/// column. NaN are ignored; no rows change nothing.
-///
-/// `x_len` is rows * cols. `data_min` and `data_max` have cols elements; start with INFINITY and -INFINITY. A call allocates
-/// a temporary of about 8 bytes a column, sixteen times as much where tasks may share the work.
-///
-/// # Safety
-///
-/// Every buffer has as many elements as its length says: `x` readable, the others readable and writable. `execution` is
-/// NULL or readable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_min_max_scaler_partial_fit_f32(
-    x: *const f32,
-    x_len: usize,
-    rows: usize,
-    cols: usize,
-    data_min: *mut f32,
-    data_min_len: usize,
-    data_max: *mut f32,
-    data_max_len: usize,
-    execution: *const evenkeel_execution,
-) -> evenkeel_status {
-    guarded(move || {
-        let x = Buffer::input("x", x, x_len);
-        let min = Buffer::output("data_min", data_min, data_min_len);
-        let max = Buffer::output("data_max", data_max, data_max_len);
-        check_buffers(&[min.extent(), max.extent()], &[x.extent()])?;
-        // SAFETY: the caller's promise.
-        let execution = unsafe { self::execution(execution)? };
-        let rows = rows_shape(rows, cols)?;
-        check_length("x", x.len(), rows.elements())?;
-        check_length("data_min", min.len(), cols)?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            let (min, max) = (min.slice_mut(), max.slice_mut());
-            check_ranges(RANGE, min, max)?;
-            let needed = min_max_scaler::ranges_len(execution, rows);
-            let mut ranges = temporary_of(MinMax::EMPTY, needed)?;
-            min_max_scaler::add(execution, x.slice(), rows, &mut ranges, min, max);
-        }
-        Ok(())
-    })
+/// What a min-max scaler learns of the samples of x: the least and the greatest value of every column. NaN are ignored; no rows
+/// change nothing. All but execution have to be there. A call allocates a temporary of about 8 bytes a column, sixteen times as
+/// much where tasks may share the work.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_min_max_scaler_partial_fit_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    pub shape: evenkeel_shape,
+    /// Updated, one a column; start with INFINITY.
+    pub data_min: evenkeel_output,
+    /// Updated, one a column; start with -INFINITY.
+    pub data_max: evenkeel_output,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
 }
 
-/// The arguments that are a range.
+members! {
+    evenkeel_min_max_scaler_partial_fit_args {}, 160, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required()), shape 40, data_min 88 (write(F32).required()),
+        data_max 120 (write(F32).required()), execution 152,
+    ]
+}
+
+/// The names of a range.
 const RANGE: [&str; 2] = ["data_min", "data_max"];
 
-/// Adds what another min-max scaler has learnt, `other_min` and `other_max`, to `data_min` and `data_max`: afterwards this one
-/// has seen the samples of both. All four lengths are equal.
+/// A min-max scaler learns from samples.
 ///
 /// # Safety
 ///
-/// Every buffer has as many elements as its length says: `data_min` and `data_max` readable and writable, the others
-/// readable.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_min_max_scaler_merge_f32(
-    data_min: *mut f32,
-    data_min_len: usize,
-    data_max: *mut f32,
-    data_max_len: usize,
-    other_min: *const f32,
-    other_min_len: usize,
-    other_max: *const f32,
-    other_max_len: usize,
+pub unsafe extern "C" fn evenkeel_min_max_scaler_partial_fit(
+    args: *const evenkeel_min_max_scaler_partial_fit_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let min = Buffer::output("data_min", data_min, data_min_len);
-        let max = Buffer::output("data_max", data_max, data_max_len);
-        let other_min = Buffer::input("other_min", other_min, other_min_len);
-        let other_max = Buffer::input("other_max", other_max, other_max_len);
-        check_buffers(&[min.extent(), max.extent()], &[other_min.extent(), other_max.extent()])?;
-        check_length("other_min", other_min.len(), data_min_len)?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            let (min, max) = (min.slice_mut(), max.slice_mut());
-            let (other_min, other_max) = (other_min.slice(), other_max.slice());
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let (execution, rows) = (run.without_pool(), args.shape.rows()?);
+            let x = args.x.slice::<f32>();
+            check_length("x", x.len(), rows.elements())?;
+            args.data_min.check_length("data_min", rows.cols())?;
+            let (min, max) = (args.data_min.slice_mut(), args.data_max.slice_mut());
+            check_ranges(RANGE, min, max)?;
+            let needed = min_max_scaler::ranges_len(execution, rows);
+            let mut ranges = filled(MinMax::EMPTY, needed)?;
+            min_max_scaler::add(execution, x, rows, &mut ranges, min, max);
+            Ok(())
+        })
+    }
+}
+
+/// What another min-max scaler has learnt is added to what one has: afterwards it has seen the samples of both. All have to be
+/// there, and are equally long. Runs on the calling thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_min_max_scaler_merge_args {
+    pub size: usize,
+    /// Updated.
+    pub data_min: evenkeel_output,
+    /// Updated.
+    pub data_max: evenkeel_output,
+    /// The `data_min` of the other.
+    pub other_min: evenkeel_input,
+    /// The `data_max` of the other.
+    pub other_max: evenkeel_input,
+}
+
+members! {
+    evenkeel_min_max_scaler_merge_args {}, 136, |_| core::ptr::null(),
+    [
+        size 0, data_min 8 (write(F32).required()), data_max 40 (write(F32).required()),
+        other_min 72 (read(F32).required()), other_max 104 (read(F32).required()),
+    ]
+}
+
+/// A min-max scaler learns what another has learnt.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_min_max_scaler_merge(
+    args: *const evenkeel_min_max_scaler_merge_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, _| {
+            let (min, max) = (args.data_min.slice_mut(), args.data_max.slice_mut());
+            let (other_min, other_max) = (args.other_min.slice(), args.other_max.slice());
+            check_length("other_min", other_min.len(), min.len())?;
             check_ranges(RANGE, min, max)?;
             check_ranges(["other_min", "other_max"], other_min, other_max)?;
             merge_ranges(min, max, other_min, other_max);
-        }
-        Ok(())
-    })
+            Ok(())
+        })
+    }
 }
 
-/// Maps every column of `x`, [rows, cols], from the range that a min-max scaler has learnt to that from `range_min` to
-/// `range_max`: `y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min`. A constant column has 1 for
-/// `data_max - data_min`.
+/// Maps every column from the range that a min-max scaler has learnt to that from `range_min` to `range_max`:
 ///
-/// `x_len` and `y_len` are rows * cols; `y` may be `x`. `data_min` and `data_max` have cols elements. `range_min` is less than
-/// `range_max`, both are finite as float. Where `clip` is not 0, what would be outside of the range becomes its nearest end.
-/// A column without a number becomes NaN; if there is no number at all, the call returns `EVENKEEL_NOT_FITTED`.
+/// `y = (x - data_min) * (range_max - range_min) / (data_max - data_min) + range_min`
+///
+/// A constant column has 1 for `data_max` - `data_min`. A column without a number becomes NaN; if there are elements and there is
+/// no number at all, the call returns `EVENKEEL_NOT_FITTED`. x, y, the shape, a matrix, `data_min` and `data_max` have to be
+/// there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_min_max_scaler_transform_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// One a column.
+    pub data_min: evenkeel_input,
+    /// One a column.
+    pub data_max: evenkeel_input,
+    /// Less than `range_max`, finite as float. Default: 0.
+    pub range_min: f64,
+    /// Finite as float. Default: 1.
+    pub range_max: f64,
+    /// 1: what would be outside of the range becomes its nearest end. 0: it is outside.
+    pub clip: u32,
+    /// 1: the way back, never clipped, from the range to the data. 0: the way there.
+    pub inverse: u32,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
+}
+
+members! {
+    evenkeel_min_max_scaler_transform_args { range_max: 1.0 }, 216, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_min_max_scaler_transform_args, x))),
+        shape 72, data_min 120 (read(F32).required()), data_max 152 (read(F32).required()),
+        range_min 184, range_max 192, clip 200, execution 208,
+    ]
+}
+
+/// Maps samples to a range, or goes the way back.
 ///
 /// # Safety
 ///
-/// Every buffer has as many elements as its length says: `y` writable, the others readable. `execution` is NULL or
-/// readable.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_min_max_scaler_transform_f32(
-    x: *const f32,
-    x_len: usize,
-    data_min: *const f32,
-    data_min_len: usize,
-    data_max: *const f32,
-    data_max_len: usize,
-    rows: usize,
-    cols: usize,
-    range_min: f64,
-    range_max: f64,
-    clip: u32,
-    y: *mut f32,
-    y_len: usize,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_min_max_scaler_transform(
+    args: *const evenkeel_min_max_scaler_transform_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let min_max = MinMaxTransform {
-            x: Buffer::input("x", x, x_len),
-            min: Buffer::input("data_min", data_min, data_min_len),
-            max: Buffer::input("data_max", data_max, data_max_len),
-            to: [range_min, range_max],
-            y: Buffer::output("y", y, y_len),
-            execution,
-        };
-        // SAFETY: the caller's promise.
-        unsafe { min_max.run((rows, cols), clip != 0, false) }
-    })
-}
-
-/// The way back from `evenkeel_min_max_scaler_transform_f32`, with its arguments, never clipped:
-/// `y = (x - range_min) * (data_max - data_min) / (range_max - range_min) + data_min`.
-///
-/// # Safety
-///
-/// As `evenkeel_min_max_scaler_transform_f32`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_min_max_scaler_inverse_transform_f32(
-    x: *const f32,
-    x_len: usize,
-    data_min: *const f32,
-    data_min_len: usize,
-    data_max: *const f32,
-    data_max_len: usize,
-    rows: usize,
-    cols: usize,
-    range_min: f64,
-    range_max: f64,
-    y: *mut f32,
-    y_len: usize,
-    execution: *const evenkeel_execution,
-) -> evenkeel_status {
-    guarded(move || {
-        let min_max = MinMaxTransform {
-            x: Buffer::input("x", x, x_len),
-            min: Buffer::input("data_min", data_min, data_min_len),
-            max: Buffer::input("data_max", data_max, data_max_len),
-            to: [range_min, range_max],
-            y: Buffer::output("y", y, y_len),
-            execution,
-        };
-        // SAFETY: the caller's promise.
-        unsafe { min_max.run((rows, cols), false, true) }
-    })
-}
-
-/// The arguments of a min-max scaler's transformation, without the shape.
-struct MinMaxTransform {
-    x: Buffer<f32>,
-    min: Buffer<f32>,
-    max: Buffer<f32>,
-    /// The range that is mapped to.
-    to: [f64; 2],
-    y: Buffer<f32>,
-    execution: *const evenkeel_execution,
-}
-
-impl MinMaxTransform {
-    /// # Safety
-    ///
-    /// The duties of the entries.
-    unsafe fn run(
-        &self,
-        (rows, cols): (usize, usize),
-        clip: bool,
-        inverse: bool,
-    ) -> Result<(), Box<Fault>> {
-        let Self { x, min, max, to, y, execution } = self;
-        let io = Io::check(*x, *y, [y.extent()], [x.extent(), min.extent(), max.extent()])?;
-        // SAFETY: the caller's promise.
-        let execution = unsafe { self::execution(*execution)? };
-        let rows = rows_shape(rows, cols)?;
-        check_length("data_min", min.len(), cols)?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        unsafe {
-            let (min, max) = (min.slice(), max.slice());
-            check_ranges(RANGE, min, max)?;
-            io.get().write_whole(|io| {
-                min_max_scaler::apply(execution, io, (min, max), *to, clip, inverse, rows)
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let (execution, rows) = (run.without_pool(), args.shape.rows()?);
+            let (clip, inverse) = (flag("clip", args.clip, 0)?, flag("inverse", args.inverse, 0)?);
+            let ranges = (args.data_min.slice::<f32>(), args.data_max.slice::<f32>());
+            check_length("data_min", ranges.0.len(), rows.cols())?;
+            check_ranges(RANGE, ranges.0, ranges.1)?;
+            let to = [args.range_min, args.range_max];
+            in_out(&args.x, &args.y).write_whole(|io| {
+                min_max_scaler::apply(execution, io, ranges, to, clip, inverse, rows)
             })?;
             Ok(())
-        }
+        })
     }
 }
 
 /// What the length of a row is.
 pub type evenkeel_norm = u32;
 /// The sum of absolute values.
-pub const EVENKEEL_NORM_L1: evenkeel_norm = 0;
+pub const EVENKEEL_NORM_L1: evenkeel_norm = 1;
 /// The root of the sum of squares.
-pub const EVENKEEL_NORM_L2: evenkeel_norm = 1;
+pub const EVENKEEL_NORM_L2: evenkeel_norm = 2;
 /// The largest absolute value.
-pub const EVENKEEL_NORM_MAX: evenkeel_norm = 2;
+pub const EVENKEEL_NORM_MAX: evenkeel_norm = 3;
 
-/// Divides every row of `x`, [rows, cols], by its norm: `y = x / norm`. A row of zeros stays one.
-///
-/// `x_len` and `y_len` are rows * cols; `y` may be `x`. `norm` is `EVENKEEL_NORM_...`.
+/// Divides every row by its norm: y = x / norm. A row of zeros stays one. x, y and the shape, a matrix, have to be there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_normalizer_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// `EVENKEEL_NORM_...`. Default: `EVENKEEL_NORM_L2`.
+    pub norm: evenkeel_norm,
+    /// 0
+    pub reserved: u32,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
+}
+
+members! {
+    evenkeel_normalizer_args { norm: EVENKEEL_NORM_L2 }, 136, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_normalizer_args, x))),
+        shape 72, norm 120, execution 128,
+    ]
+}
+
+/// Divides rows by their norms.
 ///
 /// # Safety
 ///
-/// Every buffer has as many elements as its length says: `x` readable, `y` writable. `execution` is NULL or readable.
+/// `args` points to a structure as this header describes it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn evenkeel_normalizer_f32(
-    x: *const f32,
-    x_len: usize,
-    rows: usize,
-    cols: usize,
-    norm: evenkeel_norm,
-    y: *mut f32,
-    y_len: usize,
-    execution: *const evenkeel_execution,
+pub unsafe extern "C" fn evenkeel_normalizer(
+    args: *const evenkeel_normalizer_args,
 ) -> evenkeel_status {
-    guarded(move || {
-        let (x, y) = (Buffer::input("x", x, x_len), Buffer::output("y", y, y_len));
-        let io = Io::check(x, y, [y.extent()], [x.extent()])?;
-        let norm = match norm {
-            EVENKEEL_NORM_L1 => Norm::L1,
-            EVENKEEL_NORM_L2 => Norm::L2,
-            EVENKEEL_NORM_MAX => Norm::Max,
-            got => {
-                let expected = "a number EVENKEEL_NORM_...";
-                return Err(Fault::Option { arg: "norm", expected, got }.boxed());
-            }
-        };
-        // SAFETY: the caller's promise.
-        let execution = unsafe { self::execution(execution)? };
-        let operation = Normalizer::new().with_norm(norm).with_execution(execution);
-        let rows = rows_shape(rows, cols)?;
-        // SAFETY: the caller's promise; checked and disjoint.
-        operation.forward(unsafe { io.get() }, rows)?;
-        Ok(())
-    })
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let norm = match (args.norm, args.reserved) {
+                (EVENKEEL_NORM_L1, 0) => Norm::L1,
+                (EVENKEEL_NORM_L2, 0) => Norm::L2,
+                (EVENKEEL_NORM_MAX, 0) => Norm::Max,
+                (got, 0) => return Err(unknown("norm", "a number EVENKEEL_NORM_...", got.into())),
+                (_, got) => return Err(unknown("reserved", "0", got.into())),
+            };
+            let operation = Normalizer::new().with_norm(norm).with_execution(run.without_pool());
+            operation.forward(in_out(&args.x, &args.y), args.shape.rows()?)?;
+            Ok(())
+        })
+    }
 }

@@ -1,73 +1,63 @@
-//! Which rows are valid, and which are padding.
+//! Flags: which rows are data, which elements dropout keeps.
 
-use core::ffi::c_void;
+use super::buffers::{
+    Buffer, EVENKEEL_BITS, EVENKEEL_NONE, EVENKEEL_SIZE, evenkeel_input, evenkeel_output,
+};
+use super::execution::unknown;
+use super::status::Fault;
+use crate::mask::{Mask, MaskMut, ValidRows};
 
-use super::buffers::{Buffer, Extent};
-use super::fault::Fault;
-use crate::mask::Mask;
-use crate::mask::ValidRows;
-
-/// How it is said which rows are valid; the others are padding.
-pub type evenkeel_valid = u32;
-/// One bit a row, least significant first, 1 where it is valid: (rows + 7) / 8 bytes, `uint8_t`.
-pub const EVENKEEL_VALID_PACKED: evenkeel_valid = 0;
-/// One byte a row, not 0 where it is valid: rows bytes, `uint8_t`.
-pub const EVENKEEL_VALID_BYTES: evenkeel_valid = 1;
-/// One length a sample, `size_t`, at most `steps`: of each sample's `steps` rows the first so many are valid.
-pub const EVENKEEL_VALID_LENGTHS: evenkeel_valid = 2;
-
-/// The buffer by which C states which rows are valid.
-#[derive(Clone, Copy)]
-pub(super) enum ValidBuffer {
-    Packed(Buffer<u8>),
-    Bytes(Buffer<u8>),
-    Lengths(Buffer<usize>, usize),
+/// Which rows are data: by flags, or by the length of each sample, of so many rows.
+///
+/// # Safety
+///
+/// As for [`Buffer::slice`].
+#[inline(always)]
+pub(super) unsafe fn valid_rows<'a>(
+    valid: &evenkeel_input,
+    steps: usize,
+) -> Result<Option<ValidRows<'a>>, Box<Fault>> {
+    if valid.dtype == EVENKEEL_SIZE {
+        // SAFETY: the caller's promise; checked to be of this type.
+        return Ok(Some(ValidRows::Lengths { lengths: unsafe { valid.slice() }, steps }));
+    }
+    if steps != 0 {
+        return Err(unknown("valid_steps", "0 without lengths in `valid`", steps as u64));
+    }
+    if valid.dtype == EVENKEEL_NONE {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    Ok(Some(ValidRows::Mask(unsafe { mask(valid) })))
 }
 
-impl ValidBuffer {
-    pub(super) fn new(
-        start: *const c_void,
-        len: usize,
-        kind: evenkeel_valid,
-        steps: usize,
-    ) -> Result<Self, Box<Fault>> {
-        match kind {
-            EVENKEEL_VALID_PACKED => Ok(Self::Packed(Buffer::input("mask", start.cast(), len))),
-            EVENKEEL_VALID_BYTES => Ok(Self::Bytes(Buffer::input("mask", start.cast(), len))),
-            EVENKEEL_VALID_LENGTHS => {
-                Ok(Self::Lengths(Buffer::input("lengths", start.cast(), len), steps))
-            }
-            got => {
-                let expected = "a number EVENKEEL_VALID_...";
-                Err(Fault::Option { arg: "valid_kind", expected, got }.boxed())
-            }
+/// A mask that is there.
+///
+/// # Safety
+///
+/// As for [`Buffer::slice`].
+pub(super) unsafe fn mask<'a>(mask: &evenkeel_input) -> Mask<'a> {
+    // SAFETY: the caller's promise; checked to be of one of two types.
+    unsafe {
+        if mask.dtype == EVENKEEL_BITS {
+            Mask::Packed(mask.slice())
+        } else {
+            Mask::Bytes(mask.slice())
         }
     }
+}
 
-    /// As [`Buffer::extent`].
-    #[inline(always)]
-    pub(super) fn extent(&self) -> Extent {
-        match self {
-            Self::Packed(mask) | Self::Bytes(mask) => mask.extent(),
-            Self::Lengths(lengths, _) => lengths.extent(),
-        }
-    }
-
-    /// The valid rows.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Buffer::slice`].
-    pub(super) unsafe fn rows<'a>(&self) -> ValidRows<'a> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match self {
-                Self::Packed(mask) => ValidRows::Mask(Mask::Packed(mask.slice())),
-                Self::Bytes(mask) => ValidRows::Mask(Mask::Bytes(mask.slice())),
-                &Self::Lengths(lengths, steps) => {
-                    ValidRows::Lengths { lengths: lengths.slice(), steps }
-                }
-            }
+/// A mask that is there and is written.
+///
+/// # Safety
+///
+/// As for [`evenkeel_output::slice_mut`].
+pub(super) unsafe fn mask_mut<'a>(mask: &evenkeel_output) -> MaskMut<'a> {
+    // SAFETY: the caller's promise; checked to be of one of two types.
+    unsafe {
+        match mask.dtype {
+            EVENKEEL_BITS => MaskMut::Packed(mask.slice_mut()),
+            _ => MaskMut::Bytes(mask.slice_mut()),
         }
     }
 }

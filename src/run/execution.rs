@@ -15,9 +15,9 @@ pub(crate) struct Execution {
     pub(crate) backend: Option<Backend>,
     pub(crate) parallelism: Parallelism,
     pub(crate) stores: Stores,
-    /// Whether the caller's floating-point environment may be another than the default one, in worker threads too.
+    /// The floating-point environment that tasks run in, where C says it; `None`: that of their threads.
     #[cfg(feature = "capi")]
-    pub(crate) from_c: bool,
+    pub(crate) control: Option<crate::simd::Control>,
 }
 
 impl Execution {
@@ -26,7 +26,7 @@ impl Execution {
         parallelism: Parallelism::Auto,
         stores: Stores::Auto,
         #[cfg(feature = "capi")]
-        from_c: false,
+        control: None,
     };
 
     /// One call, on the host's threads if there is a pool of them.
@@ -73,10 +73,12 @@ impl Call<'_> {
     ) -> W::Output {
         let Self { execution: Execution { backend, parallelism, .. }, pool } = self;
         let backend = backend.unwrap_or_else(Backend::detect);
-        // The calling thread is in the default environment already (`capi/boundary.rs`).
+        // The calling thread is in that environment already (`capi/boundary.rs`).
         #[cfg(feature = "capi")]
-        if self.execution.from_c && parallelism.may_fork(elements) {
-            let task = |part| crate::simd::with_default_environment(|| backend.dispatch(part));
+        if let Some(control) = self.execution.control
+            && parallelism.may_fork(elements)
+        {
+            let task = |part| control.run(|| backend.dispatch(part));
             return parallelism.reduce(pool, work, elements, task, merge);
         }
         parallelism.reduce(pool, work, elements, |part| backend.dispatch(part), merge)

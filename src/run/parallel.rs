@@ -12,7 +12,7 @@ use crate::run::pool::{self, Pool};
 /// global one, or the pool whose `install` the caller is in.
 /// evenkeel starts no pool of its own; where the global one cannot be started, everything runs on the calling thread.
 /// Without the `rayon` feature, a call that is passed no pool is [`Serial`](Self::Serial). A pool's threads do not follow a process
-/// that forks: use [`Serial`](Self::Serial) in the child.
+/// that forks: a child whose parent has used the pool runs everything on the calling thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Parallelism {
@@ -133,26 +133,42 @@ fn fork<W: Split, T: Send>(
     merge(low, high)
 }
 
-/// Threads of the current pool; 1 if the global pool cannot be started, as where a container allows no more threads.
+/// Threads of the current pool; 1 if the global pool cannot be started, as where a container allows no more threads, and in a
+/// process that was forked from the pool's: its threads stayed behind.
 fn threads() -> usize {
     #[cfg(feature = "rayon")]
-    if in_rayon_pool() || global_pool_runs() {
+    if pool_is_here() {
         return rayon::current_num_threads();
     }
     1
+}
+
+/// Whether the current pool runs in this process.
+#[cfg(feature = "rayon")]
+fn pool_is_here() -> bool {
+    use std::process::id;
+    use std::sync::OnceLock;
+
+    thread_local! {
+        /// The process that a thread of a pool has worked in. A child after a fork inherits it with the thread.
+        static WORKS_IN: u32 = id();
+    }
+    /// The process that uses the global pool, if that runs.
+    static GLOBAL: OnceLock<Option<u32>> = OnceLock::new();
+
+    if in_rayon_pool() {
+        return WORKS_IN.with(|&process| process == id());
+    }
+    *GLOBAL.get_or_init(|| global_pool_runs().then(id)) == Some(id())
 }
 
 /// Whether the global pool runs, or could be started as rayon starts it: rayon itself would panic where it cannot.
 #[cfg(feature = "rayon")]
 fn global_pool_runs() -> bool {
     use core::error::Error;
-    use std::sync::OnceLock;
 
-    static RUNS: OnceLock<bool> = OnceLock::new();
     // An error with a source is one of the operating system's; the other says that the pool runs already.
-    *RUNS.get_or_init(|| {
-        rayon::ThreadPoolBuilder::new().build_global().err().is_none_or(|e| e.source().is_none())
-    })
+    rayon::ThreadPoolBuilder::new().build_global().err().is_none_or(|e| e.source().is_none())
 }
 
 /// Runs both, perhaps at the same time.

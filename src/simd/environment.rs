@@ -1,19 +1,34 @@
 //! The floating-point environment: what the kernels' bits are promised under.
 
-/// Runs `work` with the calling thread's floating-point control word set to the default (round to nearest, subnormals
-/// kept, no exception trapped), and restores the caller's word after it, even if `work` panics.
+/// A control word: how a thread rounds, treats subnormal numbers, and which exceptions trap.
 ///
 /// Only the C ABI needs it: a host built with `-ffast-math` enters with subnormals flushed. Rust code may assume the
-/// default environment. `work` is therefore a function call, which no operation of it can leave.
-#[inline(always)]
-pub(crate) fn with_default<T>(work: impl FnOnce() -> T) -> T {
-    let found = control();
-    if found & CONTROL == DEFAULT {
-        return work();
+/// default environment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Control(ControlWord);
+
+impl Control {
+    /// Round to nearest, subnormals kept, no exception trapped.
+    pub(crate) const DEFAULT: Self = Self(DEFAULT);
+
+    /// The calling thread's, without exceptions that trap.
+    pub(crate) fn of_thread() -> Self {
+        Self(control() & CONTROL & !TRAPS | DEFAULT)
     }
-    let _restore = Restore(found);
-    set_control(DEFAULT);
-    outlined(work)
+
+    /// Runs `work` with this control word, and restores that of the thread after it, even if `work` panics.
+    ///
+    /// Where the two differ, `work` is a function call, which no operation of it can leave.
+    #[inline(always)]
+    pub(crate) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        let found = control();
+        if found & CONTROL == self.0 {
+            return work();
+        }
+        let _restore = Restore(found);
+        set_control(self.0);
+        outlined(work)
+    }
 }
 
 #[inline(never)]
@@ -31,7 +46,7 @@ impl Drop for Restore {
 }
 
 #[cfg(target_arch = "x86_64")]
-use x86_64::{CONTROL, ControlWord, DEFAULT, control, set_control};
+use x86_64::{CONTROL, ControlWord, DEFAULT, TRAPS, control, set_control};
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
@@ -43,6 +58,8 @@ mod x86_64 {
     pub(super) const CONTROL: ControlWord = !0x3f;
     /// Every exception masked, nearest, neither flush-to-zero nor denormals-are-zero.
     pub(super) const DEFAULT: ControlWord = 0x1f80;
+    /// None: a set bit masks an exception, and `DEFAULT` has them all.
+    pub(super) const TRAPS: ControlWord = 0;
 
     #[inline(always)]
     pub(super) fn control() -> ControlWord {
@@ -54,8 +71,8 @@ mod x86_64 {
 
     #[inline(always)]
     pub(super) fn set_control(word: ControlWord) {
-        // SAFETY: SSE is part of x86-64; the word is the default or was read from the register, so it has
-        // no reserved bit.
+        // SAFETY: SSE is part of x86-64; the bits of the word are those of the default or were read from the register, so that
+        // no reserved bit is set.
         unsafe {
             asm!("ldmxcsr [{}]", in(reg) &raw const word, options(nostack, preserves_flags));
         };
@@ -63,7 +80,7 @@ mod x86_64 {
 }
 
 #[cfg(target_arch = "aarch64")]
-use aarch64::{CONTROL, ControlWord, DEFAULT, control, set_control};
+use aarch64::{CONTROL, ControlWord, DEFAULT, TRAPS, control, set_control};
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64 {
@@ -74,6 +91,8 @@ mod aarch64 {
     pub(super) const CONTROL: ControlWord = ControlWord::MAX;
     /// No exception trapped, nearest, subnormals kept.
     pub(super) const DEFAULT: ControlWord = 0;
+    /// Invalid operation, division by zero, overflow, underflow, inexact, and subnormal input.
+    pub(super) const TRAPS: ControlWord = 0x9f00;
 
     #[inline(always)]
     pub(super) fn control() -> ControlWord {
@@ -85,13 +104,13 @@ mod aarch64 {
 
     #[inline(always)]
     pub(super) fn set_control(word: ControlWord) {
-        // SAFETY: the word is the default or was read from the register.
+        // SAFETY: the bits of the word were read from the register, or it is the default.
         unsafe { asm!("msr fpcr, {}", in(reg) word, options(nostack, preserves_flags)) };
     }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-use other::{CONTROL, ControlWord, DEFAULT, control, set_control};
+use other::{CONTROL, ControlWord, DEFAULT, TRAPS, control, set_control};
 
 /// Other CPUs: the environment is taken to be the default one.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -99,6 +118,7 @@ mod other {
     pub(super) type ControlWord = u32;
     pub(super) const CONTROL: ControlWord = 0;
     pub(super) const DEFAULT: ControlWord = 0;
+    pub(super) const TRAPS: ControlWord = 0;
 
     pub(super) fn control() -> ControlWord {
         DEFAULT

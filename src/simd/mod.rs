@@ -43,7 +43,7 @@ mod x86_64;
 
 pub(crate) use contract::{BACKENDS, Double, Float, Keep, Kernel, LANES, Real, Simd, Single, Word};
 #[cfg(feature = "capi")]
-pub(crate) use environment::with_default as with_default_environment;
+pub(crate) use environment::Control;
 pub(crate) use group::Group;
 pub use inout::{InOut, Pitch, to_vec};
 pub(crate) use inout::{Io, SumOutput, check_rows, elements, elements_mut, elements_vec};

@@ -1,68 +1,62 @@
 //! The C ABI, called from Rust: the bits of the Rust operations, a status for everything that C can get wrong, and nothing
-//! written then. `tests/c/` calls it from C.
+//! written then. `calls.rs` has a C call for each row of the registry; the tests loop over them. `tests/c/` calls it from C.
 #![expect(
     unsafe_code,
     clippy::undocumented_unsafe_blocks,
     reason = "the one duty is C's: each buffer has as many elements as its length says"
 )]
 
+mod arguments;
+mod bad_input;
+mod calls;
 mod environment;
+mod others;
 mod out_of_memory;
-mod refused;
+mod pool;
 mod same_bits;
+mod structs;
+
+#[path = "../registry/mod.rs"]
+#[expect(dead_code, unreachable_pub, unused_imports, reason = "each test uses a part of it")]
+mod registry;
 
 use std::ffi::CStr;
 
-use evenkeel::capi::{evenkeel_last_error_message, evenkeel_moments};
-use evenkeel::{Rows, Stream};
+use evenkeel::capi::evenkeel_last_error_message;
+use evenkeel::{Backend, Rows};
 
-const SHAPES: [(usize, usize); 6] = [(1, 1), (3, 7), (5, 64), (17, 100), (4, 2049), (300, 768)];
-const EPS: f64 = 1e-5;
-const P: f64 = 0.3;
-const STREAM: Stream = Stream { seed: 7, offset: 5 };
-/// What outputs hold before a call.
-const BEFORE: f32 = -77.25;
-
-/// Data of several magnitudes, with subnormal numbers and rows far off their mean.
-struct Data {
-    rows: Rows,
-    x: Vec<f32>,
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
-}
-
-impl Data {
-    fn new((rows, cols): (usize, usize)) -> Self {
-        let x = |i: usize| {
-            let noise = (i.wrapping_mul(2_654_435_761) >> 7 & 0xffff) as f32 / 65536.0 - 0.5;
-            match i / cols % 4 {
-                0 => noise,
-                1 => noise + 1e4,
-                2 => noise * 1e-40,
-                _ => noise * 1e-19,
-            }
-        };
-        Self {
-            rows: Rows::new(rows, cols).unwrap(),
-            x: (0..rows * cols).map(x).collect(),
-            gamma: (0..cols).map(|c| 1.0 + c as f32 / 64.0).collect(),
-            beta: (0..cols).map(|c| 0.5 - c as f32 / 32.0).collect(),
-        }
-    }
-
-    fn y(&self) -> Vec<f32> {
-        vec![BEFORE; self.x.len()]
-    }
-}
-
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
-}
+use registry::{AFFINE, Operation, Place, Random, Setting, Values};
 
 fn message() -> String {
     // SAFETY: a C string that lives until the next fault of this thread.
     unsafe { CStr::from_ptr(evenkeel_last_error_message()) }.to_str().unwrap().to_owned()
 }
 
-/// The moments of no values.
-const NOTHING: evenkeel_moments = evenkeel_moments { count: 0, mean: 0.0, mean_low: 0.0, m2: 0.0 };
+/// Values of several magnitudes, with subnormal numbers and rows far off their mean.
+fn values((rows, cols): (usize, usize)) -> Values {
+    let mut random = Random::new(11);
+    let scales = [1.0, 1e4, 1e-40, 1e-19];
+    let x = |i: usize| random.normal() as f32 * scales[i / cols.max(1) % 4];
+    let x = (0..rows * cols).map(x).collect();
+    Values::new(Rows::new(rows, cols).unwrap(), x, 1.0, &mut random)
+}
+
+fn setting(rows: Rows) -> Setting {
+    Setting::new(Backend::detect(), rows)
+}
+
+/// The sets of options of an operation, gamma and beta among them.
+fn option_sets(operation: &Operation) -> Vec<Vec<&'static str>> {
+    let sets = operation.option_sets();
+    sets.into_iter().map(|set| set.into_iter().chain(AFFINE).collect()).collect()
+}
+
+/// As many options as go together.
+fn most_options(operation: &Operation) -> Vec<&'static str> {
+    option_sets(operation).into_iter().max_by_key(Vec::len).unwrap()
+}
+
+/// The places of x and y of an operation that C tells apart.
+fn places(operation: &Operation) -> impl Iterator<Item = Place> {
+    operation.places().iter().copied()
+}

@@ -1,0 +1,160 @@
+//! L1 and L2 regularisation of parameters.
+
+use core::mem::offset_of;
+
+use super::boundary::call;
+use super::buffers::{Buffer, F32, F64, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::execution::evenkeel_execution;
+use super::members::members;
+use super::status::evenkeel_status;
+use crate::penalty::Regularizer;
+
+/// The penalty l1 * (sum of |w|) + l2 / 2 * (sum of w^2), and its gradient l1 * sign(w) + l2 * w, in one pass; the sign of 0 is
+/// 0. w has to be there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_penalty_args {
+    pub size: usize,
+    /// The parameters.
+    pub w: evenkeel_input,
+    /// As many; the gradient is added to it. Absent: it is not wanted.
+    pub gradient: evenkeel_output,
+    /// One double, written. Absent: it is not wanted.
+    pub penalty: evenkeel_output,
+    /// At least 0.
+    pub l1: f64,
+    /// At least 0.
+    pub l2: f64,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
+}
+
+members! {
+    evenkeel_penalty_args {}, 128, |args| args.execution,
+    [
+        size 0, w 8 (read(F32).required()), gradient 40 (write(F32)), penalty 72 (write(F64)),
+        l1 104, l2 112, execution 120,
+    ]
+}
+
+/// The L1 and L2 penalty of parameters, and its gradient.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_penalty(args: *const evenkeel_penalty_args) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let &evenkeel_penalty_args { w, gradient, penalty, l1, l2, .. } = args;
+            let operation = Regularizer::new().with_l1(l1).with_l2(l2);
+            let operation = operation.with_execution(run.without_pool());
+            let w = w.slice::<f32>();
+            if penalty.is_there() {
+                penalty.check_length("penalty", 1)?;
+            }
+            let wanted = match gradient.optional_mut::<f32>() {
+                None => operation.penalty(w)?,
+                Some(gradient) if penalty.is_there() => {
+                    operation.penalty_and_add_gradient(w, gradient)?
+                }
+                Some(gradient) => return Ok(operation.add_gradient(w, gradient)?),
+            };
+            penalty.slice_mut().fill(wanted);
+            Ok(())
+        })
+    }
+}
+
+/// Decoupled weight decay: y = x * (1 - `learning_rate` * l2). x and y have to be there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_weight_decay_args {
+    pub size: usize,
+    /// The parameters.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    /// At least 0.
+    pub l2: f64,
+    /// At least 0.
+    pub learning_rate: f64,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
+}
+
+members! {
+    evenkeel_weight_decay_args {}, 96, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_weight_decay_args, x))),
+        l2 72, learning_rate 80, execution 88,
+    ]
+}
+
+/// Decoupled weight decay.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_weight_decay(
+    args: *const evenkeel_weight_decay_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let operation = Regularizer::new().with_l2(args.l2).with_execution(run.without_pool());
+            operation.decay(in_out(&args.x, &args.y), args.learning_rate)?;
+            Ok(())
+        })
+    }
+}
+
+/// The proximal operator of step * penalty: y = soft(x, step * l1) / (1 + step * l2), where soft(x, t) is x - t above t,
+/// x + t below -t and 0 between. x and y have to be there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_proximal_args {
+    pub size: usize,
+    /// The parameters.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    /// At least 0.
+    pub l1: f64,
+    /// At least 0.
+    pub l2: f64,
+    /// At least 0.
+    pub step: f64,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
+}
+
+members! {
+    evenkeel_proximal_args {}, 104, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_proximal_args, x))),
+        l1 72, l2 80, step 88, execution 96,
+    ]
+}
+
+/// The proximal operator of the penalty.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_proximal(args: *const evenkeel_proximal_args) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let operation = Regularizer::new().with_l1(args.l1).with_l2(args.l2);
+            let operation = operation.with_execution(run.without_pool());
+            operation.proximal(in_out(&args.x, &args.y), args.step)?;
+            Ok(())
+        })
+    }
+}

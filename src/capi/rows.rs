@@ -1,0 +1,422 @@
+//! Operations whose statistics are those of rows, or given: LayerNorm, RmsNorm, normalise-scale-shift.
+
+use core::mem::offset_of;
+
+use super::boundary::call;
+use super::buffers::{
+    Buffer, F32, F64, FLAGS, SIZE, evenkeel_input, evenkeel_output, in_out, read, write,
+};
+use super::execution::{Run, evenkeel_execution, unknown};
+use super::members::members;
+use super::shape::evenkeel_shape;
+use super::statistics::{MeanRstd, read_statistics, write_statistics};
+use super::status::{Fault, evenkeel_status};
+use super::valid::valid_rows;
+use crate::args::norm::NormArgs;
+use crate::norm::layer_norm::LayerNorm;
+use crate::norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
+use crate::norm::rms_norm::RmsNorm;
+use crate::shape::{Channels, Shape};
+
+/// LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
+///
+/// `s = x + bias + residual`,
+/// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * silu(gate) + plus`
+///
+/// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
+/// plus.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_layer_norm_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// At least 0. Default: 1e-5.
+    pub eps: f64,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+    /// One a column or channel; absent: 1.
+    pub gamma: evenkeel_input,
+    /// One a column or channel; absent: 0.
+    pub beta: evenkeel_input,
+    /// Written, one a row or position; `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+    pub mean: evenkeel_output,
+    /// 1 / sqrt(var + eps), written likewise; it may be there without mean.
+    pub rstd: evenkeel_output,
+    /// One a column, added to x.
+    pub bias: evenkeel_input,
+    /// As x, added to x.
+    pub residual: evenkeel_input,
+    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+    pub sum: evenkeel_output,
+    /// As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
+    /// and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
+    pub gate: evenkeel_input,
+    /// As x, added to the result.
+    pub plus: evenkeel_input,
+    /// Which rows or positions are data: `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag each; or `EVENKEEL_SIZE`, the number of data
+    /// at the start of every sample of `valid_steps` rows. The others are padding: their y is +0.0, their statistics are 0.
+    pub valid: evenkeel_input,
+    /// 0 without lengths.
+    pub valid_steps: usize,
+}
+
+members! {
+    evenkeel_layer_norm_args { eps: 1e-5 }, 464, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_layer_norm_args, x))),
+        shape 72, eps 120, execution 128, gamma 136 (read(F32)), beta 168 (read(F32)),
+        mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), bias 264 (read(F32)),
+        residual 296 (read(F32).pitched()),
+        sum 328 (write(F32).pitched().may_be(offset_of!(evenkeel_layer_norm_args, residual))),
+        gate 360 (read(F32).pitched()), plus 392 (read(F32).pitched()),
+        valid 424 (read(FLAGS | SIZE)), valid_steps 456,
+    ],
+    rare bias
+}
+
+/// LayerNorm.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_layer_norm(
+    args: *const evenkeel_layer_norm_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let shape = args.shape.either()?;
+            let statistics = match shape {
+                Shape::Rows(rows) => rows.rows(),
+                Shape::Channels(channels) => channels.all_positions(),
+            };
+            let operation = LayerNorm::new().with_eps(args.eps).with_execution(run.execution());
+            let forward = |norm_args: NormArgs<'_>| {
+                operation.forward(in_out(&args.x, &args.y), shape, norm_args)?;
+                Ok(())
+            };
+            let (gamma, beta, stats) = (&args.gamma, &args.beta, [&args.mean, &args.rstd]);
+            let inputs = RowInputs {
+                bias: &args.bias,
+                residual: &args.residual,
+                sum: &args.sum,
+                gate: &args.gate,
+                plus: &args.plus,
+                valid: &args.valid,
+                valid_steps: args.valid_steps,
+            };
+            if inputs.are_there() {
+                return write_statistics(stats, statistics, |stats| {
+                    forward(inputs.add_to(norm_args(gamma, beta, stats, run))?)
+                });
+            }
+            write_statistics(stats, statistics, |stats| forward(norm_args(gamma, beta, stats, run)))
+        })
+    }
+}
+
+/// RmsNorm: every row divided by its root mean square.
+///
+/// `s = x + bias + residual`,
+/// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * silu(gate) + plus`
+///
+/// x, y and the shape, a matrix, have to be there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_rms_norm_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// At least 0. Default: 1e-5.
+    pub eps: f64,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+    /// One a column; absent: 1.
+    pub gamma: evenkeel_input,
+    /// One a column; absent: 0.
+    pub beta: evenkeel_input,
+    /// 1 / sqrt(mean(s^2) + eps), written, one a row; `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+    pub rstd: evenkeel_output,
+    /// 1: 1 + gamma takes the place of gamma, as in the models of the Gemma family. 0: gamma.
+    pub one_plus_gamma: u32,
+    /// 0
+    pub reserved: u32,
+    /// One a column, added to x.
+    pub bias: evenkeel_input,
+    /// As x, added to x.
+    pub residual: evenkeel_input,
+    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+    pub sum: evenkeel_output,
+    /// As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
+    /// and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
+    pub gate: evenkeel_input,
+    /// As x, added to the result.
+    pub plus: evenkeel_input,
+    /// Which rows are data, as in `evenkeel_layer_norm_args`.
+    pub valid: evenkeel_input,
+    /// 0 without lengths.
+    pub valid_steps: usize,
+}
+
+members! {
+    evenkeel_rms_norm_args { eps: 1e-5 }, 440, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_rms_norm_args, x))),
+        shape 72, eps 120, execution 128, gamma 136 (read(F32)), beta 168 (read(F32)),
+        rstd 200 (write(F32 | F64)), one_plus_gamma 232, bias 240 (read(F32)),
+        residual 272 (read(F32).pitched()),
+        sum 304 (write(F32).pitched().may_be(offset_of!(evenkeel_rms_norm_args, residual))),
+        gate 336 (read(F32).pitched()), plus 368 (read(F32).pitched()),
+        valid 400 (read(FLAGS | SIZE)), valid_steps 432,
+    ],
+    rare bias
+}
+
+/// RmsNorm.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let rows = args.shape.rows()?;
+            let one_plus_gamma = flag("one_plus_gamma", args.one_plus_gamma, args.reserved)?;
+            let operation = RmsNorm::new()
+                .with_eps(args.eps)
+                .with_one_plus_gamma(one_plus_gamma)
+                .with_execution(run.execution());
+            let forward = |norm_args: NormArgs<'_>| {
+                operation.forward(in_out(&args.x, &args.y), rows, norm_args)?;
+                Ok(())
+            };
+            let (gamma, beta) = (&args.gamma, &args.beta);
+            let (stats, statistics) = ([&evenkeel_output::ABSENT, &args.rstd], rows.rows());
+            let inputs = RowInputs {
+                bias: &args.bias,
+                residual: &args.residual,
+                sum: &args.sum,
+                gate: &args.gate,
+                plus: &args.plus,
+                valid: &args.valid,
+                valid_steps: args.valid_steps,
+            };
+            if inputs.are_there() {
+                return write_statistics(stats, statistics, |stats| {
+                    forward(inputs.add_to(norm_args(gamma, beta, stats, run))?)
+                });
+            }
+            write_statistics(stats, statistics, |stats| forward(norm_args(gamma, beta, stats, run)))
+        })
+    }
+}
+
+/// The inputs of rows beside x, and their sum.
+struct RowInputs<'s> {
+    bias: &'s evenkeel_input,
+    residual: &'s evenkeel_input,
+    sum: &'s evenkeel_output,
+    gate: &'s evenkeel_input,
+    plus: &'s evenkeel_input,
+    valid: &'s evenkeel_input,
+    valid_steps: usize,
+}
+
+impl RowInputs<'_> {
+    /// Whether one of them is.
+    #[inline(always)]
+    fn are_there(&self) -> bool {
+        let types = self.bias.dtype | self.residual.dtype | self.sum.dtype | self.gate.dtype;
+        types | self.plus.dtype | self.valid.dtype != 0 || self.valid_steps != 0
+    }
+
+    /// The arguments of the operation with what is there.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Buffer::slice`] and [`evenkeel_output::slice_mut`].
+    #[inline(never)]
+    unsafe fn add_to<'a>(&self, mut args: NormArgs<'a>) -> Result<NormArgs<'a>, Box<Fault>> {
+        let &Self { bias, residual, sum, gate, plus, valid, valid_steps } = self;
+        let is_updated = sum.is_there() && sum.len > 0 && sum.data.cast_const() == residual.data;
+        // SAFETY: the caller's promise. Where the sum is the residual, it is the only slice of both.
+        unsafe {
+            if let Some(bias) = bias.optional::<f32>() {
+                args = args.bias(bias);
+            }
+            if is_updated {
+                sum.check_length("sum", residual.len)?;
+                args = args.update_residual(sum.slice_mut::<f32>());
+            } else {
+                if let Some(residual) = residual.optional::<f32>() {
+                    args = args.residual(residual);
+                }
+                if sum.is_there() {
+                    args = args.sum_uninit(sum.slice_uninit());
+                }
+            }
+            if let Some(gate) = gate.optional::<f32>() {
+                args = args.gate(gate);
+            }
+            if let Some(plus) = plus.optional::<f32>() {
+                args = args.plus(plus);
+            }
+            if let Some(valid) = valid_rows(valid, valid_steps)? {
+                args = args.valid(valid);
+            }
+        }
+        if let Some(pitch) = residual.pitch() {
+            args = args.residual_pitch(pitch);
+        }
+        if let Some(pitch) = sum.pitch() {
+            args = args.sum_pitch(pitch);
+        }
+        if let Some(pitch) = gate.pitch() {
+            args = args.gate_pitch(pitch);
+        }
+        if let Some(pitch) = plus.pitch() {
+            args = args.plus_pitch(pitch);
+        }
+        Ok(args)
+    }
+}
+
+/// The arguments with gamma, beta, statistics and the pool, as far as they are there.
+///
+/// # Safety
+///
+/// As for [`Buffer::slice`].
+#[inline(always)]
+pub(super) unsafe fn norm_args<'a>(
+    gamma: &evenkeel_input,
+    beta: &evenkeel_input,
+    [mean, rstd]: MeanRstd<'a>,
+    run: &'a Run,
+) -> NormArgs<'a> {
+    // SAFETY: the caller's promise.
+    let (gamma, beta) = unsafe { (gamma.optional::<f32>(), beta.optional::<f32>()) };
+    let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+    NormArgs { mean, rstd, pool: run.pool(), ..args }
+}
+
+/// An option that is 0 or 1, and the reserved member beside it.
+pub(super) fn flag(arg: &'static str, flag: u32, reserved: u32) -> Result<bool, Box<Fault>> {
+    match (flag, reserved) {
+        (0 | 1, 0) => Ok(flag == 1),
+        (0 | 1, got) => Err(unknown("reserved", "0", got.into())),
+        (got, _) => Err(unknown(arg, "0 or 1", got.into())),
+    }
+}
+
+/// Whose statistics are given.
+pub type evenkeel_statistics_of = u32;
+/// Of rows: one of each a row.
+pub const EVENKEEL_OF_ROWS: evenkeel_statistics_of = 1;
+/// Of columns or channels: one of each a column or channel.
+pub const EVENKEEL_OF_COLUMNS: evenkeel_statistics_of = 2;
+
+/// Normalise, scale and shift by statistics that the caller has.
+///
+/// `y = gamma * (x - mean) * rstd + beta`
+///
+/// x, y, the shape, mean, rstd and what they are of have to be there. With the statistics as doubles that
+/// `evenkeel_batch_norm_training` writes, y has the bits of its y, in every layout. Statistics as floats are off by up to
+/// 2^-24 * |mean| * rstd.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_normalize_scale_shift_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub x: evenkeel_input,
+    /// As many; it may be x.
+    pub y: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+    /// `EVENKEEL_OF_ROWS` (of a matrix) or `EVENKEEL_OF_COLUMNS`
+    pub statistics_of: evenkeel_statistics_of,
+    /// 0
+    pub reserved: u32,
+    /// `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+    pub mean: evenkeel_input,
+    /// 1 / sqrt(var + eps), likewise.
+    pub rstd: evenkeel_input,
+    /// One a column or channel; absent: 1.
+    pub gamma: evenkeel_input,
+    /// One a column or channel; absent: 0.
+    pub beta: evenkeel_input,
+    /// Which rows or positions are data, as in `evenkeel_layer_norm_args`.
+    pub valid: evenkeel_input,
+    /// 0 without lengths.
+    pub valid_steps: usize,
+}
+
+members! {
+    evenkeel_normalize_scale_shift_args {}, 304, |args| args.execution,
+    [
+        size 0, x 8 (read(F32).required().pitched()),
+        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_normalize_scale_shift_args, x))),
+        shape 72, execution 120, statistics_of 128, mean 136 (read(F32 | F64).required()),
+        rstd 168 (read(F32 | F64).required()), gamma 200 (read(F32)), beta 232 (read(F32)),
+        valid 264 (read(FLAGS | SIZE)), valid_steps 296,
+    ],
+    rare valid
+}
+
+/// Normalise, scale and shift.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_normalize_scale_shift(
+    args: *const evenkeel_normalize_scale_shift_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let shape = args.shape.either()?;
+            let channels = match shape {
+                Shape::Rows(rows) => Channels::from(rows),
+                Shape::Channels(channels) => channels,
+            };
+            let of_rows = match (args.statistics_of, args.reserved) {
+                (EVENKEEL_OF_ROWS, 0) => true,
+                (EVENKEEL_OF_COLUMNS, 0) => false,
+                (EVENKEEL_OF_ROWS | EVENKEEL_OF_COLUMNS, got) => {
+                    return Err(unknown("reserved", "0", got.into()));
+                }
+                (got, _) => {
+                    let expected = "EVENKEEL_OF_ROWS or EVENKEEL_OF_COLUMNS";
+                    return Err(unknown("statistics_of", expected, got.into()));
+                }
+            };
+            let each = if of_rows { channels.all_positions() } else { channels.channels() };
+            let operation = NormalizeScaleShift::new().with_execution(run.execution());
+            let mut norm_args = norm_args(&args.gamma, &args.beta, [None, None], run);
+            if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
+                norm_args = norm_args.valid(valid);
+            }
+            read_statistics([&args.mean, &args.rstd], each, |mean, rstd| {
+                let given = match of_rows {
+                    true => Statistics::of_rows(mean, rstd),
+                    false => Statistics::of_columns(mean, rstd),
+                };
+                operation.forward(in_out(&args.x, &args.y), shape, given, norm_args)?;
+                Ok(())
+            })
+        })
+    }
+}

@@ -1,0 +1,435 @@
+//! A C call for each row of the registry.
+
+use evenkeel::capi::*;
+use evenkeel::penalty::Regularizer;
+
+use crate::arguments::{Call, Pass};
+use crate::registry::OPERATIONS;
+
+/// The row's name, and the call.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) function: &'static str,
+    pub(crate) call: fn(&Call<'_>) -> evenkeel_status,
+}
+
+macro_rules! row {
+    ($name:literal, $function:ident, $args:ident, |$c:ident| { $($member:ident: $value:expr),* $(,)? }) => {
+        Row {
+            name: $name,
+            function: stringify!($function),
+            call: |$c| {
+                let args = $args { execution: $c.execution, $($member: $value,)* ..$args::default() };
+                $c.pass($function, args)
+            },
+        }
+    };
+}
+
+const VALID: [&str; 6] = ["row_bits", "row_bytes", "row_lengths", "half", "lengths", "bits"];
+
+fn layer_norm(c: &Call<'_>, shape: evenkeel_shape) -> evenkeel_status {
+    let (valid, valid_steps) = c.valid(&VALID, shape.positions);
+    let updated = c.write("updated");
+    let is_updated = updated.dtype != 0 || updated.len != 0;
+    let args = evenkeel_layer_norm_args {
+        x: c.read("x"),
+        y: c.write("y"),
+        shape,
+        eps: c.setting.eps,
+        execution: c.execution,
+        gamma: c.read("gamma"),
+        beta: c.read("beta"),
+        mean: c.write("mean"),
+        rstd: c.write("rstd"),
+        bias: c.read("bias"),
+        residual: c.read(if is_updated { "updated" } else { "residual" }),
+        sum: if is_updated { updated } else { c.write("sum") },
+        gate: c.read("gate"),
+        plus: c.read("plus"),
+        valid,
+        valid_steps,
+        ..evenkeel_layer_norm_args::default()
+    };
+    c.pass(evenkeel_layer_norm, args)
+}
+
+fn rms_norm(c: &Call<'_>, one_plus_gamma: u32) -> evenkeel_status {
+    let (valid, valid_steps) = c.valid(&VALID, 1);
+    let updated = c.write("updated");
+    let is_updated = updated.dtype != 0 || updated.len != 0;
+    let args = evenkeel_rms_norm_args {
+        x: c.read("x"),
+        y: c.write("y"),
+        shape: c.rows(),
+        eps: c.setting.eps,
+        execution: c.execution,
+        gamma: c.read("gamma"),
+        beta: c.read("beta"),
+        rstd: c.write("rstd"),
+        one_plus_gamma,
+        bias: c.read("bias"),
+        residual: c.read(if is_updated { "updated" } else { "residual" }),
+        sum: if is_updated { updated } else { c.write("sum") },
+        gate: c.read("gate"),
+        plus: c.read("plus"),
+        valid,
+        valid_steps,
+        ..evenkeel_rms_norm_args::default()
+    };
+    c.pass(evenkeel_rms_norm, args)
+}
+
+fn normalize(
+    c: &Call<'_>,
+    shape: evenkeel_shape,
+    statistics_of: u32,
+    each: &str,
+) -> evenkeel_status {
+    let (valid, valid_steps) = c.valid(&VALID, 1);
+    let args = evenkeel_normalize_scale_shift_args {
+        x: c.read("x"),
+        y: c.write("y"),
+        shape,
+        execution: c.execution,
+        statistics_of,
+        mean: c.read(&format!("{each}_mean")),
+        rstd: c.read(&format!("{each}_rstd")),
+        gamma: c.read("gamma"),
+        beta: c.read("beta"),
+        valid,
+        valid_steps,
+        ..evenkeel_normalize_scale_shift_args::default()
+    };
+    c.pass(evenkeel_normalize_scale_shift, args)
+}
+
+fn train(c: &Call<'_>, shape: evenkeel_shape, steps: usize) -> evenkeel_status {
+    let (valid, valid_steps) = c.valid(&VALID, steps);
+    let args = evenkeel_batch_norm_training_args {
+        x: c.read("x"),
+        y: c.write("y"),
+        shape,
+        eps: c.setting.eps,
+        execution: c.execution,
+        gamma: c.read("gamma"),
+        beta: c.read("beta"),
+        mean: c.write("mean"),
+        rstd: c.write("rstd"),
+        running_mean: c.write("running_mean"),
+        running_var: c.write("running_var"),
+        scratch: c.write("scratch"),
+        valid,
+        valid_steps,
+        ..evenkeel_batch_norm_training_args::default()
+    };
+    c.pass(evenkeel_batch_norm_training, args)
+}
+
+fn infer(c: &Call<'_>, shape: evenkeel_shape) -> evenkeel_status {
+    let (valid, valid_steps) = c.valid(&VALID, 1);
+    let args = evenkeel_batch_norm_inference_args {
+        x: c.read("x"),
+        y: c.write("y"),
+        shape,
+        eps: c.setting.eps,
+        execution: c.execution,
+        running_mean: c.read("running_mean"),
+        running_var: c.read("running_var"),
+        gamma: c.read("gamma"),
+        beta: c.read("beta"),
+        valid,
+        valid_steps,
+        ..evenkeel_batch_norm_inference_args::default()
+    };
+    c.pass(evenkeel_batch_norm_inference, args)
+}
+
+fn groups(
+    c: &Call<'_>,
+    function: unsafe extern "C" fn(*const evenkeel_group_norm_args) -> evenkeel_status,
+    shape: evenkeel_shape,
+    steps: usize,
+) -> evenkeel_status {
+    let (valid, valid_steps) = c.valid(&VALID, steps);
+    let args = evenkeel_group_norm_args {
+        x: c.read("x"),
+        y: c.write("y"),
+        shape,
+        eps: c.setting.eps,
+        execution: c.execution,
+        groups: 1,
+        gamma: c.read("gamma"),
+        beta: c.read("beta"),
+        mean: c.write("mean"),
+        rstd: c.write("rstd"),
+        scratch: c.write("scratch"),
+        valid,
+        valid_steps,
+        ..evenkeel_group_norm_args::default()
+    };
+    c.pass(function, args)
+}
+
+fn dropout(
+    c: &Call<'_>,
+    function: unsafe extern "C" fn(*const evenkeel_dropout_args) -> evenkeel_status,
+    p: f64,
+) -> evenkeel_status {
+    let args = evenkeel_dropout_args {
+        x: c.read("x"),
+        y: c.write("y"),
+        p,
+        execution: c.execution,
+        seed: c.setting.stream.seed,
+        offset: c.setting.stream.offset,
+        mask: c.valid(&["bits", "bytes"], 0).0,
+        keep_mask: if c.write("mask").len > 0 { c.write("mask") } else { c.write("mask_bytes") },
+        ..evenkeel_dropout_args::default()
+    };
+    c.pass(function, args)
+}
+
+/// As the registry sets it.
+const P: f64 = 0.5;
+
+fn mask(c: &Call<'_>) -> evenkeel_status {
+    let args = evenkeel_dropout_mask_args {
+        mask: c.write("mask"),
+        count: c.setting.rows.elements(),
+        p: P,
+        execution: c.execution,
+        seed: c.setting.stream.seed,
+        offset: c.setting.stream.offset,
+        ..evenkeel_dropout_mask_args::default()
+    };
+    c.pass(evenkeel_dropout_mask, args)
+}
+
+/// Also compares the penalty, which the registry's call keeps for itself.
+fn penalty(c: &Call<'_>, wanted: bool) -> evenkeel_status {
+    let (mut got, mut data) = (f64::NAN, evenkeel_output { ..c.write("") });
+    if wanted {
+        data = evenkeel_output { data: (&raw mut got).cast(), len: 1, dtype: EVENKEEL_F64, ..data };
+    }
+    let (l1, l2) = (c.setting.l1, c.setting.l2);
+    let args = evenkeel_penalty_args {
+        w: c.read("w"),
+        gradient: c.write("gradient"),
+        penalty: data,
+        l1,
+        l2,
+        execution: c.execution,
+        ..evenkeel_penalty_args::default()
+    };
+    let status = c.pass(evenkeel_penalty, args);
+    if wanted && c.pass == Pass::Whole && status == EVENKEEL_OK && c.read("w").len > 0 {
+        let w = c.read("w");
+        let w: &[f32] = unsafe { std::slice::from_raw_parts(w.data.cast(), w.len) };
+        let expected = Regularizer::new().with_l1(l1).with_l2(l2).penalty(w).unwrap();
+        assert_eq!(got.to_bits(), expected.to_bits(), "the penalty");
+    }
+    status
+}
+
+fn scale(c: &Call<'_>, inverse: u32) -> evenkeel_status {
+    let args = evenkeel_standard_scaler_transform_args {
+        x: c.read("x"),
+        y: c.write("y"),
+        shape: c.rows(),
+        moments: c.read("moments"),
+        inverse,
+        execution: c.execution,
+        ..evenkeel_standard_scaler_transform_args::default()
+    };
+    c.pass(evenkeel_standard_scaler_transform, args)
+}
+
+fn to_range(c: &Call<'_>, clip: u32, inverse: u32) -> evenkeel_status {
+    let args = evenkeel_min_max_scaler_transform_args {
+        x: c.read("x"),
+        y: c.write("y"),
+        shape: c.rows(),
+        data_min: c.read("data_min"),
+        data_max: c.read("data_max"),
+        clip,
+        inverse,
+        execution: c.execution,
+        ..evenkeel_min_max_scaler_transform_args::default()
+    };
+    c.pass(evenkeel_min_max_scaler_transform, args)
+}
+
+fn normalizer(c: &Call<'_>, norm: u32) -> evenkeel_status {
+    let (x, y, shape, execution) = (c.read("x"), c.write("y"), c.rows(), c.execution);
+    let args = evenkeel_normalizer_args {
+        x,
+        y,
+        shape,
+        norm,
+        execution,
+        ..evenkeel_normalizer_args::default()
+    };
+    c.pass(evenkeel_normalizer, args)
+}
+
+const fn row(
+    name: &'static str,
+    function: &'static str,
+    call: fn(&Call<'_>) -> evenkeel_status,
+) -> Row {
+    Row { name, function, call }
+}
+
+pub(crate) static CALLS: &[Row] = &[
+    row("LayerNorm::forward", "evenkeel_layer_norm", |c| layer_norm(c, c.rows())),
+    row("LayerNorm::forward, channels first", "evenkeel_layer_norm", |c| layer_norm(c, c.first())),
+    row("LayerNorm::forward, channels last", "evenkeel_layer_norm", |c| layer_norm(c, c.last())),
+    row("RmsNorm::forward", "evenkeel_rms_norm", |c| rms_norm(c, 0)),
+    row("RmsNorm::forward, 1 + gamma", "evenkeel_rms_norm", |c| rms_norm(c, 1)),
+    row("NormalizeScaleShift::forward", "evenkeel_normalize_scale_shift", |c| {
+        normalize(c, c.rows(), EVENKEEL_OF_ROWS, "row")
+    }),
+    row("NormalizeScaleShift::forward, columns", "evenkeel_normalize_scale_shift", |c| {
+        normalize(c, c.rows(), EVENKEEL_OF_COLUMNS, "col")
+    }),
+    row("NormalizeScaleShift::forward, channels first", "evenkeel_normalize_scale_shift", |c| {
+        normalize(c, c.first(), EVENKEEL_OF_COLUMNS, "row")
+    }),
+    row("BatchNorm::forward_training", "evenkeel_batch_norm_training", |c| train(c, c.rows(), 1)),
+    row("BatchNorm::forward_training, channels first", "evenkeel_batch_norm_training", |c| {
+        train(c, c.planes(), c.setting.rows.cols())
+    }),
+    row("BatchNorm::forward_inference", "evenkeel_batch_norm_inference", |c| infer(c, c.rows())),
+    row("BatchNorm::forward_inference, channels first", "evenkeel_batch_norm_inference", |c| {
+        infer(c, c.planes())
+    }),
+    row("GroupNorm::forward, planes", "evenkeel_group_norm", |c| {
+        groups(c, evenkeel_group_norm, c.planes(), c.setting.rows.cols())
+    }),
+    row("GroupNorm::forward, channels first", "evenkeel_group_norm", |c| {
+        groups(c, evenkeel_group_norm, c.first(), 1)
+    }),
+    row("GroupNorm::forward, channels last", "evenkeel_group_norm", |c| {
+        groups(c, evenkeel_group_norm, c.last(), 1)
+    }),
+    row("InstanceNorm::forward, planes", "evenkeel_instance_norm", |c| {
+        groups(c, evenkeel_instance_norm, c.planes(), 1)
+    }),
+    row("InstanceNorm::forward, channels first", "evenkeel_instance_norm", |c| {
+        groups(c, evenkeel_instance_norm, c.first(), c.setting.rows.cols())
+    }),
+    row("InstanceNorm::forward, channels last", "evenkeel_instance_norm", |c| {
+        groups(c, evenkeel_instance_norm, c.last(), 1)
+    }),
+    row("Dropout::mask, bits", "evenkeel_dropout_mask", mask),
+    row("Dropout::mask, bytes", "evenkeel_dropout_mask", mask),
+    row("Dropout::forward", "evenkeel_dropout", |c| dropout(c, evenkeel_dropout, P)),
+    row("Dropout::forward, given bits", "evenkeel_dropout", |c| dropout(c, evenkeel_dropout, P)),
+    row("Dropout::backward, given bytes", "evenkeel_dropout_backward", |c| {
+        dropout(c, evenkeel_dropout_backward, P)
+    }),
+    row("Dropout::backward", "evenkeel_dropout_backward", |c| {
+        dropout(c, evenkeel_dropout_backward, P)
+    }),
+    row("Dropout::forward_inference", "evenkeel_dropout", |c| dropout(c, evenkeel_dropout, 0.0)),
+    row("Regularizer::penalty", "evenkeel_penalty", |c| penalty(c, true)),
+    row("Regularizer::add_gradient", "evenkeel_penalty", |c| penalty(c, false)),
+    row("Regularizer::penalty_and_add_gradient", "evenkeel_penalty", |c| penalty(c, true)),
+    row!("Regularizer::decay", evenkeel_weight_decay, evenkeel_weight_decay_args, |c| {
+        x: c.read("x"), y: c.write("y"), l2: c.setting.l2, learning_rate: c.setting.rate,
+    }),
+    row!("Regularizer::proximal", evenkeel_proximal, evenkeel_proximal_args, |c| {
+        x: c.read("x"), y: c.write("y"), l1: c.setting.l1, l2: c.setting.l2, step: c.setting.rate,
+    }),
+    row!("RowMoments::compute", evenkeel_row_moments, evenkeel_row_moments_args, |c| {
+        x: c.read("x"), moments: c.write("moments"), shape: c.rows(), lengths: c.read("lengths"),
+    }),
+    row!("ColumnMoments::compute", evenkeel_column_moments, evenkeel_column_moments_args, |c| {
+        x: c.read("x"), moments: c.write("moments"), shape: c.rows(), scratch: c.write("scratch"),
+        valid: c.valid(&VALID, 1).0, valid_steps: c.valid(&VALID, 1).1,
+    }),
+    row("Moments::extend_from_slice", "evenkeel_moments_extend", |c| unsafe {
+        evenkeel_moments_extend(c.write("moments").data.cast(), &c.read("x"))
+    }),
+    row("Normalizer::forward, L1", "evenkeel_normalizer", |c| normalizer(c, EVENKEEL_NORM_L1)),
+    row("Normalizer::forward, L2", "evenkeel_normalizer", |c| normalizer(c, EVENKEEL_NORM_L2)),
+    row("Normalizer::forward, largest", "evenkeel_normalizer", |c| {
+        normalizer(c, EVENKEEL_NORM_MAX)
+    }),
+    FIT,
+    Row { name: "StandardScaler::partial_fit", ..FIT },
+    row("StandardScaler::transform", "evenkeel_standard_scaler_transform", |c| scale(c, 0)),
+    row("StandardScaler::inverse_transform", "evenkeel_standard_scaler_transform", |c| scale(c, 1)),
+    FIT_RANGES,
+    Row { name: "MinMaxScaler::partial_fit", ..FIT_RANGES },
+    row("MinMaxScaler::transform", "evenkeel_min_max_scaler_transform", |c| to_range(c, 0, 0)),
+    row("MinMaxScaler::transform, clipped", "evenkeel_min_max_scaler_transform", |c| {
+        to_range(c, 1, 0)
+    }),
+    row("MinMaxScaler::inverse_transform", "evenkeel_min_max_scaler_transform", |c| {
+        to_range(c, 0, 1)
+    }),
+];
+
+const FIT: Row = row!(
+    "StandardScaler::fit",
+    evenkeel_standard_scaler_partial_fit,
+    evenkeel_standard_scaler_partial_fit_args,
+    |c| { x: c.read("x"), shape: c.rows(), moments: c.write("moments"), m2_low: c.write("m2_low") }
+);
+
+const FIT_RANGES: Row = row!(
+    "MinMaxScaler::fit",
+    evenkeel_min_max_scaler_partial_fit,
+    evenkeel_min_max_scaler_partial_fit_args,
+    |c| { x: c.read("x"), shape: c.rows(), data_min: c.write("data_min"), data_max: c.write("data_max") }
+);
+
+/// The functions that no row calls: `others.rs` has their tests.
+const OTHERS: [&str; 15] = [
+    "evenkeel_version",
+    "evenkeel_version_text",
+    "evenkeel_status_text",
+    "evenkeel_last_error_message",
+    "evenkeel_backend_name",
+    "evenkeel_backend_by_name",
+    "evenkeel_backend_properties",
+    "evenkeel_batch_norm_scratch_len",
+    "evenkeel_group_norm_scratch_len",
+    "evenkeel_column_moments_scratch_len",
+    "evenkeel_dropout_rate",
+    "evenkeel_moments_merge",
+    "evenkeel_standard_scaler_merge",
+    "evenkeel_standard_scaler_statistics",
+    "evenkeel_min_max_scaler_merge",
+];
+
+#[test]
+fn every_operation_of_the_registry_has_a_call() {
+    let names: Vec<&str> = CALLS.iter().map(|row| row.name).collect();
+    let expected: Vec<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
+    assert_eq!(names, expected);
+}
+
+/// All functions of the header are tested, have at most four parameters, and are few.
+#[test]
+fn every_function_of_the_header_is_tested() {
+    let header = include_str!("../../include/evenkeel.h");
+    let (_, declarations) = header.split_once("extern \"C\" {").unwrap();
+    let (declarations, _) = declarations.split_once("}  // extern").unwrap();
+    let code = declarations.lines().filter(|line| !line.starts_with(['/', '#', '}']));
+    let code = code.collect::<Vec<_>>().join(" ");
+    let mut functions = Vec::new();
+    for declaration in code.split(';').filter(|text| text.contains('(')) {
+        let (before, parameters) = declaration.split_once('(').unwrap();
+        assert!(parameters.split(',').count() <= 4, "{declaration}");
+        functions.push(before.rsplit([' ', '*']).next().unwrap());
+    }
+    let mut tested: Vec<&str> = CALLS.iter().map(|row| row.function).chain(OTHERS).collect();
+    tested.sort_unstable();
+    tested.dedup();
+    functions.sort_unstable();
+    assert_eq!(functions, tested);
+    assert!(functions.len() <= 36, "{} functions", functions.len());
+}
