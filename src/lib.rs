@@ -53,7 +53,8 @@
 //! | [`mod@reference`] | the scalar definition of all of them |
 //!
 //! [`LayerNorm`] and [`RmsNorm`] of rows also take a bias and a residual, and normalise their sum with x. They take a gate, which
-//! the result is multiplied with, and a tensor that is added to it. [`RmsNorm`] can use 1 + gamma in place of gamma.
+//! multiplies the result or, [before the norm](GatePlace::BeforeNorm), x. They take a tensor that is added to the result.
+//! [`RmsNorm`] can use 1 + gamma in place of gamma, and [groups](RmsNorm::with_group_size) of a row.
 //!
 //! Rows that are part of a wider matrix need no copy: an [`InOut`] takes the pitch of x and of y.
 //!
@@ -109,7 +110,8 @@
 //! | `-0.0` | the number 0 | the number 0 | kept as it is, or `+0.0` |
 //! | subnormal numbers | numbers like any other, read and written | likewise | likewise |
 //!
-//! Here x is the sum of x, bias and residual. A NaN in a gate, or in what is added to the result, makes its own element NaN.
+//! Here x is the sum of x, bias and residual, and its product with a gate before the norm. A NaN in a gate after the norm, or in
+//! what is added to the result, makes its own element NaN. Where RmsNorm has groups, each is what a row is here.
 //! What padding holds does not matter.
 //!
 //! What the formula says is said by IEEE arithmetic: infinity times 0 is NaN. No other row, column or element changes
@@ -150,6 +152,7 @@ pub mod capi;
 mod dropout;
 mod element;
 mod error;
+mod gate;
 mod kernels;
 mod mask;
 mod memory;
@@ -176,6 +179,7 @@ pub use args::train::TrainArgs;
 pub use dropout::Dropout;
 pub use element::Element;
 pub use error::Error;
+pub use gate::{GateFunction, GatePlace};
 pub use mask::{Mask, MaskMut, ValidRows};
 pub use moments::column_moments::ColumnMoments;
 pub use moments::row_moments::RowMoments;
