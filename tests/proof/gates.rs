@@ -228,13 +228,13 @@ fn known_answers_of_each_gate_and_of_groups() {
     }
 }
 
-fn assert_answer(norm: RmsNorm, x: &[f32; 4], gamma: &[f32; 4], z: &[f32; 4], expected: [f32; 4]) {
+fn assert_answer(norm: RmsNorm, x: &[f32; 4], gamma: &[f32; 4], z: &[f32; 4], expected: [f64; 4]) {
     let mut y = [0.0; 4];
     let args = NormArgs::new().gamma(gamma).gate(z);
     norm.forward(InOut::new(x, &mut y), rows(1, 4), args).unwrap();
     for (got, expected) in y.iter().zip(expected) {
         assert!(
-            approx::relative_eq!(*got, expected, max_relative = 1e-6),
+            approx::relative_eq!(f64::from(*got), expected, max_relative = 1e-6),
             "{norm:?}: expected {expected}, got {got}"
         );
     }
