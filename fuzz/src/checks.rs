@@ -228,7 +228,7 @@ impl Rule {
         assert!(is_variance, "{what}: negative running variance {var_after:e}");
         let n = self.rows as f64;
         let batch_var = if self.unbiased { exact.var * n / (n - 1.0) } else { exact.var };
-        let mean_error = VARIANCE * exact.var.sqrt() + MEAN_ROUNDING * exact.mean.abs();
+        let mean_error = MEAN * exact.var.sqrt() + MEAN_ROUNDING * exact.mean.abs();
         let (keep, take) = self.momentum.weights();
         let check = |before: f32, batch: f64, error: f64, after: f32| {
             let before = f64::from(before);

@@ -24,7 +24,7 @@ use crate::simd::{InOut, Io};
 /// [`Rows`](crate::Rows), or a [`Channels`](crate::Channels): then every position of every sample is normalised over its
 /// channels.
 ///
-/// * **Accuracy**: relative error of the variance at most 1e-6; with `x_hat = (x - mean) * rstd`, error of
+/// * **Accuracy**: relative error of the variance at most 2.2e-6; with `x_hat = (x - mean) * rstd`, error of
 ///   y at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`; for every finite input, whatever its
 ///   mean / std, its magnitude or its outliers.
 /// * **Cost**: reads x from memory once, writes y once; O(rows * cols); no allocation on a single thread.

@@ -35,6 +35,7 @@ mod registry;
 mod regularizer;
 mod running;
 mod scalers;
+mod search;
 mod special_values;
 mod stores;
 mod variants;
