@@ -119,6 +119,19 @@
 //! What the formula says is said by IEEE arithmetic: infinity times 0 is NaN. No other row, column or element changes
 //! by a bit. Whether a zero in y is `-0.0` is not specified, but the same wherever bits are promised.
 //!
+//! # Subnormal numbers
+//!
+//! They are numbers like any other, and cost more: x86 CPUs multiply them in microcode. Where all of x are subnormal, 128x768 takes 37
+//! times as long in [`LayerNorm`], 44 in [`RmsNorm`], 78 with a gate, 23 in BatchNorm's inference (Xeon). Sums cost nothing more, so
+//! that [`Dropout`] with p = 0.5, which doubles, takes a quarter longer, unless its stores are non-temporal. With another p it takes 19
+//! times as long.
+//!
+//! No call can switch that off: Rust code is only defined in the default floating-point environment. A host can:
+//!
+//! * replace numbers below 2^-126 by zeros where it makes them: after a decaying average, a product of small factors, a softmax;
+//! * scale such a tensor by a power of two, which LayerNorm and RmsNorm with eps = 0 do not see;
+//! * keep the loss scale of training in half precision high enough.
+//!
 //! # Other floating-point environments
 //!
 //! No function changes the rounding, the treatment of subnormal numbers or the exceptions that trap (MXCSR, FPCR), on
