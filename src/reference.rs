@@ -110,6 +110,12 @@ pub fn silu(z: f32) -> f64 {
     z / (1.0 + (-z).exp())
 }
 
+/// sigmoid(z) = 1 / (1 + exp(-z)), the factor of a gate by [sigmoid](crate::GateFunction::Sigmoid).
+#[must_use]
+pub fn sigmoid(z: f32) -> f64 {
+    1.0 / (1.0 + (-f64::from(z)).exp())
+}
+
 /// Column c of a matrix of `cols` columns.
 ///
 /// # Panics

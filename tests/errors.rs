@@ -491,6 +491,33 @@ fn an_argument_that_the_operation_does_not_take() {
 const WRONG: [f64; 6] = [-1e-9, -1e300, f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
 const NOT_NEGATIVE: [f64; 6] = [0.0, -0.0, f64::from_bits(1), 1e-5, 1.0, f64::MAX];
 
+/// The size divides the columns; statistics are one a group.
+#[test]
+fn a_group_size_that_does_not_divide_the_columns() {
+    let (x, mut y) = ([1.5; 24], [7.5; 24]);
+    for group_size in [0, 5, 7, 12, usize::MAX] {
+        let refused = RmsNorm::new().with_group_size(group_size).forward(
+            InOut::new(&x, &mut y),
+            rows((4, 6)),
+            NormArgs::new(),
+        );
+        let (arg, expected) = ("group_size", "a divisor of the columns");
+        let got = group_size as f64;
+        assert_eq!(refused.map(drop), Err(Error::Parameter { arg, expected, got }));
+    }
+    for (group_size, expected) in [(1, 24), (3, 8), (6, 4)] {
+        let mut rstd = [7.5; 23];
+        let refused = RmsNorm::new().with_group_size(group_size).forward(
+            InOut::new(&x, &mut y),
+            rows((4, 6)),
+            NormArgs::new().rstd(&mut rstd),
+        );
+        let error = Error::Length { arg: "rstd", expected, got: 23 };
+        assert_eq!((refused.map(drop), rstd), (Err(error), [7.5; 23]));
+    }
+    assert_eq!(y, [7.5; 24]);
+}
+
 #[test]
 fn an_eps_that_is_negative_or_not_finite() {
     let expected = "a finite number of at least 0";

@@ -8,9 +8,10 @@ use std::ops::{Deref, DerefMut, Range};
 use evenkeel::penalty::Regularizer;
 use evenkeel::preprocess::{MinMaxScaler, Normalizer, StandardScaler};
 use evenkeel::{
-    Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, GroupNorm, InOut,
-    InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs, NormalizeScaleShift,
-    Parallelism, RmsNorm, RowMoments, Rows, Statistics, Stores, Stream, TrainArgs, ValidRows,
+    Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, GateFunction, GatePlace,
+    GroupNorm, InOut, InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs,
+    NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, Statistics, Stores, Stream,
+    TrainArgs, ValidRows,
 };
 use rayon::prelude::*;
 
@@ -57,6 +58,11 @@ pub const OPERATIONS: &[Operation] = &[
     Operation { name: "rms_norm", traffic: Traffic::Copy, run: rms_norm },
     Operation { name: "rms_norm_residual", traffic: Traffic::CopyTwice, run: rms_norm_residual },
     Operation { name: "rms_norm_gated", traffic: Traffic::ReadTwoThenCopy, run: rms_norm_gated },
+    Operation {
+        name: "rms_norm_gate_first",
+        traffic: Traffic::ReadTwoThenCopy,
+        run: rms_norm_gate_first,
+    },
     Operation { name: "normalize_scale_shift", traffic: Traffic::Copy, run: normalize_scale_shift },
     Operation { name: "row_moments", traffic: Traffic::Read, run: row_moments },
     Operation {
@@ -313,8 +319,17 @@ fn rms_norm_residual(b: &mut Buffers, backend: Backend) {
 }
 
 fn rms_norm_gated(b: &mut Buffers, backend: Backend) {
+    rms_norm_gate(b, backend, GatePlace::AfterNorm);
+}
+
+fn rms_norm_gate_first(b: &mut Buffers, backend: Backend) {
+    rms_norm_gate(b, backend, GatePlace::BeforeNorm);
+}
+
+fn rms_norm_gate(b: &mut Buffers, backend: Backend, place: GatePlace) {
     let args = NormArgs::new().gamma(&b.gamma).gate(&b.z);
     RmsNorm::new()
+        .with_gate(GateFunction::Silu, place)
         .with_backend(backend)
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)

@@ -588,8 +588,8 @@ impl Input {
         let expected = plain.then(|| {
             let mut matrix = samples.as_matrix(&y);
             padded.filter.zero_padding(&mut matrix, cols);
-            padded.filter.zero_statistics(&mut outputs.mean);
-            padded.filter.zero_statistics(&mut outputs.rstd);
+            padded.filter.zero_statistics(&mut outputs.mean, 1);
+            padded.filter.zero_statistics(&mut outputs.rstd, 1);
             outputs.written(&samples.of_matrix(&matrix))
         });
 

@@ -197,7 +197,7 @@ fn check_penalty(w: &[f32], l1: f64, l2: f64, got: f64, what: Arguments<'_>) {
     if !expected.is_finite() {
         assert_eq!(bits64(got), bits64(expected), "{what}: the penalty");
     } else if got.is_finite() || expected < 1e300 {
-        let bound = VARIANCE * expected + f64::MIN_POSITIVE;
+        let bound = OUTPUT * expected + f64::MIN_POSITIVE;
         assert_within(Bound::Variance, got, expected, bound, what);
     }
 }

@@ -4,8 +4,8 @@
 
 use arbitrary::Arbitrary;
 use evenkeel::{
-    Backend, Error, InOut, LayerNorm, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, Rows,
-    Statistics, Stores,
+    Backend, Error, GateFunction, GatePlace, InOut, LayerNorm, NormArgs, NormalizeScaleShift,
+    Parallelism, RmsNorm, Rows, Statistics, Stores,
 };
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
@@ -29,7 +29,8 @@ struct Input {
     between: [u8; 2],
     /// Elements between rows of the residual, the sum, the gate and what is added, where these are at a pitch.
     between_others: [Option<u8>; 4],
-    /// In one of eight inputs, arguments stay that the operation does not take, and pitches of nothing.
+    /// In one of eight inputs, arguments stay that the operation does not take, and pitches of nothing. What is left of the number
+    /// says which gate and which groups there are.
     one_in_eight_is_strange: u8,
     one_in_256_is_large: u8,
     /// Of a backend that is not looked at thoroughly.
@@ -85,6 +86,9 @@ struct Case {
     residual: Option<(ResidualIs, Vec<f32>)>,
     sum: Option<SumIs>,
     gate: Option<Vec<f32>>,
+    gate_is: (GateFunction, GatePlace),
+    /// Groups of a row.
+    groups: usize,
     plus: Option<Vec<f32>>,
     statistics: StatisticsAre,
     /// Mean and rstd of rows whose statistics are given.
@@ -168,6 +172,8 @@ impl Case {
             residual: input.residual.as_ref().map(|(is, of)| (*is, of.values(len, 4))),
             sum: input.sum,
             gate: values(&input.gate, len, 5),
+            gate_is: input.gate_is(),
+            groups: input.groups(cols),
             plus: values(&input.plus, len, 6),
             statistics: input.statistics,
             given: [given(&input.given.0, 7), given(&input.given.1, 8)],
@@ -238,12 +244,25 @@ impl Case {
     }
 }
 
+/// The function of a gate by itself: rows of one element, whose squares are 1, times it.
+fn factors(backend: Backend, function: GateFunction, z: &[f32]) -> Vec<f32> {
+    let mut y = vec![1.0; z.len()];
+    let norm = RmsNorm::new().with_eps(0.0).with_backend(backend);
+    let norm = norm.with_gate(function, GatePlace::AfterNorm);
+    let rows = Rows::new(z.len(), 1).expect("as many as there are");
+    norm.forward(InOut::in_place(&mut y), rows, NormArgs::new().gate(z)).expect("valid");
+    y
+}
+
 /// How an operation is to run.
 #[derive(Clone, Copy)]
 struct Call {
     operation: Operation,
     eps: f64,
     rows: Rows,
+    gate_is: (GateFunction, GatePlace),
+    /// Elements of a group, where there are several a row.
+    group_size: Option<usize>,
     backend: Backend,
     threads: Parallelism,
     stores: Stores,
@@ -256,16 +275,22 @@ impl Call {
         given: Statistics<'_>,
         args: NormArgs<'_>,
     ) -> Result<&'y mut [f32], Error> {
-        let Self { operation, eps, rows, backend, threads, stores } = *self;
+        let Self { operation, eps, rows, gate_is, group_size, backend, threads, stores } = *self;
+        let rms_norm = match group_size {
+            Some(group_size) => RmsNorm::new().with_group_size(group_size),
+            None => RmsNorm::new(),
+        };
         match operation {
             Operation::LayerNorm => LayerNorm::new()
                 .with_eps(eps)
+                .with_gate(gate_is.0, gate_is.1)
                 .with_backend(backend)
                 .with_parallelism(threads)
                 .with_stores(stores)
                 .forward(io, rows, args),
-            Operation::RmsNorm | Operation::OnePlusGamma => RmsNorm::new()
+            Operation::RmsNorm | Operation::OnePlusGamma => rms_norm
                 .with_eps(eps)
+                .with_gate(gate_is.0, gate_is.1)
                 .with_one_plus_gamma(operation == Operation::OnePlusGamma)
                 .with_backend(backend)
                 .with_parallelism(threads)
@@ -281,6 +306,22 @@ impl Call {
 }
 
 impl Input {
+    fn gate_is(&self) -> (GateFunction, GatePlace) {
+        let bits = self.one_in_eight_is_strange >> 3;
+        let function = if bits & 1 == 1 { GateFunction::Sigmoid } else { GateFunction::Silu };
+        (function, if bits & 2 == 2 { GatePlace::BeforeNorm } else { GatePlace::AfterNorm })
+    }
+
+    /// One, all columns, or the first number that divides them.
+    fn groups(&self, cols: usize) -> usize {
+        let is_rms = matches!(self.operation, Operation::RmsNorm | Operation::OnePlusGamma);
+        match self.one_in_eight_is_strange >> 5 {
+            6 if is_rms => cols,
+            7 if is_rms => (2..=cols).find(|groups| cols.is_multiple_of(*groups)).unwrap_or(cols),
+            _ => 1,
+        }
+    }
+
     fn check(&self, case: &Case) {
         let mut known = Known { plain: Expected::new(), gated: Expected::new() };
         for backend in Backend::available() {
@@ -295,8 +336,9 @@ impl Input {
 
     /// Adds, normalises, gates and adds, each in a call of its own on one thread or by its definition; padding last.
     fn one_by_one(&self, case: &Case, backend: Backend, known: &mut Known) -> Outputs {
-        let Case { rows, affine, gate, plus, given: [mean, rstd], filter, eps, .. } = case;
+        let Case { rows, affine, gate, given: [mean, rstd], eps, .. } = case;
         let (rows, eps) = (*rows, *eps);
+        let (function, place) = case.gate_is;
         let what = format_args!("{:?}, {backend}, {rows:?}, eps {eps:e}", self.operation);
         let call = Call {
             operation: match self.operation {
@@ -305,6 +347,8 @@ impl Input {
             },
             eps,
             rows,
+            gate_is: (function, GatePlace::AfterNorm),
+            group_size: None,
             backend,
             threads: Parallelism::Serial,
             stores: Stores::Auto,
@@ -320,22 +364,34 @@ impl Input {
         let args = || NormArgs::new().maybe_gamma(affine.gamma()).maybe_beta(affine.beta());
 
         let sum = case.sum();
+        let statistics = rows.rows() * case.groups;
         let mut outputs = Outputs {
             y: vec![f32::BEFORE; sum.len()],
-            mean: vec![f64::BEFORE; rows.rows()],
-            rstd: vec![f64::BEFORE; rows.rows()],
+            mean: vec![f64::BEFORE; statistics],
+            rstd: vec![f64::BEFORE; statistics],
             sum,
         };
         let Outputs { y, sum, mean, rstd } = &mut outputs;
+        let (mut x, mut gate) =
+            (sum.clone(), gate.as_deref().filter(|_| self.row_norm().is_some()));
+        if let (Some(z), GatePlace::BeforeNorm) = (gate, place) {
+            x.iter_mut().zip(factors(backend, function, z)).for_each(|(x, factor)| *x *= factor);
+            gate = None;
+        }
+        if case.groups != 1 {
+            self.one_group_after_the_other(case, call, &affine, (&x, gate), (y, rstd));
+            self.add_and_pad(case, &mut outputs);
+            return outputs;
+        }
         let with_statistics = match call.operation {
             Operation::LayerNorm => args().stats(mean, rstd),
             Operation::RmsNorm | Operation::OnePlusGamma => args().rstd(rstd),
             Operation::Given => args(),
         };
-        call.run(InOut::new(&*sum, y), given, with_statistics).expect("valid");
+        call.run(InOut::new(&x, y), given, with_statistics).expect("valid");
         let written = Written::default().f32(y).f64(mean).f64(rstd);
         known.plain.check(backend, written, what, || {
-            for (r, (x, y)) in lines(sum, rows).zip(lines(y, rows)).enumerate() {
+            for (r, (x, y)) in lines(&x, rows).zip(lines(y, rows)).enumerate() {
                 let what = format_args!("{what}, row {r}");
                 match self.row_norm() {
                     Some(operation) => {
@@ -354,24 +410,65 @@ impl Input {
         });
 
         if let (Some(gate), Some(operation)) = (gate, self.row_norm()) {
-            call.run(InOut::new(&*sum, y), given, args().gate(gate)).expect("valid");
+            call.run(InOut::new(&x, y), given, args().gate(gate)).expect("valid");
             known.gated.check(backend, Written::default().f32(y), what, || {
-                let rows_of_y = lines(sum, rows).zip(lines(gate, rows)).zip(lines(y, rows));
-                for (r, ((x, z), y)) in rows_of_y.enumerate() {
-                    let exact = ExactRow::of(operation, x, eps);
-                    exact.check_gated(x, z, y, &affine, format_args!("{what}, gated, row {r}"));
+                let rows_of_y = lines(&x, rows).zip(lines(gate, rows)).zip(lines(y, rows));
+                for (r, (of_row, y)) in rows_of_y.enumerate() {
+                    let exact = ExactRow::of(operation, of_row.0, eps);
+                    let what = format_args!("{what}, gated, row {r}");
+                    exact.check_gated(of_row, function, y, &affine, what);
                 }
             });
         }
-        if let Some(plus) = plus {
+        self.add_and_pad(case, &mut outputs);
+        outputs
+    }
+
+    /// Adds what is added to the result; zeroes padding and its statistics.
+    fn add_and_pad(&self, case: &Case, outputs: &mut Outputs) {
+        let Outputs { y, mean, rstd, .. } = outputs;
+        if let Some(plus) = &case.plus {
             y.iter_mut().zip(plus).for_each(|(y, plus)| *y += plus);
         }
-        if let Some(filter) = filter {
-            filter.zero_padding(y, rows.cols());
-            filter.zero_statistics(mean);
-            filter.zero_statistics(rstd);
+        if let Some(filter) = &case.filter {
+            filter.zero_padding(y, case.rows.cols());
+            filter.zero_statistics(mean, case.groups);
+            filter.zero_statistics(rstd, case.groups);
         }
-        outputs
+    }
+
+    /// Normalises each group of columns as a matrix of its own, gate and all.
+    fn one_group_after_the_other(
+        &self,
+        case: &Case,
+        call: Call,
+        affine: &Affine,
+        (x, gate): (&[f32], Option<&[f32]>),
+        (y, rstd): (&mut [f32], &mut [f64]),
+    ) {
+        let (count, cols) = (case.rows.rows(), case.rows.cols());
+        for group in 0..case.groups {
+            let size = cols / case.groups;
+            let part = group * size..(group + 1) * size;
+            let columns = |x: &[f32]| -> Vec<f32> {
+                x.chunks(cols).flat_map(|row| &row[part.clone()]).copied().collect()
+            };
+            let [gamma, beta] =
+                [affine.gamma(), affine.beta()].map(|of| of.map(|of| &of[part.clone()]));
+            let (x, gate) = (columns(x), gate.map(columns));
+            let (mut of_group, mut rstds) = (vec![f32::BEFORE; x.len()], vec![f64::BEFORE; count]);
+            let mut args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta).rstd(&mut rstds);
+            if let Some(gate) = &gate {
+                args = args.gate(gate);
+            }
+            let call = Call { rows: Rows::new(count, size).expect("a part"), ..call };
+            let given = Statistics::of_rows(&[], &[]);
+            call.run(InOut::new(&x, &mut of_group), given, args).expect("valid");
+            for r in 0..count {
+                y[r * cols..][part.clone()].copy_from_slice(&of_group[r * size..(r + 1) * size]);
+                rstd[r * case.groups + group] = rstds[r];
+            }
+        }
     }
 
     /// The operation by statistics of its own.
@@ -402,8 +499,8 @@ impl Input {
             case.of_sum.reach(),
             case.of_gate.reach(),
             case.of_plus.reach(),
-            count,
-            count,
+            count * case.groups,
+            count * case.groups,
             case.filter.as_ref().map_or(0, Filter::right_len),
         ];
         let lengths = lengths(right, self.wrong);
@@ -564,6 +661,9 @@ impl Input {
             operation: self.operation,
             eps: case.eps,
             rows: case.rows,
+            gate_is: case.gate_is,
+            group_size: (case.groups != 1)
+                .then(|| case.rows.cols().checked_div(case.groups).unwrap_or(1)),
             backend,
             threads: self.threads.into(),
             stores: self.stores.into(),

@@ -4,7 +4,7 @@
 use std::fmt::Arguments;
 
 use arbitrary::Arbitrary;
-use evenkeel::{Moments, Stream, reference};
+use evenkeel::{GateFunction, Moments, Stream, reference};
 
 use crate::*;
 
@@ -62,12 +62,12 @@ impl ExactRow {
         }
     }
 
-    /// Asserts that y is the row x, normalised and multiplied with silu(z), within what the documentation says without
-    /// beta. With it: what the errors of the normalised element and of silu can make of their product.
+    /// Asserts that y is the row x, normalised and multiplied with a function of z, within what the documentation says without
+    /// beta. With it: what the errors of the normalised element and of the function can make of their product.
     pub fn check_gated(
         &self,
-        x: &[f32],
-        z: &[f32],
+        (x, z): (&[f32], &[f32]),
+        function: GateFunction,
         y: &[f32],
         affine: &Affine,
         what: Arguments<'_>,
@@ -79,27 +79,31 @@ impl ExactRow {
                 continue;
             }
             let x_hat = (f64::from(x[i]) - self.mean) * self.rstd;
-            let silu = if z[i] == f32::NEG_INFINITY { 0.0 } else { reference::silu(z[i]) };
+            let factor = match function {
+                GateFunction::Sigmoid => reference::sigmoid(z[i]),
+                _ if z[i] == f32::NEG_INFINITY => 0.0,
+                _ => reference::silu(z[i]),
+            };
             let (gamma, beta) = affine.at(i);
             let gamma = gamma.map_or(1.0, f64::from);
             let (parts, expected, bound) = match beta.map(f64::from) {
                 None => {
-                    let factor = gamma * silu;
-                    let bound = OUTPUT * factor.abs() + 2.0 * SUBNORMAL * gamma.abs().max(1.0);
-                    ([factor, 0.0], x_hat * factor, bound * x_hat.abs().max(1.0))
+                    let whole = gamma * factor;
+                    let bound = OUTPUT * whole.abs() + 2.0 * SUBNORMAL * gamma.abs().max(1.0);
+                    ([whole, 0.0], x_hat * whole, bound * x_hat.abs().max(1.0))
                 }
                 Some(beta) => {
                     let normalized = x_hat * gamma + beta;
                     let error = OUTPUT * (gamma.abs() * x_hat.abs().max(1.0) + beta.abs());
-                    let expected = normalized * silu;
-                    let bound = (error + SUBNORMAL) * silu.abs()
+                    let expected = normalized * factor;
+                    let bound = (error + SUBNORMAL) * factor.abs()
                         + OUTPUT * expected.abs()
                         + 2.0 * SUBNORMAL * normalized.abs().max(1.0);
                     ([x_hat * gamma, beta], expected, bound)
                 }
             };
             let in_range = |value: f64| value.abs() <= LARGEST;
-            if [x_hat, gamma, silu, parts[0], parts[1], expected].into_iter().all(in_range) {
+            if [x_hat, gamma, factor, parts[0], parts[1], expected].into_iter().all(in_range) {
                 assert_within(Bound::Output, y[i].into(), expected, bound, what);
             }
         }
@@ -224,7 +228,7 @@ impl Rule {
         assert!(is_variance, "{what}: negative running variance {var_after:e}");
         let n = self.rows as f64;
         let batch_var = if self.unbiased { exact.var * n / (n - 1.0) } else { exact.var };
-        let mean_error = VARIANCE * exact.var.sqrt() + MEAN_ROUNDING * exact.mean.abs();
+        let mean_error = MEAN * exact.var.sqrt() + MEAN_ROUNDING * exact.mean.abs();
         let (keep, take) = self.momentum.weights();
         let check = |before: f32, batch: f64, error: f64, after: f32| {
             let before = f64::from(before);

@@ -478,11 +478,10 @@ impl Filter {
         }
     }
 
-    /// Writes 0 to the statistics of rows that are not valid.
-    pub fn zero_statistics(&self, statistics: &mut [f64]) {
-        for (statistic, _) in statistics.iter_mut().zip(&self.valid).filter(|(_, valid)| !**valid) {
-            *statistic = 0.0;
-        }
+    /// Writes 0 to the statistics of rows that are not valid. A row has `each` of them.
+    pub fn zero_statistics(&self, statistics: &mut [f64], each: usize) {
+        let rows = statistics.chunks_exact_mut(each.max(1)).zip(&self.valid);
+        rows.filter(|(_, valid)| !**valid).for_each(|(statistics, _)| statistics.fill(0.0));
     }
 }
 

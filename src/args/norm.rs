@@ -6,6 +6,7 @@ use core::mem::MaybeUninit;
 
 use crate::element::Element;
 use crate::error::Error;
+use crate::gate::GateFunction;
 use crate::mask::ValidRows;
 use crate::run::pool::Pool;
 use crate::shape::{Rows, check_length, check_optional};
@@ -20,7 +21,7 @@ use crate::simd::{Pitch, RowInputs, SumOutput, check_rows, elements, elements_mu
 /// | [`bias`](Self::bias) | added to x before the residual and the statistics | columns |
 /// | [`residual`](Self::residual), [`update_residual`](Self::update_residual) | added to x before the statistics; or the same, and it becomes the sum | as x |
 /// | [`sum`](Self::sum), [`sum_vec`](Self::sum_vec) | the sum of x, bias and residual, written | as x |
-/// | [`gate`](Self::gate) | z: the result is multiplied with `silu(z)` | as x |
+/// | [`gate`](Self::gate) | z: the result, or x, is multiplied with `silu(z)` or `sigmoid(z)` | as x |
 /// | [`plus`](Self::plus) | added to the result: `y = added + norm(x)` | as x |
 /// | [`valid`](Self::valid) | which rows are data; the others become `+0.0` | rows |
 /// | [`scratch`](Self::scratch) | memory, so that the call allocates none | `scratch_len` of the operation |
@@ -231,10 +232,18 @@ impl<'a> NormArgs<'a> {
 
     /// Multiplies the result, gamma and beta in it, with `silu(z) = z / (1 + exp(-z))`: `y = norm(x) * silu(z)`.
     ///
-    /// Qwen3-Next and Gated `DeltaNet` gate so, after the norm. Mamba-2 gates before it, `norm(x * silu(z))`: multiply x first.
+    /// [`RmsNorm::with_gate`](crate::RmsNorm::with_gate) and [`LayerNorm::with_gate`](crate::LayerNorm::with_gate) choose another
+    /// function, and another place: `y = norm(x * silu(z))`.
     ///
-    /// With `s = silu(z)` the error of y is at most
-    /// `(1e-6 * |gamma * s| + 2^-148 * max(1, |gamma|)) * max(1, |x_hat|) + 1e-6 * |beta * s|`.
+    /// | gate | models |
+    /// |---|---|
+    /// | `norm(x) * silu(z)`, the default | Qwen3-Next, Gated `DeltaNet`; Mamba-2 with `norm_before_gate=True` |
+    /// | `norm(x * silu(z))` | Mamba-2, Nemotron-H, Zamba2 |
+    /// | `norm(x) * sigmoid(z)` | Kimi Linear |
+    ///
+    /// **Accuracy** after the norm: with the function's value s, the error of y is at most
+    /// `(1e-6 * |gamma * s| + 2^-148 * max(1, |gamma|)) * max(1, |x_hat|) + 1e-6 * |beta * s|`. Before it, the product is within
+    /// `4e-7` of itself, or 2^-149, and is rounded to f32 as a [sum](Self::sum) is. The norm of this product has the norm's error.
     #[doc(alias = "swish")]
     #[inline]
     pub fn gate<P: Element>(mut self, z: &'a [P]) -> Self {
@@ -341,10 +350,15 @@ impl<'a> NormArgs<'a> {
         !matches!(self, Self { bias: None, residual: None, gate: None, added: None, .. })
     }
 
-    /// What is read beside x, checked against the shape.
+    /// Adds what is read beside x to the inputs of a span, checked against the shape. `gate_first` is the function of the gate that x
+    /// is multiplied with before it is read.
     #[inline(never)]
-    pub(crate) fn take_inputs(&mut self, rows: Rows) -> Result<RowInputs<'a>, Error> {
-        let mut inputs = RowInputs::new(rows.rows(), rows.cols());
+    pub(crate) fn take_inputs(
+        &mut self,
+        rows: Rows,
+        gate_first: Option<GateFunction>,
+        inputs: &mut RowInputs<'a>,
+    ) -> Result<(), Error> {
         if let Some(bias) = self.bias {
             check_length("bias", bias.len(), rows.cols())?;
             inputs.bias(bias);
@@ -361,13 +375,13 @@ impl<'a> NormArgs<'a> {
         }
         if let Some(gate) = self.gate {
             let pitch = at_pitch("gate", "gate_pitch", gate.len(), self.gate_pitch)?;
-            inputs.gate(gate, pitch);
+            inputs.gate(gate, pitch, gate_first);
         }
         if let Some(added) = self.added {
             let pitch = at_pitch("plus", "plus_pitch", added.len(), self.added_pitch)?;
             inputs.added(added, pitch);
         }
-        Ok(inputs)
+        Ok(())
     }
 }
 

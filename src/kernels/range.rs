@@ -7,7 +7,8 @@
 pub(crate) const LARGEST: f64 = (1_u128 << 100) as f64;
 
 /// The largest share of Q that S^2/n may be. M2 is what is left, so the roundings of Q and S count for more of
-/// it the larger the share is: with 1/2, a search for bad rows found errors of the variance of 1.14e-6.
+/// it the larger the share is: with 1/2, a search for bad rows found errors of the variance of 1.14e-6. `docs/accuracy.md` derives
+/// what they can be with a quarter, 2.2e-6.
 pub(crate) const LARGEST_SHIFT: f64 = 0.25;
 
 /// Below this mean square, squares have left the f32 range or come near its end (2^-126), where they

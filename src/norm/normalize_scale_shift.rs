@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::kernels::columns::coefficients::GivenColumns;
 use crate::kernels::rows::source::GivenRows;
 use crate::norm::columns::normalize_channels;
-use crate::norm::rows::{PLAIN_GAMMA, normalize, padding};
+use crate::norm::rows::{RowNorm, normalize, padding};
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Channels, Shape, check_length};
 use crate::simd::{InOut, Io};
@@ -139,7 +139,7 @@ impl NormalizeScaleShift {
             check_length("rstd", rstd.len(), rows.rows())?;
             let padding = padding(args, rows.rows())?;
             let source = GivenRows { mean, rstd };
-            return normalize(call, io, rows, source, PLAIN_GAMMA, padding, args);
+            return normalize(call, io, rows, RowNorm::plain(source), padding, args);
         }
         let channels = match shape {
             Shape::Rows(rows) => Channels::from(rows),

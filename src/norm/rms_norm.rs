@@ -4,8 +4,9 @@
 use crate::args::norm::{NormArgs, unsupported};
 use crate::element::Element;
 use crate::error::Error;
+use crate::gate::{Gate, GateFunction, GatePlace};
 use crate::kernels::rows::source::MeanSquare;
-use crate::norm::rows::{PLAIN_GAMMA, clear_statistics, normalize, padding};
+use crate::norm::rows::{RowNorm, clear_statistics, normalize, padding};
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Rows, check_eps};
 use crate::simd::{InOut, Io};
@@ -19,7 +20,9 @@ use crate::simd::{InOut, Io};
 /// ```
 ///
 /// gamma (absent: 1, or 0 where it is [stored less 1](Self::with_one_plus_gamma)) and beta (absent: 0) are independent of each
-/// other. With a gate z the result is multiplied with silu(z): `(gamma * x_hat + beta) * silu(z)`.
+/// other. With a gate z the result is multiplied with silu(z): `(gamma * x_hat + beta) * silu(z)`;
+/// [`with_gate`](Self::with_gate) has the other gates that models use. The mean can be that of
+/// [groups](Self::with_group_size) of a row.
 ///
 /// * **Accuracy**: relative error of the mean of squares at most 1e-6; with `x_hat = x * rstd`, error of y
 ///   at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`; for every finite input of any magnitude.
@@ -49,6 +52,8 @@ use crate::simd::{InOut, Io};
 pub struct RmsNorm {
     eps: f64,
     one_plus_gamma: bool,
+    gate: Gate,
+    group_size: Option<usize>,
     execution: Execution,
 }
 
@@ -62,7 +67,13 @@ impl RmsNorm {
     /// eps = 1e-5, on the detected backend, with automatic parallelism.
     #[must_use]
     pub const fn new() -> Self {
-        Self { eps: 1e-5, one_plus_gamma: false, execution: Execution::DEFAULT }
+        Self {
+            eps: 1e-5,
+            one_plus_gamma: false,
+            gate: Gate::DEFAULT,
+            group_size: None,
+            execution: Execution::DEFAULT,
+        }
     }
 
     /// Adds `eps` to the mean of squares, under the root; finite and at least 0 (checked by the calls).
@@ -80,13 +91,56 @@ impl RmsNorm {
         self
     }
 
+    /// What a [gate](NormArgs::gate) does, where a call is passed one: at first, `norm(x) * silu(z)`.
+    ///
+    /// ```
+    /// use evenkeel::{GateFunction, GatePlace, InOut, NormArgs, RmsNorm, Rows};
+    ///
+    /// // As Mamba-2 gates.
+    /// let norm = RmsNorm::new().with_eps(0.0).with_gate(GateFunction::Silu, GatePlace::BeforeNorm);
+    /// let (mut x, z) = ([3.0_f32, 4.0, -1.0, 2.0], [1.0_f32, -1.0, 2.0, 0.5]);
+    /// let args = NormArgs::new().gamma(&[1.0_f32, 2.0, 1.0, 0.5]).gate(&z);
+    /// norm.forward(InOut::in_place(&mut x), Rows::new(1, 4)?, args)?;
+    /// assert!((x[0] - 1.4263).abs() < 1e-4);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn with_gate(mut self, function: GateFunction, place: GatePlace) -> Self {
+        self.gate = Gate { function, place };
+        self
+    }
+
+    /// Normalises every `group_size` elements of a row by themselves, as Mamba-2 does with several groups. The size divides the
+    /// columns (checked by the calls). gamma, beta and the other arguments stay those of whole rows. `rstd` has `cols / group_size`
+    /// elements a row.
+    ///
+    /// A group has the bits that it has as a row of its own. Groups are worked on one by one. They take about 30% more instructions
+    /// than as many rows, which share loads and sums, and 40% more where they have 128 elements (AVX2).
+    ///
+    /// ```
+    /// use evenkeel::{InOut, NormArgs, RmsNorm, Rows};
+    ///
+    /// let (mut x, mut rstd) = ([3.0_f32, 3.0, 0.5, -0.5], [0.0; 2]);
+    /// let norm = RmsNorm::new().with_eps(0.0).with_group_size(2);
+    /// let args = NormArgs::new().gamma(&[1.0_f32, 2.0, 3.0, 4.0]).rstd(&mut rstd);
+    /// norm.forward(InOut::in_place(&mut x), Rows::new(1, 4)?, args)?;
+    /// assert_eq!((x, rstd), ([1.0, 2.0, 3.0, -4.0], [1.0 / 3.0, 2.0]));
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn with_group_size(mut self, group_size: usize) -> Self {
+        self.group_size = Some(group_size);
+        self
+    }
+
     output_setters!();
 
-    /// Normalises x and returns y. gamma and beta have `rows.cols()` elements, `rstd` has one a row.
+    /// Normalises x and returns y. gamma and beta have `rows.cols()` elements, `rstd` has one a row, or a
+    /// [group](Self::with_group_size) of a row.
     ///
     /// # Gate
     ///
-    /// With `factor = gamma * silu(z)`, which has to be in the range of f32, and without beta, the error of y is at most
+    /// After the norm, with `factor = gamma * silu(z)`, which has to be in the range of f32, and without beta, the error of y is at most
     /// `(1e-6 * |factor| + 2^-148 * max(1, |gamma|)) * max(1, |x_hat|)`. A NaN in z makes its own element NaN; minus infinity is a
     /// gate of 0, infinity an infinite one.
     ///
@@ -104,7 +158,7 @@ impl RmsNorm {
     ///
     /// Nothing is written where one is returned.
     ///
-    /// * [`Error::Parameter`]: eps is negative or not finite, or the steps of
+    /// * [`Error::Parameter`]: eps is negative or not finite, the group size does not divide the columns, or the steps of
     ///   [`ValidRows::Lengths`](crate::ValidRows::Lengths) do not divide the rows.
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
@@ -123,14 +177,27 @@ impl RmsNorm {
 
     pub(crate) fn run(&self, io: Io<'_>, rows: Rows, args: &mut NormArgs<'_>) -> Result<(), Error> {
         check_eps(self.eps)?;
+        let groups = self.groups(rows.cols())?;
         unsupported([("mean", args.mean.is_some())])?;
-        args.check_stats(rows.rows())?;
+        args.check_stats(rows.rows() * groups)?;
         let padding = padding(args, rows.rows())?;
         let mut rstd = args.rstd.take();
-        let source = MeanSquare { eps: self.eps, rstd: rstd.as_deref_mut() };
-        let gamma_offset = if self.one_plus_gamma { 1.0 } else { PLAIN_GAMMA };
-        normalize(self.execution.call(args.pool), io, rows, source, gamma_offset, padding, args)?;
+        let source = MeanSquare { eps: self.eps, groups, rstd: rstd.as_deref_mut() };
+        let mut norm = RowNorm { gate: self.gate, ..RowNorm::plain(source) };
+        if self.one_plus_gamma {
+            norm.gamma_offset = 1.0;
+        }
+        normalize(self.execution.call(args.pool), io, rows, norm, padding, args)?;
         clear_statistics([None, rstd], rows, padding);
         Ok(())
+    }
+
+    /// Groups of a row.
+    #[inline]
+    fn groups(&self, cols: usize) -> Result<usize, Error> {
+        let Some(group_size) = self.group_size else { return Ok(1) };
+        let groups = cols.checked_div(group_size).filter(|groups| groups * group_size == cols);
+        let (arg, expected) = ("group_size", "a divisor of the columns");
+        groups.ok_or(Error::Parameter { arg, expected, got: group_size as f64 })
     }
 }

@@ -4,6 +4,7 @@
 use crate::args::norm::{NormArgs, Residual, unsupported};
 use crate::args::valid_rows::kept_rows;
 use crate::error::Error;
+use crate::gate::{Gate, GatePlace};
 use crate::kernels::elementwise::zero_padding::ZeroPadding;
 use crate::kernels::row_filter::RowFilter;
 use crate::kernels::rows::affine::Inputs;
@@ -11,22 +12,37 @@ use crate::kernels::rows::normalize::NormalizeRows;
 use crate::kernels::rows::source::RowSource;
 use crate::run::execution::Call;
 use crate::shape::Rows;
-use crate::simd::{Io, RowSpan};
+use crate::simd::{Io, RowInputs, RowSpan};
 
 /// Added to gamma, it changes no number.
-pub(crate) const PLAIN_GAMMA: f32 = -0.0;
+const PLAIN_GAMMA: f32 = -0.0;
 
-/// Normalises every row with the statistics of `source`, with gamma, beta and the inputs of `args`; then zeroes padding. Where
-/// the statistics are written has been checked.
+/// What is done with a row.
+pub(crate) struct RowNorm<T> {
+    /// Where its statistics come from.
+    pub(crate) source: T,
+    pub(crate) gamma_offset: f32,
+    pub(crate) gate: Gate,
+}
+
+impl<T> RowNorm<T> {
+    /// As a whole, and without what only some operations have.
+    pub(crate) const fn plain(source: T) -> Self {
+        Self { source, gamma_offset: PLAIN_GAMMA, gate: Gate::DEFAULT }
+    }
+}
+
+/// Normalises every row, with gamma, beta and the inputs of `args`; then zeroes padding. Where the statistics are written has been
+/// checked.
 pub(crate) fn normalize<T: RowSource>(
     call: Call<'_>,
     io: Io<'_>,
     rows: Rows,
-    source: T,
-    gamma_offset: f32,
+    norm: RowNorm<T>,
     padding: Option<RowFilter<'_>>,
     args: &mut NormArgs<'_>,
 ) -> Result<(), Error> {
+    let RowNorm { source, gamma_offset, gate } = norm;
     let io = io.rows(rows)?;
     args.check_affine(rows.cols())?;
     if args.sum.is_some() {
@@ -35,18 +51,9 @@ pub(crate) fn normalize<T: RowSource>(
         let is_sum = args.bias.is_some() || args.residual.is_some();
         unsupported([("sum", updated || !is_sum)])?;
     }
-    let mut others;
-    let io = if args.has_inputs() {
-        others = args.take_inputs(rows)?;
-        io.with_inputs(&mut others)
-    } else {
-        io
-    };
-
-    let run = |mut io: RowSpan<'_>| {
+    let (gamma, beta) = (args.gamma, args.beta);
+    let run = |mut io: RowSpan<'_>, inputs: Inputs| {
         if rows.elements() > 0 {
-            let inputs = Inputs { gate: args.gate.is_some(), added: args.added.is_some() };
-            let (gamma, beta) = (args.gamma, args.beta);
             let work = NormalizeRows {
                 io: call.stores().apply_to_rows(io.reborrow()),
                 source,
@@ -62,10 +69,23 @@ pub(crate) fn normalize<T: RowSource>(
         }
         Ok(())
     };
-    match args.sum.take() {
-        Some(sum) => sum.write_whole(args.sum_pitch, io, rows, run),
-        None => run(io),
-    }
+    let mut others;
+    let (io, inputs) = if args.has_inputs() {
+        let gate_at = |place| args.gate.and_then(|_| gate.at(place));
+        let inputs = Inputs { gate: gate_at(GatePlace::AfterNorm), added: args.added.is_some() };
+        let gate_first = gate_at(GatePlace::BeforeNorm);
+        others = RowInputs::new(rows.rows(), rows.cols());
+        args.take_inputs(rows, gate_first, &mut others)?;
+        if let Some(sum) = args.sum.take() {
+            return sum.write_whole(args.sum_pitch, others, rows, |mut others| {
+                run(io.with_inputs(&mut others), inputs)
+            });
+        }
+        (io.with_inputs(&mut others), inputs)
+    } else {
+        (io, Inputs::NONE)
+    };
+    run(io, inputs)
 }
 
 /// The rows that are data, where some are not. Everything about them is checked.
@@ -87,7 +107,8 @@ pub(crate) fn zero_padding(call: Call<'_>, io: RowSpan<'_>, kept: RowFilter<'_>)
     }
 }
 
-/// Writes 0 to the statistics that no row of data has: those of padding, and of rows without elements.
+/// Writes 0 to the statistics that no row of data has: those of padding, and of rows without elements. There are as many of each
+/// row.
 #[inline]
 pub(crate) fn clear_statistics(
     statistics: [Option<&mut [f64]>; 2],
@@ -105,9 +126,10 @@ fn clear_some(statistics: [Option<&mut [f64]>; 2], rows: Rows, padding: Option<R
             statistics.fill(0.0);
             continue;
         };
+        let a_row = statistics.len() / rows.rows();
         let mut run = kept.next_padding(0);
         while !run.is_empty() {
-            statistics[run.clone()].fill(0.0);
+            statistics[run.start * a_row..run.end * a_row].fill(0.0);
             run = kept.next_padding(run.end);
         }
     }

@@ -6,7 +6,7 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::rows::norms::{Largest, Magnitudes, Squares};
 use crate::kernels::rows::source::{Reciprocal, RowSource};
-use crate::norm::rows::{PLAIN_GAMMA, normalize};
+use crate::norm::rows::{RowNorm, normalize};
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::Rows;
 use crate::simd::{InOut, Io};
@@ -114,6 +114,6 @@ impl Normalizer {
 
     fn divide<T: RowSource>(&self, io: Io<'_>, rows: Rows, source: T) -> Result<(), Error> {
         let call = self.execution.call(None);
-        normalize(call, io, rows, source, PLAIN_GAMMA, None, &mut NormArgs::new())
+        normalize(call, io, rows, RowNorm::plain(source), None, &mut NormArgs::new())
     }
 }

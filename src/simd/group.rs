@@ -67,6 +67,24 @@ impl<const R: usize, const IN: usize> Group<'_, R, IN> {
         group
     }
 
+    /// Elements `start` up to `end` of one row of each input and of y.
+    ///
+    /// # Safety
+    ///
+    /// These elements keep the invariant.
+    #[inline(always)]
+    pub(super) unsafe fn of_part(
+        mut inputs: [Input; IN],
+        dst: *mut f32,
+        (start, end): (usize, usize),
+    ) -> Self {
+        for input in &mut inputs {
+            input.first = input.first.wrapping_add(start);
+        }
+        // SAFETY: the elements are valid, the caller's promise.
+        unsafe { Self::new(inputs, (dst.add(start), end - start), end - start, false) }
+    }
+
     /// Elements of a row.
     #[inline(always)]
     pub(crate) fn cols(&self) -> usize {

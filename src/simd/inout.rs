@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::slice;
 
-use super::row_span::{RowSpan, reach};
+use super::row_span::{RowInputs, RowSpan, reach};
 use super::span::Span;
 use crate::element::Element;
 use crate::error::{Error, MOST_ELEMENTS};
@@ -337,31 +337,32 @@ impl SumOutput<'_> {
         }
     }
 
-    /// Calls `write` with the rows of `io`, the sum of whose addends is made here. If it succeeds, a vector has the sum.
+    /// Calls `write` with the inputs, the sum of whose addends is made here. If it succeeds, a vector has the sum.
     ///
     /// `write` has the duty of [`InOut::write_whole`]: if it returns `Ok`, every row's sum has been made. The rows of a vector
     /// are contiguous, whatever the pitch.
     pub(crate) fn write_whole(
         self,
         pitch: Option<usize>,
-        io: RowSpan<'_>,
+        inputs: RowInputs<'_>,
         rows: Rows,
-        write: impl FnOnce(RowSpan<'_>) -> Result<(), Error>,
+        write: impl FnOnce(RowInputs<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let check = |len| check_rows(rows, ("sum", len), ("sum_pitch", pitch));
+        let shape = (rows.rows(), rows.cols());
         match self {
             Self::Slice(sum) => {
                 let pitch = check(sum.len())?;
                 // SAFETY: the rows lie within `sum` and do not overlap, as has been checked. `sum` is borrowed until `write`
                 // returns, and nothing else reads or writes it.
-                write(unsafe { io.with_sum(sum.as_mut_ptr(), pitch) })
+                write(unsafe { inputs.with_sum((sum.as_mut_ptr(), pitch), shape) })
             }
             Self::Vec(sum) => {
                 let len = rows.elements();
                 sum.clear();
                 crate::memory::reserve(sum, len)?;
                 // SAFETY: as above, of the capacity of `sum`.
-                write(unsafe { io.with_sum(sum.as_mut_ptr(), rows.cols()) })?;
+                write(unsafe { inputs.with_sum((sum.as_mut_ptr(), rows.cols()), shape) })?;
                 // SAFETY: the first `len` elements are within the capacity, and initialised by the duty of `write`.
                 unsafe { sum.set_len(len) };
                 Ok(())
@@ -370,7 +371,7 @@ impl SumOutput<'_> {
             Self::Uninit(sum) => {
                 let pitch = check(sum.len())?;
                 // SAFETY: as of a slice.
-                write(unsafe { io.with_sum(sum.as_mut_ptr().cast(), pitch) })
+                write(unsafe { inputs.with_sum((sum.as_mut_ptr().cast(), pitch), shape) })
             }
         }
     }

@@ -8,8 +8,9 @@
 //! * The rows of x are those of y or do not overlap them. Rows of the other inputs do not overlap y. Rows of y do not
 //!   overlap each other.
 //! * Nothing else writes to any of them during `'a`, and nothing else reads y.
-//! * Where there are addends, x is valid for writes, its rows do not overlap each other, and nothing else reads it. Each
-//!   addend is valid for reads and is x, or y, or overlaps neither.
+//! * Where x is made of terms, it is valid for writes, its rows do not overlap each other, and nothing else reads it. Each
+//!   term is valid for reads and is x, or y, or overlaps neither.
+//! * Where the terms are multiplied with a gate, x is y, and the place of their sum has what is said of x, too.
 //!
 //! The constructors establish it from references, checked shapes and the promises of `inout.rs`; splitting keeps it.
 
@@ -20,6 +21,7 @@ use super::contract::LANES;
 use super::group::{Group, Input};
 use super::memory::fence;
 use super::span::Span;
+use crate::gate::GateFunction;
 
 /// Inputs beside x that a kernel may read: their places in a group of [`INPUTS`].
 pub(crate) const GATE: usize = 1;
@@ -30,6 +32,9 @@ pub(crate) const INPUTS: usize = 3;
 
 /// What x becomes the sum of, in this order: x itself, a bias of the columns, a residual.
 const ADDENDS: usize = 3;
+
+/// What x becomes the product of: x itself or the sum, and a gate.
+const FACTORS: usize = 2;
 
 /// Rows that a kernel reads from x and writes to y.
 ///
@@ -53,14 +58,20 @@ pub(crate) struct RowSpan<'a> {
 #[derive(Debug)]
 pub(crate) struct RowInputs<'a> {
     shape: (usize, usize),
-    /// x, where it is an addend: x of the span is the place of the sum then.
+    /// x, where it is a term: x of the span is the place of the sum or the product then.
     x: Option<Input>,
     bias: Option<Input>,
     residual: Option<Input>,
     /// Whether the residual becomes the sum.
     updated: bool,
+    /// Where the sum is made, if not in y.
+    sum: Option<Input>,
     gate: Option<Input>,
+    /// The function of the gate, if x is multiplied with it.
+    gate_first: Option<GateFunction>,
     added: Option<Input>,
+    /// Whether the rows of x and of all its terms are contiguous.
+    contiguous: bool,
     lifetime: PhantomData<(&'a [f32], &'a mut [f32])>,
 }
 
@@ -116,8 +127,9 @@ impl<'a> RowSpan<'a> {
         }
     }
 
-    /// The same rows with inputs beside x. The sum of addends is made in y, unless it is to update the residual.
-    pub(crate) fn with_inputs<'s>(self, inputs: &'s mut RowInputs<'s>) -> RowSpan<'s>
+    /// The same rows with inputs beside x. The sum of addends is made in y, unless it has another place or is to update the
+    /// residual. The product with a gate is made in y.
+    pub(crate) fn with_inputs<'s, 'i: 's>(self, inputs: &'s mut RowInputs<'i>) -> RowSpan<'s>
     where
         'a: 's,
     {
@@ -125,33 +137,25 @@ impl<'a> RowSpan<'a> {
         // Other addends would be forgotten, and the place of their sum read before it is written.
         assert!(self.others.is_none(), "a span has inputs once");
         let mut io = self;
-        if inputs.bias.is_some() || inputs.residual.is_some() {
+        let y = Input { first: io.dst.cast_const(), pitch: io.dst_pitch };
+        let gate = inputs.gate.filter(|_| inputs.gate_first.is_some());
+        if inputs.has_sum() || gate.is_some() {
             inputs.x = Some(io.x);
-            io.x = match inputs.residual {
-                Some(residual) if inputs.updated => residual,
-                _ => Input { first: io.dst.cast_const(), pitch: io.dst_pitch },
-            };
+            inputs.sum = inputs.sum.or(inputs.residual.filter(|_| inputs.updated));
+            let mut terms = [inputs.x, inputs.residual, inputs.sum, gate].into_iter().flatten();
+            io.x = if gate.is_some() { y } else { inputs.sum.unwrap_or(y) };
+            let contiguous = |input: Input| input.pitch == io.cols;
+            inputs.contiguous = inputs.bias.is_none() && contiguous(io.x) && terms.all(contiguous);
         }
         io.others = Some(inputs);
         io
     }
 
-    /// The same rows, where the sum of the addends is made in `sum` instead of y.
-    ///
-    /// # Safety
-    ///
-    /// The rows of `sum` are valid for writes during `'a`, do not overlap each other, and nothing else reads or writes them.
-    pub(super) unsafe fn with_sum(mut self, sum: *mut f32, pitch: usize) -> Self {
-        assert!(self.addends().is_some(), "there is a sum");
-        self.x = Input { first: sum.cast_const(), pitch };
-        self
-    }
-
-    /// x, the bias and the residual, where x is their sum.
+    /// x, and what it is made of together with the other inputs, where it is.
     #[inline(always)]
-    fn addends(&self) -> Option<(Input, Option<Input>, Option<Input>)> {
-        let RowInputs { x, bias, residual, .. } = self.others?;
-        Some(((*x)?, *bias, *residual))
+    fn terms(&self) -> Option<(Input, &RowInputs<'a>)> {
+        let others = self.others?;
+        Some((others.x?, others))
     }
 
     /// The same rows again. This span cannot be used until the result is dropped and its non-temporal stores are fenced.
@@ -177,11 +181,9 @@ impl<'a> RowSpan<'a> {
 
     /// The same rows with non-temporal stores, unless y is read.
     pub(crate) fn streaming(mut self) -> Self {
-        let dst = self.dst.cast_const();
-        let is_y = |input: Input| ptr::eq(input.first, dst);
-        let addends =
-            self.addends().map_or([None; ADDENDS], |(x, bias, residual)| [Some(x), bias, residual]);
-        self.streams = !is_y(self.x) && !addends.into_iter().flatten().any(is_y);
+        let y = self.dst.cast_const();
+        let is_read = self.terms().is_some_and(|(x, others)| others.reads(x, y));
+        self.streams = !ptr::eq(self.x.first, y) && !is_read;
         self
     }
 
@@ -211,7 +213,7 @@ impl<'a> RowSpan<'a> {
 
     /// x from its first row on to the end of its last.
     pub(crate) fn src(&self) -> &[f32] {
-        assert!(self.addends().is_none(), "x is there");
+        assert!(self.terms().is_none(), "x is there");
         let len = match self.rows {
             0 => return &[],
             rows => reach(rows, self.cols, self.x.pitch).unwrap_or(0),
@@ -295,34 +297,90 @@ impl<'a> RowSpan<'a> {
         }
     }
 
-    /// How many of `rows` rows from row `first` on have their sums made at a time: all of them as one row where every buffer is
-    /// contiguous, else one.
+    /// How many of `rows` rows of x are made of their terms at a time, where they are: all of them as one row where every buffer
+    /// is contiguous, else one.
     #[inline(always)]
-    pub(crate) fn rows_of_sums(&self, rows: usize) -> Option<usize> {
-        let (x, bias, residual) = self.addends()?;
-        let contiguous = bias.is_none()
-            && [self.x, x].into_iter().chain(residual).all(|rows| rows.pitch == self.cols);
-        Some(if contiguous { rows } else { 1 })
+    pub(crate) fn rows_of_terms(&self, rows: usize) -> Option<usize> {
+        let (_, others) = self.terms()?;
+        Some(if others.contiguous { rows } else { 1 })
     }
 
-    /// The addends of `rows` rows as one row, and the place of their sum as its y: as many as
-    /// [`rows_of_sums`](Self::rows_of_sums) says.
+    /// Whether x is made of a sum.
     #[inline(always)]
-    pub(crate) fn sums(&mut self, first: usize, rows: usize) -> Option<Sums<'_>> {
-        let (x, bias, residual) = self.addends()?;
-        let end = first.checked_add(rows);
-        assert!(end.is_some_and(|end| end <= self.rows), "the rows are there");
-        assert!(self.rows_of_sums(rows) == Some(rows), "the rows are one");
-        let x = x.row(self.first + first);
+    pub(crate) fn is_sum(&self) -> bool {
+        self.others.is_some_and(
+            #[inline(always)]
+            |others| others.has_sum(),
+        )
+    }
+
+    /// Whether x is a product.
+    #[inline(always)]
+    pub(crate) fn is_product(&self) -> bool {
+        self.others.is_some_and(
+            #[inline(always)]
+            |others| others.gate_first.is_some(),
+        )
+    }
+
+    /// Elements `start` up to `end` of the addends of `rows` rows as one row, and the place of their sum as its y: as many rows as
+    /// [`rows_of_terms`](Self::rows_of_terms) says. None where x is no sum.
+    #[inline(always)]
+    pub(crate) fn sums(
+        &mut self,
+        (first, rows): (usize, usize),
+        part: (usize, usize),
+    ) -> Option<Sums<'_>> {
+        let (x, others) = self.terms()?;
+        if !others.has_sum() {
+            return None;
+        }
+        self.assert_one((first, rows), part);
+        let row = |input: Input| input.row(self.first + first);
+        let (bias, residual) = (others.bias, others.residual);
         let (has_bias, has_residual) = (bias.is_some(), residual.is_some());
-        let residual = residual.map_or(x, |rows| rows.row(self.first + first));
-        let bias = bias.unwrap_or(x);
-        let (inputs, len) = ([x, bias, residual], rows * self.cols);
-        let sum = self.x.row(first).first.cast_mut();
-        // SAFETY: by the assertions and the invariant: where there are addends, x is valid for writes, and rows that are one
-        // are contiguous in every buffer.
-        let rows = unsafe { Group::new(inputs, (sum, len), len, false) };
+        let x = row(x);
+        let inputs = [x, bias.unwrap_or(x), residual.map_or(x, row)];
+        let sum = self.sum(others, first);
+        // SAFETY: by the assertions and the invariant: the place of a sum is valid for writes, and rows that are one are
+        // contiguous in every buffer.
+        let rows = unsafe { Group::of_part(inputs, sum.first.cast_mut(), part) };
         Some(Sums { rows, has_bias, has_residual })
+    }
+
+    /// Elements `start` up to `end` of the factors of `rows` rows as one row, and their x as its y: as many rows as
+    /// [`rows_of_terms`](Self::rows_of_terms) says; and the function of the second. None where x is no product.
+    #[inline(always)]
+    pub(crate) fn products(
+        &mut self,
+        (first, rows): (usize, usize),
+        part: (usize, usize),
+    ) -> Option<(GateFunction, Group<'_, 1, FACTORS>)> {
+        let (x, others) = self.terms()?;
+        let (function, gate) = (others.gate_first?, others.gate?.row(self.first + first));
+        self.assert_one((first, rows), part);
+        let factor =
+            if others.has_sum() { self.sum(others, first) } else { x.row(self.first + first) };
+        let x = self.x.row(first).first.cast_mut();
+        // SAFETY: by the assertions and the invariant: where there is a product, x is y, and rows that are one are contiguous in
+        // every buffer.
+        Some((function, unsafe { Group::of_part([factor, gate], x, part) }))
+    }
+
+    /// Row `first` of the sum: of its place if that is not x.
+    #[inline(always)]
+    fn sum(&self, others: &RowInputs<'_>, first: usize) -> Input {
+        let place = others.sum.filter(|_| others.gate_first.is_some());
+        place.map_or(self.x.row(first), |sum| sum.row(self.first + first))
+    }
+
+    /// Asserts that there are `rows` rows from row `first` on whose terms are one row, which has the part.
+    #[inline(always)]
+    fn assert_one(&self, (first, rows): (usize, usize), (start, end): (usize, usize)) {
+        let last = first.checked_add(rows);
+        assert!(last.is_some_and(|last| last <= self.rows), "the rows are there");
+        assert!(self.rows_of_terms(rows) == Some(rows), "the rows are one");
+        assert!(start <= end && end <= rows * self.cols, "the part is there");
     }
 }
 
@@ -335,10 +393,44 @@ impl<'a> RowInputs<'a> {
             bias: None,
             residual: None,
             updated: false,
+            sum: None,
             gate: None,
+            gate_first: None,
+            contiguous: false,
             added: None,
             lifetime: PhantomData,
         }
+    }
+
+    /// Whether x, where it is a term, or another term begins at an address.
+    #[inline(never)]
+    fn reads(&self, x: Input, address: *const f32) -> bool {
+        let mut terms = [Some(x), self.bias, self.residual].into_iter().flatten();
+        terms.any(|term| ptr::eq(term.first, address))
+    }
+
+    /// Whether x becomes a sum.
+    #[inline(always)]
+    fn has_sum(&self) -> bool {
+        self.bias.is_some() || self.residual.is_some()
+    }
+
+    /// The same inputs, where the sum of the addends is made in `sum`, which has rows of a shape at a pitch.
+    ///
+    /// # Safety
+    ///
+    /// The rows of `sum` are valid for writes during `'s`, do not overlap each other, and nothing else reads or writes them.
+    pub(super) unsafe fn with_sum<'s>(
+        self,
+        (sum, pitch): (*mut f32, usize),
+        shape: (usize, usize),
+    ) -> RowInputs<'s>
+    where
+        'a: 's,
+    {
+        assert!(self.has_sum() && !self.updated, "there is a sum, and no other place for it");
+        assert_eq!(self.shape, shape, "a row of the sum for each row of x");
+        RowInputs { sum: Some(Input { first: sum.cast_const(), pitch }), ..self }
     }
 
     /// Adds `bias`, of the columns, to every row of x before it is read.
@@ -361,9 +453,10 @@ impl<'a> RowInputs<'a> {
         self.updated = true;
     }
 
-    /// A gate beside x.
-    pub(crate) fn gate(&mut self, gate: &'a [f32], pitch: usize) {
+    /// A gate beside x. `first` is its function, if x is multiplied with it before it is read.
+    pub(crate) fn gate(&mut self, gate: &'a [f32], pitch: usize, first: Option<GateFunction>) {
         self.gate = Some(self.rows(gate.as_ptr(), gate.len(), pitch));
+        self.gate_first = first;
     }
 
     /// What is added to y.

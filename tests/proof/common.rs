@@ -52,7 +52,7 @@ pub fn edges() -> impl Iterator<Item = usize> + Clone {
     all.filter(|&len| !short() || in_short(len))
 }
 
-/// The error of a variance, relative.
+/// The error of a variance, relative, that the data of these tests keep. `search.rs` has rows with a larger one, and the promise.
 pub const VARIANCE: f64 = 1e-6;
 /// The error of an output, as a part of `|gamma| * max(1, |x_hat|) + |beta|`.
 pub const OUTPUT: f64 = 1e-6;

@@ -310,6 +310,25 @@ fn dropped_places_hold_zero_whatever_was_there() {
     }
 }
 
+/// Law: a kept number of any size, subnormal or next to the largest, is the product with the scale, which is 2 for p = 0.5.
+#[test]
+fn a_kept_number_of_every_size_has_the_bits_of_the_product() {
+    // Of all bit patterns one in a prime.
+    let mut x: Vec<f32> = (0..=u32::MAX).step_by(2_000_003).map(f32::from_bits).collect();
+    x.extend([0.0, -0.0, f32::from_bits(1), -f32::MIN_POSITIVE, f32::MAX, -f32::MAX / 2.0]);
+    x.retain(|x| !x.is_nan());
+    let mask = vec![1; x.len()];
+    for (p, backend) in with_backends([0.5, 0.25, 0.9]) {
+        let scale = (1.0 / (1.0 - p)) as f32;
+        let mut y = vec![f32::NAN; x.len()];
+        let operation = Dropout::new().with_p(p).with_backend(backend);
+        operation.forward(InOut::new(&x, &mut y), Mask::Bytes(&mask)).unwrap();
+        for (x, y) in x.iter().zip(&y) {
+            assert_eq!(y.to_bits(), (x * scale).to_bits(), "{backend}, p {p}: {x:e}");
+        }
+    }
+}
+
 /// The textbook's example: x = (1, 1, 1, 1), two kept at p = 0.5; the sum is scaled back to 4.
 #[test]
 fn two_of_four_sum_to_four() {

@@ -14,6 +14,7 @@ mod empty;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod environment;
 mod exact;
+mod gates;
 mod golden;
 mod golden_operations;
 #[cfg(target_os = "linux")]
@@ -34,6 +35,7 @@ mod registry;
 mod regularizer;
 mod running;
 mod scalers;
+mod search;
 mod special_values;
 mod stores;
 mod variants;

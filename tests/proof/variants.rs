@@ -1,32 +1,31 @@
 //! Variants of the row operations: with a bias, a residual, a gate, something to add, 1 + gamma, and rows at a pitch; and any
-//! of these together. `masks.rs` has those with padding.
+//! of these together. `masks.rs` has those with padding, `gates.rs` the functions of gates.
 #![forbid(unsafe_code)]
+
+use std::ops::Range;
 
 use evenkeel::preprocess::{MinMaxScaler, StandardScaler};
 use evenkeel::{
-    Backend, BatchNorm, Channels, ColumnMoments, Error, InOut, LayerNorm, Mask, MomentArgs,
-    Moments, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, Statistics,
-    Stores, TrainArgs, ValidRows, reference, to_vec,
+    Backend, BatchNorm, Channels, ColumnMoments, Error, GateFunction, GatePlace, InOut, LayerNorm,
+    Mask, MomentArgs, Moments, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments,
+    Rows, Statistics, Stores, TrainArgs, ValidRows, to_vec,
 };
 
 use crate::common::*;
-use crate::golden;
 use crate::padding::{Padded, RULES};
-
-/// The hash of gated rows.
-const GOLDEN: u64 = 0x21fd_4555_6f14_1d14;
+use crate::{gates, golden};
 
 /// Enough rows for several threads.
 const LARGE: (usize, usize) = (300, 520);
 
 /// Rows that are short, that fill groups and leave some over, that have several blocks, and enough for several threads.
-fn shapes() -> impl Iterator<Item = (usize, usize)> {
+pub fn shapes() -> impl Iterator<Item = (usize, usize)> {
     let all = [(1, 1), (3, 5), (33, 7), (19, 100), (5, 768), (7, 1030), (3, 2500), LARGE];
     all.into_iter().filter(|(count, cols)| !short() || count * cols < 8000)
 }
 
 /// Numbers about 1, a tenth of the rows so large that they are normalised in f64.
-fn numbers(shape: (usize, usize), random: &mut Random) -> Vec<f32> {
+pub fn numbers(shape: (usize, usize), random: &mut Random) -> Vec<f32> {
     let mut x = random.normals(shape.0 * shape.1);
     for row in x.chunks_exact_mut(shape.1).skip(2).step_by(10) {
         row.iter_mut().for_each(|x| *x *= 1e34);
@@ -35,7 +34,7 @@ fn numbers(shape: (usize, usize), random: &mut Random) -> Vec<f32> {
 }
 
 /// The operation as it is to be run: each backend, serially and not, with ordinary stores and with non-temporal ones.
-fn ways() -> impl Iterator<Item = (Backend, Parallelism, Stores)> {
+pub fn ways() -> impl Iterator<Item = (Backend, Parallelism, Stores)> {
     backends().into_iter().flat_map(|backend| {
         let serial = (backend, Parallelism::Serial, Stores::Cached);
         [serial, (backend, Parallelism::Auto, Stores::NonTemporal)]
@@ -44,14 +43,14 @@ fn ways() -> impl Iterator<Item = (Backend, Parallelism, Stores)> {
 
 /// An operation on rows that takes its statistics from x.
 #[derive(Clone, Copy, Debug)]
-enum RowNorm {
+pub enum RowNorm {
     Layer(LayerNorm),
     Rms(RmsNorm),
 }
 
 impl RowNorm {
     /// LayerNorm, and RmsNorm with 1 + gamma.
-    fn both((backend, parallelism, stores): (Backend, Parallelism, Stores)) -> [Self; 2] {
+    pub fn both((backend, parallelism, stores): (Backend, Parallelism, Stores)) -> [Self; 2] {
         let layer_norm = LayerNorm::new()
             .with_backend(backend)
             .with_parallelism(parallelism)
@@ -64,7 +63,7 @@ impl RowNorm {
         [Self::Layer(layer_norm), Self::Rms(rms_norm)]
     }
 
-    fn forward<'y>(
+    pub fn forward<'y>(
         self,
         io: InOut<'_, 'y>,
         rows: Rows,
@@ -90,6 +89,72 @@ impl RowNorm {
     }
 }
 
+/// An operation, and the same without what it does beside: its definition is one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    norm: RowNorm,
+    plain: RowNorm,
+    /// The function of the gate that x is multiplied with, and the backend whose it is.
+    first: Option<(GateFunction, Backend)>,
+    in_groups: bool,
+}
+
+impl Case {
+    fn plain(norm: RowNorm) -> Self {
+        Self { norm, plain: norm, first: None, in_groups: false }
+    }
+
+    /// LayerNorm and RmsNorm with the gates that they do not have at first; RmsNorm of groups, with each.
+    fn gated(way: (Backend, Parallelism, Stores), cols: usize) -> Vec<Self> {
+        use GateFunction::{Sigmoid, Silu};
+        use GatePlace::{AfterNorm, BeforeNorm};
+        let [RowNorm::Layer(layer_norm), RowNorm::Rms(rms_norm)] = RowNorm::both(way) else {
+            panic!("LayerNorm, and RmsNorm");
+        };
+        let layer = |function, place| Self {
+            norm: RowNorm::Layer(layer_norm.with_gate(function, place)),
+            plain: RowNorm::Layer(layer_norm.with_gate(function, AfterNorm)),
+            first: (place == BeforeNorm).then_some((function, way.0)),
+            in_groups: false,
+        };
+        let rms = |function, place, in_groups| {
+            let norm = rms_norm.with_gate(function, place);
+            Self {
+                norm: RowNorm::Rms(match in_groups {
+                    true => norm.with_group_size(cols / groups(cols)),
+                    false => norm,
+                }),
+                plain: RowNorm::Rms(rms_norm.with_gate(function, AfterNorm)),
+                first: (place == BeforeNorm).then_some((function, way.0)),
+                in_groups,
+            }
+        };
+        vec![
+            layer(Silu, BeforeNorm),
+            layer(Sigmoid, AfterNorm),
+            rms(Silu, BeforeNorm, false),
+            rms(Sigmoid, BeforeNorm, false),
+            rms(Silu, AfterNorm, true),
+            rms(Silu, BeforeNorm, true),
+            rms(Sigmoid, AfterNorm, true),
+        ]
+    }
+
+    fn groups(self, cols: usize) -> usize {
+        if self.in_groups { groups(cols) } else { 1 }
+    }
+}
+
+/// Groups of a row, several if there can be.
+fn groups(cols: usize) -> usize {
+    (2..=cols).find(|groups| cols.is_multiple_of(*groups)).unwrap_or(1)
+}
+
+/// Columns of a matrix.
+fn columns(x: &[f32], cols: usize, part: Range<usize>) -> Vec<f32> {
+    x.chunks_exact(cols).flat_map(|row| &row[part.clone()]).copied().collect()
+}
+
 /// Rows of x at a pitch, NaN between them.
 fn spread_out(x: &[f32], cols: usize, pitch: usize) -> Vec<f32> {
     let mut wide = vec![f32::NAN; (x.len() / cols - 1) * pitch + cols];
@@ -105,19 +170,19 @@ fn same(a: &[f64], b: &[f64]) -> bool {
 }
 
 /// What a call reads, of one shape.
-struct Inputs {
-    shape: (usize, usize),
-    x: Vec<f32>,
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
+pub struct Inputs {
+    pub shape: (usize, usize),
+    pub x: Vec<f32>,
+    pub gamma: Vec<f32>,
+    pub beta: Vec<f32>,
     bias: Vec<f32>,
     residual: Vec<f32>,
-    gate: Vec<f32>,
+    pub gate: Vec<f32>,
     added: Vec<f32>,
 }
 
 impl Inputs {
-    fn new(shape: (usize, usize)) -> Self {
+    pub fn new(shape: (usize, usize)) -> Self {
         let random = &mut Random::new(shape.1 as u64);
         Self {
             shape,
@@ -183,15 +248,13 @@ impl Arguments {
         self.bias || self.residual != Residual::Absent
     }
 
-    /// gamma, beta and the gate.
-    fn plain(self, of: &Inputs) -> NormArgs<'_> {
-        let gamma = self.gamma.then_some(&of.gamma[..]);
-        let args = norm_args(gamma, self.beta.then_some(&of.beta[..]));
-        if self.gate { args.gate(&of.gate) } else { args }
+    /// gamma and beta.
+    fn affine(self, of: &Inputs) -> [Option<&[f32]>; 2] {
+        [self.gamma.then_some(&of.gamma[..]), self.beta.then_some(&of.beta[..])]
     }
 
     /// The definition: one operation after the other.
-    fn one_by_one(self, norm: RowNorm, of: &Inputs) -> Outcome {
+    fn one_by_one(self, case: Case, of: &Inputs) -> Outcome {
         let (count, cols) = of.shape;
         let mut sum = of.x.clone();
         if self.bias {
@@ -202,10 +265,35 @@ impl Arguments {
         if self.residual != Residual::Absent {
             sum.iter_mut().zip(&of.residual).for_each(|(sum, residual)| *sum += residual);
         }
-        let (mut mean, mut rstd) = (vec![f64::NAN; count], vec![f64::NAN; count]);
+        let (mut x, mut gate) = (sum.clone(), self.gate.then_some(&of.gate));
+        if let (Some((function, backend)), Some(z)) = (case.first, gate) {
+            let factors = gates::factors(backend, function, z);
+            x.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+            gate = None;
+        }
+        let groups = case.groups(cols);
+        let (mut mean, mut rstd) = (vec![f64::NAN; count * groups], vec![f64::NAN; count * groups]);
         let mut y = vec![f32::NAN; sum.len()];
-        let args = norm.with_stats(self.plain(of), &mut mean, &mut rstd);
-        norm.forward(InOut::new(&sum, &mut y), rows(count, cols), args).unwrap();
+        let size = cols / groups;
+        for group in 0..groups {
+            let part = group * size..(group + 1) * size;
+            let [gamma, beta] = self.affine(of).map(|of| of.map(|of| &of[part.clone()]));
+            let x = columns(&x, cols, part.clone());
+            let gate = gate.map(|gate| columns(gate, cols, part.clone()));
+            let mut of_group = vec![f32::NAN; x.len()];
+            let (mut group_mean, mut group_rstd) = (vec![f64::NAN; count], vec![f64::NAN; count]);
+            let args = norm_args(gamma, beta);
+            let mut args = case.plain.with_stats(args, &mut group_mean, &mut group_rstd);
+            if let Some(gate) = &gate {
+                args = args.gate(gate);
+            }
+            case.plain.forward(InOut::new(&x, &mut of_group), rows(count, size), args).unwrap();
+            for r in 0..count {
+                y[r * cols..][part.clone()].copy_from_slice(&of_group[r * size..(r + 1) * size]);
+                (mean[r * groups + group], rstd[r * groups + group]) =
+                    (group_mean[r], group_rstd[r]);
+            }
+        }
         if self.plus {
             y.iter_mut().zip(&of.added).for_each(|(y, added)| *y += added);
         }
@@ -213,9 +301,10 @@ impl Arguments {
     }
 
     /// Asserts that a call with all arguments has the bits of the definition, and touches nothing between rows.
-    fn assert_one_by_one(self, norm: RowNorm, of: &Inputs, buffers: Buffers) {
+    fn assert_one_by_one(self, case: Case, of: &Inputs, buffers: Buffers) {
+        let norm = case.norm;
         let what = format!("{norm:?}, {:?}, {buffers:?}, {self:?}", of.shape);
-        let expected = self.one_by_one(norm, of);
+        let expected = self.one_by_one(case, of);
         let (count, cols) = of.shape;
         // Every buffer has another pitch. Those beside x and y have one where x and y do, or where these do not.
         let (x_pitch, y_pitch, apart) = (cols + 3, cols + 5, buffers.is_strided() != self.beta);
@@ -227,9 +316,11 @@ impl Arguments {
         let gate = spread(&of.gate, gate_pitch);
         let added = spread(&of.added, plus_pitch);
         let (mut sum, mut vec) = (vec![f32::NAN; (count - 1) * sum_pitch + cols], vec![7.0_f32]);
-        let (mut mean, mut rstd) = (vec![f64::NAN; count], vec![f64::NAN; count]);
+        let statistics = count * case.groups(cols);
+        let (mut mean, mut rstd) = (vec![f64::NAN; statistics], vec![f64::NAN; statistics]);
 
-        let mut args = norm.with_stats(self.plain(of), &mut mean, &mut rstd);
+        let [gamma, beta] = self.affine(of);
+        let mut args = norm.with_stats(norm_args(gamma, beta), &mut mean, &mut rstd);
         if self.bias {
             args = args.bias(&of.bias);
         }
@@ -273,7 +364,10 @@ impl Arguments {
     }
 
     /// The same with x and y in every place, on data of every shape.
-    fn assert_law(arguments: impl Fn(&Self) -> bool) {
+    fn assert_law(
+        arguments: impl Fn(&Self) -> bool,
+        cases: impl Fn((Backend, Parallelism, Stores), usize) -> Vec<Case>,
+    ) {
         for shape in shapes() {
             let of = Inputs::new(shape);
             for (arguments, way) in Self::all()
@@ -283,9 +377,9 @@ impl Arguments {
                 if shape == LARGE && arguments.gamma != arguments.beta {
                     continue;
                 }
-                for norm in RowNorm::both(way) {
+                for case in cases(way, shape.1) {
                     for buffers in Buffers::ALL {
-                        arguments.assert_one_by_one(norm, &of, buffers);
+                        arguments.assert_one_by_one(case, &of, buffers);
                     }
                 }
             }
@@ -360,19 +454,30 @@ impl Buffers {
 /// new vector, or is what the residual becomes. With a bias, the sum is `(x + bias) + residual`, each rounded once.
 #[test]
 fn with_a_bias_and_a_residual_it_is_the_operation_on_the_sum() {
-    Arguments::assert_law(|args| args.has_addends() && !args.gate && !args.plus);
+    Arguments::assert_law(|args| args.has_addends() && !args.gate && !args.plus, plain);
 }
 
 /// Law: a sum is made before the gate: `y = norm(x + residual) * silu(z)` has the bits of the gated sum.
 #[test]
 fn with_a_residual_and_a_gate_it_is_the_gated_operation_on_the_sum() {
-    Arguments::assert_law(|args| args.gate && !args.plus);
+    Arguments::assert_law(|args| args.gate && !args.plus, plain);
 }
 
 /// Law: what is added to the result is added last, rounded once: also where a row is normalised in f64, and with a gate.
 #[test]
 fn with_something_added_it_is_the_operation_and_then_the_sum() {
-    Arguments::assert_law(|args| args.plus);
+    Arguments::assert_law(|args| args.plus, plain);
+}
+
+/// Law: with a gate before the norm it is the operation on the product of x, or of the sum, and the function of z; groups of a row
+/// are rows with the gamma and beta of their columns; any function goes with any argument.
+#[test]
+fn with_a_gate_first_and_in_groups_it_is_the_operation_on_products_and_parts() {
+    Arguments::assert_law(|args| args.gate || args.residual != Residual::Updated, Case::gated);
+}
+
+fn plain(way: (Backend, Parallelism, Stores), _: usize) -> Vec<Case> {
+    RowNorm::both(way).map(Case::plain).to_vec()
 }
 
 /// Law: y and the sum in new memory, which is written once, have the bits of slices.
@@ -422,9 +527,9 @@ fn arguments_can_be_used_again() {
             gate: true,
             plus: true,
         };
-        let once = arguments.one_by_one(norm, &of);
+        let once = arguments.one_by_one(Case::plain(norm), &of);
         let twice = Inputs { residual: once.sum, ..Inputs::new((19, 100)) };
-        let twice = arguments.one_by_one(norm, &twice);
+        let twice = arguments.one_by_one(Case::plain(norm), &twice);
         assert_same(&format!("{norm:?}, first"), &once.y, &first);
         assert_same(&format!("{norm:?}, second"), &twice.y, &second);
         assert_same(&format!("{norm:?}, residual"), &twice.sum, &residual);
@@ -761,144 +866,6 @@ fn one_plus_gamma_without_gamma_is_that_of_zeros() {
                 let what = format!("{way:?}, {shape:?}, options {options:03b}");
                 assert_same(&what, &run(Some(&zeros)), &run(None));
             }
-        }
-    }
-}
-
-/// Asserts the bound of the docs, of which the error of a beta is a part where there is one.
-#[track_caller]
-fn assert_gated(what: &str, y: &[f32], x_hat: &[f64], of: impl Fn(usize) -> (f64, f64, f64)) {
-    for (i, (&y, &x_hat)) in y.iter().zip(x_hat).enumerate() {
-        let (gamma, beta, gate) = of(i);
-        let bound = OUTPUT * (gamma * gate).abs() + 2.0 * SUBNORMAL * gamma.abs().max(1.0);
-        let bound = bound * x_hat.abs().max(1.0) + OUTPUT * (beta * gate).abs();
-        let error = (f64::from(y) - (x_hat * gamma + beta) * gate).abs();
-        assert!(error <= bound, "{what}, element {i}: {y:e}, off by {error:e} of {bound:e}");
-    }
-}
-
-/// Law: `y = (x_hat * gamma + beta) * silu(z)` within the bound of the docs, with gamma and beta each there and not.
-#[test]
-fn gated_it_is_within_the_bound_with_the_same_bits_everywhere() {
-    for (shape, one_plus) in shapes().flat_map(|shape| [(shape, false), (shape, true)]) {
-        let of = Inputs::new(shape);
-        let (cols, shape) = (shape.1, rows(shape.0, shape.1));
-        let mut x_hat = [vec![0.0; of.x.len()], vec![0.0; of.x.len()]];
-        for (i, x) in of.x.chunks_exact(cols).enumerate() {
-            let row = i * cols..(i + 1) * cols;
-            reference::layer_norm(x, None, None, 1e-5, &mut x_hat[0][row.clone()]);
-            reference::rms_norm(x, None, None, 1e-5, &mut x_hat[1][row]);
-        }
-        for (gamma, beta) in [(false, false), (true, false), (false, true), (true, true)] {
-            let gamma = gamma.then_some(&of.gamma[..]);
-            let beta = beta.then_some(&of.beta[..]);
-            let mut first: [Option<Vec<f32>>; 2] = [None, None];
-            for way in ways() {
-                let norms = RowNorm::both(way).map(|norm| match norm {
-                    RowNorm::Rms(norm) => RowNorm::Rms(norm.with_one_plus_gamma(one_plus)),
-                    RowNorm::Layer(_) => norm,
-                });
-                for ((norm, x_hat), first) in norms.into_iter().zip(&x_hat).zip(&mut first) {
-                    let what = format!("{norm:?}, {shape:?}, {:?}", (gamma.is_some(), beta));
-                    let args = || norm_args(gamma, beta).gate(&of.gate);
-                    let mut y = vec![f32::NAN; of.x.len()];
-                    norm.forward(InOut::new(&of.x, &mut y), shape, args()).unwrap();
-                    let is_offset = one_plus && matches!(norm, RowNorm::Rms(_));
-                    assert_gated(&what, &y, x_hat, |i| {
-                        let offset = f64::from(u8::from(is_offset));
-                        let gamma = gamma.map_or(1.0, |gamma| offset + f64::from(gamma[i % cols]));
-                        let beta = beta.map_or(0.0, |beta| f64::from(beta[i % cols]));
-                        (gamma, beta, reference::silu(of.gate[i]))
-                    });
-                    let mut xy = of.x.clone();
-                    norm.forward(InOut::in_place(&mut xy), shape, args()).unwrap();
-                    assert_same(&format!("{what}, in place"), &y, &xy);
-                    if way.0.is_fused() {
-                        assert_same(&what, first.get_or_insert_with(|| y.clone()), &y);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The bits, once and for all: FNV-1a of the gated rows of a few shapes.
-#[test]
-fn gated_it_has_the_golden_bits() {
-    let mut words = Vec::new();
-    for (shape, seed) in [((33, 7), 1), ((5, 768), 2), ((2, 1030), 3)] {
-        let random = &mut Random::new(seed);
-        let (x, gamma) = (numbers(shape, random), random.normals(shape.1));
-        let z: Vec<f32> = random.normals(x.len()).iter().map(|z| z * 5.0).collect();
-        words.push((rows(shape.0, shape.1), x, z, gamma));
-    }
-    for backend in fused_backends() {
-        let rms_norm = RmsNorm::new().with_backend(backend);
-        let mut outputs = Vec::new();
-        for (shape, x, z, gamma) in &words {
-            let mut y = x.clone();
-            let args = NormArgs::new().gamma(gamma).gate(z);
-            rms_norm.forward(InOut::in_place(&mut y), *shape, args).unwrap();
-            outputs.extend(y);
-        }
-        let got = golden::hash(golden::words(&outputs));
-        assert_eq!(
-            got, GOLDEN,
-            "{backend}: {got:#018x}; a change of bits is a line in CHANGELOG.md"
-        );
-    }
-}
-
-/// A row of one element whose square is 1 is 1 once it is normalised: what comes out is the gate.
-fn silu(backend: Backend, z: &[f32]) -> Vec<f32> {
-    let mut y = vec![1.0; z.len()];
-    let rms_norm = RmsNorm::new().with_eps(0.0).with_backend(backend);
-    let args = NormArgs::new().gate(z);
-    rms_norm.forward(InOut::in_place(&mut y), rows(z.len(), 1), args).unwrap();
-    y
-}
-
-#[test]
-fn the_gate_is_right_for_numbers_of_every_size() {
-    // Of all 2^32 bit patterns one in a prime.
-    let step = if short() { 2_000_003 } else { 40_009 };
-    let mut z: Vec<f32> = (0..=u32::MAX).step_by(step).map(f32::from_bits).collect();
-    z.retain(|z| z.is_finite());
-    for near in [0.0, 1.0, 87.3, 88.7, 100.0, 104.0, 107.0, 108.6, 109.0, 110.0, 110.1, 120.0] {
-        z.extend([near, -near]);
-    }
-    for backend in backends() {
-        for (&z, y) in z.iter().zip(silu(backend, &z)) {
-            let expected = reference::silu(z);
-            let bound = 3e-7 * expected.abs() + SUBNORMAL;
-            let error = (f64::from(y) - expected).abs();
-            assert!(error <= bound, "{backend}: silu({z:e}) is {expected:e}, got {y:e}");
-        }
-        let [nan, below, above, zero] =
-            silu(backend, &[f32::NAN, f32::NEG_INFINITY, f32::INFINITY, -0.0])[..]
-        else {
-            panic!("four of four")
-        };
-        assert!(nan.is_nan() && below == 0.0 && above == f32::INFINITY && zero == 0.0);
-    }
-}
-
-/// Known answers of `PyTorch` 2.15.0 (`torch.nn.functional.rms_norm(x, (4,), 1 + w, 1e-6) * torch.nn.functional.silu(z)`).
-#[test]
-fn a_known_answer() {
-    let (x, w) = ([1.0, -2.0, 3.0, 0.5], [0.5_f32, -0.25, 0.0, 1.0]);
-    let z = [0.5_f32, -1.0, 2.0, 10.0];
-    let expected = [0.2473402, 0.213_733, 2.7999458, 5.2978883];
-    for backend in backends() {
-        let mut y = [0.0; 4];
-        RmsNorm::new()
-            .with_eps(1e-6)
-            .with_one_plus_gamma(true)
-            .with_backend(backend)
-            .forward(InOut::new(&x, &mut y), rows(1, 4), NormArgs::new().gamma(&w).gate(&z))
-            .unwrap();
-        for (y, expected) in y.iter().zip(expected) {
-            assert!(approx::relative_eq!(*y, expected, max_relative = 1e-6), "{y} {expected}");
         }
     }
 }

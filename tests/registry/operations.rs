@@ -4,9 +4,9 @@
 use evenkeel::penalty::Regularizer;
 use evenkeel::preprocess::{MinMaxScaler, Norm, Normalizer, StandardScaler};
 use evenkeel::{
-    Channels, ColumnMoments, DropoutArgs, Error, GroupNorm, InOut, InstanceNorm, LayerNorm, Mask,
-    MaskMut, MomentArgs, Moments, NormArgs, NormalizeScaleShift, RmsNorm, RowMoments, Rows,
-    Statistics, TrainArgs, ValidRows,
+    Channels, ColumnMoments, DropoutArgs, Error, GateFunction, GatePlace, GroupNorm, InOut,
+    InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs, NormalizeScaleShift,
+    RmsNorm, RowMoments, Rows, Statistics, TrainArgs, ValidRows,
 };
 
 use super::Kind::{F32, F64, U8, Usize};
@@ -24,6 +24,17 @@ fn rows_of(rows: Rows) -> Option<usize> {
 }
 fn cols_of(rows: Rows) -> Option<usize> {
     Some(rows.cols())
+}
+/// Of the groups of every row.
+fn groups_of(rows: Rows) -> Option<usize> {
+    Some(rows.elements() / group_size(rows))
+}
+/// Columns of a group: several groups fill a row, if there can be so many.
+fn group_size(rows: Rows) -> usize {
+    let cols = rows.cols();
+    (2..=cols.min(1 << 12))
+        .find(|groups| cols.is_multiple_of(*groups))
+        .map_or(1, |groups| cols / groups)
 }
 /// A channel, if there are elements.
 fn one(rows: Rows) -> Option<usize> {
@@ -102,6 +113,8 @@ const UPDATED: Buffer = Buffer::new("updated", F32, Update, elements)
 const SUM: Buffer = write("sum", F32, elements).option("sum");
 const BIAS: Buffer = read("bias", F32, cols_of).from("beta").option("bias");
 const GATE: Buffer = read("gate", F32, elements).from("z").option("gate");
+/// A gate that is always there.
+const ALWAYS_GATE: Buffer = read("gate", F32, elements).from("z");
 const PLUS: Buffer = read("plus", F32, elements).from("z").option("plus");
 
 const fn running(name: &'static str, len: fn(Rows) -> Option<usize>) -> Buffer {
@@ -363,6 +376,98 @@ pub static OPERATIONS: &[Operation] = &[
         &[gamma(cols_of), beta(cols_of), RESIDUAL, GATE, PLUS, rstd(rows_of)],
         |s, x, bag| {
             let norm = rms_norm(s).with_one_plus_gamma(true);
+            done(norm.forward(io(x), s.rows, norm_args(bag)))
+        },
+    ),
+    operation(
+        "LayerNorm::forward, gate before",
+        Takes::Rows,
+        &[
+            gamma(cols_of),
+            beta(cols_of),
+            RESIDUAL,
+            SUM,
+            ALWAYS_GATE,
+            PLUS,
+            VALID_BITS,
+            mean(rows_of),
+            rstd(rows_of),
+        ],
+        |s, x, bag| {
+            let norm = layer_norm(s).with_gate(GateFunction::Silu, GatePlace::BeforeNorm);
+            done(norm.forward(io(x), s.rows, norm_args(bag)))
+        },
+    )
+    .needs(&[("sum", &["residual"])]),
+    operation(
+        "RmsNorm::forward, gate before",
+        Takes::Rows,
+        &[
+            gamma(cols_of),
+            beta(cols_of),
+            UPDATED,
+            RESIDUAL,
+            SUM,
+            BIAS,
+            ALWAYS_GATE,
+            PLUS,
+            VALID_BITS,
+            rstd(rows_of),
+        ],
+        |s, x, bag| {
+            let norm = rms_norm(s).with_gate(GateFunction::Silu, GatePlace::BeforeNorm);
+            done(norm.forward(io(x), s.rows, norm_args(bag)))
+        },
+    )
+    .excludes(ROW_EXCLUDES)
+    .needs(ROW_NEEDS),
+    operation(
+        "RmsNorm::forward, sigmoid before",
+        Takes::Rows,
+        &[gamma(cols_of), beta(cols_of), ALWAYS_GATE, rstd(rows_of)],
+        |s, x, bag| {
+            let norm = rms_norm(s).with_gate(GateFunction::Sigmoid, GatePlace::BeforeNorm);
+            done(norm.forward(io(x), s.rows, norm_args(bag)))
+        },
+    ),
+    operation(
+        "RmsNorm::forward, sigmoid",
+        Takes::Rows,
+        &[gamma(cols_of), beta(cols_of), RESIDUAL, ALWAYS_GATE, PLUS, VALID_BITS, rstd(rows_of)],
+        |s, x, bag| {
+            let norm = rms_norm(s).with_gate(GateFunction::Sigmoid, GatePlace::AfterNorm);
+            done(norm.forward(io(x), s.rows, norm_args(bag)))
+        },
+    ),
+    operation(
+        "RmsNorm::forward, groups",
+        Takes::Rows,
+        &[
+            gamma(cols_of),
+            beta(cols_of),
+            UPDATED,
+            RESIDUAL,
+            SUM,
+            BIAS,
+            GATE,
+            PLUS,
+            VALID_BITS,
+            rstd(groups_of),
+        ],
+        |s, x, bag| {
+            let norm = rms_norm(s).with_group_size(group_size(s.rows));
+            done(norm.forward(io(x), s.rows, norm_args(bag)))
+        },
+    )
+    .excludes(ROW_EXCLUDES)
+    .needs(ROW_NEEDS),
+    operation(
+        "RmsNorm::forward, groups, gate before",
+        Takes::Rows,
+        &[gamma(cols_of), beta(cols_of), RESIDUAL, BIAS, ALWAYS_GATE, rstd(groups_of)],
+        |s, x, bag| {
+            let norm = rms_norm(s).with_gate(GateFunction::Silu, GatePlace::BeforeNorm);
+            let norm = norm.with_group_size(group_size(s.rows));
             done(norm.forward(io(x), s.rows, norm_args(bag)))
         },
     ),

@@ -3,6 +3,7 @@
 //! Each case is a type, so that the sweeps (`kernels/rows/normalize.rs`) have no test of what is there in their loops.
 #![forbid(unsafe_code)]
 
+use crate::gate::GateFunction;
 use crate::simd::{Float, LANES, Real, Simd};
 
 /// What becomes of `x_hat`.
@@ -19,7 +20,7 @@ pub(super) trait ColumnAffine: Copy {
     /// What the group has beside x.
     #[inline(always)]
     fn inputs(self) -> Inputs {
-        Inputs { gate: false, added: false }
+        Inputs::NONE
     }
 
     /// Whether there is a beta.
@@ -32,10 +33,15 @@ pub(super) trait ColumnAffine: Copy {
 /// Inputs of a group of rows beside x.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs {
-    /// Whether silu of the gate is a factor of the result.
-    pub(crate) gate: bool,
+    /// The function of the gate that is a factor of the result, if there is one.
+    pub(crate) gate: Option<GateFunction>,
     /// Whether something is added to it.
     pub(crate) added: bool,
+}
+
+impl Inputs {
+    /// x alone.
+    pub(crate) const NONE: Self = Self { gate: None, added: false };
 }
 
 /// There is no gamma.
@@ -117,7 +123,7 @@ impl<const GAMMA: u8, const BETA: bool> ColumnAffine for GammaBeta<'_, GAMMA, BE
     }
 }
 
-/// gamma and a gate, as models have them. A row of 768 takes 6307 instructions, and 7297 with the tests of [`WithInputs`] (callgrind,
+/// gamma and a gate by silu, as models have them. A row of 768 takes 6307 instructions, and 7297 with the tests of [`WithInputs`] (callgrind,
 /// AVX2, 2026-11-30).
 #[derive(Clone, Copy)]
 pub(super) struct Gated<'a>(pub(super) GammaBeta<'a, OFFSET, false>);
@@ -125,7 +131,7 @@ pub(super) struct Gated<'a>(pub(super) GammaBeta<'a, OFFSET, false>);
 impl ColumnAffine for Gated<'_> {
     #[inline(always)]
     fn inputs(self) -> Inputs {
-        Inputs { gate: true, added: false }
+        Inputs { gate: Some(GateFunction::Silu), added: false }
     }
 
     #[inline(always)]

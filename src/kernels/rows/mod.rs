@@ -3,11 +3,13 @@
 
 pub(crate) mod affine;
 pub(crate) mod block;
+pub(crate) mod gate;
 pub(crate) mod moments;
 pub(crate) mod normalize;
 pub(crate) mod norms;
+pub(crate) mod parts;
 pub(crate) mod reduce;
 pub(crate) mod short_rows;
-pub(crate) mod silu;
 pub(crate) mod source;
 pub(crate) mod sweep;
+pub(crate) mod terms;

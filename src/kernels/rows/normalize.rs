@@ -35,12 +35,15 @@
 use core::marker::PhantomData;
 
 use super::affine::{ABSENT, ColumnAffine, GIVEN, GammaBeta, Gated, Inputs, OFFSET, WithInputs};
+use super::parts::NormalizeParts;
 use super::reduce::Cascades;
 use super::short_rows::{SHORT_COLS, ShortRows, ShortStatistics};
 use super::source::{RowSource, RowStatistics};
 use super::sweep::{Standardize, SweepOneByOne, SweepShort, in_groups, sweep};
+use super::terms::make_rows;
+use crate::gate::GateFunction;
 use crate::kernels::split::Split;
-use crate::simd::{Group, INPUTS, Kernel, LANES, RowSpan, Simd, Sums};
+use crate::simd::{INPUTS, Kernel, LANES, RowSpan, Simd};
 
 /// Normalises, scales and shifts every row. Rows have at least one element.
 pub(crate) struct NormalizeRows<'a, T> {
@@ -79,11 +82,14 @@ impl<T: RowSource> Kernel for NormalizeRows<'_, T> {
         if T::BARE {
             return self.with::<S, _, 1>(token, GammaBeta::NONE);
         }
-        if T::TAKES_INPUTS && (self.inputs.gate || self.inputs.added) {
+        if T::TAKES_INPUTS && self.source.parts() > 1 {
+            return self.in_parts(token);
+        }
+        if T::TAKES_INPUTS && (self.inputs.gate.is_some() || self.inputs.added) {
             let Self { gamma, beta, gamma_offset: offset, inputs, .. } = self;
             // Models gate RmsNorm, with gamma alone. The rest is too rare for an instance of its own.
             if !T::CENTRED
-                && let (Some(gamma), None, Inputs { gate: true, added: false }) =
+                && let (Some(gamma), None, Inputs { gate: Some(GateFunction::Silu), added: false }) =
                     (gamma, beta, inputs)
             {
                 let affine = Gated(GammaBeta::new(gamma, &[], offset));
@@ -118,6 +124,18 @@ impl<T: RowSource> NormalizeRows<'_, T> {
     #[inline(always)]
     fn with<S: Simd, A: ColumnAffine, const IN: usize>(self, token: S, affine: A) {
         token.vectorize(NormalizeRowsBy::<T, A, IN> { io: self.io, source: self.source, affine });
+    }
+
+    /// With several parts a row. The case that models have is compiled for itself: gamma alone.
+    #[inline(always)]
+    fn in_parts<S: Simd>(self, token: S) {
+        let Self { io, source, gamma, beta, gamma_offset: offset, inputs } = self;
+        if let (Some(gamma), None, Inputs { gate: None, added: false }) = (gamma, beta, inputs) {
+            let affine = GammaBeta::<OFFSET, false>::new(gamma, &[], offset);
+            return token.vectorize(NormalizeParts::<T, _, 1> { io, source, affine });
+        }
+        let affine = WithInputs { gamma, beta, offset, inputs };
+        token.vectorize(NormalizeParts::<T, _, INPUTS> { io, source, affine });
     }
 }
 
@@ -171,7 +189,7 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
     /// Sixteen rows.
     #[inline(always)]
     fn short_rows<S: Simd>(&mut self, token: S, first: usize) {
-        self.add_terms(token, first, LANES);
+        make_rows(token, &mut self.io, first, LANES);
         let ahead = self.io.ahead(LANES);
         let rows = self.io.group::<LANES, IN>(first);
         let (source, x) = (&mut self.source, ShortRows::new(rows.rows(), ahead));
@@ -196,17 +214,9 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
         first: usize,
         cascades: &mut Cascades<T::Block, R>,
     ) -> [RowStatistics; R] {
-        self.add_terms(token, first, R);
+        make_rows(token, &mut self.io, first, R);
         let x = self.io.group::<R, 1>(first);
         self.source.rows(token, first, x.rows(), cascades)
-    }
-
-    /// Makes x the sum of its addends, if it has any, before its rows are read.
-    #[inline(always)]
-    fn add_terms<S: Simd>(&mut self, token: S, first: usize, rows: usize) {
-        if let Some(at_a_time) = self.io.rows_of_sums(rows) {
-            token.outline(AddTerms { io: &mut self.io, first, rows, at_a_time });
-        }
     }
 
     /// The second sweep over `R` rows: at once, unless f32 does not hold the statistics of each.
@@ -230,71 +240,8 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
     #[inline(always)]
     fn one_by_one<S: Simd>(&mut self, token: S, first: usize, statistics: &[RowStatistics]) {
         let Self { io, affine, .. } = self;
-        let (affine, source) = (*affine, PhantomData::<T>);
-        token.outline(SweepOneByOne::<T, A, IN> { io, first, statistics, affine, source });
-    }
-}
-
-/// Makes the sums of some rows, where x is: `(x + bias) + residual`, each rounded once. Where y is written by non-temporal
-/// stores, the addends of the next rows are prefetched: 16384x4096 went from 0.94 to 1.10 of two copies, but in L2 it was
-/// slower.
-struct AddTerms<'w, 'a> {
-    io: &'w mut RowSpan<'a>,
-    first: usize,
-    rows: usize,
-    at_a_time: usize,
-}
-
-impl Kernel for AddTerms<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, token: S) {
-        let Self { io, first, rows, at_a_time } = self;
-        for row in (first..first + rows).step_by(at_a_time) {
-            let (ahead, prefetch) = (rows * io.cols(), io.streams());
-            let Some(Sums { rows, has_bias, has_residual }) = io.sums(row, at_a_time) else {
-                return;
-            };
-            let ahead = prefetch.then_some(ahead);
-            match (has_bias, has_residual) {
-                (false, _) => add_terms::<S, false, true>(token, rows, ahead),
-                (true, false) => add_terms::<S, true, false>(token, rows, ahead),
-                (true, true) => add_terms::<S, true, true>(token, rows, ahead),
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn add_terms<S: Simd, const BIAS: bool, const RESIDUAL: bool>(
-    token: S,
-    mut terms: Group<'_, 1, 3>,
-    ahead: Option<usize>,
-) {
-    for i in 0..terms.full() {
-        let mut sum: S::F32 = terms.load_input(token, 0, 0, i);
-        if BIAS {
-            sum = sum + terms.load_input(token, 1, 0, i);
-        }
-        if RESIDUAL {
-            sum = sum + terms.load_input(token, 2, 0, i);
-        }
-        if let Some(ahead) = ahead {
-            terms.prefetch_input(0, 0, i, ahead);
-            terms.prefetch_input(2, 0, i, ahead);
-        }
-        terms.store::<S::F32, false>(0, i, sum);
-    }
-    if terms.tail() > 0 {
-        let mut sum: S::F32 = terms.load_input_tail(token, 0, 0, 0.0);
-        if BIAS {
-            sum = sum + terms.load_input_tail(token, 1, 0, 0.0);
-        }
-        if RESIDUAL {
-            sum = sum + terms.load_input_tail(token, 2, 0, 0.0);
-        }
-        terms.store_tail(0, sum);
+        let (affine, source, columns) = (*affine, PhantomData::<T>, (0, io.cols()));
+        token.outline(SweepOneByOne::<T, A, IN> { io, first, columns, statistics, affine, source });
     }
 }
 

@@ -43,6 +43,12 @@ pub(crate) trait RowSource: Sized + Send {
         rows: &ShortRows<'_>,
     ) -> (Lanes64, Lanes64);
 
+    /// How many parts of one length a row has, each with statistics of its own.
+    #[inline(always)]
+    fn parts(&self) -> usize {
+        1
+    }
+
     /// The sources for the rows before `at`, and for the others.
     fn split_at(self, at: usize) -> (Self, Self);
 }
@@ -127,9 +133,10 @@ impl RowSource for MeanVariance<'_> {
     }
 }
 
-/// RmsNorm's: the mean of the squares of the row.
+/// RmsNorm's: the mean of the squares of the row, or of each of its groups.
 pub(crate) struct MeanSquare<'a> {
     pub(crate) eps: f64,
+    pub(crate) groups: usize,
     pub(crate) rstd: Option<&'a mut [f64]>,
 }
 
@@ -168,9 +175,14 @@ impl RowSource for MeanSquare<'_> {
         ([0.0; LANES], rstd)
     }
 
+    #[inline(always)]
+    fn parts(&self) -> usize {
+        self.groups
+    }
+
     fn split_at(self, at: usize) -> (Self, Self) {
-        let (rstd, high) = split_optional(self.rstd, at);
-        (Self { rstd, ..self }, Self { eps: self.eps, rstd: high })
+        let (rstd, high) = split_optional(self.rstd, at * self.groups);
+        (Self { rstd, ..self }, Self { rstd: high, ..self })
     }
 }
 

@@ -6,8 +6,8 @@
 use core::marker::PhantomData;
 
 use super::affine::{ColumnAffine, GammaBeta, Inputs, zero};
+use super::gate::gate;
 use super::short_rows::ShortStatistics;
-use super::silu::silu;
 use super::source::{RowSource, RowStatistics};
 use crate::kernels::tuning::{GROUP_COLS, STREAMED_GROUP_COLS, WRITE_AHEAD};
 use crate::simd::{ADDED, Float, GATE, Group, INPUTS, Kernel, LANES, Real, RowSpan, Simd};
@@ -124,7 +124,7 @@ fn prefetch_inputs<const R: usize, const IN: usize>(
     Inputs { gate, added }: Inputs,
 ) {
     if IN == INPUTS {
-        if gate {
+        if gate.is_some() {
             group.prefetch_input(GATE, r, i, ahead);
         }
         if added {
@@ -205,9 +205,9 @@ fn with_inputs<V: Float, A: ColumnAffine>(
     x_hat: V,
     load: impl Fn(usize) -> Single<V>,
 ) -> Single<V> {
-    let Inputs { gate, added } = affine.inputs();
-    let y = if gate {
-        let gate = V::of_single(silu(token, load(GATE)));
+    let Inputs { gate: function, added } = affine.inputs();
+    let y = if let Some(function) = function {
+        let gate = V::of_single(gate(token, function, load(GATE)));
         // Without beta the factor is one: an infinite gate then makes no NaN of a zero beta.
         if affine.has_beta() {
             A::apply((gamma, beta), x_hat) * gate
@@ -352,10 +352,11 @@ impl<V: Float<Elem = f32>> Standardize<V> {
     }
 }
 
-/// The second sweep over rows of which some leave f32.
+/// The second sweep over some columns of rows of which some leave f32.
 pub(super) struct SweepOneByOne<'w, 'a, T, A, const IN: usize> {
     pub(super) io: &'w mut RowSpan<'a>,
     pub(super) first: usize,
+    pub(super) columns: (usize, usize),
     pub(super) statistics: &'w [RowStatistics],
     pub(super) affine: A,
     pub(super) source: PhantomData<T>,
@@ -367,18 +368,19 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for SweepOneByOne<'_
     /// Neither non-temporal stores nor prefetches: there are few such rows.
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let Self { io, first, statistics, affine, .. } = self;
+        let Self { io, first, columns: (start, end), statistics, affine, .. } = self;
         let ahead = io.ahead(1);
         for (i, &statistics) in statistics.iter().enumerate() {
             let mut row = io.group::<1, IN>(first + i);
+            let row = &mut row.columns(start, end);
             if let Some(rows) = Standardize::in_f32(token, &[statistics]) {
                 sweep_columns::<T, S::F32, A, false, false, 1, IN>(
-                    token, &mut row, &rows, affine, ahead,
+                    token, row, &rows, affine, ahead,
                 );
             } else {
                 let rows = [Standardize::new(token, statistics)];
                 sweep_columns::<T, S::F64, A, false, false, 1, IN>(
-                    token, &mut row, &rows, affine, ahead,
+                    token, row, &rows, affine, ahead,
                 );
             }
         }

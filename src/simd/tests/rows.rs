@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::scalar::{SENTINEL, Scalar, numbers, panics, same_memory};
+use crate::gate::GateFunction;
 use crate::shape::Rows;
 use crate::simd::contract::{Float, Simd};
 use crate::simd::inout::{InOut, SumOutput};
@@ -68,7 +69,7 @@ fn row_spans_panic_for_inputs_that_do_not_hold_their_rows() {
     for (len, pitch) in [(39, 10), (0, 10), (40, 9), (40, 11), (40, usize::MAX)] {
         let what = format!("{len} elements, pitch {pitch}");
         let passed = &other[..len];
-        assert!(panics(|| RowInputs::new(4, 10).gate(passed, pitch)), "{what}");
+        assert!(panics(|| RowInputs::new(4, 10).gate(passed, pitch, None)), "{what}");
         assert!(panics(|| RowInputs::new(4, 10).added(passed, pitch)), "{what}");
         assert!(panics(|| RowInputs::new(4, 10).residual(passed, pitch)), "{what}");
         let residual = &mut other[..len];
@@ -92,28 +93,52 @@ fn row_spans_panic_for_inputs_that_do_not_hold_their_rows() {
     others.updated_residual(&mut other[..40], 10);
     let mut rows = whole(&x, &mut y).with_inputs(&mut others);
     for (first, count) in [(0, 5), (3, 2), (4, 1), (usize::MAX, 1), (1, usize::MAX)] {
-        assert!(panics(|| rows.sums(first, count).is_some()), "{count} from {first}");
+        assert!(panics(|| rows.sums((first, count), (0, 10)).is_some()), "{count} from {first}");
     }
-    assert_eq!(rows.rows_of_sums(3), Some(3));
-    assert!(rows.sums(1, 3).is_some_and(|sums| sums.rows.cols() == 30));
+    for part in [(0, 31), (11, 10), (31, 31), (1, usize::MAX)] {
+        assert!(panics(|| rows.sums((1, 3), part).is_some()), "elements {part:?} of three rows");
+    }
+    assert_eq!(rows.rows_of_terms(3), Some(3));
+    assert!(rows.sums((1, 3), (0, 30)).is_some_and(|sums| sums.rows.cols() == 30));
+    assert!(rows.products((1, 3), (0, 30)).is_none(), "there is no gate");
     drop(rows);
     let bias = &numbers(10);
     let mut others = RowInputs::new(4, 10);
     others.bias(bias);
     let mut rows = whole(&x, &mut y).with_inputs(&mut others);
-    assert_eq!(rows.rows_of_sums(3), Some(1), "every row has the same bias");
-    assert!(panics(|| rows.sums(1, 3).is_some()));
+    assert_eq!(rows.rows_of_terms(3), Some(1), "every row has the same bias");
+    assert!(panics(|| rows.sums((1, 3), (0, 30)).is_some()));
     drop(rows);
     let mut plain = whole(&x, &mut y);
-    assert!(plain.sums(0, 4).is_none());
+    assert!(plain.sums((0, 4), (0, 40)).is_none());
     drop(plain);
     let mut others = RowInputs::new(4, 10);
-    others.gate(&x, 10);
-    let io = whole(&x, &mut y).with_inputs(&mut others);
+    others.gate(&x, 10, Some(GateFunction::Silu));
+    let mut rows = whole(&x, &mut y).with_inputs(&mut others);
+    for (first, count) in [(0, 5), (3, 2), (4, 1), (usize::MAX, 1), (1, usize::MAX)] {
+        let part = (0, 10);
+        assert!(panics(|| rows.products((first, count), part).is_some()), "{count} from {first}");
+    }
+    assert!(panics(|| rows.products((1, 3), (0, 31)).is_some()), "31 elements of three rows");
+    assert!(rows.sums((1, 3), (0, 30)).is_none(), "there is no sum");
+    assert!(rows.products((1, 3), (10, 30)).is_some_and(|(_, factors)| factors.cols() == 20));
+    drop(rows);
+
     let mut sum = vec![SENTINEL; 40];
-    let shape = Rows::new(4, 10).expect("a small shape");
-    let no_sum = || SumOutput::Slice(&mut sum).write_whole(None, io, shape, |_| Ok(()));
-    assert!(panics(no_sum), "without addends there is no sum");
+    let mut refuses = |inputs: RowInputs<'_>, (rows, cols), what: &str| {
+        let shape = Rows::new(rows, cols).expect("a small shape");
+        let output = SumOutput::Slice(&mut sum);
+        assert!(panics(|| output.write_whole(None, inputs, shape, |_| Ok(()))), "{what}");
+    };
+    let mut gate = RowInputs::new(4, 10);
+    gate.gate(&x, 10, None);
+    refuses(gate, (4, 10), "without addends there is no sum");
+    let mut updated = RowInputs::new(4, 10);
+    updated.updated_residual(&mut other[..40], 10);
+    refuses(updated, (4, 10), "the residual is the place of the sum");
+    let mut residual = RowInputs::new(4, 10);
+    residual.residual(&x, 10);
+    refuses(residual, (10, 4), "the sum has another shape");
     assert!(same_memory(&y, &[SENTINEL; 40]));
 }
 
@@ -123,7 +148,8 @@ fn row_spans_stream_only_what_is_not_read() {
     const SUM: bool = true;
     type Set = for<'i> fn(&mut RowInputs<'i>, &'i [f32]);
     let (nothing, gate, added): (Set, Set, Set) =
-        (|_, _| (), |io, other| io.gate(other, 10), |io, other| io.added(other, 10));
+        (|_, _| (), |io, other| io.gate(other, 10, None), |io, other| io.added(other, 10));
+    let gate_first: Set = |io, other| io.gate(other, 10, Some(GateFunction::Sigmoid));
     let (residual, bias): (Set, Set) =
         (|io, other| io.residual(other, 10), |io, other| io.bias(&other[..10]));
     let (x, mut y, mut other) = (numbers(40), vec![SENTINEL; 40], numbers(40));
@@ -132,16 +158,16 @@ fn row_spans_stream_only_what_is_not_read() {
         let mut others = RowInputs::new(4, 10);
         set(&mut others, &other);
         let io = if in_place { Span::in_place(&mut y) } else { Span::new(&x, &mut y) };
-        let io = RowSpan::new(io, 4, 10).with_inputs(&mut others);
+        let io = RowSpan::new(io, 4, 10);
         let mut streams = false;
-        let mut write = |io: RowSpan<'_>| {
-            streams = io.streaming().streams();
+        let write = |mut others: RowInputs<'_>| {
+            streams = io.with_inputs(&mut others).streaming().streams();
             Ok(())
         };
         let written = if has_sum {
-            SumOutput::Slice(&mut sum).write_whole(None, io, shape, write)
+            SumOutput::Slice(&mut sum).write_whole(None, others, shape, write)
         } else {
-            write(io)
+            write(others)
         };
         written.expect("the sum has the shape");
         streams
@@ -154,6 +180,12 @@ fn row_spans_stream_only_what_is_not_read() {
             assert_eq!(streams(in_place, SUM, set), !in_place);
             assert!(!streams(in_place, !SUM, set), "the sum is made in y");
         }
+        assert!(!streams(in_place, !SUM, gate_first), "the product is made in y");
+        let both: Set = |io, other| {
+            io.residual(other, 10);
+            io.gate(other, 10, Some(GateFunction::Silu));
+        };
+        assert!(!streams(in_place, SUM, both), "so is that of a sum which is kept");
     }
     let mut updates = |io: Span<'_>| {
         let mut others = RowInputs::new(4, 10);
@@ -167,12 +199,14 @@ fn row_spans_stream_only_what_is_not_read() {
 const ROWS: usize = 4;
 const COLS: usize = 5;
 
-/// Writes x + 2 * gate + 4 * what is added, row by row; the sums of addends are made before.
+/// Writes x + 2 * gate + 4 * what is added, row by row; the sums of addends are made before, and then products with a gate that
+/// comes first.
 #[inline(always)]
 fn combine<S: Simd>(token: S, mut rows: RowSpan<'_>) {
     let (two, four) = (S::F32::splat(token, 2.0), S::F32::splat(token, 4.0));
     for r in 0..rows.rows() {
-        if let Some(Sums { rows: mut terms, has_bias, has_residual }) = rows.sums(r, 1) {
+        let one = ((r, 1), (0, COLS));
+        if let Some(Sums { rows: mut terms, has_bias, has_residual }) = rows.sums(one.0, one.1) {
             let mut sum = terms.load_tail::<S::F32>(token, 0, 0.0);
             if has_bias {
                 sum = sum + terms.load_input_tail(token, 1, 0, 0.0);
@@ -181,6 +215,11 @@ fn combine<S: Simd>(token: S, mut rows: RowSpan<'_>) {
                 sum = sum + terms.load_input_tail(token, 2, 0, 0.0);
             }
             terms.store_tail(0, sum);
+        }
+        if let Some((_, mut factors)) = rows.products(one.0, one.1) {
+            let x = factors.load_tail::<S::F32>(token, 0, 0.0);
+            let product = x * factors.load_input_tail(token, 1, 0, 0.0);
+            factors.store_tail(0, product);
         }
         let mut row = rows.group::<1, INPUTS>(r);
         let x = row.load_tail::<S::F32>(token, 0, 0.0);
@@ -233,7 +272,7 @@ pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
             let mut y = blank(y_pitch);
             let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
             let mut others = RowInputs::new(ROWS, COLS);
-            others.gate(&gate, gate_pitch);
+            others.gate(&gate, gate_pitch, None);
             others.added(&added, added_pitch);
             in_parts(at, io.with_inputs(&mut others));
             let expected_y = expected(y_pitch, &|r, c| of_x(r, c) + beside(r, c));
@@ -242,20 +281,49 @@ pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
             let (mut y, mut kept) = (blank(y_pitch), blank(sum_pitch));
             let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
             let mut others = RowInputs::new(ROWS, COLS);
-            others.gate(&gate, gate_pitch);
+            others.gate(&gate, gate_pitch, None);
             others.added(&added, added_pitch);
             others.bias(&bias[..COLS]);
             others.residual(&residual, residual_pitch);
-            let io = io.with_inputs(&mut others);
             let output = SumOutput::Slice(&mut kept);
-            let written = output.write_whole(Some(sum_pitch), io, shape, |io| {
-                in_parts(at, io);
+            let written = output.write_whole(Some(sum_pitch), others, shape, |mut others| {
+                in_parts(at, io.with_inputs(&mut others));
                 Ok(())
             });
             assert_eq!(written, Ok(()), "{what}");
             let expected_y = expected(y_pitch, &|r, c| sum(r, c) + beside(r, c));
             assert!(same_memory(&kept, &expected(sum_pitch, &sum)), "sum, {what}: {kept:?}");
             assert!(same_memory(&y, &expected_y), "with a sum, {what}: {y:?}");
+
+            // The same sum times the gate, and x times the gate.
+            let of_gate = |r: usize, c: usize| gate[r * gate_pitch + c];
+            let (mut y, mut kept) = (blank(y_pitch), blank(sum_pitch));
+            let io = rows_of(InOut::strided(&x, x_pitch, &mut y, y_pitch), shape);
+            let mut others = RowInputs::new(ROWS, COLS);
+            others.gate(&gate, gate_pitch, Some(GateFunction::Silu));
+            others.bias(&bias[..COLS]);
+            others.residual(&residual, residual_pitch);
+            let output = SumOutput::Slice(&mut kept);
+            let written = output.write_whole(Some(sum_pitch), others, shape, |mut others| {
+                in_parts(at, io.with_inputs(&mut others));
+                Ok(())
+            });
+            assert_eq!(written, Ok(()), "{what}");
+            let product = |r, c| 5.0 * sum(r, c) * of_gate(r, c) + 2.0 * of_gate(r, c);
+            assert!(same_memory(&kept, &expected(sum_pitch, &sum)), "sum, {what}: {kept:?}");
+            let expected_y = expected(y_pitch, &product);
+            assert!(same_memory(&y, &expected_y), "a product of sums, {what}: {y:?}");
+
+            let mut xy = x.clone();
+            let io = rows_of(InOut::strided_in_place(&mut xy, x_pitch), shape);
+            let mut others = RowInputs::new(ROWS, COLS);
+            others.gate(&gate, gate_pitch, Some(GateFunction::Silu));
+            in_parts(at, io.with_inputs(&mut others));
+            for r in 0..ROWS {
+                let row = &xy[r * x_pitch..][..COLS];
+                let product = |c| 5.0 * of_x(r, c) * of_gate(r, c) + 2.0 * of_gate(r, c);
+                assert!((0..COLS).all(|c| row[c] == product(c)), "a product in place, {what}");
+            }
 
             // The sum is dropped: it is in y while it is needed.
             let mut y = blank(y_pitch);

@@ -1,13 +1,15 @@
-//! The gate of gated normalisation: silu(z) = z / (1 + exp(-z)), also called swish.
+//! The functions of gates: silu(z) = z / (1 + exp(-z)), also called swish, and sigmoid(z) = 1 / (1 + exp(-z)).
 //!
 //! The plain algorithm, with t = exp(-|z|), which cannot overflow:
 //!
 //! ```text
-//! silu(z) = max(z, 0) - |z| * t / (1 + t)
+//! silu(z)    = max(z, 0) - |z| * t / (1 + t)
+//! sigmoid(z) = max(t, step) / (1 + t)         with step = 1 where z > 0, and 0 where it is not
 //! ```
 //!
-//! * **No branch, no select**: this is z / (1 + t) where z >= 0, and z * t / (1 + t) where it is not. What is subtracted is at
-//!   most half of z, so that nothing cancels. A NaN is in max(z, 0).
+//! * **No branch, no select**: silu is z / (1 + t) where z >= 0, and z * t / (1 + t) where it is not. What is subtracted is at
+//!   most half of z, so that nothing cancels. A NaN is in max(z, 0), and in the step. The step is z * 2^127 between 0 and 1: less
+//!   than 1 only where z is subnormal, and there t is 1.
 //! * **exp by parts**: exp(-|z|) = 2^n * exp(-s), with whole n and |s| <= ln(2) / 2. ln(2) is two numbers, so that s is exact
 //!   but for a rounding; the first has few enough bits that n times it is exact without a fused multiply-add too.
 //! * **The polynomial of degree 6 that is nearest to exp(-s)** (Remez): 1.9e-9, a thirtieth of a rounding.
@@ -18,14 +20,15 @@
 //! that is within 1/577 of the inverse, and 1 + e + e^2 for what is missing, e) there are 26, and AVX2, whose divisions take less
 //! than the rest, loses by it. What was measured is in `benches/BENCHMARKING.md`.
 //!
-//! Together the relative error is at most 3e-7, which `tests/proof/variants.rs` asserts for one in 40009 of all f32.
+//! Together the relative error of each is at most 3e-7, which `tests/proof/gates.rs` asserts for one in 40009 of all f32.
 #![forbid(unsafe_code)]
 
+use crate::gate::GateFunction;
 use crate::simd::{Float, Simd, Single};
 
-/// silu of every lane.
+/// The function of every lane.
 #[inline(always)]
-pub(crate) fn silu<S: Simd>(token: S, z: S::F32) -> S::F32 {
+pub(crate) fn gate<S: Simd>(token: S, function: GateFunction, z: S::F32) -> S::F32 {
     // Of a NaN some number.
     let size = z.abs().min(splat(token, LARGEST_GATE));
 
@@ -40,11 +43,21 @@ pub(crate) fn silu<S: Simd>(token: S, z: S::F32) -> S::F32 {
     let first = n.max(splat(token, SMALLEST_POWER));
     let exp = exp.scale(first);
 
-    let numerator = (size * exp).scale(n - first);
-    splat(token, 0.0).max(z) - numerator / (exp + splat(token, 1.0))
+    let (zero, one) = (splat(token, 0.0), splat(token, 1.0));
+    match function {
+        GateFunction::Silu => {
+            let numerator = (size * exp).scale(n - first);
+            zero.max(z) - numerator / (exp + one)
+        }
+        GateFunction::Sigmoid => {
+            // Of a NaN both choose it.
+            let step = one.min(zero.max(z * splat(token, LARGEST_POWER)));
+            exp.scale(n - first).max(step) / (exp + one)
+        }
+    }
 }
 
-/// Where z is less than minus this, silu(z) rounds to zero, and so does silu of minus this: it counts as this.
+/// Where z is less than minus this, both functions round to zero, and so do they at minus this: it counts as this.
 const LARGEST_GATE: f32 = 110.0;
 
 /// ln(2) as two numbers, the first of them of nine bits.
@@ -53,6 +66,9 @@ const LN_2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
 /// Of exp(-s), from s^6 down.
 const EXP: [f32; 7] =
     [1.383_684_6e-3, -8.374_816e-3, 4.166_822_5e-2, -0.166_664_2, 0.499_999_9, -1.0, 1.0];
+
+/// Times this, every normal number is 1 or more.
+const LARGEST_POWER: f32 = f32::from_bits(0x7f00_0000);
 
 /// n from here on is taken in two steps.
 const SMALLEST_POWER: f32 = -100.0;
