@@ -15,15 +15,16 @@
  *
  * Buffers. A buffer is where its elements begin, how many they are, how far apart its rows begin (0: they are contiguous), and
  * their type. It is absent where all of that is 0. A type without elements is a buffer of no elements. Elements without a type
- * are an error. Only x, y, residual, sum, gate and plus have pitches, where the operation works on rows. Lengths, alignment,
+ * are an error. Only x, y, residual, sum, gate and plus, and what starts with d and is as long, have pitches, where the operation works on rows. Lengths, alignment,
  * shapes, parameters and overlap are checked before anything is written. That a pointer has as many elements as its length says
  * is the caller's promise: inputs are readable, outputs writable, and those but y and sum readable too, as are y and sum with a
  * pitch.
  *
- * Outputs share memory with no other buffer, with two exceptions, exactly in place, with the same pitch and type:
+ * Outputs share memory with no other buffer, with three exceptions, exactly in place, with the same pitch and type:
  *
  *     y    may be  x         of the functions that have both
  *     sum  may be  residual  of evenkeel_layer_norm and evenkeel_rms_norm
+ *     dx   may be  dy        of backward passes
  *
  * Versions. A structure may have the size of an earlier version of this header: what it lacks has its default. It may be larger
  * than the library's if what the library does not know is 0. Reserved members are 0. evenkeel_version tells the library's version.
@@ -317,6 +318,57 @@ typedef struct evenkeel_dropout_mask_args {
   uint64_t offset;
 } evenkeel_dropout_mask_args;
 
+// Which gradients are added to what is there. The others are overwritten.
+typedef uint32_t evenkeel_accumulate;
+
+// The backward pass of a norm of rows. What starts with d is the gradient of a loss by what the name goes on with.
+//
+// With `g = dy * gamma`, and means over the row:
+//
+// `dx = rstd * (g - mean(g) - x_hat * mean(g * x_hat)) + dsum`
+//
+// RmsNorm has no mean(g); by given statistics dx is `rstd * g + dsum`. dgamma is the sum over all rows of `dy * x_hat`, dbeta that
+// of dy. dy, x and the shape, a matrix, have to be there.
+typedef struct evenkeel_norm_backward_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input dy;
+  // As many; it may be dy. Absent: only the other gradients are made.
+  struct evenkeel_output dx;
+  struct evenkeel_shape shape;
+  // At least 0. Default: 1e-5. Given statistics have none.
+  double eps;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // As dy: x of the forward pass, or the sum that it wrote.
+  struct evenkeel_input x;
+  // One a column; absent: 1.
+  struct evenkeel_input gamma;
+  // One a row, as the forward pass wrote it; absent: made again from x. `RmsNorm` has none. `EVENKEEL_F64`, or `EVENKEEL_F32` by
+  // way of a temporary, which makes `x_hat` less exact by up to 2^-24 * |mean| * rstd.
+  struct evenkeel_input mean;
+  // 1 / sqrt(var + eps), likewise, with mean. Given statistics have to be there.
+  struct evenkeel_input rstd;
+  // One a column, written; `EVENKEEL_F32` or `EVENKEEL_F64`.
+  struct evenkeel_output dgamma;
+  // Likewise.
+  struct evenkeel_output dbeta;
+  // As dy: the gradient of the sum that the forward pass wrote, added to dx.
+  struct evenkeel_input dsum;
+  // As dy: a second place for dx, the gradient of the residual. There has to be a first one.
+  struct evenkeel_output dresidual;
+  // At least as many doubles as `evenkeel_norm_backward_scratch_len` says; absent: allocated.
+  struct evenkeel_output scratch;
+  // Which rows are data, as in `evenkeel_layer_norm_args`. Of the others dx is +0.0, and they add nothing to other gradients.
+  struct evenkeel_input valid;
+  // 0 without lengths.
+  size_t valid_steps;
+  // `RmsNorm`: 1: 1 + gamma takes the place of gamma. 0: gamma.
+  uint32_t one_plus_gamma;
+  // Any of `EVENKEEL_ADD_...`, or 0.
+  evenkeel_accumulate accumulate;
+} evenkeel_norm_backward_args;
+
 // The moments of every row, or of the first elements of every row. x, moments and the shape, a matrix, have to be there.
 typedef struct evenkeel_row_moments_args {
   size_t size;
@@ -413,10 +465,16 @@ typedef struct evenkeel_proximal_args {
   const struct evenkeel_execution *execution;
 } evenkeel_proximal_args;
 
+// The function of a gate.
+typedef uint32_t evenkeel_gate_function;
+
+// What is multiplied with the function of a gate.
+typedef uint32_t evenkeel_gate_place;
+
 // LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 //
 // `s = x + bias + residual`,
-// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * silu(gate) + plus`
+// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * f(gate) + plus`
 //
 // x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
 // plus.
@@ -445,8 +503,7 @@ typedef struct evenkeel_layer_norm_args {
   struct evenkeel_input residual;
   // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
   struct evenkeel_output sum;
-  // As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
-  // and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
+  // As x: the result, or x, is multiplied with a function of the gate.
   struct evenkeel_input gate;
   // As x, added to the result.
   struct evenkeel_input plus;
@@ -455,12 +512,16 @@ typedef struct evenkeel_layer_norm_args {
   struct evenkeel_input valid;
   // 0 without lengths.
   size_t valid_steps;
+  // The function of the gate.
+  evenkeel_gate_function gate_function;
+  // What is multiplied with it.
+  evenkeel_gate_place gate_place;
 } evenkeel_layer_norm_args;
 
 // RmsNorm: every row divided by its root mean square.
 //
 // `s = x + bias + residual`,
-// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * silu(gate) + plus`
+// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * f(gate) + plus`
 //
 // x, y and the shape, a matrix, have to be there.
 typedef struct evenkeel_rms_norm_args {
@@ -490,8 +551,7 @@ typedef struct evenkeel_rms_norm_args {
   struct evenkeel_input residual;
   // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
   struct evenkeel_output sum;
-  // As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
-  // and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
+  // As x: the result, or x, is multiplied with a function of the gate.
   struct evenkeel_input gate;
   // As x, added to the result.
   struct evenkeel_input plus;
@@ -499,6 +559,13 @@ typedef struct evenkeel_rms_norm_args {
   struct evenkeel_input valid;
   // 0 without lengths.
   size_t valid_steps;
+  // The function of the gate.
+  evenkeel_gate_function gate_function;
+  // What is multiplied with it.
+  evenkeel_gate_place gate_place;
+  // Every so many elements of a row are normalised by themselves, as Mamba-2 does with several groups; a divisor of the columns.
+  // rstd has one a group then. 0: the whole row.
+  size_t group_size;
 } evenkeel_rms_norm_args;
 
 // Whose statistics are given.
@@ -748,6 +815,24 @@ typedef struct evenkeel_normalizer_args {
 // inputs as they are read, plus 2^-126.
 #define EVENKEEL_ENVIRONMENT_HOST 1
 
+#define EVENKEEL_ADD_DGAMMA 1
+
+#define EVENKEEL_ADD_DBETA 2
+
+#define EVENKEEL_ADD_DRESIDUAL 4
+
+// silu(z) = z / (1 + exp(-z)), also called swish: Mamba-2, Nemotron-H, Zamba2, Gated `DeltaNet`, Qwen3-Next. The default.
+#define EVENKEEL_GATE_SILU 0
+
+// sigmoid(z) = 1 / (1 + exp(-z)): Kimi Linear.
+#define EVENKEEL_GATE_SIGMOID 1
+
+// The result, gamma and beta in it: Gated `DeltaNet`, Qwen3-Next, Kimi Linear. The default.
+#define EVENKEEL_GATE_AFTER_NORM 0
+
+// x, before its statistics: Mamba-2 by default, Nemotron-H, Zamba2.
+#define EVENKEEL_GATE_BEFORE_NORM 1
+
 // Of rows: one of each a row.
 #define EVENKEEL_OF_ROWS 1
 
@@ -932,6 +1017,36 @@ evenkeel_status evenkeel_dropout_rate(double p,
                                       double *realised_p,
                                       float *scale);
 
+// Backward of LayerNorm.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_layer_norm_backward(const struct evenkeel_norm_backward_args *args);
+
+// Backward of RmsNorm.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_rms_norm_backward(const struct evenkeel_norm_backward_args *args);
+
+// Backward of `evenkeel_normalize_scale_shift` by statistics of rows, which are constants.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_normalize_scale_shift_backward(const struct evenkeel_norm_backward_args *args);
+
+// Writes to `scratch_len` how many doubles of scratch the backward pass of a norm uses for these arguments, of which the shape
+// counts.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it. `scratch_len` is NULL or writable.
+evenkeel_status evenkeel_norm_backward_scratch_len(const struct evenkeel_norm_backward_args *args,
+                                                   size_t *scratch_len);
+
 // The moments of rows.
 //
 // # Safety
@@ -1106,12 +1221,17 @@ const char *evenkeel_last_error_message(void);
 #define EVENKEEL_LAYER_NORM_INIT \
   {sizeof(evenkeel_layer_norm_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 1e-5, \
    0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
-   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0}
 
 #define EVENKEEL_RMS_NORM_INIT \
   {sizeof(evenkeel_rms_norm_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 1e-5, 0, \
    EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
-   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0, 0}
+
+#define EVENKEEL_NORM_BACKWARD_INIT \
+  {sizeof(evenkeel_norm_backward_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 1e-5, \
+   0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0}
 
 #define EVENKEEL_NORMALIZE_SCALE_SHIFT_INIT \
   {sizeof(evenkeel_normalize_scale_shift_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \

@@ -30,7 +30,7 @@
 //! |---|---|
 //! | [`InOut`] | where x and y are: two buffers, one, memory that is not initialised, rows at a pitch |
 //! | [`Rows`], [`Channels`], [`Shape`] | the shape: a matrix, samples of channels, either |
-//! | [`NormArgs`], [`TrainArgs`], [`MomentArgs`], [`DropoutArgs`] | what is optional: parameters, statistics, a residual and its sum, a gate, padding, scratch, threads |
+//! | [`NormArgs`], [`TrainArgs`], [`GradArgs`], [`MomentArgs`], [`DropoutArgs`] | what is optional: parameters, statistics, a residual and its sum, a gate, padding, scratch, threads |
 //!
 //! Every argument goes with every [`InOut`] and with every other argument; but a residual that is updated is the one place of the
 //! sum. An operation that does not take an argument, or a pitch, returns [`Error::Unsupported`].
@@ -56,6 +56,9 @@
 //! multiplies the result or, [before the norm](GatePlace::BeforeNorm), x. They take a tensor that is added to the result.
 //! [`RmsNorm`] can use 1 + gamma in place of gamma, and [groups](RmsNorm::with_group_size) of a row.
 //!
+//! [`LayerNorm::backward`], [`RmsNorm::backward`] and [`NormalizeScaleShift::backward`] read dy, the gradient of a loss by y, and x.
+//! They write dx, and the gradients of gamma and beta, each if [`GradArgs`] has a place for it.
+//!
 //! Rows that are part of a wider matrix need no copy: an [`InOut`] takes the pitch of x and of y.
 //!
 //! Where some rows are padding, [`ValidRows`] says which are not. The statistics leave padding out, and its y is `+0.0`.
@@ -70,6 +73,7 @@
 //! | `mean` | `mean` | `Mean` | mean |
 //! | `var`, population variance | `var(correction=0)` | | variance |
 //! | `rstd`, 1 / sqrt(var + eps) | `rstd` | `InvStdDev` | |
+//! | dy, dx, `dgamma`, `dbeta` | `grad_output`, `grad_input`, `weight.grad`, `bias.grad` | | diff_dst, diff_src, diff_scale, diff_shift |
 //! | `rows`, `cols` | `M`, `N` (`normalized_shape`) | `axis` | |
 //! | [`Channels`]: `batch`, `channels`, `positions` | `N`, `C`, `*` (`H * W`) | `N`, `C`, `D1 * D2 ...` | `N`, `C`, `H * W` |
 //! | [`Channels::first`], [`Channels::last`] | `contiguous_format`, `channels_last` | | `nchw`, `nhwc` |
@@ -188,11 +192,12 @@ mod welford;
 struct Readme;
 
 pub use args::dropout::{DropoutArgs, Stream};
+pub use args::grad::GradArgs;
 pub use args::moments::MomentArgs;
 pub use args::norm::NormArgs;
 pub use args::train::TrainArgs;
 pub use dropout::Dropout;
-pub use element::Element;
+pub use element::{Element, GradElement};
 pub use error::Error;
 pub use gate::{GateFunction, GatePlace};
 pub use mask::{Mask, MaskMut, ValidRows};

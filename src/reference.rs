@@ -103,6 +103,88 @@ pub fn rms_norm(
     rstd
 }
 
+/// The gradients of a row: what of dy goes to x, and what it adds to dgamma and dbeta, each one a column.
+#[derive(Debug)]
+pub struct RowGradients<'a> {
+    /// Written.
+    pub dx: &'a mut [f64],
+    /// Added to.
+    pub dgamma: &'a mut [f64],
+    /// Added to.
+    pub dbeta: &'a mut [f64],
+}
+
+/// Backward of [`LayerNorm`](crate::LayerNorm), of one row. With `g = dy * gamma`:
+/// `dx = rstd * (g - mean(g) - x_hat * mean(g * x_hat))`.
+///
+/// # Panics
+///
+/// If the lengths of slices differ.
+pub fn layer_norm_backward(
+    dy: &[f32],
+    x: &[f32],
+    gamma: Option<&[f32]>,
+    eps: f64,
+    gradients: &mut RowGradients<'_>,
+) {
+    let (mean, var) = mean_variance(x);
+    let rstd = rstd(var, eps);
+    row_backward(dy, x, [mean, rstd], gamma, [true, true], gradients);
+}
+
+/// Backward of [`RmsNorm`](crate::RmsNorm), of one row. With `g = dy * gamma`: `dx = rstd * (g - x_hat * mean(g * x_hat))`.
+///
+/// # Panics
+///
+/// If the lengths of slices differ.
+pub fn rms_norm_backward(
+    dy: &[f32],
+    x: &[f32],
+    gamma: Option<&[f32]>,
+    eps: f64,
+    gradients: &mut RowGradients<'_>,
+) {
+    let rstd = rstd(mean_square(x), eps);
+    row_backward(dy, x, [0.0, rstd], gamma, [false, true], gradients);
+}
+
+/// Backward of [`NormalizeScaleShift`](crate::NormalizeScaleShift), of one row: `dx = rstd * dy * gamma`.
+///
+/// # Panics
+///
+/// If the lengths of slices differ.
+pub fn normalize_scale_shift_backward(
+    dy: &[f32],
+    x: &[f32],
+    statistics: [f64; 2],
+    gamma: Option<&[f32]>,
+    gradients: &mut RowGradients<'_>,
+) {
+    row_backward(dy, x, statistics, gamma, [false, false], gradients);
+}
+
+/// Backward of a row: whether its mean depends on x, and whether rstd does.
+fn row_backward(
+    dy: &[f32],
+    x: &[f32],
+    [mean, rstd]: [f64; 2],
+    gamma: Option<&[f32]>,
+    [of_mean, of_rstd]: [bool; 2],
+    RowGradients { dx, dgamma, dbeta }: &mut RowGradients<'_>,
+) {
+    assert!(dy.len() == x.len() && dx.len() == x.len(), "dy, x and dx have one length");
+    let n = x.len() as f64;
+    let g = |i: usize| f64::from(dy[i]) * gamma.map_or(1.0, |gamma| f64::from(gamma[i]));
+    let x_hat = |i: usize| (f64::from(x[i]) - mean) * rstd;
+    let c = if of_mean { sum((0..x.len()).map(g)) / n } else { 0.0 };
+    let d = if of_rstd { sum((0..x.len()).map(|i| g(i) * x_hat(i))) / n } else { 0.0 };
+    for i in 0..x.len() {
+        dx[i] = rstd * (g(i) - c - x_hat(i) * d);
+        dgamma[i] += f64::from(dy[i]) * x_hat(i);
+        dbeta[i] += f64::from(dy[i]);
+    }
+}
+
 /// silu(z) = z / (1 + exp(-z)), the factor of a [gate](crate::NormArgs::gate).
 #[must_use]
 pub fn silu(z: f32) -> f64 {

@@ -112,6 +112,14 @@ impl Operation {
     fn has_state(&self) -> bool {
         self.name.contains("Scaler::") || self.is("Moments::")
     }
+    /// What errors call x and y, and their pitches.
+    fn io_names(&self) -> [[&'static str; 2]; 2] {
+        let norms = ["LayerNorm::", "RmsNorm::", "NormalizeScaleShift::"];
+        match norms.iter().any(|of| self.is(of)) && self.name.contains("::backward") {
+            true => [["dy", "dx"], ["dy_pitch", "dx_pitch"]],
+            false => [["x", "y"], ["x_pitch", "y_pitch"]],
+        }
+    }
     /// The valid rows of channels that come first are positions of each of several samples.
     fn has_planes(&self) -> bool {
         self.name.contains("first") || self.name.contains("planes")
@@ -299,12 +307,13 @@ fn a_length_that_is_not_the_shapes() {
             if got == expected {
                 continue;
             }
-            for (arg, place) in [("x", Place::New), ("x", Place::InPlace), ("y", Place::Uninit)] {
+            let [[x, y], _] = operation.io_names();
+            for (arg, place) in [(x, Place::New), (x, Place::InPlace), (y, Place::Uninit)] {
                 let mut call = right(place);
-                let is_x = arg == "x" && !place.in_place();
+                let is_x = arg == x && !place.in_place();
                 if is_x { &mut call.memory.x } else { &mut call.memory.y }.resize(got, 0.5);
                 // An x of any length is right where it has the shape of the call.
-                if !operation.has_no_shape() || arg == "y" {
+                if !operation.has_no_shape() || arg == y {
                     call.refuses(&Error::Length { arg, expected, got });
                 }
             }
@@ -350,21 +359,21 @@ fn a_pitch_that_does_not_fit() {
     let most = usize::MAX / 2;
     let overflow = |arg| Err(Error::ShapeOverflow { arg, got: [1, 3, most] });
     for operation in every_operation(|operation| operation.takes == Takes::Rows) {
-        let mut y = [7.5; 40];
+        let ([[of_x, of_y], [x_pitch, y_pitch]], mut y) = (operation.io_names(), [7.5; 40]);
         for (len, pitch, expected) in [
-            (15, 4, too_short("x_pitch", 5, 4)),
-            (15, 0, too_short("x_pitch", 5, 0)),
-            (20, 8, too_short("x", 21, 20)),
-            (0, 5, too_short("x", 15, 0)),
-            (20, most, overflow("x_pitch")),
+            (15, 4, too_short(x_pitch, 5, 4)),
+            (15, 0, too_short(x_pitch, 5, 0)),
+            (20, 8, too_short(of_x, 21, 20)),
+            (0, 5, too_short(of_x, 15, 0)),
+            (20, most, overflow(x_pitch)),
         ] {
             let refused = call_at(operation, (3, 5), (&vec![1.5; len], pitch), (&mut y, 6));
             assert_eq!(refused, expected, "{}", operation.name);
         }
         for (len, pitch, expected) in [
-            (40, 4, too_short("y_pitch", 5, 4)),
-            (16, 6, too_short("y", 17, 16)),
-            (40, most, overflow("y_pitch")),
+            (40, 4, too_short(y_pitch, 5, 4)),
+            (16, 6, too_short(of_y, 17, 16)),
+            (40, most, overflow(y_pitch)),
         ] {
             let refused = call_at(operation, (3, 5), (&[1.5; 15], 5), (&mut y[..len], pitch));
             assert_eq!(refused, expected, "{}", operation.name);
@@ -966,7 +975,7 @@ impl Call {
             None => setting.rows,
         };
         if operation.takes != Takes::Nothing {
-            for (arg, got) in [("x", x_len), ("y", memory.y.len())] {
+            for (arg, got) in operation.io_names()[0].into_iter().zip([x_len, memory.y.len()]) {
                 let expected = shape.elements();
                 if got != expected {
                     faults.push(Error::Length { arg, expected, got });

@@ -143,8 +143,13 @@ fn gathers(operation: &Operation, options: &[&str]) -> bool {
         && options.iter().any(|option| option.starts_with("valid"))
 }
 
-/// Whether the call needs scratch and is not passed any.
+/// Whether the call needs scratch and is not passed any. A backward pass of rows needs it for the gradients of parameters.
 fn lacks_scratch(operation: &Operation, options: &[&str], rows: Rows) -> bool {
+    let of_parameters = ["dgamma", "dbeta", "add_dgamma", "add_dbeta"];
+    let is_backward = operation.buffers.iter().any(|buffer| buffer.name == "forward_x");
+    if is_backward && !of_parameters.iter().any(|of| options.contains(of)) {
+        return false;
+    }
     let scratch = operation.buffers.iter().find(|buffer| buffer.name == "scratch");
     let needed = scratch.and_then(|scratch| (scratch.len)(rows)).unwrap_or(0);
     needed > 0 && !options.contains(&"scratch")

@@ -9,9 +9,9 @@ use evenkeel::penalty::Regularizer;
 use evenkeel::preprocess::{MinMaxScaler, Normalizer, StandardScaler};
 use evenkeel::{
     Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, GateFunction, GatePlace,
-    GroupNorm, InOut, InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs,
-    NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, Statistics, Stores, Stream,
-    TrainArgs, ValidRows,
+    GradArgs, GroupNorm, InOut, InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments,
+    NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, Statistics, Stores,
+    Stream, TrainArgs, ValidRows,
 };
 use rayon::prelude::*;
 
@@ -62,6 +62,16 @@ pub const OPERATIONS: &[Operation] = &[
         name: "rms_norm_gate_first",
         traffic: Traffic::ReadTwoThenCopy,
         run: rms_norm_gate_first,
+    },
+    Operation {
+        name: "layer_norm_backward",
+        traffic: Traffic::ReadTwoThenCopy,
+        run: layer_norm_backward,
+    },
+    Operation {
+        name: "rms_norm_backward",
+        traffic: Traffic::ReadTwoThenCopy,
+        run: rms_norm_backward,
     },
     Operation { name: "normalize_scale_shift", traffic: Traffic::Copy, run: normalize_scale_shift },
     Operation { name: "row_moments", traffic: Traffic::Read, run: row_moments },
@@ -173,6 +183,8 @@ pub struct Buffers {
     column_rstd: Vec<f64>,
     running_mean: Vec<f32>,
     running_var: Vec<f32>,
+    dgamma: Vec<f32>,
+    dbeta: Vec<f32>,
     scratch: Vec<f64>,
     mask: Vec<u8>,
     standard_scaler: StandardScaler,
@@ -203,6 +215,7 @@ impl Buffers {
         let mut standard_scaler = StandardScaler::new(cols).expect("memory");
         standard_scaler.fit(&x, shape).expect("as many features");
         let scratch = BatchNorm::new().scratch_len(shape).max(BatchNorm::new().scratch_len(first));
+        let scratch = scratch.max(LayerNorm::new().backward_scratch_len(shape));
         Self {
             rows: shape,
             threads,
@@ -220,6 +233,8 @@ impl Buffers {
             column_rstd: vec![1.0; cols],
             running_mean: vec![0.0; cols],
             running_var: vec![1.0; cols],
+            dgamma: vec![0.0; cols],
+            dbeta: vec![0.0; cols],
             scratch: vec![0.0; scratch],
             mask: vec![0; shape.elements().div_ceil(8)],
             standard_scaler,
@@ -303,6 +318,35 @@ fn rms_norm(b: &mut Buffers, backend: Backend) {
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
         .forward(InOut::new(&b.x, &mut b.y), b.rows, args)
+        .expect("the buffers fit");
+}
+
+/// z is dy and y is dx. The statistics are those that a forward pass kept, as far as time goes.
+fn layer_norm_backward(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
+    let args = GradArgs::new()
+        .gamma(&b.gamma)
+        .stats(&b.mean, &b.rstd)
+        .dgamma(&mut b.dgamma)
+        .dbeta(&mut b.dbeta)
+        .scratch(&mut b.scratch);
+    LayerNorm::new()
+        .with_backend(backend)
+        .with_parallelism(parallelism)
+        .with_stores(b.stores)
+        .backward(InOut::new(&b.z, &mut b.y), &b.x, b.rows, args)
+        .expect("the buffers fit");
+}
+
+fn rms_norm_backward(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
+    let args =
+        GradArgs::new().gamma(&b.gamma).rstd(&b.rstd).dgamma(&mut b.dgamma).scratch(&mut b.scratch);
+    RmsNorm::new()
+        .with_backend(backend)
+        .with_parallelism(parallelism)
+        .with_stores(b.stores)
+        .backward(InOut::new(&b.z, &mut b.y), &b.x, b.rows, args)
         .expect("the buffers fit");
 }
 

@@ -45,7 +45,7 @@ fn main() {
         println!(
             "GB/s count x read and y written, and the residual and the gate. `of copy` is the ratio to memcpy of the\n\
              same bytes, for rms_norm_residual two of it; for operations that only read, to the fastest plain sum;\n\
-             for batch_norm_training, penalty_gradient and gates, to one of each. dropout_mask counts its\n\
+             for batch_norm_training, penalty_gradient, gates and backward passes, to one of each. dropout_mask counts its\n\
              bits and is compared with the sum of as many f32.\n"
         );
         println!(

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod dropout;
+pub(crate) mod grad;
 pub(crate) mod moments;
 pub(crate) mod norm;
 pub(crate) mod train;

@@ -11,7 +11,7 @@
 //! | `members.rs` | where the members of structures lie, and what their buffers may be |
 //! | `execution.rs`, `pool.rs`, `backends.rs` | how a call runs: backend, stores, tasks, the host's pool |
 //! | `shape.rs`, `statistics.rs`, `valid.rs` | arguments that several operations have |
-//! | `rows.rs`, `channels.rs`, `moments.rs`, `dropout.rs`, `penalty.rs`, `scalers.rs` | the operations |
+//! | `rows.rs`, `gradients.rs`, `channels.rs`, `moments.rs`, `dropout.rs`, `penalty.rs`, `scalers.rs` | the operations |
 //! | `status.rs` | how a call ended |
 #![expect(
     non_camel_case_types,
@@ -25,6 +25,7 @@ mod buffers;
 mod channels;
 mod dropout;
 mod execution;
+mod gradients;
 mod members;
 mod moments;
 mod penalty;
@@ -41,6 +42,7 @@ pub use buffers::*;
 pub use channels::*;
 pub use dropout::*;
 pub use execution::*;
+pub use gradients::*;
 pub use moments::*;
 pub use penalty::*;
 pub use rows::*;

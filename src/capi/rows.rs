@@ -13,15 +13,30 @@ use super::statistics::{MeanRstd, read_statistics, write_statistics};
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
 use crate::args::norm::NormArgs;
+use crate::gate::{GateFunction, GatePlace};
 use crate::norm::layer_norm::LayerNorm;
 use crate::norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
 use crate::norm::rms_norm::RmsNorm;
 use crate::shape::{Channels, Shape};
 
+/// The function of a gate.
+pub type evenkeel_gate_function = u32;
+/// silu(z) = z / (1 + exp(-z)), also called swish: Mamba-2, Nemotron-H, Zamba2, Gated `DeltaNet`, Qwen3-Next. The default.
+pub const EVENKEEL_GATE_SILU: evenkeel_gate_function = 0;
+/// sigmoid(z) = 1 / (1 + exp(-z)): Kimi Linear.
+pub const EVENKEEL_GATE_SIGMOID: evenkeel_gate_function = 1;
+
+/// What is multiplied with the function of a gate.
+pub type evenkeel_gate_place = u32;
+/// The result, gamma and beta in it: Gated `DeltaNet`, Qwen3-Next, Kimi Linear. The default.
+pub const EVENKEEL_GATE_AFTER_NORM: evenkeel_gate_place = 0;
+/// x, before its statistics: Mamba-2 by default, Nemotron-H, Zamba2.
+pub const EVENKEEL_GATE_BEFORE_NORM: evenkeel_gate_place = 1;
+
 /// LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 ///
 /// `s = x + bias + residual`,
-/// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * silu(gate) + plus`
+/// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * f(gate) + plus`
 ///
 /// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
 /// plus.
@@ -52,8 +67,7 @@ pub struct evenkeel_layer_norm_args {
     pub residual: evenkeel_input,
     /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
     pub sum: evenkeel_output,
-    /// As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
-    /// and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
+    /// As x: the result, or x, is multiplied with a function of the gate.
     pub gate: evenkeel_input,
     /// As x, added to the result.
     pub plus: evenkeel_input,
@@ -62,10 +76,14 @@ pub struct evenkeel_layer_norm_args {
     pub valid: evenkeel_input,
     /// 0 without lengths.
     pub valid_steps: usize,
+    /// The function of the gate.
+    pub gate_function: evenkeel_gate_function,
+    /// What is multiplied with it.
+    pub gate_place: evenkeel_gate_place,
 }
 
 members! {
-    evenkeel_layer_norm_args { eps: 1e-5 }, 464, |args| args.execution,
+    evenkeel_layer_norm_args { eps: 1e-5 }, 472, |args| args.execution,
     [
         size 0, x 8 (read(F32).required().pitched()),
         y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_layer_norm_args, x))),
@@ -74,7 +92,7 @@ members! {
         residual 296 (read(F32).pitched()),
         sum 328 (write(F32).pitched().may_be(offset_of!(evenkeel_layer_norm_args, residual))),
         gate 360 (read(F32).pitched()), plus 392 (read(F32).pitched()),
-        valid 424 (read(FLAGS | SIZE)), valid_steps 456,
+        valid 424 (read(FLAGS | SIZE)), valid_steps 456, gate_function 464, gate_place 468,
     ],
     rare bias
 }
@@ -96,7 +114,11 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
                 Shape::Rows(rows) => rows.rows(),
                 Shape::Channels(channels) => channels.all_positions(),
             };
-            let operation = LayerNorm::new().with_eps(args.eps).with_execution(run.execution());
+            let (function, place) = gate(args.gate_function, args.gate_place)?;
+            let operation = LayerNorm::new()
+                .with_eps(args.eps)
+                .with_gate(function, place)
+                .with_execution(run.execution());
             let forward = |norm_args: NormArgs<'_>| {
                 operation.forward(in_out(&args.x, &args.y), shape, norm_args)?;
                 Ok(())
@@ -124,7 +146,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
 /// RmsNorm: every row divided by its root mean square.
 ///
 /// `s = x + bias + residual`,
-/// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * silu(gate) + plus`
+/// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * f(gate) + plus`
 ///
 /// x, y and the shape, a matrix, have to be there.
 #[repr(C)]
@@ -156,8 +178,7 @@ pub struct evenkeel_rms_norm_args {
     pub residual: evenkeel_input,
     /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
     pub sum: evenkeel_output,
-    /// As x: the result is multiplied with silu(gate) = gate / (1 + exp(-gate)). The gate comes after the norm, as in Qwen3-Next
-    /// and Gated `DeltaNet`. Mamba-2 gates before it: multiply x first.
+    /// As x: the result, or x, is multiplied with a function of the gate.
     pub gate: evenkeel_input,
     /// As x, added to the result.
     pub plus: evenkeel_input,
@@ -165,10 +186,17 @@ pub struct evenkeel_rms_norm_args {
     pub valid: evenkeel_input,
     /// 0 without lengths.
     pub valid_steps: usize,
+    /// The function of the gate.
+    pub gate_function: evenkeel_gate_function,
+    /// What is multiplied with it.
+    pub gate_place: evenkeel_gate_place,
+    /// Every so many elements of a row are normalised by themselves, as Mamba-2 does with several groups; a divisor of the columns.
+    /// rstd has one a group then. 0: the whole row.
+    pub group_size: usize,
 }
 
 members! {
-    evenkeel_rms_norm_args { eps: 1e-5 }, 440, |args| args.execution,
+    evenkeel_rms_norm_args { eps: 1e-5 }, 456, |args| args.execution,
     [
         size 0, x 8 (read(F32).required().pitched()),
         y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_rms_norm_args, x))),
@@ -177,7 +205,8 @@ members! {
         residual 272 (read(F32).pitched()),
         sum 304 (write(F32).pitched().may_be(offset_of!(evenkeel_rms_norm_args, residual))),
         gate 336 (read(F32).pitched()), plus 368 (read(F32).pitched()),
-        valid 400 (read(FLAGS | SIZE)), valid_steps 432,
+        valid 400 (read(FLAGS | SIZE)), valid_steps 432, gate_function 440, gate_place 444,
+        group_size 448,
     ],
     rare bias
 }
@@ -194,16 +223,24 @@ pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) 
         call(args, |args, run| {
             let rows = args.shape.rows()?;
             let one_plus_gamma = flag("one_plus_gamma", args.one_plus_gamma, args.reserved)?;
-            let operation = RmsNorm::new()
+            let (function, place) = gate(args.gate_function, args.gate_place)?;
+            let mut operation = RmsNorm::new()
                 .with_eps(args.eps)
                 .with_one_plus_gamma(one_plus_gamma)
+                .with_gate(function, place)
                 .with_execution(run.execution());
+            let mut groups = 1;
+            if args.group_size > 0 {
+                operation = operation.with_group_size(args.group_size);
+                groups = rows.cols() / args.group_size;
+            }
             let forward = |norm_args: NormArgs<'_>| {
                 operation.forward(in_out(&args.x, &args.y), rows, norm_args)?;
                 Ok(())
             };
             let (gamma, beta) = (&args.gamma, &args.beta);
-            let (stats, statistics) = ([&evenkeel_output::ABSENT, &args.rstd], rows.rows());
+            let stats = [&evenkeel_output::ABSENT, &args.rstd];
+            let statistics = rows.rows().saturating_mul(groups);
             let inputs = RowInputs {
                 bias: &args.bias,
                 residual: &args.residual,
@@ -309,6 +346,26 @@ pub(super) unsafe fn norm_args<'a>(
     let (gamma, beta) = unsafe { (gamma.optional::<f32>(), beta.optional::<f32>()) };
     let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
     NormArgs { mean, rstd, pool: run.pool(), ..args }
+}
+
+/// What a gate does.
+fn gate(function: u32, place: u32) -> Result<(GateFunction, GatePlace), Box<Fault>> {
+    let function = match function {
+        EVENKEEL_GATE_SILU => GateFunction::Silu,
+        EVENKEEL_GATE_SIGMOID => GateFunction::Sigmoid,
+        got => {
+            let expected = "EVENKEEL_GATE_SILU or EVENKEEL_GATE_SIGMOID";
+            return Err(unknown("gate_function", expected, got.into()));
+        }
+    };
+    match place {
+        EVENKEEL_GATE_AFTER_NORM => Ok((function, GatePlace::AfterNorm)),
+        EVENKEEL_GATE_BEFORE_NORM => Ok((function, GatePlace::BeforeNorm)),
+        got => {
+            let expected = "EVENKEEL_GATE_AFTER_NORM or EVENKEEL_GATE_BEFORE_NORM";
+            Err(unknown("gate_place", expected, got.into()))
+        }
+    }
 }
 
 /// An option that is 0 or 1, and the reserved member beside it.

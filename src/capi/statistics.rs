@@ -91,7 +91,7 @@ pub(super) unsafe fn read_statistics(
 /// # Safety
 ///
 /// As for [`Buffer::slice`].
-unsafe fn doubles<'a>(
+pub(super) unsafe fn doubles<'a>(
     arg: &'static str,
     input: &evenkeel_input,
     expected: usize,

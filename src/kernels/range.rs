@@ -24,3 +24,6 @@ pub(crate) fn squares_fit(q: f64, n: f64) -> bool {
 /// The largest share of Q that S^2/n may be: K is then within eight standard deviations of the mean, where the first
 /// value of normal data always is, and M2 has 64 times the relative error of Q.
 pub(crate) const LARGEST_FIT_SHIFT: f64 = 63.0 / 64.0;
+
+/// Up to this many gradients' squares, and so up to its root of each gradient, no sum of a backward pass leaves f32.
+pub(crate) const LARGEST_GRADIENT_SQUARES: f64 = (1_u128 << 120) as f64;

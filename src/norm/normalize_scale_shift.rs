@@ -1,16 +1,18 @@
 //! Normalise, scale and shift rows or columns whose statistics the caller has.
 #![forbid(unsafe_code)]
 
-use crate::args::norm::NormArgs;
+use crate::args::grad::GradArgs;
+use crate::args::norm::{NormArgs, unsupported};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::columns::coefficients::GivenColumns;
 use crate::kernels::rows::source::GivenRows;
 use crate::norm::columns::normalize_channels;
-use crate::norm::rows::{RowNorm, normalize, padding};
+use crate::norm::row_gradients::{as_rows, backward, scratch_len};
+use crate::norm::rows::{PLAIN_GAMMA, RowNorm, normalize, padding};
 use crate::run::execution::{Execution, output_setters};
-use crate::shape::{Channels, Shape, check_length};
-use crate::simd::{InOut, Io};
+use crate::shape::{Channels, Rows, Shape, check_length};
+use crate::simd::{InOut, Io, elements};
 
 /// Means and `rstd = 1 / sqrt(var + eps)` that the caller has.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -119,6 +121,50 @@ impl NormalizeScaleShift {
     ) -> Result<&'a mut [Y], Error> {
         let shape = shape.into();
         io.write_whole(|io| self.run(io, shape, statistics, &mut args))
+    }
+
+    /// Reads dy, the gradient of a loss by y, and writes and returns dx, its gradient by x; those of gamma and beta too, if
+    /// [`GradArgs`] has places for them. The statistics, which are those of rows, are constants:
+    ///
+    /// ```text
+    /// dx[r, c] = dy[r, c] * gamma[c] * rstd[r]
+    /// dgamma[c] = sum of dy[r, c] * x_hat[r, c] over all r;  dbeta[c] = sum of dy[r, c]
+    /// ```
+    ///
+    /// Places, accuracy, cost and determinism are those of [`LayerNorm::backward`](crate::LayerNorm::backward).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LayerNorm::backward`](crate::LayerNorm::backward). [`Error::Unsupported`] where [`GradArgs`] has statistics too,
+    /// or the statistics are those of columns.
+    pub fn backward<'a, X: Element, Y: Element>(
+        &self,
+        io: InOut<'_, 'a, X, Y>,
+        x: &[X],
+        shape: impl Into<Shape>,
+        Statistics { of_rows, mean, rstd }: Statistics<'_>,
+        mut args: GradArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        let shape = shape.into();
+        io.write_whole(|io| {
+            unsupported([
+                ("statistics", !of_rows),
+                ("mean", args.mean.is_some()),
+                ("rstd", args.rstd.is_some()),
+            ])?;
+            let rows = as_rows(shape)?;
+            check_length("mean", mean.len(), rows.rows())?;
+            check_length("rstd", rstd.len(), rows.rows())?;
+            let source = GivenRows { mean, rstd };
+            let call = self.execution.call(args.pool);
+            backward(call, io, elements(x), rows, source, PLAIN_GAMMA, &mut args.reborrow())
+        })
+    }
+
+    /// How many numbers of scratch [`backward`](Self::backward) needs ([`GradArgs::scratch`]). Depends on the shape alone.
+    #[must_use]
+    pub fn backward_scratch_len(&self, rows: Rows) -> usize {
+        scratch_len(rows)
     }
 
     pub(crate) fn run(

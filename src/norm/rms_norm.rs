@@ -1,15 +1,17 @@
 //! RmsNorm: every row divided by its root mean square.
 #![forbid(unsafe_code)]
 
+use crate::args::grad::GradArgs;
 use crate::args::norm::{NormArgs, unsupported};
 use crate::element::Element;
 use crate::error::Error;
 use crate::gate::{Gate, GateFunction, GatePlace};
 use crate::kernels::rows::source::MeanSquare;
-use crate::norm::rows::{RowNorm, clear_statistics, normalize, padding};
+use crate::norm::row_gradients::{as_rows, backward, scratch_len};
+use crate::norm::rows::{PLAIN_GAMMA, RowNorm, clear_statistics, normalize, padding};
 use crate::run::execution::{Execution, output_setters};
-use crate::shape::{Rows, check_eps};
-use crate::simd::{InOut, Io};
+use crate::shape::{Rows, Shape, check_eps};
+use crate::simd::{InOut, Io, elements};
 
 /// Root mean square normalisation over the last axis (Zhang and Sennrich, 2019, arXiv 1910.07467).
 ///
@@ -173,6 +175,60 @@ impl RmsNorm {
         mut args: NormArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
         io.write_whole(|io| self.run(io, rows, &mut args))
+    }
+
+    /// Reads dy, the gradient of a loss by y, and writes and returns dx, its gradient by x; those of gamma and beta too, if
+    /// [`GradArgs`] has places for them. x is that of the forward pass, or the sum that it kept.
+    ///
+    /// With `g = dy * gamma` (or `dy * (1 + gamma)`), and the mean over the row:
+    ///
+    /// ```text
+    /// dx[r, c] = rstd[r] * (g[r, c] - x_hat[r, c] * mean(g[r] * x_hat[r]))
+    /// dgamma[c] = sum of dy[r, c] * x_hat[r, c] over all r;  dbeta[c] = sum of dy[r, c]
+    /// ```
+    ///
+    /// Places, cost and determinism are those of [`LayerNorm::backward`](crate::LayerNorm::backward), and so is accuracy, with an error
+    /// of dx of at most `4e-6 * rstd * max|g| * (1 + |x_hat|) + 2^-149 * (1 + rstd)`. A row of zeros adds nothing to dgamma.
+    ///
+    /// ```
+    /// use evenkeel::{GradArgs, InOut, RmsNorm, Rows};
+    ///
+    /// let (x, mut dy, mut dgamma) = ([3.0_f32, 4.0], [1.0_f32, 1.0], [0.0_f32; 2]);
+    /// let args = GradArgs::new().dgamma(&mut dgamma);
+    /// RmsNorm::new().with_eps(0.0).backward(InOut::in_place(&mut dy), &x, Rows::new(1, 2)?, args)?;
+    /// // dx, over dy: orthogonal to x.
+    /// assert!((dy[0] - 0.045_255).abs() < 1e-6 && (dy[1] + 0.033_941).abs() < 1e-6);
+    /// assert!((dgamma[0] - 0.848_528).abs() < 1e-6 && (dgamma[1] - 1.131_371).abs() < 1e-6);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LayerNorm::backward`](crate::LayerNorm::backward), and [`Error::Unsupported`] where a mean is passed, or a row has several groups.
+    pub fn backward<'a, X: Element, Y: Element>(
+        &self,
+        io: InOut<'_, 'a, X, Y>,
+        x: &[X],
+        shape: impl Into<Shape>,
+        mut args: GradArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        let shape = shape.into();
+        io.write_whole(|io| {
+            check_eps(self.eps)?;
+            let rows = as_rows(shape)?;
+            let is_grouped = self.groups(rows.cols())? > 1;
+            unsupported([("mean", args.mean.is_some()), ("group_size", is_grouped)])?;
+            let source = MeanSquare { eps: self.eps, groups: 1, rstd: None };
+            let call = self.execution.call(args.pool);
+            let offset = if self.one_plus_gamma { 1.0 } else { PLAIN_GAMMA };
+            backward(call, io, elements(x), rows, source, offset, &mut args.reborrow())
+        })
+    }
+
+    /// How many numbers of scratch [`backward`](Self::backward) needs ([`GradArgs::scratch`]). Depends on the shape alone.
+    #[must_use]
+    pub fn backward_scratch_len(&self, rows: Rows) -> usize {
+        scratch_len(rows)
     }
 
     pub(crate) fn run(&self, io: Io<'_>, rows: Rows, args: &mut NormArgs<'_>) -> Result<(), Error> {

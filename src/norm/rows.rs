@@ -15,7 +15,7 @@ use crate::shape::Rows;
 use crate::simd::{Io, RowInputs, RowSpan};
 
 /// Added to gamma, it changes no number.
-const PLAIN_GAMMA: f32 = -0.0;
+pub(crate) const PLAIN_GAMMA: f32 = -0.0;
 
 /// What is done with a row.
 pub(crate) struct RowNorm<T> {

@@ -2,6 +2,7 @@
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::ops::Deref;
 use core::slice;
 
 use super::contract::{Float, LANES, Line};
@@ -18,6 +19,31 @@ pub(crate) struct Group<'a, const R: usize, const IN: usize = 1> {
     cols: usize,
     streams: bool,
     lifetime: PhantomData<&'a mut [f32]>,
+}
+
+/// A [`Group`] that is read alone: there is no `&mut` to it, which writing takes, and its y is null.
+pub(crate) struct ReadGroup<'a, const R: usize, const IN: usize>(Group<'a, R, IN>);
+
+impl<const R: usize, const IN: usize> ReadGroup<'_, R, IN> {
+    /// `R` rows from the first of each input.
+    ///
+    /// # Safety
+    ///
+    /// Every row of every input keeps the invariant.
+    #[inline(always)]
+    pub(super) unsafe fn new(inputs: [Input; IN], cols: usize) -> Self {
+        // SAFETY: the caller's promise. Nothing is added to the null pointer: the pitch is 0.
+        Self(unsafe { Group::new(inputs, (core::ptr::null_mut(), 0), cols, false) })
+    }
+}
+
+impl<'a, const R: usize, const IN: usize> Deref for ReadGroup<'a, R, IN> {
+    type Target = Group<'a, R, IN>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 /// Rows of an input: where the first begins, and elements from the start of a row to the start of the next.
@@ -140,8 +166,14 @@ impl<const R: usize, const IN: usize> Group<'_, R, IN> {
     /// The rows of x.
     #[inline(always)]
     pub(crate) fn rows(&self) -> [&[f32]; R] {
+        self.rows_of(0)
+    }
+
+    /// The rows of an input.
+    #[inline(always)]
+    pub(crate) fn rows_of(&self, input: usize) -> [&[f32]; R] {
         let mut rows: [&[f32]; R] = [&[]; R];
-        for (row, &src) in rows.iter_mut().zip(&self.inputs[0]) {
+        for (row, &src) in rows.iter_mut().zip(&self.inputs[input]) {
             // SAFETY: `src` is valid for reads of `cols` elements. The result borrows this group, so
             // nothing is written while it lives.
             *row = unsafe { slice::from_raw_parts(src, self.cols) };

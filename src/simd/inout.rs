@@ -2,12 +2,13 @@
 //!
 //! Invariant of [`InOut`] and [`Io`]: x is valid for reads of `x_len` elements, y for writes of `y_len`. Either they begin at
 //! one address with one pitch, or they do not overlap. Nothing else writes to either during `'a`, and nothing else reads y.
-//! Where y has a pitch, all of it is initialised. The constructors establish it from references, but for `from_raw`, which
+//! Where y has a pitch, all of it is initialised. One that only reads has a y of no elements. The constructors establish it from references, but for `from_raw`, which
 //! only the C ABI calls.
 
 use core::any::TypeId;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 use core::slice;
 
 use super::row_span::{RowInputs, RowSpan, reach};
@@ -43,6 +44,7 @@ impl Pitch {
 /// | [`uninit`](Self::uninit) | two buffers, of which y is not initialised: the operation writes all of it |
 /// | [`strided`](Self::strided), [`strided_in_place`](Self::strided_in_place) | the same with rows at a pitch, such as the parts of a wider matrix |
 /// | [`strided_uninit`](Self::strided_uninit) | the same with rows of x at a pitch; those of y are contiguous |
+/// | [`read_only`](Self::read_only), [`strided_read_only`](Self::strided_read_only) | x alone: for a backward pass without dx |
 ///
 /// The operation checks the lengths against its shape. They are an [`Error`](crate::Error), never a panic. An operation that
 /// returns `Ok` has written every row of y; what lies between two rows is not touched.
@@ -66,6 +68,8 @@ pub struct InOut<'x, 'y, X = f32, Y = X> {
     y_len: usize,
     x_pitch: Option<usize>,
     y_pitch: Option<usize>,
+    /// Whether there is no y: then it has no elements.
+    reads_only: bool,
     lifetime: PhantomData<(&'x [X], &'y mut [Y])>,
 }
 
@@ -96,7 +100,7 @@ impl<'x, 'y, X: Element, Y: Element> InOut<'x, 'y, X, Y> {
     #[inline]
     fn of(x: &'x [X], (y, y_len): (*mut Y, usize), [x_pitch, y_pitch]: [Option<usize>; 2]) -> Self {
         let (x, x_len, lifetime) = (x.as_ptr(), x.len(), PhantomData);
-        Self { x, x_len, y, y_len, x_pitch, y_pitch, lifetime }
+        Self { x, x_len, y, y_len, x_pitch, y_pitch, reads_only: false, lifetime }
     }
 
     /// Reads `x`, writes `y`: buffers of C, whose rows begin every so many elements where there is a pitch.
@@ -112,7 +116,7 @@ impl<'x, 'y, X: Element, Y: Element> InOut<'x, 'y, X, Y> {
         (y, y_len): (*mut Y, usize),
         [x_pitch, y_pitch]: [Option<usize>; 2],
     ) -> Self {
-        Self { x, x_len, y, y_len, x_pitch, y_pitch, lifetime: PhantomData }
+        Self { x, x_len, y, y_len, x_pitch, y_pitch, reads_only: false, lifetime: PhantomData }
     }
 
     /// The same buffers, of a type that is known at run time.
@@ -122,9 +126,24 @@ impl<'x, 'y, X: Element, Y: Element> InOut<'x, 'y, X, Y> {
         'x: 'a,
         'y: 'a,
     {
-        let Self { x, x_len, y, y_len, x_pitch, y_pitch, lifetime: _ } = self;
+        let Self { x, x_len, y, y_len, x_pitch, y_pitch, reads_only, lifetime: _ } = self;
         let (x, y) = (as_f32(x), as_f32(y.cast_const()).cast_mut());
-        Io { x, x_len, y, y_len, x_pitch, y_pitch, lifetime: PhantomData }
+        Io { x, x_len, y, y_len, x_pitch, y_pitch, reads_only, lifetime: PhantomData }
+    }
+
+    /// Rows of a shape, which errors call so.
+    pub(crate) fn rows_in_place<'a>(
+        self,
+        rows: Rows,
+        (arg, pitch_arg): (&'static str, &'static str),
+    ) -> Result<RowSpan<'a>, Error>
+    where
+        'x: 'a,
+        'y: 'a,
+    {
+        let io = self.erased();
+        check_rows(rows, (arg, io.y_len), (pitch_arg, io.y_pitch))?;
+        io.rows(rows)
     }
 
     /// Calls `write` with the same buffers. If it succeeds, returns y as initialised.
@@ -166,6 +185,21 @@ impl<'x, 'y, X: Element> InOut<'x, 'y, X, X> {
     }
 }
 
+impl<'x, 'y, X: Element> InOut<'x, 'y, X, X> {
+    /// Reads `x` and writes no y: a backward pass makes the gradients of parameters alone, and returns an empty slice. An
+    /// operation that has to write y returns [`Error::Length`](crate::Error::Length).
+    #[inline]
+    pub fn read_only(x: &'x [X]) -> Self {
+        Self { reads_only: true, ..Self::of(x, (NonNull::dangling().as_ptr(), 0), [None; 2]) }
+    }
+
+    /// The same of rows that begin every `x_pitch` elements of `x`.
+    #[inline]
+    pub fn strided_read_only(x: &'x [X], x_pitch: impl Into<Pitch>) -> Self {
+        Self { x_pitch: Some(x_pitch.into().0), ..Self::read_only(x) }
+    }
+}
+
 impl<'a, X: Element> InOut<'a, 'a, X, X> {
     /// Reads and writes `x`.
     #[inline]
@@ -189,6 +223,7 @@ impl<'a, X: Element> InOut<'a, 'a, X, X> {
             y_len: len,
             x_pitch: pitch,
             y_pitch: pitch,
+            reads_only: false,
             lifetime: PhantomData,
         }
     }
@@ -265,6 +300,7 @@ pub(crate) struct Io<'a> {
     y_len: usize,
     x_pitch: Option<usize>,
     y_pitch: Option<usize>,
+    reads_only: bool,
     lifetime: PhantomData<(&'a [f32], &'a mut [f32])>,
 }
 
@@ -285,6 +321,19 @@ impl<'a> Io<'a> {
     pub(crate) fn whole(self) -> Result<Span<'a>, Error> {
         let len = self.x_len;
         self.span(len)
+    }
+
+    /// Rows of the gradient of y, and of that of x if it is written.
+    pub(crate) fn gradient_rows(self, rows: Rows) -> Result<RowSpan<'a>, Error> {
+        let dy_pitch = check_rows(rows, ("dy", self.x_len), ("dy_pitch", self.x_pitch))?;
+        let dy = (self.x, dy_pitch);
+        if self.reads_only {
+            // SAFETY: the rows lie within dy, as has been checked, and the invariant. There is no y.
+            return Ok(unsafe { RowSpan::of_reads(dy, (rows.rows(), rows.cols())) });
+        }
+        let dx_pitch = check_rows(rows, ("dx", self.y_len), ("dx_pitch", self.y_pitch))?;
+        // SAFETY: as of `rows`.
+        Ok(unsafe { RowSpan::from_pointers(dy, (self.y, dx_pitch), (rows.rows(), rows.cols())) })
     }
 
     /// Rows of a shape.

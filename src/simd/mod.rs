@@ -47,9 +47,9 @@ pub(crate) use environment::Control;
 pub(crate) use group::Group;
 pub use inout::{InOut, Pitch, to_vec};
 pub(crate) use inout::{Io, SumOutput, check_rows, elements, elements_mut, elements_vec};
-pub(crate) use memory::prefetch;
+pub(crate) use memory::{halves, prefetch};
 pub(crate) use portable::Portable;
-pub(crate) use row_span::{ADDED, GATE, INPUTS, RowInputs, RowSpan, Sums};
+pub(crate) use row_span::{ADDED, DSUM, FORWARD_X, GATE, INPUTS, RowInputs, RowSpan, Sums};
 pub(crate) use span::Span;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{Avx2, Avx512};

@@ -8,6 +8,7 @@
 //! * The rows of x are those of y or do not overlap them. Rows of the other inputs do not overlap y. Rows of y do not
 //!   overlap each other.
 //! * Nothing else writes to any of them during `'a`, and nothing else reads y.
+//! * Where there is no y, its pointer is null and its pitch 0. No group that writes is made then.
 //! * Where x is made of terms, it is valid for writes, its rows do not overlap each other, and nothing else reads it. Each
 //!   term is valid for reads and is x, or y, or overlaps neither.
 //! * Where the terms are multiplied with a gate, x is y, and the place of their sum has what is said of x, too.
@@ -18,7 +19,7 @@ use core::marker::PhantomData;
 use core::ptr;
 
 use super::contract::LANES;
-use super::group::{Group, Input};
+use super::group::{Group, Input, ReadGroup};
 use super::memory::fence;
 use super::span::Span;
 use crate::gate::GateFunction;
@@ -27,6 +28,10 @@ use crate::gate::GateFunction;
 pub(crate) const GATE: usize = 1;
 /// What is added to y.
 pub(crate) const ADDED: usize = 2;
+/// In a backward pass, whose x is dy: the x of the forward pass.
+pub(crate) const FORWARD_X: usize = 1;
+/// In a backward pass: what is added to dx, the gradient of a sum that the forward pass kept.
+pub(crate) const DSUM: usize = 2;
 /// Inputs of a group that reads all of them.
 pub(crate) const INPUTS: usize = 3;
 
@@ -127,6 +132,22 @@ impl<'a> RowSpan<'a> {
         }
     }
 
+    /// Rows that begin every pitch elements from `x` on, and no y.
+    ///
+    /// # Safety
+    ///
+    /// The rows keep the invariant for `'a`.
+    pub(super) unsafe fn of_reads(x: (*const f32, usize), shape: (usize, usize)) -> Self {
+        // SAFETY: the caller's promise; a pitch of 0 leaves the pointer null wherever the rows are split.
+        unsafe { Self::from_pointers(x, (ptr::null_mut(), 0), shape) }
+    }
+
+    /// Whether there is a y.
+    #[inline(always)]
+    pub(crate) fn writes(&self) -> bool {
+        !self.dst.is_null()
+    }
+
     /// The same rows with inputs beside x. The sum of addends is made in y, unless it has another place or is to update the
     /// residual. The product with a gate is made in y.
     pub(crate) fn with_inputs<'s, 'i: 's>(self, inputs: &'s mut RowInputs<'i>) -> RowSpan<'s>
@@ -183,7 +204,7 @@ impl<'a> RowSpan<'a> {
     pub(crate) fn streaming(mut self) -> Self {
         let y = self.dst.cast_const();
         let is_read = self.terms().is_some_and(|(x, others)| others.reads(x, y));
-        self.streams = !ptr::eq(self.x.first, y) && !is_read;
+        self.streams = self.writes() && !ptr::eq(self.x.first, y) && !is_read;
         self
     }
 
@@ -251,7 +272,7 @@ impl<'a> RowSpan<'a> {
 
     /// Writes `+0.0` to the rows of y from `first` up to `end`.
     pub(crate) fn zero_rows(&mut self, first: usize, end: usize) {
-        assert!(first <= end && end <= self.rows, "the rows are there");
+        assert!(self.writes() && first <= end && end <= self.rows, "the rows are there");
         let contiguous = self.dst_pitch == self.cols;
         let (rows, len) =
             if contiguous { (1, (end - first) * self.cols) } else { (end - first, self.cols) };
@@ -277,6 +298,30 @@ impl<'a> RowSpan<'a> {
         first: usize,
         apart: usize,
     ) -> Group<'_, R, IN> {
+        assert!(self.writes(), "there is a y");
+        let inputs = self.inputs::<R, IN>(first, apart);
+        // SAFETY: by the assertions and the invariant.
+        unsafe {
+            let dst = self.dst.add(first * self.dst_pitch);
+            Group::new(inputs, (dst, self.dst_pitch * apart), self.cols, self.streams)
+        }
+    }
+
+    /// `R` rows of the first `IN` inputs, the first of them row `first`, that are read alone.
+    #[inline(always)]
+    pub(crate) fn read_group<const R: usize, const IN: usize>(
+        &self,
+        first: usize,
+    ) -> ReadGroup<'_, R, IN> {
+        let inputs = self.inputs::<R, IN>(first, 1);
+        // SAFETY: by the assertion of `inputs` and the invariant. A `ReadGroup` never looks at its y.
+        unsafe { ReadGroup::new(inputs, self.cols) }
+    }
+
+    /// The first of `R` rows of each of the first `IN` inputs, each row `apart` rows after the one before. Checks that they are
+    /// there.
+    #[inline(always)]
+    fn inputs<const R: usize, const IN: usize>(&self, first: usize, apart: usize) -> [Input; IN] {
         let last = apart.checked_mul(R - 1).and_then(|rows| rows.checked_add(first));
         assert!(last.is_some_and(|last| last < self.rows), "the rows are there");
         let mut inputs = [self.x.row(first); IN];
@@ -290,11 +335,7 @@ impl<'a> RowSpan<'a> {
         for input in &mut inputs {
             input.pitch = input.pitch.wrapping_mul(apart);
         }
-        // SAFETY: by the assertion and the invariant.
-        unsafe {
-            let dst = self.dst.add(first * self.dst_pitch);
-            Group::new(inputs, (dst, self.dst_pitch * apart), self.cols, self.streams)
-        }
+        inputs
     }
 
     /// How many of `rows` rows of x are made of their terms at a time, where they are: all of them as one row where every buffer
@@ -457,6 +498,16 @@ impl<'a> RowInputs<'a> {
     pub(crate) fn gate(&mut self, gate: &'a [f32], pitch: usize, first: Option<GateFunction>) {
         self.gate = Some(self.rows(gate.as_ptr(), gate.len(), pitch));
         self.gate_first = first;
+    }
+
+    /// The x of the forward pass, beside dy: in the place of a gate, which backward passes have not.
+    pub(crate) fn forward_x(&mut self, x: &'a [f32], pitch: usize) {
+        self.gate(x, pitch, None);
+    }
+
+    /// What is added to dx: in the place of what is added to y.
+    pub(crate) fn dsum(&mut self, dsum: &'a [f32], pitch: usize) {
+        self.added(dsum, pitch);
     }
 
     /// What is added to y.

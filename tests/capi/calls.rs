@@ -4,7 +4,7 @@ use evenkeel::capi::*;
 use evenkeel::penalty::Regularizer;
 
 use crate::arguments::{Call, Pass};
-use crate::registry::OPERATIONS;
+use crate::registry::{OPERATIONS, group_size};
 
 /// The row's name, and the call.
 pub(crate) struct Row {
@@ -28,7 +28,7 @@ macro_rules! row {
 
 const VALID: [&str; 6] = ["row_bits", "row_bytes", "row_lengths", "half", "lengths", "bits"];
 
-fn layer_norm(c: &Call<'_>, shape: evenkeel_shape) -> evenkeel_status {
+fn layer_norm(c: &Call<'_>, shape: evenkeel_shape, gate_place: u32) -> evenkeel_status {
     let (valid, valid_steps) = c.valid(&VALID, shape.positions);
     let updated = c.write("updated");
     let is_updated = updated.dtype != 0 || updated.len != 0;
@@ -49,12 +49,18 @@ fn layer_norm(c: &Call<'_>, shape: evenkeel_shape) -> evenkeel_status {
         plus: c.read("plus"),
         valid,
         valid_steps,
+        gate_place,
         ..evenkeel_layer_norm_args::default()
     };
     c.pass(evenkeel_layer_norm, args)
 }
 
-fn rms_norm(c: &Call<'_>, one_plus_gamma: u32) -> evenkeel_status {
+fn rms_norm(
+    c: &Call<'_>,
+    one_plus_gamma: u32,
+    (gate_function, gate_place): (u32, u32),
+    group_size: usize,
+) -> evenkeel_status {
     let (valid, valid_steps) = c.valid(&VALID, 1);
     let updated = c.write("updated");
     let is_updated = updated.dtype != 0 || updated.len != 0;
@@ -75,6 +81,9 @@ fn rms_norm(c: &Call<'_>, one_plus_gamma: u32) -> evenkeel_status {
         plus: c.read("plus"),
         valid,
         valid_steps,
+        gate_function,
+        gate_place,
+        group_size,
         ..evenkeel_rms_norm_args::default()
     };
     c.pass(evenkeel_rms_norm, args)
@@ -102,6 +111,52 @@ fn normalize(
         ..evenkeel_normalize_scale_shift_args::default()
     };
     c.pass(evenkeel_normalize_scale_shift, args)
+}
+
+fn backward(
+    c: &Call<'_>,
+    function: unsafe extern "C" fn(*const evenkeel_norm_backward_args) -> evenkeel_status,
+    saved: &str,
+    one_plus_gamma: u32,
+) -> evenkeel_status {
+    let (valid, valid_steps) = c.valid(&VALID, 1);
+    let is_there = |buffer: evenkeel_output| buffer.dtype != 0 || buffer.len != 0;
+    // The output, or that of the same name which is added to.
+    let mut accumulate = 0;
+    let mut output = |name: &str, flag| {
+        let added = c.write(&format!("add_{name}"));
+        if !is_there(added) {
+            return c.write(name);
+        }
+        accumulate |= flag;
+        added
+    };
+    let dgamma = output("dgamma", EVENKEEL_ADD_DGAMMA);
+    let dbeta = output("dbeta", EVENKEEL_ADD_DBETA);
+    let dresidual = output("dresidual", EVENKEEL_ADD_DRESIDUAL);
+    let reads_only = is_there(c.write("dy"));
+    let args = evenkeel_norm_backward_args {
+        dy: c.read(if reads_only { "dy" } else { "x" }),
+        dx: c.write("y"),
+        shape: c.rows(),
+        eps: c.setting.eps,
+        execution: c.execution,
+        x: c.read("forward_x"),
+        gamma: c.read("gamma"),
+        mean: c.read(&format!("{saved}_mean")),
+        rstd: c.read(&format!("{saved}_rstd")),
+        dgamma,
+        dbeta,
+        dsum: c.read("dsum"),
+        dresidual,
+        scratch: c.write("scratch"),
+        valid,
+        valid_steps,
+        one_plus_gamma,
+        accumulate,
+        ..evenkeel_norm_backward_args::default()
+    };
+    c.pass(function, args)
 }
 
 fn train(c: &Call<'_>, shape: evenkeel_shape, steps: usize) -> evenkeel_status {
@@ -189,6 +244,10 @@ fn dropout(
     };
     c.pass(function, args)
 }
+
+/// Functions and places of gates.
+const AFTER: (u32, u32) = (EVENKEEL_GATE_SILU, EVENKEEL_GATE_AFTER_NORM);
+const BEFORE: (u32, u32) = (EVENKEEL_GATE_SILU, EVENKEEL_GATE_BEFORE_NORM);
 
 /// As the registry sets it.
 const P: f64 = 0.5;
@@ -282,11 +341,44 @@ const fn row(
 }
 
 pub(crate) static CALLS: &[Row] = &[
-    row("LayerNorm::forward", "evenkeel_layer_norm", |c| layer_norm(c, c.rows())),
-    row("LayerNorm::forward, channels first", "evenkeel_layer_norm", |c| layer_norm(c, c.first())),
-    row("LayerNorm::forward, channels last", "evenkeel_layer_norm", |c| layer_norm(c, c.last())),
-    row("RmsNorm::forward", "evenkeel_rms_norm", |c| rms_norm(c, 0)),
-    row("RmsNorm::forward, 1 + gamma", "evenkeel_rms_norm", |c| rms_norm(c, 1)),
+    row("LayerNorm::forward", "evenkeel_layer_norm", |c| layer_norm(c, c.rows(), 0)),
+    row("LayerNorm::forward, channels first", "evenkeel_layer_norm", |c| {
+        layer_norm(c, c.first(), 0)
+    }),
+    row("LayerNorm::forward, channels last", "evenkeel_layer_norm", |c| layer_norm(c, c.last(), 0)),
+    row("RmsNorm::forward", "evenkeel_rms_norm", |c| rms_norm(c, 0, AFTER, 0)),
+    row("RmsNorm::forward, 1 + gamma", "evenkeel_rms_norm", |c| rms_norm(c, 1, AFTER, 0)),
+    row("LayerNorm::forward, gate before", "evenkeel_layer_norm", |c| {
+        layer_norm(c, c.rows(), EVENKEEL_GATE_BEFORE_NORM)
+    }),
+    row("RmsNorm::forward, gate before", "evenkeel_rms_norm", |c| rms_norm(c, 0, BEFORE, 0)),
+    row("RmsNorm::forward, sigmoid before", "evenkeel_rms_norm", |c| {
+        rms_norm(c, 0, (EVENKEEL_GATE_SIGMOID, EVENKEEL_GATE_BEFORE_NORM), 0)
+    }),
+    row("RmsNorm::forward, sigmoid", "evenkeel_rms_norm", |c| {
+        rms_norm(c, 0, (EVENKEEL_GATE_SIGMOID, EVENKEEL_GATE_AFTER_NORM), 0)
+    }),
+    row("RmsNorm::forward, groups", "evenkeel_rms_norm", |c| {
+        rms_norm(c, 0, AFTER, group_size(c.setting.rows))
+    }),
+    row("RmsNorm::forward, groups, gate before", "evenkeel_rms_norm", |c| {
+        rms_norm(c, 0, BEFORE, group_size(c.setting.rows))
+    }),
+    row("LayerNorm::backward", "evenkeel_layer_norm_backward", |c| {
+        backward(c, evenkeel_layer_norm_backward, "saved", 0)
+    }),
+    row("LayerNorm::backward, read only", "evenkeel_layer_norm_backward", |c| {
+        backward(c, evenkeel_layer_norm_backward, "saved", 0)
+    }),
+    row("RmsNorm::backward", "evenkeel_rms_norm_backward", |c| {
+        backward(c, evenkeel_rms_norm_backward, "saved", 0)
+    }),
+    row("RmsNorm::backward, 1 + gamma", "evenkeel_rms_norm_backward", |c| {
+        backward(c, evenkeel_rms_norm_backward, "saved", 1)
+    }),
+    row("NormalizeScaleShift::backward", "evenkeel_normalize_scale_shift_backward", |c| {
+        backward(c, evenkeel_normalize_scale_shift_backward, "row", 0)
+    }),
     row("NormalizeScaleShift::forward", "evenkeel_normalize_scale_shift", |c| {
         normalize(c, c.rows(), EVENKEEL_OF_ROWS, "row")
     }),
@@ -387,7 +479,7 @@ const FIT_RANGES: Row = row!(
 );
 
 /// The functions that no row calls: `others.rs` has their tests.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 16] = [
     "evenkeel_version",
     "evenkeel_version_text",
     "evenkeel_status_text",
@@ -398,6 +490,7 @@ const OTHERS: [&str; 15] = [
     "evenkeel_batch_norm_scratch_len",
     "evenkeel_group_norm_scratch_len",
     "evenkeel_column_moments_scratch_len",
+    "evenkeel_norm_backward_scratch_len",
     "evenkeel_dropout_rate",
     "evenkeel_moments_merge",
     "evenkeel_standard_scaler_merge",
@@ -431,5 +524,6 @@ fn every_function_of_the_header_is_tested() {
     tested.dedup();
     functions.sort_unstable();
     assert_eq!(functions, tested);
-    assert!(functions.len() <= 36, "{} functions", functions.len());
+    // 36, and 4 of backward passes.
+    assert!(functions.len() <= 40, "{} functions", functions.len());
 }

@@ -6,8 +6,8 @@ use std::ptr::null_mut;
 use evenkeel::capi::*;
 use evenkeel::preprocess::{MinMaxScaler, StandardScaler};
 use evenkeel::{
-    Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, GroupNorm, InOut, Mask,
-    Moments, Rows, TrainArgs,
+    Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, GroupNorm, InOut, LayerNorm,
+    Mask, Moments, Rows, TrainArgs,
 };
 
 use crate::message;
@@ -127,6 +127,11 @@ fn scratch_is_as_long_as_in_rust() {
         message()
     );
     assert_eq!(len, ColumnMoments::new().scratch_len(rows));
+    let (mut len, args) =
+        (77, evenkeel_norm_backward_args { dy: x, x, shape: of_rows, ..Default::default() });
+    let status = unsafe { evenkeel_norm_backward_scratch_len(&args, &mut len) };
+    assert_eq!(status, EVENKEEL_OK, "{}", message());
+    assert_eq!(len, LayerNorm::new().backward_scratch_len(rows));
 }
 
 #[test]

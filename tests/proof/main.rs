@@ -17,6 +17,8 @@ mod exact;
 mod gates;
 mod golden;
 mod golden_operations;
+mod gradient_laws;
+mod gradients;
 #[cfg(target_os = "linux")]
 mod guard;
 mod hard_data;

@@ -191,6 +191,14 @@ pub fn uninit(y: &mut [f32]) -> &mut [MaybeUninit<f32>] {
     unsafe { &mut *(y as *mut [MaybeUninit<f32>]) }
 }
 
+/// Columns of a group: several groups fill a row, if there can be so many.
+pub fn group_size(rows: Rows) -> usize {
+    let cols = rows.cols();
+    (2..=cols.min(1 << 12))
+        .find(|groups| cols.is_multiple_of(*groups))
+        .map_or(1, |groups| cols / groups)
+}
+
 /// How operations are configured.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {

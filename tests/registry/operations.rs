@@ -4,14 +4,14 @@
 use evenkeel::penalty::Regularizer;
 use evenkeel::preprocess::{MinMaxScaler, Norm, Normalizer, StandardScaler};
 use evenkeel::{
-    Channels, ColumnMoments, DropoutArgs, Error, GateFunction, GatePlace, GroupNorm, InOut,
-    InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs, NormalizeScaleShift,
-    RmsNorm, RowMoments, Rows, Statistics, TrainArgs, ValidRows,
+    Channels, ColumnMoments, DropoutArgs, Error, GateFunction, GatePlace, GradArgs, GroupNorm,
+    InOut, InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs,
+    NormalizeScaleShift, RmsNorm, RowMoments, Rows, Statistics, TrainArgs, ValidRows,
 };
 
 use super::Kind::{F32, F64, U8, Usize};
 use super::Role::{Read, Update, Write};
-use super::{Bag, Buffer, Kind, Operation, Setting, Takes};
+use super::{Bag, Buffer, Kind, Operation, Setting, Takes, group_size};
 
 type Io<'x, 'y> = Option<InOut<'x, 'y>>;
 
@@ -28,13 +28,6 @@ fn cols_of(rows: Rows) -> Option<usize> {
 /// Of the groups of every row.
 fn groups_of(rows: Rows) -> Option<usize> {
     Some(rows.elements() / group_size(rows))
-}
-/// Columns of a group: several groups fill a row, if there can be so many.
-fn group_size(rows: Rows) -> usize {
-    let cols = rows.cols();
-    (2..=cols.min(1 << 12))
-        .find(|groups| cols.is_multiple_of(*groups))
-        .map_or(1, |groups| cols / groups)
 }
 /// A channel, if there are elements.
 fn one(rows: Rows) -> Option<usize> {
@@ -62,6 +55,9 @@ fn column_scratch(rows: Rows) -> Option<usize> {
 }
 fn plane_scratch(rows: Rows) -> Option<usize> {
     Some(evenkeel::BatchNorm::new().scratch_len(planes(rows)))
+}
+fn backward_scratch(rows: Rows) -> Option<usize> {
+    Some(LayerNorm::new().backward_scratch_len(rows))
 }
 fn group_scratch(rows: Rows) -> Option<usize> {
     Some(GroupNorm::new().with_groups(1).scratch_len(last(rows)))
@@ -116,6 +112,31 @@ const GATE: Buffer = read("gate", F32, elements).from("z").option("gate");
 /// A gate that is always there.
 const ALWAYS_GATE: Buffer = read("gate", F32, elements).from("z");
 const PLUS: Buffer = read("plus", F32, elements).from("z").option("plus");
+
+/// The x of a backward pass, which reads dy where others read x.
+const FORWARD_X: Buffer = read("forward_x", F32, elements).called("x").from("z");
+const SAVED_MEAN: Buffer =
+    read("saved_mean", F64, rows_of).called("mean").from("row_mean").option("saved");
+const SAVED_RSTD: Buffer =
+    read("saved_rstd", F64, rows_of).called("rstd").from("row_rstd").option("saved");
+const DGAMMA: Buffer = write("dgamma", F32, cols_of).option("dgamma");
+const DBETA: Buffer = write("dbeta", F64, cols_of).option("dbeta");
+const ADD_DGAMMA: Buffer = Buffer::new("add_dgamma", F64, Update, cols_of)
+    .called("dgamma")
+    .from("col_mean")
+    .option("add_dgamma");
+const ADD_DBETA: Buffer =
+    Buffer::new("add_dbeta", F32, Update, cols_of).called("dbeta").from("beta").option("add_dbeta");
+const DSUM: Buffer = read("dsum", F32, elements).from("z").option("dsum");
+const DRESIDUAL: Buffer = write("dresidual", F32, elements).option("dresidual");
+const ADD_DRESIDUAL: Buffer = Buffer::new("add_dresidual", F32, Update, elements)
+    .called("dresidual")
+    .from("z")
+    .option("add_dresidual");
+
+/// What a backward pass writes or adds to.
+const GRADIENT_EXCLUDES: &[(&str, &str)] =
+    &[("dgamma", "add_dgamma"), ("dbeta", "add_dbeta"), ("dresidual", "add_dresidual")];
 
 const fn running(name: &'static str, len: fn(Rows) -> Option<usize>) -> Buffer {
     Buffer::new(name, F32, Update, len).option("running")
@@ -189,6 +210,44 @@ fn train_args<'a>(bag: &mut Bag<'a>) -> TrainArgs<'a> {
     }
     if let Some(mean) = bag.maybe_f32_mut("running_mean") {
         args = args.running(mean, bag.f32_mut("running_var"));
+    }
+    if let Some(valid) = valid(bag) {
+        args = args.valid(valid);
+    }
+    if let Some(scratch) = bag.maybe_f64_mut("scratch") {
+        args = args.scratch(scratch);
+    }
+    args
+}
+
+fn grad_args<'a>(bag: &mut Bag<'a>) -> GradArgs<'a> {
+    let mut args = GradArgs::new().maybe_gamma(bag.maybe_f32("gamma"));
+    if let Some(rstd) = bag.maybe_f64("saved_rstd") {
+        args = match bag.maybe_f64("saved_mean") {
+            Some(mean) => args.stats(mean, rstd),
+            None => args.rstd(rstd),
+        };
+    }
+    if let Some(dgamma) = bag.maybe_f32_mut("dgamma") {
+        args = args.dgamma(dgamma);
+    }
+    if let Some(dgamma) = bag.maybe_f64_mut("add_dgamma") {
+        args = args.add_dgamma(dgamma);
+    }
+    if let Some(dbeta) = bag.maybe_f64_mut("dbeta") {
+        args = args.dbeta(dbeta);
+    }
+    if let Some(dbeta) = bag.maybe_f32_mut("add_dbeta") {
+        args = args.add_dbeta(dbeta);
+    }
+    if let Some(dsum) = bag.maybe_f32("dsum") {
+        args = args.dsum(dsum);
+    }
+    if let Some(dresidual) = bag.maybe_f32_mut("dresidual") {
+        args = args.dresidual(dresidual);
+    }
+    if let Some(dresidual) = bag.maybe_f32_mut("add_dresidual") {
+        args = args.add_dresidual(dresidual);
     }
     if let Some(valid) = valid(bag) {
         args = args.valid(valid);
@@ -471,6 +530,106 @@ pub static OPERATIONS: &[Operation] = &[
             done(norm.forward(io(x), s.rows, norm_args(bag)))
         },
     ),
+    operation(
+        "LayerNorm::backward",
+        Takes::Rows,
+        &[
+            FORWARD_X,
+            gamma(cols_of),
+            SAVED_MEAN,
+            SAVED_RSTD,
+            DGAMMA,
+            DBETA,
+            ADD_DGAMMA,
+            ADD_DBETA,
+            DSUM,
+            DRESIDUAL,
+            ADD_DRESIDUAL,
+            VALID_BITS,
+            scratch(backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            done(layer_norm(s).backward(io(dy), x, s.rows, grad_args(bag)))
+        },
+    )
+    .excludes(GRADIENT_EXCLUDES),
+    operation(
+        "LayerNorm::backward, read only",
+        Takes::Nothing,
+        &[
+            read("dy", F32, elements).from("x"),
+            FORWARD_X,
+            gamma(cols_of),
+            SAVED_MEAN,
+            SAVED_RSTD,
+            DGAMMA,
+            ADD_DBETA,
+            VALID_BYTES,
+            scratch(backward_scratch),
+        ],
+        |s, _, bag| {
+            let (dy, x) = (InOut::read_only(bag.f32("dy")), bag.f32("forward_x"));
+            done(layer_norm(s).backward(dy, x, s.rows, grad_args(bag)))
+        },
+    ),
+    operation(
+        "RmsNorm::backward",
+        Takes::Rows,
+        &[
+            FORWARD_X,
+            gamma(cols_of),
+            SAVED_RSTD,
+            DGAMMA,
+            DBETA,
+            ADD_DGAMMA,
+            ADD_DBETA,
+            DSUM,
+            DRESIDUAL,
+            ADD_DRESIDUAL,
+            VALID_BITS,
+            scratch(backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            done(rms_norm(s).backward(io(dy), x, s.rows, grad_args(bag)))
+        },
+    )
+    .excludes(GRADIENT_EXCLUDES),
+    operation(
+        "RmsNorm::backward, 1 + gamma",
+        Takes::Rows,
+        &[FORWARD_X, gamma(cols_of), DGAMMA, DSUM],
+        |s, dy, bag| {
+            let (norm, x) = (rms_norm(s).with_one_plus_gamma(true), bag.f32("forward_x"));
+            done(norm.backward(io(dy), x, s.rows, grad_args(bag)))
+        },
+    ),
+    operation(
+        "NormalizeScaleShift::backward",
+        Takes::Rows,
+        &[
+            FORWARD_X,
+            read("row_mean", F64, rows_of).called("mean"),
+            read("row_rstd", F64, rows_of).called("rstd"),
+            gamma(cols_of),
+            DGAMMA,
+            DBETA,
+            ADD_DGAMMA,
+            ADD_DBETA,
+            DSUM,
+            DRESIDUAL,
+            ADD_DRESIDUAL,
+            VALID_BITS,
+            scratch(backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            let given = Statistics::of_rows(bag.f64("row_mean"), bag.f64("row_rstd"));
+            done(normalize(s).backward(io(dy), x, s.rows, given, grad_args(bag)))
+        },
+    )
+    .excludes(GRADIENT_EXCLUDES),
     operation(
         "NormalizeScaleShift::forward",
         Takes::Rows,

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod affine;
+pub(crate) mod backward;
 pub(crate) mod block;
+pub(crate) mod column_sums;
 pub(crate) mod gate;
 pub(crate) mod moments;
 pub(crate) mod normalize;

@@ -295,13 +295,13 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> SweepShort<'_, '_, T, A, IN
 #[derive(Clone, Copy)]
 pub(crate) struct Standardize<V> {
     hi: V,
-    rstd: V,
+    pub(super) rstd: V,
     offset: V,
 }
 
 impl<V: Float> Standardize<V> {
     #[inline(always)]
-    fn new(token: V::Token, RowStatistics { mean, rstd }: RowStatistics) -> Self {
+    pub(super) fn new(token: V::Token, RowStatistics { mean, rstd }: RowStatistics) -> Self {
         let hi = V::Elem::from_f64(mean);
         let minus_lo = V::splat(token, V::Elem::from_f64(hi.to_f64() - mean));
         let rstd = V::splat(token, V::Elem::from_f64(rstd));
@@ -326,8 +326,9 @@ impl<V: Float> Standardize<V> {
         rows
     }
 
+    /// `x_hat`.
     #[inline(always)]
-    fn apply<T: RowSource>(self, x: V) -> V {
+    pub(super) fn apply<T: RowSource>(self, x: V) -> V {
         if T::CENTRED { (x - self.hi).mul_add(self.rstd, self.offset) } else { x * self.rstd }
     }
 }

@@ -1,0 +1,293 @@
+//! The norms as operations of candle's graph.
+
+use std::sync::{Mutex, OnceLock};
+
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Storage, Tensor,
+    bail,
+};
+use evenkeel::{GradArgs, InOut, NormArgs, Rows, to_vec};
+
+use crate::layout::{f32s, rows, shape, vector};
+
+/// Which norm.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Norm {
+    Layer(evenkeel::LayerNorm),
+    Rms(evenkeel::RmsNorm),
+}
+
+/// One application of a norm. candle keeps it until the backward pass, and so it keeps the statistics.
+#[derive(Debug)]
+pub(crate) struct Application {
+    norm: Norm,
+    statistics: OnceLock<[Vec<f64>; 2]>,
+    /// What another call has computed already.
+    output: Mutex<Option<Vec<f32>>>,
+}
+
+impl Norm {
+    pub(crate) fn application(self) -> Application {
+        Application { norm: self, statistics: OnceLock::new(), output: Mutex::new(None) }
+    }
+
+    /// The statistics of so many rows, to be written: those of `RmsNorm` have no mean.
+    fn statistics(self, rows: Rows) -> [Vec<f64>; 2] {
+        let means = if matches!(self, Self::Layer(_)) { rows.rows() } else { 0 };
+        [vec![0.0; means], vec![0.0; rows.rows()]]
+    }
+
+    fn forward<'a>(
+        self,
+        io: InOut<'_, 'a>,
+        rows: Rows,
+        args: NormArgs<'_>,
+        [mean, rstd]: &mut [Vec<f64>; 2],
+    ) -> std::result::Result<&'a mut [f32], evenkeel::Error> {
+        match self {
+            Self::Layer(norm) => norm.forward(io, rows, args.stats(mean, rstd)),
+            Self::Rms(norm) => norm.forward(io, rows, args.rstd(rstd)),
+        }
+    }
+
+    fn backward<'a>(
+        self,
+        dy: InOut<'_, 'a>,
+        x: &[f32],
+        rows: Rows,
+        args: GradArgs<'_>,
+    ) -> std::result::Result<&'a mut [f32], evenkeel::Error> {
+        match self {
+            Self::Layer(norm) => norm.backward(dy, x, rows, args),
+            Self::Rms(norm) => norm.backward(dy, x, rows, args),
+        }
+    }
+
+    /// `x + residual`, the norm of it, and an application that knows its output.
+    pub(crate) fn of_sum(
+        self,
+        x: &Tensor,
+        residual: &Tensor,
+        gamma: &Tensor,
+        beta: Option<&Tensor>,
+    ) -> Result<(Vec<f32>, Application)> {
+        let (x, of_x) = x.storage_and_layout();
+        let (residual, of_residual) = residual.storage_and_layout();
+        let (gamma, of_gamma) = gamma.storage_and_layout();
+        let beta = beta.map(Tensor::storage_and_layout);
+        let (x, residual) = (rows(cpu(&x)?, of_x)?, rows(cpu(&residual)?, of_residual)?);
+        let (mut sum, mut statistics) = (Vec::new(), self.statistics(x.rows));
+        let mut args = NormArgs::new()
+            .gamma(vector(cpu(&gamma)?, of_gamma)?)
+            .residual(residual.elements)
+            .residual_pitch(residual.pitch)
+            .sum_vec(&mut sum);
+        if let Some((beta, of_beta)) = &beta {
+            args = args.beta(vector(cpu(beta)?, of_beta)?);
+        }
+        let y = to_vec(x.rows.elements(), |y| {
+            let io = InOut::strided_uninit(x.elements, x.pitch, y);
+            self.forward(io, x.rows, args, &mut statistics)
+        })
+        .map_err(Error::wrap)?;
+        let application = self.application();
+        let _ = application.statistics.set(statistics);
+        *application.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(y);
+        Ok((sum, application))
+    }
+}
+
+fn cpu(storage: &Storage) -> Result<&CpuStorage> {
+    match storage {
+        Storage::Cpu(storage) => Ok(storage),
+        _ => bail!("evenkeel runs on CPUs"),
+    }
+}
+
+impl Application {
+    fn forward(
+        &self,
+        (storage, layout): (&CpuStorage, &Layout),
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+    ) -> Result<(CpuStorage, Shape)> {
+        if let Some(y) =
+            self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+        {
+            return Ok((CpuStorage::F32(y), layout.shape().clone()));
+        }
+        let x = rows(storage, layout)?;
+        let mut statistics = self.norm.statistics(x.rows);
+        let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+        let y = to_vec(x.rows.elements(), |y| {
+            let io = InOut::strided_uninit(x.elements, x.pitch, y);
+            self.norm.forward(io, x.rows, args, &mut statistics)
+        })
+        .map_err(Error::wrap)?;
+        let _ = self.statistics.set(statistics);
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    /// The gradients of x, gamma and beta, each if somebody wants it.
+    fn backward(
+        &self,
+        x: &Tensor,
+        gamma: Option<&Tensor>,
+        beta: Option<&Tensor>,
+        dy: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let wants = |tensor: Option<&Tensor>| tensor.is_some_and(Tensor::track_op);
+        let device = x.device().clone();
+        let dy = rows_at_a_pitch(dy)?;
+        let (x_storage, of_x) = x.storage_and_layout();
+        let (dy_storage, of_dy) = dy.storage_and_layout();
+        let (of_rows, dy_rows) = (rows(cpu(&x_storage)?, of_x)?, rows(cpu(&dy_storage)?, of_dy)?);
+        let gamma_storage = gamma.map(Tensor::storage_and_layout);
+        let shape = of_rows.rows;
+        let cols = shape.cols();
+        let (mut dgamma, mut dbeta) = (Vec::new(), Vec::new());
+        let mut args = GradArgs::new().x_pitch(of_rows.pitch);
+        if let Some((storage, layout)) = &gamma_storage {
+            args = args.gamma(vector(cpu(storage)?, layout)?);
+        }
+        if let Some([mean, rstd]) = self.statistics.get() {
+            args = match self.norm {
+                Norm::Layer(_) => args.stats(mean, rstd),
+                Norm::Rms(_) => args.rstd(rstd),
+            };
+        }
+        if wants(gamma) {
+            dgamma.resize(cols, 0.0_f32);
+            args = args.dgamma(&mut dgamma);
+        }
+        if wants(beta) {
+            dbeta.resize(cols, 0.0_f32);
+            args = args.dbeta(&mut dbeta);
+        }
+        let dx = if wants(Some(x)) {
+            let dx = to_vec(shape.elements(), |dx| {
+                let io = InOut::strided_uninit(dy_rows.elements, dy_rows.pitch, dx);
+                self.norm.backward(io, of_rows.elements, shape, args)
+            });
+            Some(Tensor::from_vec(dx.map_err(Error::wrap)?, x.shape(), &device)?)
+        } else {
+            let io = InOut::strided_read_only(dy_rows.elements, dy_rows.pitch);
+            self.norm.backward(io, of_rows.elements, shape, args).map_err(Error::wrap)?;
+            None
+        };
+        let parameter = |gradient: Vec<f32>, is_wanted: bool| {
+            is_wanted.then(|| Tensor::from_vec(gradient, cols, &device)).transpose()
+        };
+        Ok([dx, parameter(dgamma, wants(gamma))?, parameter(dbeta, wants(beta))?])
+    }
+}
+
+/// The same tensor, or a copy whose rows are contiguous.
+pub(crate) fn rows_at_a_pitch(x: &Tensor) -> Result<Tensor> {
+    if crate::layout::pitch(x.layout()).is_some() { Ok(x.clone()) } else { x.force_contiguous() }
+}
+
+impl CustomOp1 for Application {
+    fn name(&self) -> &'static str {
+        "evenkeel norm"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, of_x: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.forward((x, of_x), None, None)
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let [dx, ..] = self.backward(x, None, None, dy)?;
+        Ok(dx)
+    }
+}
+
+impl CustomOp2 for Application {
+    fn name(&self) -> &'static str {
+        "evenkeel norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        of_x: &Layout,
+        gamma: &CpuStorage,
+        of_gamma: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((x, of_x), Some(vector(gamma, of_gamma)?), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [dx, dgamma, _] = self.backward(x, Some(gamma), None, dy)?;
+        Ok((dx, dgamma))
+    }
+}
+
+impl CustomOp3 for Application {
+    fn name(&self) -> &'static str {
+        "evenkeel norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        of_x: &Layout,
+        gamma: &CpuStorage,
+        of_gamma: &Layout,
+        beta: &CpuStorage,
+        of_beta: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((x, of_x), Some(vector(gamma, of_gamma)?), Some(vector(beta, of_beta)?))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [dx, dgamma, dbeta] = self.backward(x, Some(gamma), Some(beta), dy)?;
+        Ok((dx, dgamma, dbeta))
+    }
+}
+
+/// `x + residual` that has been computed already. candle adds what comes back from the norm of the sum and from the sum itself.
+pub(crate) struct Sum(pub(crate) Mutex<Option<Vec<f32>>>);
+
+impl CustomOp2 for Sum {
+    fn name(&self) -> &'static str {
+        "evenkeel sum"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        of_x: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        f32s(x)?;
+        shape(of_x)?;
+        let sum = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(sum) = sum else { bail!("a sum is handed out once") };
+        Ok((CpuStorage::F32(sum), of_x.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        dsum: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(dsum.clone()), Some(dsum.clone())))
+    }
+}

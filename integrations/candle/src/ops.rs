@@ -1,0 +1,105 @@
+//! The norms as functions of tensors.
+
+use std::sync::Mutex;
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use crate::autograd::{Norm, Sum, rows_at_a_pitch};
+
+/// LayerNorm over the last dimension of x: `gamma * (x - mean) / sqrt(var + eps) + beta`. Without gamma it is 1, without beta 0.
+///
+/// # Errors
+///
+/// If gamma or beta has another length than the last dimension, is not contiguous, or the device is no CPU.
+pub fn layer_norm(
+    x: &Tensor,
+    gamma: Option<&Tensor>,
+    beta: Option<&Tensor>,
+    eps: f64,
+) -> Result<Tensor> {
+    norm(Norm::Layer(evenkeel::LayerNorm::new().with_eps(eps)), x, gamma, beta)
+}
+
+/// `RmsNorm` over the last dimension of x: `gamma * x / sqrt(mean of x^2 + eps)`. Without gamma it is 1.
+///
+/// # Errors
+///
+/// As of [`layer_norm`].
+pub fn rms_norm(x: &Tensor, gamma: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+    norm(Norm::Rms(evenkeel::RmsNorm::new().with_eps(eps)), x, gamma, None)
+}
+
+/// `sum = x + residual`, and LayerNorm of it, in one sweep over memory. Returns the norm and the sum; both have gradients.
+///
+/// # Errors
+///
+/// As of [`layer_norm`], and if x and the residual have different shapes.
+pub fn add_layer_norm(
+    x: &Tensor,
+    residual: &Tensor,
+    gamma: &Tensor,
+    beta: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor)> {
+    add_norm(Norm::Layer(evenkeel::LayerNorm::new().with_eps(eps)), x, residual, gamma, beta)
+}
+
+/// The same with `RmsNorm`.
+///
+/// # Errors
+///
+/// As of [`add_layer_norm`].
+pub fn add_rms_norm(
+    x: &Tensor,
+    residual: &Tensor,
+    gamma: &Tensor,
+    eps: f64,
+) -> Result<(Tensor, Tensor)> {
+    add_norm(Norm::Rms(evenkeel::RmsNorm::new().with_eps(eps)), x, residual, gamma, None)
+}
+
+/// The tensor in f32, by an operation that has a gradient. The same tensor where it is f32 already.
+fn single(x: &Tensor) -> Result<Tensor> {
+    x.to_dtype(DType::F32)
+}
+
+fn norm(norm: Norm, x: &Tensor, gamma: Option<&Tensor>, beta: Option<&Tensor>) -> Result<Tensor> {
+    let dtype = x.dtype();
+    let x = rows_at_a_pitch(&single(x)?)?;
+    let (gamma, beta) = (gamma.map(single).transpose()?, beta.map(single).transpose()?);
+    let application = norm.application();
+    let y = match (gamma, beta) {
+        (None, None) => x.apply_op1(application)?,
+        (Some(gamma), None) => x.apply_op2(&gamma, application)?,
+        (Some(gamma), Some(beta)) => x.apply_op3(&gamma, &beta, application)?,
+        (None, Some(beta)) => x.apply_op1(application)?.broadcast_add(&beta)?,
+    };
+    y.to_dtype(dtype)
+}
+
+fn add_norm(
+    norm: Norm,
+    x: &Tensor,
+    residual: &Tensor,
+    gamma: &Tensor,
+    beta: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    if x.shape() != residual.shape() || x.dtype() != residual.dtype() {
+        bail!("x and the residual differ: {:?} and {:?}", x.shape(), residual.shape());
+    }
+    let dtype = x.dtype();
+    if dtype != DType::F32 {
+        // The sum has the type of x, and is rounded to it before it is normalised.
+        let sum = (x + residual)?;
+        return Ok((self::norm(norm, &sum, Some(gamma), beta)?, sum));
+    }
+    let (x, residual) = (rows_at_a_pitch(x)?, rows_at_a_pitch(residual)?);
+    let (gamma, beta) = (single(gamma)?, beta.map(single).transpose()?);
+    let (sum, application) = norm.of_sum(&x, &residual, &gamma, beta.as_ref())?;
+    let sum = x.apply_op2(&residual, Sum(Mutex::new(Some(sum))))?;
+    let y = match beta {
+        None => sum.apply_op2(&gamma, application)?,
+        Some(beta) => sum.apply_op3(&gamma, &beta, application)?,
+    };
+    Ok((y, sum))
+}

@@ -1,0 +1,279 @@
+//! The norms and their gradients beside candle's own operations, in f64 where those have a gradient.
+
+use candle_core::backprop::GradStore;
+use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_nn::{Module, VarBuilder, VarMap};
+use evenkeel_candle::{LayerNorm, RmsNorm, layer_norm, ops, rms_norm};
+
+const EPS: f64 = 1e-5;
+
+/// Numbers between -1 and 1 that look random.
+fn numbers(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(next).collect()
+}
+
+fn var(shape: &[usize], seed: u64) -> Var {
+    let len = shape.iter().product();
+    let tensor = Tensor::from_vec(numbers(len, seed), shape, &Device::Cpu).unwrap();
+    Var::from_tensor(&tensor).unwrap()
+}
+
+/// The same variable in f64.
+fn double(var: &Var) -> Var {
+    Var::from_tensor(&var.to_dtype(DType::F64).unwrap()).unwrap()
+}
+
+/// The norm by candle's operations.
+fn slow(
+    x: &Tensor,
+    gamma: Option<&Tensor>,
+    beta: Option<&Tensor>,
+    centred: bool,
+) -> Result<Tensor> {
+    let x = if centred { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x.clone() };
+    let y = x.broadcast_div(&(x.sqr()?.mean_keepdim(D::Minus1)? + EPS)?.sqrt()?)?;
+    let y = gamma.map_or(Ok(y.clone()), |gamma| y.broadcast_mul(gamma))?;
+    beta.map_or(Ok(y.clone()), |beta| y.broadcast_add(beta))
+}
+
+fn ours(
+    x: &Tensor,
+    gamma: Option<&Tensor>,
+    beta: Option<&Tensor>,
+    centred: bool,
+) -> Result<Tensor> {
+    if centred { ops::layer_norm(x, gamma, beta, EPS) } else { ops::rms_norm(x, gamma, EPS) }
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[track_caller]
+fn assert_near(what: &str, got: &Tensor, expected: &Tensor) {
+    assert_eq!(got.dims(), expected.dims(), "{what}");
+    let (got, expected) = (values(got), values(expected));
+    let scale = expected.iter().fold(1e-3, |most: f64, x| most.max(x.abs()));
+    for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+        let error = (got - expected).abs() / scale;
+        assert!(error < 4e-6, "{what}, element {i}: expected {expected}, got {got}");
+    }
+}
+
+fn gradient(gradients: &GradStore, of: &Var) -> Tensor {
+    gradients.get(of).expect("a gradient").clone()
+}
+
+/// A loss in which every output has a weight of its own.
+fn loss(y: &Tensor) -> Result<Tensor> {
+    let len = y.elem_count();
+    let weights = Tensor::from_vec(numbers(len, 99), y.shape(), &Device::Cpu)?;
+    (y * weights.to_dtype(y.dtype())?)?.sum_all()
+}
+
+#[test]
+fn outputs_and_gradients_are_those_of_candles_operations_in_f64() {
+    for shape in [&[5, 7][..], &[3, 4, 64], &[2, 3, 5, 33], &[1, 769], &[300, 16], &[12]] {
+        let cols = *shape.last().unwrap();
+        let (x, gamma, beta) = (var(shape, 1), var(&[cols], 2), var(&[cols], 3));
+        let (x64, gamma64, beta64) = (double(&x), double(&gamma), double(&beta));
+        for (centred, has_gamma, has_beta) in [
+            (true, true, true),
+            (true, true, false),
+            (true, false, false),
+            (true, false, true),
+            (false, true, false),
+            (false, false, false),
+        ] {
+            let what = format!("{shape:?}, centred {centred}, gamma {has_gamma}, beta {has_beta}");
+            let given = |there: bool, var: &Var| there.then(|| var.as_tensor().clone());
+            let (g, b) = (given(has_gamma, &gamma), given(has_beta, &beta));
+            let y = ours(&x, g.as_ref(), b.as_ref(), centred).unwrap();
+            let (g, b) = (given(has_gamma, &gamma64), given(has_beta, &beta64));
+            let expected = slow(&x64, g.as_ref(), b.as_ref(), centred).unwrap();
+            assert_near(&what, &y, &expected);
+            let got = loss(&y).unwrap().backward().unwrap();
+            let expected = loss(&expected).unwrap().backward().unwrap();
+            assert_near(&format!("{what}: dx"), &gradient(&got, &x), &gradient(&expected, &x64));
+            if has_gamma {
+                let (got, expected) = (gradient(&got, &gamma), gradient(&expected, &gamma64));
+                assert_near(&format!("{what}: dgamma"), &got, &expected);
+            }
+            if has_beta {
+                let (got, expected) = (gradient(&got, &beta), gradient(&expected, &beta64));
+                assert_near(&format!("{what}: dbeta"), &got, &expected);
+            }
+        }
+    }
+}
+
+/// What this crate is for.
+#[test]
+fn candles_fused_norms_give_no_gradient_and_ours_do() {
+    let (x, gamma, beta) = (var(&[4, 8], 1), var(&[8], 2), var(&[8], 3));
+    let below = var(&[8, 8], 4);
+    let hidden = x.matmul(&below).unwrap();
+    let theirs = candle_nn::ops::layer_norm(&hidden, &gamma, &beta, EPS as f32).unwrap();
+    let gradients = loss(&theirs).unwrap().backward().unwrap();
+    for var in [&below, &gamma, &beta] {
+        assert!(gradients.get(var).is_none(), "candle has a gradient now: say so in the README");
+    }
+    let theirs = candle_nn::ops::rms_norm(&hidden, &gamma, EPS as f32).unwrap();
+    let gradients = loss(&theirs).unwrap().backward().unwrap();
+    assert!(gradients.get(&below).is_none(), "candle has a gradient now: say so in the README");
+
+    let y = ops::layer_norm(&hidden, Some(&gamma), Some(&beta), EPS).unwrap();
+    let gradients = loss(&y).unwrap().backward().unwrap();
+    for var in [&below, &gamma, &beta] {
+        assert!(gradients.get(var).is_some(), "a gradient");
+    }
+}
+
+/// Parts of a wider matrix are read where they lie; a transposed one is copied.
+#[test]
+fn any_layout() {
+    let wide = var(&[6, 5, 40], 1);
+    let (gamma, beta) = (var(&[16], 2), var(&[16], 3));
+    let (wide64, gamma64, beta64) = (double(&wide), double(&gamma), double(&beta));
+    type View = fn(&Tensor) -> Result<Tensor>;
+    let views: [(&str, View); 5] = [
+        ("a part of each row", |x| x.narrow(2, 8, 16)),
+        ("a part of some rows", |x| x.narrow(1, 1, 3)?.narrow(2, 3, 16)),
+        ("rows in another order", |x| x.narrow(2, 8, 16)?.transpose(0, 1)),
+        ("columns", |x| {
+            x.narrow(2, 0, 6)?
+                .narrow(1, 0, 4)?
+                .t()?
+                .narrow(0, 0, 6)?
+                .reshape((6, 24))?
+                .narrow(1, 3, 16)
+        }),
+        ("one row again and again", |x| {
+            x.narrow(0, 2, 1)?.narrow(2, 8, 16)?.broadcast_as((6, 5, 16))
+        }),
+    ];
+    for (name, view) in views {
+        let got = ours(&view(&wide).unwrap(), Some(&gamma), Some(&beta), true).unwrap();
+        let expected = slow(&view(&wide64).unwrap(), Some(&gamma64), Some(&beta64), true).unwrap();
+        assert_near(name, &got, &expected);
+        // The gradient of a sum is one number everywhere: a view of one element.
+        for loss in [loss, Tensor::sum_all] {
+            let got = loss(&got.sqr().unwrap()).unwrap().backward().unwrap();
+            let expected = loss(&expected.sqr().unwrap()).unwrap().backward().unwrap();
+            assert_near(name, &gradient(&got, &wide), &gradient(&expected, &wide64));
+            assert_near(name, &gradient(&got, &gamma), &gradient(&expected, &gamma64));
+        }
+    }
+    let y = ops::layer_norm(&wide.narrow(2, 0, 16).unwrap(), None, None, EPS).unwrap();
+    let gradients = y.sum_all().unwrap().backward().unwrap();
+    let of_sum = values(&gradient(&gradients, &wide));
+    assert!(of_sum.iter().all(|dx| dx.abs() < 1e-5), "the sum of a centred row is constant");
+}
+
+#[test]
+fn the_sum_and_its_norm_have_the_gradients_of_both() {
+    for centred in [true, false] {
+        let (x, residual, gamma) = (var(&[9, 33], 1), var(&[9, 33], 2), var(&[33], 3));
+        let (x64, residual64, gamma64) = (double(&x), double(&residual), double(&gamma));
+        let (y, sum) = match centred {
+            true => ops::add_layer_norm(&x, &residual, &gamma, None, EPS).unwrap(),
+            false => ops::add_rms_norm(&x, &residual, &gamma, EPS).unwrap(),
+        };
+        let sum64 = (x64.as_tensor() + residual64.as_tensor()).unwrap();
+        let y64 = slow(&sum64, Some(&gamma64), None, centred).unwrap();
+        assert_near("the sum", &sum, &sum64);
+        assert_near("the norm", &y, &y64);
+        let both = |y: &Tensor, sum: &Tensor| (loss(y)? + loss(&sum.sqr()?)?)?.backward();
+        let (got, expected) = (both(&y, &sum).unwrap(), both(&y64, &sum64).unwrap());
+        for (var, of) in [(&x, &x64), (&residual, &residual64), (&gamma, &gamma64)] {
+            assert_near("a gradient", &gradient(&got, var), &gradient(&expected, of));
+        }
+    }
+}
+
+/// In half precision a norm is that of the f32 that it is converted to, rounded once.
+#[test]
+fn other_types_are_converted() {
+    for dtype in [DType::BF16, DType::F16, DType::F64] {
+        let x = var(&[4, 32], 1).to_dtype(dtype).unwrap();
+        let gamma = var(&[32], 2);
+        let y = ops::rms_norm(&x, Some(&gamma), EPS).unwrap();
+        assert_eq!(y.dtype(), dtype);
+        let single = x.to_dtype(DType::F32).unwrap();
+        let expected = ops::rms_norm(&single, Some(&gamma), EPS).unwrap().to_dtype(dtype).unwrap();
+        assert_eq!(values(&y), values(&expected), "{dtype:?}");
+        let gradients = loss(&y).unwrap().backward().unwrap();
+        assert!(gradients.get(&gamma).is_some(), "{dtype:?}");
+        let (y, sum) = ops::add_rms_norm(&x, &x, &gamma, EPS).unwrap();
+        assert_eq!((y.dtype(), sum.dtype()), (dtype, dtype));
+    }
+}
+
+/// The layers read candle's parameters by candle's names, and give what its layers give.
+#[test]
+fn modules_take_the_place_of_candles() {
+    let map = VarMap::new();
+    let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+    let ours = layer_norm(24, EPS, vb.pp("layer")).unwrap();
+    let ours_rms = rms_norm(24, EPS, vb.pp("rms")).unwrap();
+    let names: Vec<String> = map.data().lock().unwrap().keys().cloned().collect();
+    for name in ["layer.weight", "layer.bias", "rms.weight"] {
+        assert!(names.iter().any(|of| of == name), "{names:?} lacks {name}");
+    }
+    for (i, var) in map.all_vars().iter().enumerate() {
+        var.set(var_of(24, i).as_tensor()).unwrap();
+    }
+    let theirs = candle_nn::layer_norm(24, EPS, vb.pp("layer")).unwrap();
+    let theirs_rms = candle_nn::rms_norm(24, EPS, vb.pp("rms")).unwrap();
+    let x = var(&[3, 5, 24], 7);
+    assert_near("LayerNorm", &ours.forward(&x).unwrap(), &theirs.forward(&x).unwrap());
+    assert_near("RmsNorm", &ours_rms.forward(&x).unwrap(), &theirs_rms.forward(&x).unwrap());
+    let gradients = loss(&ours.forward(&x).unwrap()).unwrap().backward().unwrap();
+    let trained = map.all_vars().iter().filter(|var| gradients.get(var).is_some()).count();
+    assert_eq!(trained, 2, "weight and bias of the layer learn");
+    let (y, sum) = ours.forward_add(&x, &x).unwrap();
+    assert_near("a sum", &sum, &(x.as_tensor() * 2.0).unwrap());
+    assert_near("its norm", &y, &ours.forward(&sum).unwrap());
+    let by_hand = LayerNorm::new(ours.weight().clone(), ours.bias().unwrap().clone(), ours.eps());
+    assert_eq!(values(&by_hand.forward(&x).unwrap()), values(&ours.forward(&x).unwrap()));
+    let by_hand = RmsNorm::new(ours_rms.weight().clone(), ours_rms.eps());
+    assert_eq!(values(&by_hand.forward(&x).unwrap()), values(&ours_rms.forward(&x).unwrap()));
+}
+
+fn var_of(len: usize, seed: usize) -> Var {
+    var(&[len], seed as u64 + 20)
+}
+
+#[test]
+fn wrong_shapes_are_errors() {
+    let (x, gamma) = (var(&[4, 8], 1), var(&[7], 2));
+    let error = ops::layer_norm(&x, Some(&gamma), None, EPS).unwrap_err().to_string();
+    assert!(error.contains("gamma"), "{error}");
+    let gamma = var(&[8], 2);
+    assert!(ops::add_rms_norm(&x, &var(&[3, 8], 1), &gamma, EPS).is_err());
+    let scalar = Tensor::new(1.0_f32, &Device::Cpu).unwrap();
+    assert!(ops::rms_norm(&scalar, None, EPS).is_err());
+}
+
+/// The same bits with any number of threads.
+#[test]
+fn threads_change_no_bit() {
+    let (x, gamma, beta) = (var(&[600, 384], 1), var(&[384], 2), var(&[384], 3));
+    let run = || {
+        let y = ops::layer_norm(&x, Some(&gamma), Some(&beta), EPS).unwrap();
+        let gradients = loss(&y.sqr().unwrap()).unwrap().backward().unwrap();
+        [&x, &gamma, &beta].map(|var| values(&gradient(&gradients, var)))
+    };
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let expected = pool(1).install(run);
+    for threads in [2, 3, 5] {
+        assert!(pool(threads).install(run) == expected, "{threads} threads");
+    }
+}

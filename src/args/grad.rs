@@ -1,0 +1,273 @@
+//! What a backward pass may take and give beside dy, x and dx.
+#![forbid(unsafe_code)]
+
+use crate::element::{Element, GradElement, ParameterGradient};
+use crate::error::Error;
+use crate::mask::ValidRows;
+use crate::run::pool::Pool;
+use crate::shape::{Rows, check_length, check_optional};
+use crate::simd::{InOut, Pitch, RowInputs, RowSpan, check_rows, elements, elements_mut};
+
+/// Optional inputs and outputs of a backward pass. All are absent at first; each setter adds one. What starts with d is the
+/// gradient of a loss by what the name goes on with.
+///
+/// | setter | what it is | length |
+/// |---|---|---|
+/// | [`gamma`](Self::gamma) | gamma of the forward pass | columns |
+/// | [`stats`](Self::stats), [`rstd`](Self::rstd) | mean and rstd that the forward pass wrote; without them they are made again from x | one a row |
+/// | [`dgamma`](Self::dgamma), [`dbeta`](Self::dbeta) | gradients of gamma and beta, written | columns |
+/// | [`add_dgamma`](Self::add_dgamma), [`add_dbeta`](Self::add_dbeta) | the same, added to what is there | columns |
+/// | [`dsum`](Self::dsum) | the gradient of the sum that the forward pass kept, added to dx | as x |
+/// | [`dresidual`](Self::dresidual), [`add_dresidual`](Self::add_dresidual) | a second place for dx, written or added to | as x |
+/// | [`x_pitch`](Self::x_pitch) | elements from the start of a row of x to the start of the next | |
+/// | [`valid`](Self::valid) | which rows are data: of the others dx is `+0.0`, and they add nothing to other gradients | rows |
+/// | [`scratch`](Self::scratch) | memory, so that the call allocates none | `backward_scratch_len` of the operation |
+/// | [`pool`](Self::pool) | the host's threads, in place of rayon's | |
+///
+/// An operation that does not take an argument returns [`Error::Unsupported`](crate::Error::Unsupported) before it writes
+/// anything. A pitch counts where its argument is there. A setter that is called twice keeps the second value. The
+/// arguments are borrowed, and a call consumes them: [`reborrow`](Self::reborrow) lends them to one call of several.
+///
+/// ```
+/// use evenkeel::{GradArgs, InOut, LayerNorm, Rows};
+///
+/// let (x, dy, gamma) = ([1.0_f32, 2.0, 6.0], [1.0_f32, 0.0, 0.0], [2.0_f32, 1.0, 1.0]);
+/// let (mut dx, mut dgamma, mut dbeta) = ([0.0_f32; 3], [0.0_f32; 3], [0.0_f64; 3]);
+/// let args = GradArgs::new().gamma(&gamma).dgamma(&mut dgamma).dbeta(&mut dbeta);
+/// LayerNorm::new().backward(InOut::new(&dy, &mut dx), &x, Rows::new(1, 3)?, args)?;
+/// assert!((dx[0] - 0.265_684).abs() < 1e-5 && (dgamma[0] + 0.925_819).abs() < 1e-5);
+/// assert_eq!(dbeta, [1.0, 0.0, 0.0]);
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Debug, Default)]
+#[must_use]
+pub struct GradArgs<'a> {
+    pub(crate) gamma: Option<&'a [f32]>,
+    pub(crate) mean: Option<&'a [f64]>,
+    pub(crate) rstd: Option<&'a [f64]>,
+    pub(crate) dgamma: Option<Accumulated<'a>>,
+    pub(crate) dbeta: Option<Accumulated<'a>>,
+    pub(crate) dsum: Option<&'a [f32]>,
+    pub(crate) dsum_pitch: Option<usize>,
+    pub(crate) dresidual: Option<&'a mut [f32]>,
+    pub(crate) adds_dresidual: bool,
+    pub(crate) dresidual_pitch: Option<usize>,
+    pub(crate) x_pitch: Option<usize>,
+    pub(crate) valid: Option<ValidRows<'a>>,
+    pub(crate) scratch: Option<&'a mut [f64]>,
+    pub(crate) pool: Option<&'a dyn Pool>,
+}
+
+/// Where a gradient of parameters is written.
+#[derive(Debug)]
+pub(crate) struct Accumulated<'a> {
+    pub(crate) out: ParameterGradient<'a>,
+    /// Whether it is added to what is there.
+    pub(crate) adds: bool,
+}
+
+impl<'a> Accumulated<'a> {
+    fn new<G: GradElement>(out: &'a mut [G], adds: bool) -> Self {
+        Self { out: G::gradient(out), adds }
+    }
+
+    fn reborrow(&mut self) -> Accumulated<'_> {
+        Accumulated { out: self.out.reborrow(), adds: self.adds }
+    }
+}
+
+impl<'a> GradArgs<'a> {
+    /// No optional arguments.
+    #[inline]
+    pub const fn new() -> Self {
+        Self {
+            gamma: None,
+            mean: None,
+            rstd: None,
+            dgamma: None,
+            dbeta: None,
+            dsum: None,
+            dsum_pitch: None,
+            dresidual: None,
+            adds_dresidual: false,
+            dresidual_pitch: None,
+            x_pitch: None,
+            valid: None,
+            scratch: None,
+            pool: None,
+        }
+    }
+
+    /// The forward pass multiplied `x_hat` with gamma, one a column. Beta has no part in a gradient.
+    #[doc(alias = "weight")]
+    #[inline]
+    pub fn gamma<P: Element>(mut self, gamma: &'a [P]) -> Self {
+        self.gamma = Some(elements(gamma));
+        self
+    }
+
+    /// The same, if there is one.
+    #[inline]
+    pub fn maybe_gamma<P: Element>(mut self, gamma: Option<&'a [P]>) -> Self {
+        self.gamma = gamma.map(elements);
+        self
+    }
+
+    /// Mean and rstd that the forward pass wrote ([`NormArgs::stats`](crate::NormArgs::stats)). The gradients have the bits that
+    /// they have without: then the same statistics are made again, which costs a third sweep over rows that lie in a cache.
+    #[inline]
+    pub fn stats(mut self, mean: &'a [f64], rstd: &'a [f64]) -> Self {
+        self.mean = Some(mean);
+        self.rstd(rstd)
+    }
+
+    /// rstd that the forward pass of an operation without a mean wrote.
+    #[inline]
+    pub fn rstd(mut self, rstd: &'a [f64]) -> Self {
+        self.rstd = Some(rstd);
+        self
+    }
+
+    /// Writes the gradient of gamma, one a column: the sum over all rows of `dy * x_hat`.
+    #[inline]
+    pub fn dgamma<G: GradElement>(mut self, dgamma: &'a mut [G]) -> Self {
+        self.dgamma = Some(Accumulated::new(dgamma, false));
+        self
+    }
+
+    /// Adds the gradient of gamma to what is there, rounded once.
+    #[inline]
+    pub fn add_dgamma<G: GradElement>(mut self, dgamma: &'a mut [G]) -> Self {
+        self.dgamma = Some(Accumulated::new(dgamma, true));
+        self
+    }
+
+    /// Writes the gradient of beta, one a column: the sum over all rows of dy.
+    #[inline]
+    pub fn dbeta<G: GradElement>(mut self, dbeta: &'a mut [G]) -> Self {
+        self.dbeta = Some(Accumulated::new(dbeta, false));
+        self
+    }
+
+    /// Adds the gradient of beta to what is there, rounded once.
+    #[inline]
+    pub fn add_dbeta<G: GradElement>(mut self, dbeta: &'a mut [G]) -> Self {
+        self.dbeta = Some(Accumulated::new(dbeta, true));
+        self
+    }
+
+    /// Adds this to dx, rounded once more. Where the forward pass normalised `sum = x + residual` and gave the sum on, x of the
+    /// backward pass is that sum, this is the gradient that came back for it, and dx is the gradient of x and of the residual.
+    #[inline]
+    pub fn dsum<P: Element>(mut self, dsum: &'a [P]) -> Self {
+        self.dsum = Some(elements(dsum));
+        self
+    }
+
+    /// The rows of what [`dsum`](Self::dsum) is given begin every so many elements.
+    #[inline]
+    pub fn dsum_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
+        self.dsum_pitch = Some(pitch.into().elements());
+        self
+    }
+
+    /// Writes dx, [`dsum`](Self::dsum) in it, to a second place: the gradient of the residual.
+    #[inline]
+    pub fn dresidual<P: Element>(mut self, dresidual: &'a mut [P]) -> Self {
+        self.dresidual = Some(elements_mut(dresidual));
+        self.adds_dresidual = false;
+        self
+    }
+
+    /// Adds dx, [`dsum`](Self::dsum) in it, to a second place, rounded once.
+    #[inline]
+    pub fn add_dresidual<P: Element>(mut self, dresidual: &'a mut [P]) -> Self {
+        self.dresidual = Some(elements_mut(dresidual));
+        self.adds_dresidual = true;
+        self
+    }
+
+    /// The rows of the gradient of the residual begin every so many elements.
+    #[inline]
+    pub fn dresidual_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
+        self.dresidual_pitch = Some(pitch.into().elements());
+        self
+    }
+
+    /// The rows of x begin every so many elements.
+    #[inline]
+    pub fn x_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
+        self.x_pitch = Some(pitch.into().elements());
+        self
+    }
+
+    /// Only these rows are data. Of the others dx is `+0.0`, and they add nothing to the gradients of parameters.
+    #[doc(alias = "mask")]
+    #[inline]
+    pub fn valid(mut self, valid: ValidRows<'a>) -> Self {
+        self.valid = Some(valid);
+        self
+    }
+
+    /// Memory for the call, at least as long as the operation's `backward_scratch_len` says, so that it allocates none.
+    #[inline]
+    pub fn scratch(mut self, scratch: &'a mut [f64]) -> Self {
+        self.scratch = Some(scratch);
+        self
+    }
+
+    /// Runs on the host's threads.
+    #[inline]
+    pub fn pool(mut self, pool: &'a dyn Pool) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// The same arguments for one call, after which these can be used again.
+    #[inline]
+    pub fn reborrow(&mut self) -> GradArgs<'_> {
+        GradArgs {
+            dgamma: self.dgamma.as_mut().map(Accumulated::reborrow),
+            dbeta: self.dbeta.as_mut().map(Accumulated::reborrow),
+            dresidual: self.dresidual.as_deref_mut(),
+            scratch: self.scratch.as_deref_mut(),
+            ..*self
+        }
+    }
+
+    /// Checks everything that has an element a column or a row.
+    pub(crate) fn check(&self, rows: Rows) -> Result<(), Error> {
+        check_optional("gamma", self.gamma, rows.cols())?;
+        check_optional("mean", self.mean, rows.rows())?;
+        check_optional("rstd", self.rstd, rows.rows())?;
+        for (arg, gradient) in [("dgamma", &self.dgamma), ("dbeta", &self.dbeta)] {
+            if let Some(gradient) = gradient {
+                check_length(arg, gradient.out.len(), rows.cols())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is read beside dy, checked against the shape.
+    pub(crate) fn inputs(&self, x: &'a [f32], rows: Rows) -> Result<RowInputs<'a>, Error> {
+        let mut inputs = RowInputs::new(rows.rows(), rows.cols());
+        let pitch = check_rows(rows, ("x", x.len()), ("x_pitch", self.x_pitch))?;
+        inputs.forward_x(x, pitch);
+        if let Some(dsum) = self.dsum {
+            let pitch = check_rows(rows, ("dsum", dsum.len()), ("dsum_pitch", self.dsum_pitch))?;
+            inputs.dsum(dsum, pitch);
+        }
+        Ok(inputs)
+    }
+
+    /// The second place of dx, checked against the shape.
+    pub(crate) fn take_dresidual(&mut self, rows: Rows) -> Result<Option<RowSpan<'a>>, Error> {
+        let Some(dresidual) = self.dresidual.take() else { return Ok(None) };
+        let named = ("dresidual", "dresidual_pitch");
+        let io = match self.dresidual_pitch {
+            Some(pitch) => InOut::strided_in_place(dresidual, pitch),
+            None => InOut::in_place(dresidual),
+        };
+        io.rows_in_place(rows, named).map(Some)
+    }
+}

@@ -1,0 +1,320 @@
+//! Backward passes over rows: LayerNorm, RmsNorm, and rows whose statistics are given.
+
+use core::mem::offset_of;
+
+use super::boundary::call;
+use super::buffers::{
+    Buffer, EVENKEEL_F32, F32, F64, FLAGS, SIZE, evenkeel_input, evenkeel_output, in_out, read,
+    write,
+};
+use super::channels::write_len;
+use super::execution::{Run, evenkeel_execution, unknown};
+use super::members::members;
+use super::shape::evenkeel_shape;
+use super::statistics::doubles;
+use super::status::{Fault, evenkeel_status};
+use super::valid::valid_rows;
+use crate::args::grad::GradArgs;
+use crate::element::GradElement;
+use crate::error::Error;
+use crate::norm::layer_norm::LayerNorm;
+use crate::norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
+use crate::norm::rms_norm::RmsNorm;
+use crate::shape::Rows;
+use crate::simd::InOut;
+
+/// Which gradients are added to what is there. The others are overwritten.
+pub type evenkeel_accumulate = u32;
+pub const EVENKEEL_ADD_DGAMMA: evenkeel_accumulate = 1;
+pub const EVENKEEL_ADD_DBETA: evenkeel_accumulate = 2;
+pub const EVENKEEL_ADD_DRESIDUAL: evenkeel_accumulate = 4;
+
+/// The backward pass of a norm of rows. What starts with d is the gradient of a loss by what the name goes on with.
+///
+/// With `g = dy * gamma`, and means over the row:
+///
+/// `dx = rstd * (g - mean(g) - x_hat * mean(g * x_hat)) + dsum`
+///
+/// RmsNorm has no mean(g); by given statistics dx is `rstd * g + dsum`. dgamma is the sum over all rows of `dy * x_hat`, dbeta that
+/// of dy. dy, x and the shape, a matrix, have to be there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_norm_backward_args {
+    pub size: usize,
+    /// The elements of the shape.
+    pub dy: evenkeel_input,
+    /// As many; it may be dy. Absent: only the other gradients are made.
+    pub dx: evenkeel_output,
+    pub shape: evenkeel_shape,
+    /// At least 0. Default: 1e-5. Given statistics have none.
+    pub eps: f64,
+    /// NULL: the default.
+    pub execution: *const evenkeel_execution,
+    /// As dy: x of the forward pass, or the sum that it wrote.
+    pub x: evenkeel_input,
+    /// One a column; absent: 1.
+    pub gamma: evenkeel_input,
+    /// One a row, as the forward pass wrote it; absent: made again from x. `RmsNorm` has none. `EVENKEEL_F64`, or `EVENKEEL_F32` by
+    /// way of a temporary, which makes `x_hat` less exact by up to 2^-24 * |mean| * rstd.
+    pub mean: evenkeel_input,
+    /// 1 / sqrt(var + eps), likewise, with mean. Given statistics have to be there.
+    pub rstd: evenkeel_input,
+    /// One a column, written; `EVENKEEL_F32` or `EVENKEEL_F64`.
+    pub dgamma: evenkeel_output,
+    /// Likewise.
+    pub dbeta: evenkeel_output,
+    /// As dy: the gradient of the sum that the forward pass wrote, added to dx.
+    pub dsum: evenkeel_input,
+    /// As dy: a second place for dx, the gradient of the residual. There has to be a first one.
+    pub dresidual: evenkeel_output,
+    /// At least as many doubles as `evenkeel_norm_backward_scratch_len` says; absent: allocated.
+    pub scratch: evenkeel_output,
+    /// Which rows are data, as in `evenkeel_layer_norm_args`. Of the others dx is +0.0, and they add nothing to other gradients.
+    pub valid: evenkeel_input,
+    /// 0 without lengths.
+    pub valid_steps: usize,
+    /// `RmsNorm`: 1: 1 + gamma takes the place of gamma. 0: gamma.
+    pub one_plus_gamma: u32,
+    /// Any of `EVENKEEL_ADD_...`, or 0.
+    pub accumulate: evenkeel_accumulate,
+}
+
+members! {
+    evenkeel_norm_backward_args { eps: 1e-5 }, 472, |args| args.execution,
+    [
+        size 0, dy 8 (read(F32).required().pitched()),
+        dx 40 (write(F32).pitched().may_be(offset_of!(evenkeel_norm_backward_args, dy))),
+        shape 72, eps 120, execution 128, x 136 (read(F32).required().pitched()),
+        gamma 168 (read(F32)), mean 200 (read(F32 | F64)), rstd 232 (read(F32 | F64)),
+        dgamma 264 (write(F32 | F64)), dbeta 296 (write(F32 | F64)),
+        dsum 328 (read(F32).pitched()), dresidual 360 (write(F32).pitched()),
+        scratch 392 (write(F64)), valid 424 (read(FLAGS | SIZE)), valid_steps 456,
+        one_plus_gamma 464, accumulate 468,
+    ],
+    rare dsum
+}
+
+/// Backward of LayerNorm.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_layer_norm_backward(
+    args: *const evenkeel_norm_backward_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            check_one_plus_gamma(args, 0)?;
+            let norm = LayerNorm::new().with_eps(args.eps).with_execution(run.execution());
+            with_saved_statistics(args, run, |io, x, rows, args| norm.backward(io, x, rows, args))
+        })
+    }
+}
+
+/// Backward of RmsNorm.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_rms_norm_backward(
+    args: *const evenkeel_norm_backward_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            check_one_plus_gamma(args, 1)?;
+            let norm = RmsNorm::new()
+                .with_eps(args.eps)
+                .with_one_plus_gamma(args.one_plus_gamma == 1)
+                .with_execution(run.execution());
+            with_saved_statistics(args, run, |io, x, rows, args| norm.backward(io, x, rows, args))
+        })
+    }
+}
+
+/// Backward of `evenkeel_normalize_scale_shift` by statistics of rows, which are constants.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_normalize_scale_shift_backward(
+    args: *const evenkeel_norm_backward_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            check_one_plus_gamma(args, 0)?;
+            let operation = NormalizeScaleShift::new().with_execution(run.execution());
+            let (rows, mut wide) = (args.shape.rows()?, [Vec::new(), Vec::new()]);
+            for (arg, statistic) in [("mean", &args.mean), ("rstd", &args.rstd)] {
+                if !statistic.is_there() {
+                    return Err(Fault::Absent { arg }.boxed());
+                }
+            }
+            let [wide_mean, wide_rstd] = &mut wide;
+            let mean = doubles("mean", &args.mean, rows.rows(), wide_mean)?;
+            let rstd = doubles("rstd", &args.rstd, rows.rows(), wide_rstd)?;
+            let given = Statistics::of_rows(mean, rstd);
+            operation.backward(io(args), args.x.slice(), rows, given, gradients(args, run)?)?;
+            Ok(())
+        })
+    }
+}
+
+/// Writes to `scratch_len` how many doubles of scratch the backward pass of a norm uses for these arguments, of which the shape
+/// counts.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it. `scratch_len` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_norm_backward_scratch_len(
+    args: *const evenkeel_norm_backward_args,
+    scratch_len: *mut usize,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, _| {
+            write_len(scratch_len, LayerNorm::new().backward_scratch_len(args.shape.rows()?))
+        })
+    }
+}
+
+/// Returns an error where `one_plus_gamma` is more than an operation takes.
+fn check_one_plus_gamma(args: &evenkeel_norm_backward_args, most: u32) -> Result<(), Box<Fault>> {
+    let expected = if most == 0 { "0" } else { "0 or 1" };
+    match args.one_plus_gamma {
+        got if got > most => Err(unknown("one_plus_gamma", expected, got.into())),
+        _ => Ok(()),
+    }
+}
+
+/// Runs a backward pass with the statistics that C has kept, if it has.
+///
+/// # Safety
+///
+/// As for [`Buffer::slice`] and [`evenkeel_output::slice_mut`].
+unsafe fn with_saved_statistics(
+    args: &evenkeel_norm_backward_args,
+    run: &Run,
+    backward: impl FnOnce(
+        InOut<'static, 'static>,
+        &[f32],
+        Rows,
+        GradArgs<'_>,
+    ) -> Result<&'static mut [f32], Error>,
+) -> Result<(), Box<Fault>> {
+    let (rows, mut wide) = (args.shape.rows()?, [Vec::new(), Vec::new()]);
+    let [wide_mean, wide_rstd] = &mut wide;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut gradients = gradients(args, run)?;
+        if args.mean.is_there() {
+            gradients.mean = Some(doubles("mean", &args.mean, rows.rows(), wide_mean)?);
+        }
+        if args.rstd.is_there() {
+            gradients.rstd = Some(doubles("rstd", &args.rstd, rows.rows(), wide_rstd)?);
+        }
+        if args.mean.is_there() && !args.rstd.is_there() {
+            return Err(Fault::Absent { arg: "rstd" }.boxed());
+        }
+        backward(io(args), args.x.slice(), rows, gradients)?;
+    }
+    Ok(())
+}
+
+/// dy, and dx if it is there.
+///
+/// # Safety
+///
+/// As for [`in_out`].
+unsafe fn io<'a>(args: &evenkeel_norm_backward_args) -> InOut<'a, 'a> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (args.dx.is_there(), args.dy.pitch()) {
+            (true, _) => in_out(&args.dy, &args.dx),
+            (false, None) => InOut::read_only(args.dy.slice()),
+            (false, Some(pitch)) => InOut::strided_read_only(args.dy.slice(), pitch),
+        }
+    }
+}
+
+/// Everything that all three passes take.
+///
+/// # Safety
+///
+/// As for [`Buffer::slice`] and [`evenkeel_output::slice_mut`].
+unsafe fn gradients<'a>(
+    args: &evenkeel_norm_backward_args,
+    run: &'a Run,
+) -> Result<GradArgs<'a>, Box<Fault>> {
+    const ALL: u32 = EVENKEEL_ADD_DGAMMA | EVENKEEL_ADD_DBETA | EVENKEEL_ADD_DRESIDUAL;
+    if args.accumulate & !ALL != 0 {
+        let expected = "a sum of EVENKEEL_ADD_...";
+        return Err(unknown("accumulate", expected, args.accumulate.into()));
+    }
+    let adds = |flag| args.accumulate & flag != 0;
+    // SAFETY: the caller's promise; the type is that which was checked.
+    unsafe {
+        let mut gradients = GradArgs::new().maybe_gamma(args.gamma.optional::<f32>());
+        gradients = match args.dgamma.dtype {
+            _ if !args.dgamma.is_there() => gradients,
+            EVENKEEL_F32 => dgamma::<f32>(gradients, &args.dgamma, adds(EVENKEEL_ADD_DGAMMA)),
+            _ => dgamma::<f64>(gradients, &args.dgamma, adds(EVENKEEL_ADD_DGAMMA)),
+        };
+        gradients = match args.dbeta.dtype {
+            _ if !args.dbeta.is_there() => gradients,
+            EVENKEEL_F32 => dbeta::<f32>(gradients, &args.dbeta, adds(EVENKEEL_ADD_DBETA)),
+            _ => dbeta::<f64>(gradients, &args.dbeta, adds(EVENKEEL_ADD_DBETA)),
+        };
+        if let Some(dsum) = args.dsum.optional::<f32>() {
+            gradients = gradients.dsum(dsum);
+        }
+        if let Some(dresidual) = args.dresidual.optional_mut::<f32>() {
+            gradients = match adds(EVENKEEL_ADD_DRESIDUAL) {
+                true => gradients.add_dresidual(dresidual),
+                false => gradients.dresidual(dresidual),
+            };
+        }
+        if let Some(scratch) = args.scratch.optional_mut() {
+            gradients = gradients.scratch(scratch);
+        }
+        if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
+            gradients = gradients.valid(valid);
+        }
+        gradients.x_pitch = args.x.pitch();
+        gradients.dsum_pitch = args.dsum.pitch();
+        gradients.dresidual_pitch = args.dresidual.pitch();
+        Ok(GradArgs { pool: run.pool(), ..gradients })
+    }
+}
+
+/// # Safety
+///
+/// As for [`evenkeel_output::slice_mut`].
+unsafe fn dgamma<'a, G: GradElement>(
+    gradients: GradArgs<'a>,
+    out: &evenkeel_output,
+    adds: bool,
+) -> GradArgs<'a> {
+    // SAFETY: the caller's promise.
+    let out = unsafe { out.slice_mut::<G>() };
+    if adds { gradients.add_dgamma(out) } else { gradients.dgamma(out) }
+}
+
+/// # Safety
+///
+/// As for [`evenkeel_output::slice_mut`].
+unsafe fn dbeta<'a, G: GradElement>(
+    gradients: GradArgs<'a>,
+    out: &evenkeel_output,
+    adds: bool,
+) -> GradArgs<'a> {
+    // SAFETY: the caller's promise.
+    let out = unsafe { out.slice_mut::<G>() };
+    if adds { gradients.add_dbeta(out) } else { gradients.dbeta(out) }
+}
