@@ -73,7 +73,7 @@
 //! | `mean` | `mean` | `Mean` | mean |
 //! | `var`, population variance | `var(correction=0)` | | variance |
 //! | `rstd`, 1 / sqrt(var + eps) | `rstd` | `InvStdDev` | |
-//! | dy, dx, `dgamma`, `dbeta` | `grad_output`, `grad_input`, `weight.grad`, `bias.grad` | | diff_dst, diff_src, diff_scale, diff_shift |
+//! | `dy`, `dx`, `dgamma`, `dbeta` | `grad_output`, `grad_input`, `weight.grad`, `bias.grad` | | `diff_dst`, `diff_src`, `diff_scale`, `diff_shift` |
 //! | `rows`, `cols` | `M`, `N` (`normalized_shape`) | `axis` | |
 //! | [`Channels`]: `batch`, `channels`, `positions` | `N`, `C`, `*` (`H * W`) | `N`, `C`, `D1 * D2 ...` | `N`, `C`, `H * W` |
 //! | [`Channels::first`], [`Channels::last`] | `contiguous_format`, `channels_last` | | `nchw`, `nhwc` |

@@ -151,7 +151,11 @@ fn lacks_scratch(operation: &Operation, options: &[&str], rows: Rows) -> bool {
         return false;
     }
     let scratch = operation.buffers.iter().find(|buffer| buffer.name == "scratch");
-    let needed = scratch.and_then(|scratch| (scratch.len)(rows)).unwrap_or(0);
+    let needed = match scratch.and_then(|scratch| (scratch.len)(rows)) {
+        Some(needed) => needed,
+        None if is_backward => LayerNorm::new().backward_scratch_len(rows),
+        None => 0,
+    };
     needed > 0 && !options.contains(&"scratch")
 }
 

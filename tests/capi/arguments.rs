@@ -344,10 +344,23 @@ impl Given {
             "bits" | "bytes" => "mask",
             "mask" | "mask_bytes" if operation.name == "Dropout::forward" => "keep_mask",
             "updated" => "residual",
+            "x" if is_backward_norm(operation) => "dy",
+            "y" if is_backward_norm(operation) => "dx",
+            "forward_x" => "x",
+            "saved_mean" => "mean",
+            "saved_rstd" => "rstd",
+            "add_dgamma" => "dgamma",
+            "add_dbeta" => "dbeta",
+            "add_dresidual" => "dresidual",
             "row_mean" | "col_mean" => "mean",
             "row_rstd" | "col_rstd" => "rstd",
             "moments" if operation.name.starts_with("Moments::") => "into",
             name => name,
         }
     }
+}
+
+/// Whether it is a backward pass of a norm: that of dropout has x and y.
+pub(crate) fn is_backward_norm(operation: &Operation) -> bool {
+    operation.name.contains("::backward") && !operation.name.starts_with("Dropout")
 }

@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 
 use evenkeel::capi::*;
 
-use crate::arguments::{Call, Given, Owned};
+use crate::arguments::{Call, Given, Owned, is_backward_norm};
 use crate::calls::{CALLS, Row};
 use crate::registry::{Memory, OPERATIONS, Takes};
 use crate::*;
@@ -138,6 +138,8 @@ fn a_buffer_of_another_length() {
                 "data_min",
                 "residual",
                 "sum",
+                "dy",
+                "dx",
             ];
             let mut shorter = right.given.clone();
             shorter[i].buffer.len -= 1;
@@ -160,8 +162,10 @@ fn a_pitch_that_is_none_or_has_no_place() {
             }
             let member = given.member(right.operation);
             // The operations say themselves where rows have pitches.
-            let pitched = ["x", "y", "residual", "sum", "gate", "plus"].contains(&member);
-            let by_rows = right.operation.takes == Takes::Rows && pitched
+            let pitched = ["x", "y", "residual", "sum", "gate", "plus"].contains(&member)
+                || ["dy", "dx", "dsum", "dresidual"].contains(&member);
+            let of_rows = right.operation.takes == Takes::Rows || is_backward_norm(right.operation);
+            let by_rows = of_rows && pitched
                 || member == "x" && right.operation.method().ends_with("::compute");
             if by_rows {
                 right.refuses_one(i, "has a pitch below a row", EVENKEEL_LENGTH, |wrong| {
@@ -189,7 +193,8 @@ fn a_buffer_that_has_to_be_there() {
     every_right_call(|right| {
         for (i, given) in right.given.iter().enumerate() {
             if given.optional
-                || given.name == "gradient"
+                || ["gradient", "gate"].contains(&given.name)
+                || given.member(right.operation) == "dx"
                 || right.is_pointer(given)
                 || given.name == "bits"
                 || given.name == "bytes"
@@ -218,7 +223,7 @@ fn an_output_that_overlaps() {
                 let is_updated = output.name == "updated" || other.name == "updated";
                 let members = [a, b, "residual", "sum"];
                 let members = if is_updated { &members[..] } else { &members[..2] };
-                let may_be = (a, b) == ("y", "x") || (a, b) == ("sum", "residual");
+                let may_be = [("y", "x"), ("sum", "residual"), ("dx", "dy")].contains(&(a, b));
                 let step = output.size.max(other.size);
                 for shift in [0, step] {
                     if shift == 0 && may_be
@@ -257,7 +262,7 @@ fn one_buffer_with_two_pitches() {
                     "another pitch",
                     &wrong,
                     EVENKEEL_OVERLAP,
-                    &["y`: expected the pitch"],
+                    &["y`: expected the pitch", "dx`: expected the pitch"],
                 );
             }
         }
