@@ -168,7 +168,8 @@ impl LayerNorm {
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
-    /// * [`Error::Unsupported`]: channels come first; or there is a second place for dx and no first one.
+    /// * [`Error::Unsupported`]: channels come first; rstd is passed without a mean; or there is a second place for dx and no
+    ///   first one.
     /// * [`Error::OutOfMemory`]: there is no memory for scratch.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,

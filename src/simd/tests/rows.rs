@@ -125,20 +125,20 @@ fn row_spans_panic_for_inputs_that_do_not_hold_their_rows() {
     drop(rows);
 
     let mut sum = vec![SENTINEL; 40];
-    let mut refuses = |inputs: RowInputs<'_>, (rows, cols), what: &str| {
+    let mut assert_panics = |inputs: RowInputs<'_>, (rows, cols), what: &str| {
         let shape = Rows::new(rows, cols).expect("a small shape");
         let output = SumOutput::Slice(&mut sum);
         assert!(panics(|| output.write_whole(None, inputs, shape, |_| Ok(()))), "{what}");
     };
     let mut gate = RowInputs::new(4, 10);
     gate.gate(&x, 10, None);
-    refuses(gate, (4, 10), "without addends there is no sum");
+    assert_panics(gate, (4, 10), "without addends there is no sum");
     let mut updated = RowInputs::new(4, 10);
     updated.updated_residual(&mut other[..40], 10);
-    refuses(updated, (4, 10), "the residual is the place of the sum");
+    assert_panics(updated, (4, 10), "the residual is the place of the sum");
     let mut residual = RowInputs::new(4, 10);
     residual.residual(&x, 10);
-    refuses(residual, (10, 4), "the sum has another shape");
+    assert_panics(residual, (10, 4), "the sum has another shape");
     assert!(same_memory(&y, &[SENTINEL; 40]));
 }
 
