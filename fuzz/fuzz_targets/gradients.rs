@@ -119,9 +119,11 @@ impl Exact {
                 all.rstd[i] = rstd;
                 all.dgamma_scale[c] += dy * x_hat.abs().max(1.0);
                 all.dbeta_scale[c] += dy;
-                let numbers = [all.dx_scale[i], all.dgamma_scale[c], all.dbeta_scale[c], most, x_hat];
+                let numbers =
+                    [all.dx_scale[i], all.dgamma_scale[c], all.dbeta_scale[c], most, x_hat];
                 // A mean / std that f64 does not hold has no bound.
-                all.in_range &= numbers.iter().all(|n| n.abs() < LARGEST) && (mean * rstd).abs() < 1e9;
+                all.in_range &=
+                    numbers.iter().all(|n| n.abs() < LARGEST) && (mean * rstd).abs() < 1e9;
             }
         }
         all
@@ -151,15 +153,18 @@ impl Input {
                 rows,
             };
             for &io in if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] } {
-                let what = format_args!("{io:?}, {backend}, {rows:?}, {pitches:?}, eps {eps:e}, {self:?}");
+                let what =
+                    format_args!("{io:?}, {backend}, {rows:?}, {pitches:?}, eps {eps:e}, {self:?}");
                 let [of_dy, of_dx] = io.layouts(rows, [pitches[0], pitches[1]]);
-                let right = [of_dy.reach(), of_dx.reach(), of_forward_x.reach(), cols, x.len(), cols];
+                let right =
+                    [of_dy.reach(), of_dx.reach(), of_forward_x.reach(), cols, x.len(), cols];
                 let lengths = lengths(right, self.wrong);
                 let fits = |i: usize| lengths[i] == right[i];
                 let mut passed = Buffer::of(&of_dy.spread(&dy), lengths[0], self.shifts[0]);
                 let mut dx = Buffer::new(lengths[1], self.shifts[1]);
                 let passed_x = Buffer::of(&x, lengths[2], self.shifts[2]);
-                let gamma = affine.gamma().map(|gamma| Buffer::of(gamma, lengths[3], self.shifts[3]));
+                let gamma =
+                    affine.gamma().map(|gamma| Buffer::of(gamma, lengths[3], self.shifts[3]));
                 let dsum = dsum.as_ref().map(|dsum| Buffer::of(dsum, lengths[4], self.shifts[4]));
                 let (mut dgamma, mut dbeta) =
                     (Buffer::<f64>::new(lengths[5], 0), Buffer::<f64>::new(cols, self.shifts[5]));
@@ -176,15 +181,24 @@ impl Input {
                     let (io, [mean, rstd]) = (InOut::new(&x, &mut y), &mut statistics);
                     let args = evenkeel::NormArgs::new();
                     let result = if call.is_layer_norm {
-                        LayerNorm::new().with_eps(eps).with_backend(backend).forward(io, rows, args.stats(mean, rstd))
+                        LayerNorm::new().with_eps(eps).with_backend(backend).forward(
+                            io,
+                            rows,
+                            args.stats(mean, rstd),
+                        )
                     } else {
-                        RmsNorm::new().with_eps(eps).with_backend(backend).forward(io, rows, args.rstd(rstd))
+                        RmsNorm::new().with_eps(eps).with_backend(backend).forward(
+                            io,
+                            rows,
+                            args.rstd(rstd),
+                        )
                     };
                     result.expect("the buffers fit");
                 }
                 let [mean, rstd] = &statistics;
                 if self.saved && eps_is_valid(eps) {
-                    args = if call.is_layer_norm { args.stats(mean, rstd) } else { args.rstd(rstd) };
+                    args =
+                        if call.is_layer_norm { args.stats(mean, rstd) } else { args.rstd(rstd) };
                 }
                 let (dy_before, dx_before) = (passed.to_vec(), dx.to_vec());
                 let valid = of_dy.fits(lengths[0])
