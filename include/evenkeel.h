@@ -321,6 +321,12 @@ typedef struct evenkeel_dropout_mask_args {
 // Which gradients are added to what is there. The others are overwritten.
 typedef uint32_t evenkeel_accumulate;
 
+// The function of a gate.
+typedef uint32_t evenkeel_gate_function;
+
+// What is multiplied with the function of a gate.
+typedef uint32_t evenkeel_gate_place;
+
 // The backward pass of a norm of rows. What starts with d is the gradient of a loss by what the name goes on with.
 //
 // With `g = dy * gamma`, and means over the row:
@@ -328,7 +334,8 @@ typedef uint32_t evenkeel_accumulate;
 // `dx = rstd * (g - mean(g) - x_hat * mean(g * x_hat)) + dsum`
 //
 // RmsNorm has no mean(g); by given statistics dx is `rstd * g + dsum`. dgamma is the sum over all rows of `dy * x_hat`, dbeta that
-// of dy. dy, x and the shape, a matrix, have to be there.
+// of dy. With a gate after the norm, `dy * f(gate)` takes the place of dy; with one before it, `x * f(gate)` is what is normalised,
+// and dx is what comes back for it, times f(gate). dy, x and the shape, a matrix, have to be there.
 typedef struct evenkeel_norm_backward_args {
   size_t size;
   // The elements of the shape.
@@ -344,7 +351,7 @@ typedef struct evenkeel_norm_backward_args {
   struct evenkeel_input x;
   // One a column; absent: 1.
   struct evenkeel_input gamma;
-  // One a row, as the forward pass wrote it; absent: made again from x. `RmsNorm` has none. `EVENKEEL_F64`, or `EVENKEEL_F32` by
+  // One a row (or a group of it), as the forward pass wrote it; absent: made again from x. `RmsNorm` has none. `EVENKEEL_F64`, or `EVENKEEL_F32` by
   // way of a temporary, which makes `x_hat` less exact by up to 2^-24 * |mean| * rstd.
   struct evenkeel_input mean;
   // 1 / sqrt(var + eps), likewise, with mean. Given statistics have to be there.
@@ -367,6 +374,18 @@ typedef struct evenkeel_norm_backward_args {
   uint32_t one_plus_gamma;
   // Any of `EVENKEEL_ADD_...`, or 0.
   evenkeel_accumulate accumulate;
+  // One a column, of the forward pass: it counts where dgate is wanted of a gate after the norm. Absent: 0.
+  struct evenkeel_input beta;
+  // As dy: the gate of the forward pass. Given statistics have none.
+  struct evenkeel_input gate;
+  // As dy: the gradient of the gate, which has to be there.
+  struct evenkeel_output dgate;
+  // RmsNorm: the group size of the forward pass. 0: the whole row.
+  size_t group_size;
+  // The function of the gate.
+  evenkeel_gate_function gate_function;
+  // What was multiplied with it.
+  evenkeel_gate_place gate_place;
 } evenkeel_norm_backward_args;
 
 // The moments of every row, or of the first elements of every row. x, moments and the shape, a matrix, have to be there.
@@ -464,12 +483,6 @@ typedef struct evenkeel_proximal_args {
   // NULL: the default. A pool of the host is not used.
   const struct evenkeel_execution *execution;
 } evenkeel_proximal_args;
-
-// The function of a gate.
-typedef uint32_t evenkeel_gate_function;
-
-// What is multiplied with the function of a gate.
-typedef uint32_t evenkeel_gate_place;
 
 // LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 //
@@ -820,6 +833,8 @@ typedef struct evenkeel_normalizer_args {
 #define EVENKEEL_ADD_DBETA 2
 
 #define EVENKEEL_ADD_DRESIDUAL 4
+
+#define EVENKEEL_ADD_DGATE 8
 
 // silu(z) = z / (1 + exp(-z)), also called swish: Mamba-2, Nemotron-H, Zamba2, Gated `DeltaNet`, Qwen3-Next. The default.
 #define EVENKEEL_GATE_SILU 0
@@ -1231,7 +1246,8 @@ const char *evenkeel_last_error_message(void);
 #define EVENKEEL_NORM_BACKWARD_INIT \
   {sizeof(evenkeel_norm_backward_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 1e-5, \
    0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
-   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0}
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0}
 
 #define EVENKEEL_NORMALIZE_SCALE_SHIFT_INIT \
   {sizeof(evenkeel_normalize_scale_shift_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \

@@ -20,7 +20,7 @@ use evenkeel::{
 
 use registry::{
     AFFINE, Memory, OPERATIONS, Operation, PAINT, Place, Random, Setting, Stored, Takes, Values,
-    is_painted,
+    group_size, is_painted,
 };
 
 /// The system's allocator. It counts the allocations of each thread, and has only so much memory for the thread: the harness
@@ -152,11 +152,14 @@ fn is_backward(operation: &Operation) -> bool {
     operation.buffers.iter().any(|buffer| buffer.name == "forward_x")
 }
 
-/// Whether the call needs scratch and is not passed any. A backward pass of rows needs it for the gradients of parameters.
+/// Whether the call needs scratch and is not passed any. A backward pass of rows needs it for the gradients of parameters, and where
+/// rows have gates or several groups.
 fn lacks_scratch(operation: &Operation, options: &[&str], rows: Rows) -> bool {
     let of_parameters = ["dgamma", "dbeta", "add_dgamma", "add_dbeta"];
     let is_backward = is_backward(operation);
-    if is_backward && !of_parameters.iter().any(|of| options.contains(of)) {
+    let in_groups = operation.name.contains("grouped") && rows.cols() > group_size(rows);
+    let in_parts = in_groups || operation.name.contains("gated");
+    if is_backward && !in_parts && !of_parameters.iter().any(|of| options.contains(of)) {
         return false;
     }
     let scratch = operation.buffers.iter().find(|buffer| buffer.name == "scratch");
@@ -208,21 +211,11 @@ fn with_backends<T: Copy>(all: impl IntoIterator<Item = T>) -> impl Iterator<Ite
 const SERIAL: [Parallelism; 3] =
     [Parallelism::Serial, Parallelism::AtMost(1), Parallelism::AtMost(0)];
 
-/// The sets of options of an operation.
-fn option_sets(operation: &Operation) -> Vec<Vec<&'static str>> {
-    let mut sets = operation.option_sets();
-    // A backward pass has many options, of which none allocates because of another.
-    if is_backward(operation) {
-        sets.retain(|set| set.len() != 2);
-    }
-    sets
-}
-
 /// Every operation in every place, with every set of options and with gamma and beta or not; of `ends`, with no options and
 /// with as many as go together, and with gamma and beta both or neither.
 fn every_call(ends: bool, mut check: impl FnMut(Case<'_>)) {
     for operation in operations() {
-        let mut sets = option_sets(operation);
+        let mut sets = operation.option_sets();
         if ends {
             sets.drain(1..sets.len().max(2) - 1);
         }
@@ -540,7 +533,7 @@ fn assert_whole(
 fn assert_whole_in_every_shape(takes: Takes) {
     let operations = OPERATIONS.iter().filter(|operation| operation.takes == takes);
     let calls = operations.flat_map(|operation| {
-        let sets = option_sets(operation);
+        let sets = operation.option_sets();
         let last = sets.len() - 1;
         let with_affine = move |(i, set): (usize, Vec<_>)| {
             let ends = i == 0 || i == last;
@@ -597,7 +590,7 @@ fn dropout_and_regularizer_fill_new_memory() {
             for (backend, l2) in with_backends([0.1, 1e300]) {
                 let setting = Setting { l1: 0.1, l2, stream, ..Setting::new(backend, rows) };
                 for (setting, options) in rates(operation, setting)
-                    .flat_map(|of| option_sets(operation).into_iter().map(move |set| (of, set)))
+                    .flat_map(|of| operation.option_sets().into_iter().map(move |set| (of, set)))
                 {
                     assert_whole(operation, &options, &values, &setting, false);
                 }

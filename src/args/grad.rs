@@ -3,10 +3,11 @@
 
 use crate::element::{Element, GradElement, ParameterGradient};
 use crate::error::Error;
+use crate::kernels::rows::gate_gradients::PitchedRows;
 use crate::mask::ValidRows;
 use crate::run::pool::Pool;
 use crate::shape::{Rows, check_length, check_optional};
-use crate::simd::{InOut, Pitch, RowInputs, RowSpan, check_rows, elements, elements_mut};
+use crate::simd::{InOut, Pitch, RowSpan, check_rows, elements, elements_mut};
 
 /// Optional inputs and outputs of a backward pass. All are absent at first; each setter adds one. What starts with d is the
 /// gradient of a loss by what the name goes on with.
@@ -14,12 +15,15 @@ use crate::simd::{InOut, Pitch, RowInputs, RowSpan, check_rows, elements, elemen
 /// | setter | what it is | length |
 /// |---|---|---|
 /// | [`gamma`](Self::gamma) | gamma of the forward pass | columns |
-/// | [`stats`](Self::stats), [`rstd`](Self::rstd) | mean and rstd that the forward pass wrote; without them they are made again from x | one a row |
+/// | [`beta`](Self::beta) | beta of the forward pass: only the gradient of a gate after the norm needs it | columns |
+/// | [`gate`](Self::gate) | the gate z of the forward pass | as x |
+/// | [`stats`](Self::stats), [`rstd`](Self::rstd) | mean and rstd that the forward pass wrote; without them they are made again from x | one a row, or a group of it |
 /// | [`dgamma`](Self::dgamma), [`dbeta`](Self::dbeta) | gradients of gamma and beta, written | columns |
 /// | [`add_dgamma`](Self::add_dgamma), [`add_dbeta`](Self::add_dbeta) | the same, added to what is there | columns |
+/// | [`dgate`](Self::dgate), [`add_dgate`](Self::add_dgate) | gradient of the gate, written or added to | as x |
 /// | [`dsum`](Self::dsum) | the gradient of the sum that the forward pass kept, added to dx | as x |
 /// | [`dresidual`](Self::dresidual), [`add_dresidual`](Self::add_dresidual) | a second place for dx, written or added to | as x |
-/// | [`x_pitch`](Self::x_pitch) | elements from the start of a row of x to the start of the next | |
+/// | [`x_pitch`](Self::x_pitch), [`gate_pitch`](Self::gate_pitch), ... | elements from the start of a row of x, or of another argument, to the start of the next | |
 /// | [`valid`](Self::valid) | which rows are data: of the others dx is `+0.0`, and they add nothing to other gradients | rows |
 /// | [`scratch`](Self::scratch) | memory, so that the call allocates none | `backward_scratch_len` of the operation |
 /// | [`pool`](Self::pool) | the host's threads, in place of rayon's | |
@@ -35,7 +39,7 @@ use crate::simd::{InOut, Pitch, RowInputs, RowSpan, check_rows, elements, elemen
 /// let (mut dx, mut dgamma, mut dbeta) = ([0.0_f32; 3], [0.0_f32; 3], [0.0_f64; 3]);
 /// let args = GradArgs::new().gamma(&gamma).dgamma(&mut dgamma).dbeta(&mut dbeta);
 /// LayerNorm::new().backward(InOut::new(&dy, &mut dx), &x, Rows::new(1, 3)?, args)?;
-/// assert!((dx[0] - 0.265_684).abs() < 1e-5 && (dgamma[0] + 0.925_819).abs() < 1e-5);
+/// assert!((dx[0] - 0.352_694).abs() < 1e-5 && (dgamma[0] + 0.925_819).abs() < 1e-5);
 /// assert_eq!(dbeta, [1.0, 0.0, 0.0]);
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
@@ -43,6 +47,12 @@ use crate::simd::{InOut, Pitch, RowInputs, RowSpan, check_rows, elements, elemen
 #[must_use]
 pub struct GradArgs<'a> {
     pub(crate) gamma: Option<&'a [f32]>,
+    pub(crate) beta: Option<&'a [f32]>,
+    pub(crate) gate: Option<&'a [f32]>,
+    pub(crate) gate_pitch: Option<usize>,
+    pub(crate) dgate: Option<&'a mut [f32]>,
+    pub(crate) adds_dgate: bool,
+    pub(crate) dgate_pitch: Option<usize>,
     pub(crate) mean: Option<&'a [f64]>,
     pub(crate) rstd: Option<&'a [f64]>,
     pub(crate) dgamma: Option<Accumulated<'a>>,
@@ -82,6 +92,12 @@ impl<'a> GradArgs<'a> {
     pub const fn new() -> Self {
         Self {
             gamma: None,
+            beta: None,
+            gate: None,
+            gate_pitch: None,
+            dgate: None,
+            adds_dgate: false,
+            dgate_pitch: None,
             mean: None,
             rstd: None,
             dgamma: None,
@@ -98,7 +114,7 @@ impl<'a> GradArgs<'a> {
         }
     }
 
-    /// The forward pass multiplied `x_hat` with gamma, one a column. Beta has no part in a gradient.
+    /// The forward pass multiplied `x_hat` with gamma, one a column.
     #[doc(alias = "weight")]
     #[inline]
     pub fn gamma<P: Element>(mut self, gamma: &'a [P]) -> Self {
@@ -110,6 +126,72 @@ impl<'a> GradArgs<'a> {
     #[inline]
     pub fn maybe_gamma<P: Element>(mut self, gamma: Option<&'a [P]>) -> Self {
         self.gamma = gamma.map(elements);
+        self
+    }
+
+    /// The forward pass added beta, one a column. It counts where [`dgate`](Self::dgate) is wanted of a gate after the norm, and has
+    /// no part in any other gradient.
+    #[doc(alias = "bias")]
+    #[inline]
+    pub fn beta<P: Element>(mut self, beta: &'a [P]) -> Self {
+        self.beta = Some(elements(beta));
+        self
+    }
+
+    /// The same, if there is one.
+    #[inline]
+    pub fn maybe_beta<P: Element>(mut self, beta: Option<&'a [P]>) -> Self {
+        self.beta = beta.map(elements);
+        self
+    }
+
+    /// The gate z of the forward pass ([`NormArgs::gate`](crate::NormArgs::gate)). Its function and place are those of the operation.
+    #[inline]
+    pub fn gate<P: Element>(mut self, gate: &'a [P]) -> Self {
+        self.gate = Some(elements(gate));
+        self
+    }
+
+    /// The rows of the gate begin every so many elements.
+    #[inline]
+    pub fn gate_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
+        self.gate_pitch = Some(pitch.into().elements());
+        self
+    }
+
+    /// Writes the gradient of the gate.
+    ///
+    /// ```
+    /// use evenkeel::{GradArgs, InOut, RmsNorm, Rows};
+    ///
+    /// // norm(x) * silu(z): where z is 0, silu is 0 and its derivative 1/2.
+    /// let (x, z, dy) = ([3.0_f32, 4.0], [0.0_f32; 2], [1.0_f32; 2]);
+    /// let (mut dx, mut dz) = ([0.0_f32; 2], [0.0_f32; 2]);
+    /// let args = GradArgs::new().gate(&z).dgate(&mut dz);
+    /// RmsNorm::new().with_eps(0.0).backward(InOut::new(&dy, &mut dx), &x, Rows::new(1, 2)?, args)?;
+    /// assert_eq!(dx, [0.0; 2]);
+    /// assert!((dz[0] - 0.424_264).abs() < 1e-6 && (dz[1] - 0.565_685).abs() < 1e-6);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    #[inline]
+    pub fn dgate<P: Element>(mut self, dgate: &'a mut [P]) -> Self {
+        self.dgate = Some(elements_mut(dgate));
+        self.adds_dgate = false;
+        self
+    }
+
+    /// Adds the gradient of the gate to what is there, rounded once.
+    #[inline]
+    pub fn add_dgate<P: Element>(mut self, dgate: &'a mut [P]) -> Self {
+        self.dgate = Some(elements_mut(dgate));
+        self.adds_dgate = true;
+        self
+    }
+
+    /// The rows of the gradient of the gate begin every so many elements.
+    #[inline]
+    pub fn dgate_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
+        self.dgate_pitch = Some(pitch.into().elements());
         self
     }
 
@@ -229,17 +311,19 @@ impl<'a> GradArgs<'a> {
         GradArgs {
             dgamma: self.dgamma.as_mut().map(Accumulated::reborrow),
             dbeta: self.dbeta.as_mut().map(Accumulated::reborrow),
+            dgate: self.dgate.as_deref_mut(),
             dresidual: self.dresidual.as_deref_mut(),
             scratch: self.scratch.as_deref_mut(),
             ..*self
         }
     }
 
-    /// Checks everything that has an element a column or a row.
-    pub(crate) fn check(&self, rows: Rows) -> Result<(), Error> {
+    /// Checks everything that has an element a column, or one a row or a part of it.
+    pub(crate) fn check(&self, rows: Rows, parts: usize) -> Result<(), Error> {
         check_optional("gamma", self.gamma, rows.cols())?;
-        check_optional("mean", self.mean, rows.rows())?;
-        check_optional("rstd", self.rstd, rows.rows())?;
+        check_optional("beta", self.beta, rows.cols())?;
+        check_optional("mean", self.mean, rows.rows() * parts)?;
+        check_optional("rstd", self.rstd, rows.rows() * parts)?;
         for (arg, gradient) in [("dgamma", &self.dgamma), ("dbeta", &self.dbeta)] {
             if let Some(gradient) = gradient {
                 check_length(arg, gradient.out.len(), rows.cols())?;
@@ -248,26 +332,45 @@ impl<'a> GradArgs<'a> {
         Ok(())
     }
 
-    /// What is read beside dy, checked against the shape.
-    pub(crate) fn inputs(&self, x: &'a [f32], rows: Rows) -> Result<RowInputs<'a>, Error> {
-        let mut inputs = RowInputs::new(rows.rows(), rows.cols());
-        let pitch = check_rows(rows, ("x", x.len()), ("x_pitch", self.x_pitch))?;
-        inputs.forward_x(x, pitch);
-        if let Some(dsum) = self.dsum {
-            let pitch = check_rows(rows, ("dsum", dsum.len()), ("dsum_pitch", self.dsum_pitch))?;
-            inputs.dsum(dsum, pitch);
-        }
-        Ok(inputs)
+    /// What is read beside dy, checked against the shape: x, what is added to dx, and the gate.
+    pub(crate) fn inputs(
+        &self,
+        x: &'a [f32],
+        rows: Rows,
+    ) -> Result<(PitchedRows<'a>, [Option<PitchedRows<'a>>; 2]), Error> {
+        let checked = |elements: &'a [f32], arg, pitch| {
+            let pitch = check_rows(rows, (arg, elements.len()), pitch)?;
+            Ok(PitchedRows { elements, pitch })
+        };
+        let x = checked(x, "x", ("x_pitch", self.x_pitch))?;
+        let dsum = self.dsum.map(|dsum| checked(dsum, "dsum", ("dsum_pitch", self.dsum_pitch)));
+        let gate = self.gate.map(|gate| checked(gate, "gate", ("gate_pitch", self.gate_pitch)));
+        Ok((x, [dsum.transpose()?, gate.transpose()?]))
     }
 
     /// The second place of dx, checked against the shape.
     pub(crate) fn take_dresidual(&mut self, rows: Rows) -> Result<Option<RowSpan<'a>>, Error> {
-        let Some(dresidual) = self.dresidual.take() else { return Ok(None) };
-        let named = ("dresidual", "dresidual_pitch");
-        let io = match self.dresidual_pitch {
-            Some(pitch) => InOut::strided_in_place(dresidual, pitch),
-            None => InOut::in_place(dresidual),
-        };
-        io.rows_in_place(rows, named).map(Some)
+        let pitch = ("dresidual_pitch", self.dresidual_pitch);
+        written_rows(rows, "dresidual", self.dresidual.take(), pitch)
     }
+
+    /// The gradient of the gate, checked against the shape.
+    pub(crate) fn take_dgate(&mut self, rows: Rows) -> Result<Option<RowSpan<'a>>, Error> {
+        written_rows(rows, "dgate", self.dgate.take(), ("dgate_pitch", self.dgate_pitch))
+    }
+}
+
+/// Rows of an output that is there.
+fn written_rows<'a>(
+    rows: Rows,
+    arg: &'static str,
+    out: Option<&'a mut [f32]>,
+    (pitch_arg, pitch): (&'static str, Option<usize>),
+) -> Result<Option<RowSpan<'a>>, Error> {
+    let Some(out) = out else { return Ok(None) };
+    let io = match pitch {
+        Some(pitch) => InOut::strided_in_place(out, pitch),
+        None => InOut::in_place(out),
+    };
+    io.rows_in_place(rows, (arg, pitch_arg)).map(Some)
 }

@@ -10,6 +10,7 @@ use super::buffers::{
 use super::channels::write_len;
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
+use super::rows::{evenkeel_gate_function, evenkeel_gate_place, flag, gate};
 use super::shape::evenkeel_shape;
 use super::statistics::doubles;
 use super::status::{Fault, evenkeel_status};
@@ -28,6 +29,7 @@ pub type evenkeel_accumulate = u32;
 pub const EVENKEEL_ADD_DGAMMA: evenkeel_accumulate = 1;
 pub const EVENKEEL_ADD_DBETA: evenkeel_accumulate = 2;
 pub const EVENKEEL_ADD_DRESIDUAL: evenkeel_accumulate = 4;
+pub const EVENKEEL_ADD_DGATE: evenkeel_accumulate = 8;
 
 /// The backward pass of a norm of rows. What starts with d is the gradient of a loss by what the name goes on with.
 ///
@@ -36,7 +38,8 @@ pub const EVENKEEL_ADD_DRESIDUAL: evenkeel_accumulate = 4;
 /// `dx = rstd * (g - mean(g) - x_hat * mean(g * x_hat)) + dsum`
 ///
 /// RmsNorm has no mean(g); by given statistics dx is `rstd * g + dsum`. dgamma is the sum over all rows of `dy * x_hat`, dbeta that
-/// of dy. dy, x and the shape, a matrix, have to be there.
+/// of dy. With a gate after the norm, `dy * f(gate)` takes the place of dy; with one before it, `x * f(gate)` is what is normalised,
+/// and dx is what comes back for it, times f(gate). dy, x and the shape, a matrix, have to be there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_norm_backward_args {
@@ -54,7 +57,7 @@ pub struct evenkeel_norm_backward_args {
     pub x: evenkeel_input,
     /// One a column; absent: 1.
     pub gamma: evenkeel_input,
-    /// One a row, as the forward pass wrote it; absent: made again from x. `RmsNorm` has none. `EVENKEEL_F64`, or `EVENKEEL_F32` by
+    /// One a row (or a group of it), as the forward pass wrote it; absent: made again from x. `RmsNorm` has none. `EVENKEEL_F64`, or `EVENKEEL_F32` by
     /// way of a temporary, which makes `x_hat` less exact by up to 2^-24 * |mean| * rstd.
     pub mean: evenkeel_input,
     /// 1 / sqrt(var + eps), likewise, with mean. Given statistics have to be there.
@@ -77,10 +80,22 @@ pub struct evenkeel_norm_backward_args {
     pub one_plus_gamma: u32,
     /// Any of `EVENKEEL_ADD_...`, or 0.
     pub accumulate: evenkeel_accumulate,
+    /// One a column, of the forward pass: it counts where dgate is wanted of a gate after the norm. Absent: 0.
+    pub beta: evenkeel_input,
+    /// As dy: the gate of the forward pass. Given statistics have none.
+    pub gate: evenkeel_input,
+    /// As dy: the gradient of the gate, which has to be there.
+    pub dgate: evenkeel_output,
+    /// RmsNorm: the group size of the forward pass. 0: the whole row.
+    pub group_size: usize,
+    /// The function of the gate.
+    pub gate_function: evenkeel_gate_function,
+    /// What was multiplied with it.
+    pub gate_place: evenkeel_gate_place,
 }
 
 members! {
-    evenkeel_norm_backward_args { eps: 1e-5 }, 472, |args| args.execution,
+    evenkeel_norm_backward_args { eps: 1e-5 }, 584, |args| args.execution,
     [
         size 0, dy 8 (read(F32).required().pitched()),
         dx 40 (write(F32).pitched().may_be(offset_of!(evenkeel_norm_backward_args, dy))),
@@ -89,7 +104,8 @@ members! {
         dgamma 264 (write(F32 | F64)), dbeta 296 (write(F32 | F64)),
         dsum 328 (read(F32).pitched()), dresidual 360 (write(F32).pitched()),
         scratch 392 (write(F64)), valid 424 (read(FLAGS | SIZE)), valid_steps 456,
-        one_plus_gamma 464, accumulate 468,
+        one_plus_gamma 464, accumulate 468, beta 472 (read(F32)), gate 504 (read(F32).pitched()),
+        dgate 536 (write(F32).pitched()), group_size 568, gate_function 576, gate_place 580,
     ],
     rare dsum
 }
@@ -106,8 +122,12 @@ pub unsafe extern "C" fn evenkeel_layer_norm_backward(
     // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
-            check_one_plus_gamma(args, 0)?;
-            let norm = LayerNorm::new().with_eps(args.eps).with_execution(run.execution());
+            check_rms_norm_alone(args)?;
+            let (function, place) = gate(args.gate_function, args.gate_place)?;
+            let norm = LayerNorm::new()
+                .with_eps(args.eps)
+                .with_gate(function, place)
+                .with_execution(run.execution());
             with_saved_statistics(args, run, |io, x, rows, args| norm.backward(io, x, rows, args))
         })
     }
@@ -125,11 +145,15 @@ pub unsafe extern "C" fn evenkeel_rms_norm_backward(
     // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
-            check_one_plus_gamma(args, 1)?;
-            let norm = RmsNorm::new()
+            let (function, place) = gate(args.gate_function, args.gate_place)?;
+            let mut norm = RmsNorm::new()
                 .with_eps(args.eps)
-                .with_one_plus_gamma(args.one_plus_gamma == 1)
+                .with_one_plus_gamma(flag("one_plus_gamma", args.one_plus_gamma, 0)?)
+                .with_gate(function, place)
                 .with_execution(run.execution());
+            if args.group_size > 0 {
+                norm = norm.with_group_size(args.group_size);
+            }
             with_saved_statistics(args, run, |io, x, rows, args| norm.backward(io, x, rows, args))
         })
     }
@@ -147,7 +171,8 @@ pub unsafe extern "C" fn evenkeel_normalize_scale_shift_backward(
     // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
     unsafe {
         call(args, |args, run| {
-            check_one_plus_gamma(args, 0)?;
+            check_rms_norm_alone(args)?;
+            gate(args.gate_function, args.gate_place)?;
             let operation = NormalizeScaleShift::new().with_execution(run.execution());
             let (rows, mut wide) = (args.shape.rows()?, [Vec::new(), Vec::new()]);
             for (arg, statistic) in [("mean", &args.mean), ("rstd", &args.rstd)] {
@@ -184,12 +209,12 @@ pub unsafe extern "C" fn evenkeel_norm_backward_scratch_len(
     }
 }
 
-/// Returns an error where `one_plus_gamma` is more than an operation takes.
-fn check_one_plus_gamma(args: &evenkeel_norm_backward_args, most: u32) -> Result<(), Box<Fault>> {
-    let expected = if most == 0 { "0" } else { "0 or 1" };
-    match args.one_plus_gamma {
-        got if got > most => Err(unknown("one_plus_gamma", expected, got.into())),
-        _ => Ok(()),
+/// Returns an error where there is what RmsNorm alone takes.
+fn check_rms_norm_alone(args: &evenkeel_norm_backward_args) -> Result<(), Box<Fault>> {
+    match (args.one_plus_gamma, args.group_size) {
+        (0, 0) => Ok(()),
+        (0, got) => Err(unknown("group_size", "0", got as u64)),
+        (got, _) => Err(unknown("one_plus_gamma", "0", got.into())),
     }
 }
 
@@ -210,14 +235,16 @@ unsafe fn with_saved_statistics(
 ) -> Result<(), Box<Fault>> {
     let (rows, mut wide) = (args.shape.rows()?, [Vec::new(), Vec::new()]);
     let [wide_mean, wide_rstd] = &mut wide;
+    let groups = rows.cols().checked_div(args.group_size).unwrap_or(1);
+    let statistics = rows.rows().saturating_mul(groups);
     // SAFETY: the caller's promise.
     unsafe {
         let mut gradients = gradients(args, run)?;
         if args.mean.is_there() {
-            gradients.mean = Some(doubles("mean", &args.mean, rows.rows(), wide_mean)?);
+            gradients.mean = Some(doubles("mean", &args.mean, statistics, wide_mean)?);
         }
         if args.rstd.is_there() {
-            gradients.rstd = Some(doubles("rstd", &args.rstd, rows.rows(), wide_rstd)?);
+            gradients.rstd = Some(doubles("rstd", &args.rstd, statistics, wide_rstd)?);
         }
         if args.mean.is_there() && !args.rstd.is_there() {
             return Err(Fault::Absent { arg: "rstd" }.boxed());
@@ -252,7 +279,8 @@ unsafe fn gradients<'a>(
     args: &evenkeel_norm_backward_args,
     run: &'a Run,
 ) -> Result<GradArgs<'a>, Box<Fault>> {
-    const ALL: u32 = EVENKEEL_ADD_DGAMMA | EVENKEEL_ADD_DBETA | EVENKEEL_ADD_DRESIDUAL;
+    const ALL: u32 =
+        EVENKEEL_ADD_DGAMMA | EVENKEEL_ADD_DBETA | EVENKEEL_ADD_DRESIDUAL | EVENKEEL_ADD_DGATE;
     if args.accumulate & !ALL != 0 {
         let expected = "a sum of EVENKEEL_ADD_...";
         return Err(unknown("accumulate", expected, args.accumulate.into()));
@@ -260,7 +288,9 @@ unsafe fn gradients<'a>(
     let adds = |flag| args.accumulate & flag != 0;
     // SAFETY: the caller's promise; the type is that which was checked.
     unsafe {
-        let mut gradients = GradArgs::new().maybe_gamma(args.gamma.optional::<f32>());
+        let mut gradients = GradArgs::new()
+            .maybe_gamma(args.gamma.optional::<f32>())
+            .maybe_beta(args.beta.optional::<f32>());
         gradients = match args.dgamma.dtype {
             _ if !args.dgamma.is_there() => gradients,
             EVENKEEL_F32 => dgamma::<f32>(gradients, &args.dgamma, adds(EVENKEEL_ADD_DGAMMA)),
@@ -271,6 +301,15 @@ unsafe fn gradients<'a>(
             EVENKEEL_F32 => dbeta::<f32>(gradients, &args.dbeta, adds(EVENKEEL_ADD_DBETA)),
             _ => dbeta::<f64>(gradients, &args.dbeta, adds(EVENKEEL_ADD_DBETA)),
         };
+        if let Some(gate) = args.gate.optional::<f32>() {
+            gradients = gradients.gate(gate);
+        }
+        if let Some(dgate) = args.dgate.optional_mut::<f32>() {
+            gradients = match adds(EVENKEEL_ADD_DGATE) {
+                true => gradients.add_dgate(dgate),
+                false => gradients.dgate(dgate),
+            };
+        }
         if let Some(dsum) = args.dsum.optional::<f32>() {
             gradients = gradients.dsum(dsum);
         }
@@ -287,6 +326,8 @@ unsafe fn gradients<'a>(
             gradients = gradients.valid(valid);
         }
         gradients.x_pitch = args.x.pitch();
+        gradients.gate_pitch = args.gate.pitch();
+        gradients.dgate_pitch = args.dgate.pitch();
         gradients.dsum_pitch = args.dsum.pitch();
         gradients.dresidual_pitch = args.dresidual.pitch();
         Ok(GradArgs { pool: run.pool(), ..gradients })

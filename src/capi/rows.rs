@@ -349,7 +349,7 @@ pub(super) unsafe fn norm_args<'a>(
 }
 
 /// What a gate does.
-fn gate(function: u32, place: u32) -> Result<(GateFunction, GatePlace), Box<Fault>> {
+pub(super) fn gate(function: u32, place: u32) -> Result<(GateFunction, GatePlace), Box<Fault>> {
     let function = match function {
         EVENKEEL_GATE_SILU => GateFunction::Silu,
         EVENKEEL_GATE_SIGMOID => GateFunction::Sigmoid,

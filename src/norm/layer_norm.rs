@@ -9,7 +9,7 @@ use crate::gate::{Gate, GateFunction, GatePlace};
 use crate::kernels::rows::source::MeanVariance;
 use crate::norm::channels::normalize_positions;
 use crate::norm::row_gradients::{as_rows, backward, scratch_len};
-use crate::norm::rows::{PLAIN_GAMMA, RowNorm, clear_statistics, normalize, padding};
+use crate::norm::rows::{RowNorm, clear_statistics, normalize, padding};
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Rows, Shape, check_eps};
 use crate::simd::{InOut, Io, elements};
@@ -144,15 +144,22 @@ impl LayerNorm {
     /// dgamma[c] = sum of dy[r, c] * x_hat[r, c] over all r;  dbeta[c] = sum of dy[r, c]
     /// ```
     ///
+    /// With a [gate](GradArgs::gate) after the norm, `dy * f(z)` takes the place of dy, and `dz = dy * (gamma * x_hat + beta) * f'(z)`.
+    /// With one [before it](Self::with_gate), `u = x * f(z)` takes the place of x; of du that comes back,
+    /// `dx = du * f(z)` and `dz = du * x * f'(z)`.
+    ///
     /// dx may be written over dy. With [`InOut::read_only`] there is none. The shape is one of rows, or channels that come
     /// last.
     ///
     /// * **Accuracy**, at any mean / std up to 1e9: error of dx at most
     ///   `7e-6 * rstd * max|g| * (1 + |x_hat|) + 2^-149 * (1 + rstd)`, the maximum being that of the row; of dgamma
-    ///   `4e-6 * sum of |dy| * max(1, |x_hat|)` and `2^-149` for each row; of dbeta `1e-6 * sum of |dy|`; where g, `x_hat`, dx
+    ///   `4e-6 * sum of |dy| * max(1, |x_hat|)` and `2^-149` for each row; of dbeta `1e-6 * sum of |dy|`; of dz, after the norm,
+    ///   `2e-6 * |dy| * (|gamma| * max(1, |x_hat|) + |beta|) * s`, with `s = sigmoid(z) + |z| * sigmoid'(z)` for silu and
+    ///   `sigmoid'(z)` for sigmoid; before it, dx and dz are as exact as du (`docs/accuracy.md`); where g, `x_hat`, dx
     ///   and `rstd * max|g| * (1 + |x_hat|)` are in the range of f32.
     /// * **Cost**: reads x and dy from memory once, writes dx once. Without scratch it allocates
-    ///   [`backward_scratch_len`](Self::backward_scratch_len) numbers, if dgamma or dbeta is wanted.
+    ///   [`backward_scratch_len`](Self::backward_scratch_len) numbers, if dgamma or dbeta is wanted or there is a gate. Rows with a gate
+    ///   are worked on one by one.
     /// * **Determinism**: as of the forward pass; dgamma and dbeta are functions of all rows, in order, and have the same bits for
     ///   every thread count.
     /// * **Special values**: a constant row has `x_hat` = 0, and adds nothing to dgamma. Where var + eps = 0, rstd is taken as 0.
@@ -185,7 +192,8 @@ impl LayerNorm {
             unsupported([("rstd", args.rstd.is_some() && args.mean.is_none())])?;
             let source = MeanVariance { eps: self.eps, mean: None, rstd: None };
             let call = self.execution.call(args.pool);
-            backward(call, io, elements(x), rows, source, PLAIN_GAMMA, &mut args.reborrow())
+            let norm = RowNorm { gate: self.gate, ..RowNorm::plain(source) };
+            backward(call, io, elements(x), rows, norm, &mut args.reborrow())
         })
     }
 

@@ -9,7 +9,7 @@ use crate::kernels::columns::coefficients::GivenColumns;
 use crate::kernels::rows::source::GivenRows;
 use crate::norm::columns::normalize_channels;
 use crate::norm::row_gradients::{as_rows, backward, scratch_len};
-use crate::norm::rows::{PLAIN_GAMMA, RowNorm, normalize, padding};
+use crate::norm::rows::{RowNorm, normalize, padding};
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Channels, Rows, Shape, check_length};
 use crate::simd::{InOut, Io, elements};
@@ -157,7 +157,8 @@ impl NormalizeScaleShift {
             check_length("rstd", rstd.len(), rows.rows())?;
             let source = GivenRows { mean, rstd };
             let call = self.execution.call(args.pool);
-            backward(call, io, elements(x), rows, source, PLAIN_GAMMA, &mut args.reborrow())
+            let norm = RowNorm::plain(source);
+            backward(call, io, elements(x), rows, norm, &mut args.reborrow())
         })
     }
 

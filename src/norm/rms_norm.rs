@@ -204,7 +204,8 @@ impl RmsNorm {
     ///
     /// # Errors
     ///
-    /// Those of [`LayerNorm::backward`](crate::LayerNorm::backward), and [`Error::Unsupported`] where a mean is passed, or a row has several groups.
+    /// Those of [`LayerNorm::backward`](crate::LayerNorm::backward), [`Error::Unsupported`] where a mean is passed, and
+    /// [`Error::Parameter`] where the group size does not divide the columns.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,
         io: InOut<'_, 'a, X, Y>,
@@ -216,12 +217,11 @@ impl RmsNorm {
         io.write_whole(|io| {
             check_eps(self.eps)?;
             let rows = as_rows(shape)?;
-            let is_grouped = self.groups(rows.cols())? > 1;
-            unsupported([("mean", args.mean.is_some()), ("group_size", is_grouped)])?;
-            let source = MeanSquare { eps: self.eps, groups: 1, rstd: None };
+            let groups = self.groups(rows.cols())?;
+            unsupported([("mean", args.mean.is_some())])?;
+            let norm = self.norm(MeanSquare { eps: self.eps, groups, rstd: None });
             let call = self.execution.call(args.pool);
-            let offset = if self.one_plus_gamma { 1.0 } else { PLAIN_GAMMA };
-            backward(call, io, elements(x), rows, source, offset, &mut args.reborrow())
+            backward(call, io, elements(x), rows, norm, &mut args.reborrow())
         })
     }
 
@@ -239,13 +239,17 @@ impl RmsNorm {
         let padding = padding(args, rows.rows())?;
         let mut rstd = args.rstd.take();
         let source = MeanSquare { eps: self.eps, groups, rstd: rstd.as_deref_mut() };
-        let mut norm = RowNorm { gate: self.gate, ..RowNorm::plain(source) };
-        if self.one_plus_gamma {
-            norm.gamma_offset = 1.0;
-        }
+        let norm = self.norm(source);
         normalize(self.execution.call(args.pool), io, rows, norm, padding, args)?;
         clear_statistics([None, rstd], rows, padding);
         Ok(())
+    }
+
+    /// What is done with a row.
+    #[inline]
+    fn norm<'a>(&self, source: MeanSquare<'a>) -> RowNorm<MeanSquare<'a>> {
+        let gamma_offset = if self.one_plus_gamma { 1.0 } else { PLAIN_GAMMA };
+        RowNorm { source, gamma_offset, gate: self.gate }
     }
 
     /// Groups of a row.

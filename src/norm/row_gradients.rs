@@ -7,20 +7,21 @@ use crate::args::valid_rows::kept_rows;
 use crate::error::Error;
 use crate::kernels::rows::backward::{BackwardRows, GradientSource, sums_made};
 use crate::kernels::rows::column_sums::{RowBlocks, WriteSums};
+use crate::kernels::rows::gate_gradients::{BackwardParts, GateGradient};
 use crate::kernels::rows::gradient_sweeps::Gamma;
 use crate::kernels::rows::source::RowSource;
 use crate::memory;
-use crate::norm::rows::zero_padding;
+use crate::norm::rows::{RowNorm, zero_padding};
 use crate::run::execution::Call;
 use crate::shape::{Rows, Shape, check_at_least};
-use crate::simd::Io;
+use crate::simd::{Io, RowInputs, RowSpan};
 
 /// Work of a backward pass for each element, in elements of a forward pass: threads share it from half as many elements on.
 const WORK: usize = 2;
 
 /// Numbers of scratch that a backward pass over so many rows needs at most.
 pub(crate) fn scratch_len(rows: Rows) -> usize {
-    RowBlocks::new(rows.rows(), rows.cols(), 2).total_scratch()
+    RowBlocks::new(rows.rows(), rows.cols(), 2, true).total_scratch()
 }
 
 /// The rows of a shape, if it is one of rows.
@@ -33,33 +34,43 @@ pub(crate) fn as_rows(shape: Shape) -> Result<Rows, Error> {
     }
 }
 
-/// Makes the gradients of rows that are normalised with the statistics of `source`, or with those that the forward pass kept.
+/// Makes the gradients of rows that are normalised with the statistics of `norm`, or with those that the forward pass kept.
 pub(crate) fn backward<'a, T: RowSource>(
     call: Call<'_>,
     io: Io<'_>,
     x: &'a [f32],
     rows: Rows,
-    source: T,
-    gamma_offset: f32,
+    norm: RowNorm<T>,
     args: &mut GradArgs<'a>,
 ) -> Result<(), Error> {
-    let io = io.gradient_rows(rows)?;
-    args.check(rows)?;
+    let RowNorm { source, gamma_offset, gate } = norm;
+    let parts = source.parts();
+    let mut io = io.gradient_rows(rows)?;
+    args.check(rows, parts)?;
     let (kept, count) = kept_rows(args.valid, rows.rows())?;
     let kept = (count < rows.rows()).then_some(kept);
-    let mut inputs = args.inputs(x, rows)?;
-    let mut dresidual = args.take_dresidual(rows)?;
-    unsupported([("dresidual", dresidual.is_some() && !io.writes())])?;
-    let mut io = io.with_inputs(&mut inputs);
+    let (x, [dsum, z]) = args.inputs(x, rows)?;
+    let (mut dresidual, mut dgate) = (args.take_dresidual(rows)?, args.take_dgate(rows)?);
+    unsupported([
+        ("gate", z.is_some() && !T::TAKES_INPUTS),
+        ("dgate", dgate.is_some() && z.is_none()),
+        ("dresidual", dresidual.is_some() && !io.writes()),
+    ])?;
 
+    // Rows that are not worked on as a whole need more room, and have both sums.
+    let in_parts = parts > 1 || z.is_some();
     let extra = args.dsum.is_some() || dresidual.is_some();
     let wanted = match (&args.dgamma, &args.dbeta) {
         (None, None) => 0,
         (Some(_), None) => 1,
         (_, Some(_)) => 2,
     };
-    let sums = if wanted > 0 { sums_made::<T>(wanted, extra) } else { 0 };
-    let blocks = RowBlocks::new(rows.rows(), rows.cols(), sums);
+    let sums = match wanted {
+        _ if in_parts => 2,
+        0 => 0,
+        wanted => sums_made::<T>(wanted, extra),
+    };
+    let blocks = RowBlocks::new(rows.rows(), rows.cols(), sums, in_parts);
     let needed = blocks.total_scratch();
     if let Some(scratch) = &args.scratch {
         check_at_least("scratch", scratch.len(), scratch_len(rows))?;
@@ -69,18 +80,18 @@ pub(crate) fn backward<'a, T: RowSource>(
     let scratch = &mut scratch[..needed];
     // No check comes after this line.
 
-    let has_work = rows.elements() > 0 && (io.writes() || sums > 0);
+    let has_work = rows.elements() > 0 && (io.writes() || wanted > 0 || dgate.is_some());
     if has_work {
         let source = match (args.mean, args.rstd) {
-            (mean, Some(rstd)) => GradientSource::Saved { mean, rstd },
+            (mean, Some(rstd)) => GradientSource::Saved { mean, rstd, parts },
             (_, None) => GradientSource::Made(source),
         };
-        let work = BackwardRows {
+        let mut work = BackwardRows {
             io: call.stores().apply_to_rows(io.reborrow()),
             source,
             gamma: Gamma { gamma: args.gamma, offset: gamma_offset },
             has_dsum: args.dsum.is_some(),
-            dresidual: dresidual.as_mut().map(|rows| rows.reborrow()),
+            dresidual: dresidual.as_mut().map(RowSpan::reborrow),
             adds_dresidual: args.adds_dresidual,
             kept,
             first: 0,
@@ -88,11 +99,25 @@ pub(crate) fn backward<'a, T: RowSource>(
             sums,
             scratch: &mut *scratch,
         };
-        call.run_parallel(work, rows.elements().saturating_mul(WORK));
+        let elements = rows.elements().saturating_mul(WORK);
+        if in_parts {
+            let (dz, adds) = (dgate.as_mut().map(RowSpan::reborrow), args.adds_dgate);
+            let gate = z.map(|z| GateGradient { gate, z, dz, adds });
+            let beta = args.beta;
+            call.run_parallel(BackwardParts { rows: work, parts, x, dsum, beta, gate }, elements);
+        } else {
+            let mut inputs = RowInputs::new(rows.rows(), rows.cols());
+            inputs.forward_x(x.elements, x.pitch);
+            if let Some(dsum) = dsum {
+                inputs.dsum(dsum.elements, dsum.pitch);
+            }
+            work.io = work.io.with_inputs(&mut inputs);
+            call.run_parallel(work, elements);
+        }
     } else {
         scratch.fill(0.0);
     }
-    if sums > 0 {
+    if wanted > 0 {
         let out = [args.dgamma.take(), args.dbeta.take()]
             .map(|out| out.map(|Accumulated { out, adds }| (out, adds)));
         call.run_serial(WriteSums { scratch, blocks, out });
@@ -102,8 +127,10 @@ pub(crate) fn backward<'a, T: RowSource>(
             zero_padding(call, io, kept);
         }
         // What is added to keeps its padding.
-        if let Some(dresidual) = dresidual.filter(|_| !args.adds_dresidual) {
-            zero_padding(call, dresidual, kept);
+        let written =
+            [dresidual.filter(|_| !args.adds_dresidual), dgate.filter(|_| !args.adds_dgate)];
+        for rows in written.into_iter().flatten() {
+            zero_padding(call, rows, kept);
         }
     }
     Ok(())

@@ -270,6 +270,31 @@ impl<'a> RowSpan<'a> {
         (Self { rows: at, ..self }, high)
     }
 
+    /// Columns `start` up to `end` of row `row`, as a row of its own. No input may be beside x.
+    #[inline(always)]
+    pub(crate) fn part(&mut self, row: usize, (start, end): (usize, usize)) -> RowSpan<'_> {
+        assert!(row < self.rows && start <= end && end <= self.cols, "the part is there");
+        assert!(self.others.is_none(), "other inputs may lie otherwise");
+        let mut x = self.x.row(row);
+        x.first = x.first.wrapping_add(start);
+        // What is absent stays null.
+        let at = if self.writes() { row * self.dst_pitch + start } else { 0 };
+        let dst = self.dst.wrapping_add(at);
+        RowSpan { x, dst, rows: 1, cols: end - start, first: 0, lifetime: PhantomData, ..*self }
+    }
+
+    /// The same row, whose x is another. No input may be beside x.
+    #[inline(always)]
+    pub(crate) fn reading<'s>(self, x: &'s [f32]) -> RowSpan<'s>
+    where
+        'a: 's,
+    {
+        assert!(self.rows == 1 && x.len() == self.cols, "x is one row");
+        assert!(self.others.is_none(), "other inputs belong to x");
+        // Nothing else reads y, by the invariant, so that `x` does not overlap it.
+        RowSpan { x: Input { first: x.as_ptr(), pitch: self.cols }, ..self }
+    }
+
     /// Writes `+0.0` to the rows of y from `first` up to `end`.
     pub(crate) fn zero_rows(&mut self, first: usize, end: usize) {
         assert!(self.writes() && first <= end && end <= self.rows, "the rows are there");

@@ -87,7 +87,7 @@ AT(evenkeel_rms_norm_args, gate_function, 440);
 AT(evenkeel_rms_norm_args, gate_place, 444);
 AT(evenkeel_rms_norm_args, group_size, 448);
 
-SIZE(evenkeel_norm_backward_args, 472);
+SIZE(evenkeel_norm_backward_args, 584);
 AT(evenkeel_norm_backward_args, size, 0);
 AT(evenkeel_norm_backward_args, dy, 8);
 AT(evenkeel_norm_backward_args, dx, 40);
@@ -107,6 +107,12 @@ AT(evenkeel_norm_backward_args, valid, 424);
 AT(evenkeel_norm_backward_args, valid_steps, 456);
 AT(evenkeel_norm_backward_args, one_plus_gamma, 464);
 AT(evenkeel_norm_backward_args, accumulate, 468);
+AT(evenkeel_norm_backward_args, beta, 472);
+AT(evenkeel_norm_backward_args, gate, 504);
+AT(evenkeel_norm_backward_args, dgate, 536);
+AT(evenkeel_norm_backward_args, group_size, 568);
+AT(evenkeel_norm_backward_args, gate_function, 576);
+AT(evenkeel_norm_backward_args, gate_place, 580);
 
 SIZE(evenkeel_normalize_scale_shift_args, 304);
 AT(evenkeel_normalize_scale_shift_args, size, 0);

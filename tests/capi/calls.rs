@@ -113,11 +113,19 @@ fn normalize(
     c.pass(evenkeel_normalize_scale_shift, args)
 }
 
+/// What a backward pass is set to.
+#[derive(Default)]
+struct Settings {
+    one_plus_gamma: u32,
+    gate: (u32, u32),
+    group_size: usize,
+}
+
 fn backward(
     c: &Call<'_>,
     function: unsafe extern "C" fn(*const evenkeel_norm_backward_args) -> evenkeel_status,
     saved: &str,
-    one_plus_gamma: u32,
+    settings: Settings,
 ) -> evenkeel_status {
     let (valid, valid_steps) = c.valid(&VALID, 1);
     let is_there = |buffer: evenkeel_output| buffer.dtype != 0 || buffer.len != 0;
@@ -134,6 +142,8 @@ fn backward(
     let dgamma = output("dgamma", EVENKEEL_ADD_DGAMMA);
     let dbeta = output("dbeta", EVENKEEL_ADD_DBETA);
     let dresidual = output("dresidual", EVENKEEL_ADD_DRESIDUAL);
+    let dgate = output("dgate", EVENKEEL_ADD_DGATE);
+    let Settings { one_plus_gamma, gate: (gate_function, gate_place), group_size } = settings;
     let reads_only = is_there(c.write("dy"));
     let args = evenkeel_norm_backward_args {
         dy: c.read(if reads_only { "dy" } else { "x" }),
@@ -154,6 +164,12 @@ fn backward(
         valid_steps,
         one_plus_gamma,
         accumulate,
+        beta: c.read("beta"),
+        gate: c.read("gate"),
+        dgate,
+        group_size,
+        gate_function,
+        gate_place,
         ..evenkeel_norm_backward_args::default()
     };
     c.pass(function, args)
@@ -365,19 +381,36 @@ pub(crate) static CALLS: &[Row] = &[
         rms_norm(c, 0, BEFORE, group_size(c.setting.rows))
     }),
     row("LayerNorm::backward", "evenkeel_layer_norm_backward", |c| {
-        backward(c, evenkeel_layer_norm_backward, "saved", 0)
+        backward(c, evenkeel_layer_norm_backward, "saved", Settings::default())
     }),
     row("LayerNorm::backward, read only", "evenkeel_layer_norm_backward", |c| {
-        backward(c, evenkeel_layer_norm_backward, "saved", 0)
+        backward(c, evenkeel_layer_norm_backward, "saved", Settings::default())
     }),
     row("RmsNorm::backward", "evenkeel_rms_norm_backward", |c| {
-        backward(c, evenkeel_rms_norm_backward, "saved", 0)
+        backward(c, evenkeel_rms_norm_backward, "saved", Settings::default())
     }),
     row("RmsNorm::backward, 1 + gamma", "evenkeel_rms_norm_backward", |c| {
-        backward(c, evenkeel_rms_norm_backward, "saved", 1)
+        let settings = Settings { one_plus_gamma: 1, ..Settings::default() };
+        backward(c, evenkeel_rms_norm_backward, "saved", settings)
+    }),
+    row("RmsNorm::backward, grouped", "evenkeel_rms_norm_backward", |c| {
+        let settings = Settings { group_size: group_size(c.setting.rows), ..Settings::default() };
+        backward(c, evenkeel_rms_norm_backward, "saved", settings)
+    }),
+    row("LayerNorm::backward, gated", "evenkeel_layer_norm_backward", |c| {
+        backward(c, evenkeel_layer_norm_backward, "saved", Settings::default())
+    }),
+    row("RmsNorm::backward, gated first, grouped", "evenkeel_rms_norm_backward", |c| {
+        let gate = (EVENKEEL_GATE_SIGMOID, EVENKEEL_GATE_BEFORE_NORM);
+        let settings = Settings { gate, group_size: group_size(c.setting.rows), one_plus_gamma: 0 };
+        backward(c, evenkeel_rms_norm_backward, "saved", settings)
+    }),
+    row("RmsNorm::backward, gated first, read only", "evenkeel_rms_norm_backward", |c| {
+        let settings = Settings { gate: BEFORE, ..Settings::default() };
+        backward(c, evenkeel_rms_norm_backward, "saved", settings)
     }),
     row("NormalizeScaleShift::backward", "evenkeel_normalize_scale_shift_backward", |c| {
-        backward(c, evenkeel_normalize_scale_shift_backward, "row", 0)
+        backward(c, evenkeel_normalize_scale_shift_backward, "row", Settings::default())
     }),
     row("NormalizeScaleShift::forward", "evenkeel_normalize_scale_shift", |c| {
         normalize(c, c.rows(), EVENKEEL_OF_ROWS, "row")

@@ -14,6 +14,7 @@ mod empty;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod environment;
 mod exact;
+mod gate_gradients;
 mod gates;
 mod golden;
 mod golden_operations;

@@ -325,38 +325,43 @@ impl Operation {
                 .all(|(option, others)| !has(option) || others.iter().any(|o| has(o)))
     }
 
-    /// No option, each by itself, every two of them, and as many as go together. What needs another one has it.
+    /// No option, each by itself, and every two that go together in a set with as many as go with them: first the smallest set. What
+    /// needs another one has it.
     pub fn option_sets(&self) -> Vec<Vec<&'static str>> {
         let options = self.options();
         let mut sets = vec![vec![]];
-        let mut add = |mut set: Vec<&'static str>| {
-            for (option, others) in self.needs {
-                if set.contains(option) && !others.iter().any(|other| set.contains(other)) {
-                    set.push(others[0]);
+        for &option in &options {
+            sets.extend(self.with(&[], &[option]).filter(|set| !sets.contains(set)));
+        }
+        for (i, &a) in options.iter().enumerate() {
+            for &b in &options[..i] {
+                let has_both = |set: &Vec<&str>| set.contains(&a) && set.contains(&b);
+                let Some(mut set) = self.with(&[], &[a, b]).filter(|_| !sets.iter().any(has_both))
+                else {
+                    continue;
+                };
+                for &option in &options {
+                    set = self.with(&set, &[option]).unwrap_or(set);
                 }
-            }
-            set.sort_unstable();
-            set.dedup();
-            if self.allows(&set) && !sets.contains(&set) {
                 sets.push(set);
             }
-        };
-        options.iter().for_each(|&a| add(vec![a]));
-        for (i, &a) in options.iter().enumerate() {
-            options[..i].iter().for_each(|&b| add(vec![a, b]));
         }
-        let mut all = Vec::new();
-        for &option in &options {
-            all.push(option);
-            let alone = self.needs.iter().find(|(of, _)| *of == option);
-            let met =
-                alone.is_none_or(|(_, others)| others.iter().any(|other| all.contains(other)));
-            if !met || !self.allows(&all) {
-                all.pop();
+        sets.sort_by_key(Vec::len);
+        sets
+    }
+
+    /// The set with these options, and what they need, if they go together.
+    fn with(&self, set: &[&'static str], added: &[&'static str]) -> Option<Vec<&'static str>> {
+        let mut set = set.to_vec();
+        set.extend(added);
+        for (option, others) in self.needs {
+            if set.contains(option) && !others.iter().any(|other| set.contains(other)) {
+                set.push(others[0]);
             }
         }
-        add(all);
-        sets
+        set.sort_unstable();
+        set.dedup();
+        self.allows(&set).then_some(set)
     }
 
     /// The buffers that a call with these options has in this shape.

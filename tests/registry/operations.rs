@@ -134,6 +134,13 @@ const ADD_DRESIDUAL: Buffer = Buffer::new("add_dresidual", F32, Update, elements
     .from("z")
     .option("add_dresidual");
 
+/// Of the groups of every row.
+const SAVED_GROUPS: Buffer =
+    read("saved_rstd", F64, groups_of).called("rstd").from("row_rstd").option("saved");
+const DGATE: Buffer = write("dgate", F32, elements).option("dgate");
+const ADD_DGATE: Buffer =
+    Buffer::new("add_dgate", F32, Update, elements).called("dgate").from("z").option("add_dgate");
+
 /// What a backward pass writes or adds to.
 const GRADIENT_EXCLUDES: &[(&str, &str)] =
     &[("dgamma", "add_dgamma"), ("dbeta", "add_dbeta"), ("dresidual", "add_dresidual")];
@@ -221,7 +228,17 @@ fn train_args<'a>(bag: &mut Bag<'a>) -> TrainArgs<'a> {
 }
 
 fn grad_args<'a>(bag: &mut Bag<'a>) -> GradArgs<'a> {
-    let mut args = GradArgs::new().maybe_gamma(bag.maybe_f32("gamma"));
+    let mut args =
+        GradArgs::new().maybe_gamma(bag.maybe_f32("gamma")).maybe_beta(bag.maybe_f32("beta"));
+    if let Some(gate) = bag.maybe_f32("gate") {
+        args = args.gate(gate);
+    }
+    if let Some(dgate) = bag.maybe_f32_mut("dgate") {
+        args = args.dgate(dgate);
+    }
+    if let Some(dgate) = bag.maybe_f32_mut("add_dgate") {
+        args = args.add_dgate(dgate);
+    }
     if let Some(rstd) = bag.maybe_f64("saved_rstd") {
         args = match bag.maybe_f64("saved_mean") {
             Some(mean) => args.stats(mean, rstd),
@@ -603,6 +620,78 @@ pub static OPERATIONS: &[Operation] = &[
         |s, dy, bag| {
             let (norm, x) = (rms_norm(s).with_one_plus_gamma(true), bag.f32("forward_x"));
             done(norm.backward(io(dy), x, s.rows, grad_args(bag)))
+        },
+    ),
+    operation(
+        "RmsNorm::backward, grouped",
+        Takes::Rows,
+        &[FORWARD_X, gamma(cols_of), SAVED_GROUPS, DGAMMA, DSUM, scratch(backward_scratch)],
+        |s, dy, bag| {
+            let (norm, x) = (rms_norm(s).with_group_size(group_size(s.rows)), bag.f32("forward_x"));
+            done(norm.backward(io(dy), x, s.rows, grad_args(bag)))
+        },
+    ),
+    operation(
+        "LayerNorm::backward, gated",
+        Takes::Rows,
+        &[
+            FORWARD_X,
+            ALWAYS_GATE,
+            gamma(cols_of),
+            beta(cols_of),
+            DGATE,
+            ADD_DGATE,
+            DBETA,
+            DRESIDUAL,
+            VALID_BITS,
+            scratch(backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            done(layer_norm(s).backward(io(dy), x, s.rows, grad_args(bag)))
+        },
+    )
+    .excludes(&[("dgate", "add_dgate")]),
+    operation(
+        "RmsNorm::backward, gated first, grouped",
+        Takes::Rows,
+        &[
+            FORWARD_X,
+            ALWAYS_GATE,
+            gamma(cols_of),
+            SAVED_GROUPS,
+            DGATE,
+            ADD_DGATE,
+            DGAMMA,
+            DSUM,
+            ADD_DRESIDUAL,
+            VALID_BYTES,
+            scratch(backward_scratch),
+        ],
+        |s, dy, bag| {
+            let norm = rms_norm(s).with_gate(GateFunction::Sigmoid, GatePlace::BeforeNorm);
+            let norm = norm.with_group_size(group_size(s.rows));
+            let x = bag.f32("forward_x");
+            done(norm.backward(io(dy), x, s.rows, grad_args(bag)))
+        },
+    )
+    .excludes(&[("dgate", "add_dgate")]),
+    operation(
+        "RmsNorm::backward, gated first, read only",
+        Takes::Nothing,
+        &[
+            read("dy", F32, elements).from("x"),
+            FORWARD_X,
+            ALWAYS_GATE,
+            gamma(cols_of),
+            DGATE,
+            DGAMMA,
+            scratch(backward_scratch),
+        ],
+        |s, _, bag| {
+            let norm = rms_norm(s).with_gate(GateFunction::Silu, GatePlace::BeforeNorm);
+            let (dy, x) = (InOut::read_only(bag.f32("dy")), bag.f32("forward_x"));
+            done(norm.backward(dy, x, s.rows, grad_args(bag)))
         },
     ),
     operation(

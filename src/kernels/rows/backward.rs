@@ -22,7 +22,10 @@
 //!   looked at again; where f32 does not hold it, the same code runs on f64 lanes.
 #![forbid(unsafe_code)]
 
-use super::column_sums::{ColumnSums, RowBlocks, STEP};
+use core::marker::PhantomData;
+use core::ops::Range;
+
+use super::column_sums::{ChunkWork, ColumnSums, RowBlocks};
 use super::gradient_sweeps::{
     Coefficients, Extra, Gamma, Means, add_columns, extremes, largest_factor, row_sums, write_dx,
 };
@@ -55,8 +58,8 @@ pub(crate) struct BackwardRows<'a, T> {
 
 /// Where statistics come from.
 pub(crate) enum GradientSource<'a, T> {
-    /// The forward pass kept them. Without a mean it is 0.
-    Saved { mean: Option<&'a [f64]>, rstd: &'a [f64] },
+    /// The forward pass kept them, of each of so many parts of a row. Without a mean it is 0.
+    Saved { mean: Option<&'a [f64]>, rstd: &'a [f64], parts: usize },
     /// They are made again.
     Made(T),
 }
@@ -69,10 +72,7 @@ impl<T: RowSource> Split for BackwardRows<'_, T> {
     fn split_at(self, at: usize) -> (Self, Self) {
         let Self { io, source, dresidual, scratch, first, blocks, .. } = self;
         let row = (at * blocks.chunk).min(io.rows());
-        let (low_residual, high_residual) = match dresidual.map(|rows| rows.split_at(row)) {
-            Some((low, high)) => (Some(low), Some(high)),
-            None => (None, None),
-        };
+        let (low_residual, high_residual) = dresidual.map(|rows| rows.split_at(row)).unzip();
         let (low, high) = io.split_at(row);
         let (low_source, high_source) = source.split_at(row);
         let (low_scratch, high_scratch) = scratch.split_at_mut(at * blocks.scratch);
@@ -99,14 +99,11 @@ impl<T: RowSource> Split for BackwardRows<'_, T> {
 impl<T: RowSource> GradientSource<'_, T> {
     fn split_at(self, at: usize) -> (Self, Self) {
         match self {
-            Self::Saved { mean, rstd } => {
-                let (low, high) = rstd.split_at(at);
-                let (low_mean, high_mean) = match mean.map(|mean| mean.split_at(at)) {
-                    Some((low, high)) => (Some(low), Some(high)),
-                    None => (None, None),
-                };
-                let low = Self::Saved { mean: low_mean, rstd: low };
-                (low, Self::Saved { mean: high_mean, rstd: high })
+            Self::Saved { mean, rstd, parts } => {
+                let (low, high) = rstd.split_at(at * parts);
+                let (low_mean, high_mean) = mean.map(|mean| mean.split_at(at * parts)).unzip();
+                let low = Self::Saved { mean: low_mean, rstd: low, parts };
+                (low, Self::Saved { mean: high_mean, rstd: high, parts })
             }
             Self::Made(source) => {
                 let (low, high) = source.split_at(at);
@@ -161,69 +158,72 @@ impl<T: RowSource, const N: usize, const EXTRA: bool> BackwardRowsBy<'_, T, N, E
         let BackwardRows { io, source, gamma, kept, first, blocks, scratch, .. } = self.0;
         let BackwardRows { has_dsum, dresidual, adds_dresidual, .. } = self.0;
         let (rows, cols) = (io.rows(), io.cols());
-        let mut work = Chunk::<T, N, EXTRA> {
-            io,
-            source,
-            gamma,
-            largest,
-            has_dsum,
-            dresidual,
-            adds_dresidual,
-            sums: ColumnSums::new(&mut [], 0),
-        };
-        let (mut cascades, mut cascade) = (None, None);
-        let mut scratch = scratch.chunks_mut(blocks.scratch.max(1));
-        for start in (0..rows).step_by(blocks.chunk) {
-            if N > 0 {
-                work.sums = ColumnSums::new(scratch.next().expect("scratch of each chunk"), cols);
-            }
-            let end = rows.min(start + blocks.chunk);
-            for block in (start..end).step_by(blocks.rows) {
-                let end = end.min(block + blocks.rows);
-                for step in (block..end).step_by(STEP) {
-                    let end = end.min(step + STEP);
-                    let mut row = step;
-                    while row < end {
-                        let run = match kept {
-                            None => row..end,
-                            Some(kept) => {
-                                let run = kept.next_run(first + row, end - row);
-                                run.start - first..run.end - first
-                            }
-                        };
-                        if run.is_empty() || run.start >= end {
-                            break;
-                        }
-                        row = run.start;
-                        let run = row..run.end.min(end);
-                        while row + R <= run.end {
-                            work.group::<S, R>(token, row, &mut cascades);
-                            row += R;
-                        }
-                        while row < run.end {
-                            work.group::<S, 1>(token, row, &mut cascade);
-                            row += 1;
-                        }
-                    }
-                    work.sums.end_step();
-                }
-                work.sums.end_block();
-            }
-        }
+        let sums = ColumnSums::new(&mut [], 0);
+        let part = Part { io, gamma, largest, has_dsum, dresidual, adds_dresidual, sums };
+        let work =
+            &mut Groups::<_, R, N, EXTRA> { cols, source, part, cascades: None, cascade: None };
+        blocks.go_through(token, rows, (kept, first), scratch, work);
     }
 }
 
-/// The rows of a chunk.
-struct Chunk<'a, 's, T, const N: usize, const EXTRA: bool> {
-    io: RowSpan<'a>,
+/// Rows that are worked on in groups of `R`.
+struct Groups<'a, 's, T: RowSource, const R: usize, const N: usize, const EXTRA: bool> {
+    cols: usize,
     source: GradientSource<'a, T>,
-    gamma: Gamma<'a>,
+    part: Part<'a, 's, N, EXTRA>,
+    cascades: Cascades<T::Block, R>,
+    cascade: Cascades<T::Block, 1>,
+}
+
+impl<'s, T: RowSource, const R: usize, const N: usize, const EXTRA: bool> ChunkWork<'s>
+    for Groups<'_, 's, T, R, N, EXTRA>
+{
+    #[inline(always)]
+    fn begin_chunk(&mut self, scratch: &'s mut [f64]) {
+        self.part.sums = ColumnSums::new(scratch, self.cols);
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd>(&mut self, token: S, rows: Range<usize>) {
+        let Range { start: mut row, end } = rows;
+        while row + R <= end {
+            let x = self.part.io.read_group::<R, INPUTS>(row);
+            let x = x.rows_of(FORWARD_X);
+            let statistics = self.source.rows(token, row, x, &mut self.cascades);
+            self.part.rows::<T, S, R>(token, row, statistics);
+            row += R;
+        }
+        while row < end {
+            let x = self.part.io.read_group::<1, INPUTS>(row);
+            let x = x.rows_of(FORWARD_X);
+            let statistics = self.source.rows(token, row, x, &mut self.cascade);
+            self.part.rows::<T, S, 1>(token, row, statistics);
+            row += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn end_step(&mut self) {
+        self.part.sums.end_step();
+    }
+
+    #[inline(always)]
+    fn end_block(&mut self) {
+        self.part.sums.end_block();
+    }
+}
+
+/// Rows whose gradients are made of their statistics, or some columns of them that have statistics of their own.
+pub(super) struct Part<'a, 's, const N: usize, const EXTRA: bool> {
+    /// As of [`BackwardRows`].
+    pub(super) io: RowSpan<'a>,
+    pub(super) gamma: Gamma<'a>,
     /// The largest magnitude of a factor of dy.
-    largest: f64,
-    has_dsum: bool,
-    dresidual: Option<RowSpan<'a>>,
-    adds_dresidual: bool,
-    sums: ColumnSums<'s, N>,
+    pub(super) largest: f64,
+    pub(super) has_dsum: bool,
+    pub(super) dresidual: Option<RowSpan<'a>>,
+    pub(super) adds_dresidual: bool,
+    pub(super) sums: ColumnSums<'s, N>,
 }
 
 /// The statistics of some rows.
@@ -243,18 +243,18 @@ impl<T: RowSource, const R: usize> Kernel for Measure<'_, '_, T, R> {
     }
 }
 
-impl<T: RowSource, const N: usize, const EXTRA: bool> Chunk<'_, '_, T, N, EXTRA> {
-    /// `R` rows.
+impl<T: RowSource> GradientSource<'_, T> {
+    /// The statistics of `R` rows x, the first of them row `first`.
     #[inline(always)]
-    fn group<S: Simd, const R: usize>(
+    pub(super) fn rows<S: Simd, const R: usize>(
         &mut self,
         token: S,
         first: usize,
+        rows: [&[f32]; R],
         cascades: &mut Cascades<T::Block, R>,
-    ) {
-        let rows = self.io.read_group::<R, INPUTS>(first);
-        let statistics = match &mut self.source {
-            GradientSource::Saved { mean, rstd } => {
+    ) -> [RowStatistics; R] {
+        match self {
+            Self::Saved { mean, rstd, .. } => {
                 let mut each = [RowStatistics { mean: 0.0, rstd: 0.0 }; R];
                 for r in 0..R {
                     let mean = mean.map_or(0.0, |mean| mean[first + r]);
@@ -262,12 +262,23 @@ impl<T: RowSource, const N: usize, const EXTRA: bool> Chunk<'_, '_, T, N, EXTRA>
                 }
                 each
             }
-            GradientSource::Made(source) => {
-                token.outline(Measure { source, first, rows: rows.rows_of(FORWARD_X), cascades })
-            }
-        };
+            Self::Made(source) => token.outline(Measure { source, first, rows, cascades }),
+        }
+    }
+}
+
+impl<const N: usize, const EXTRA: bool> Part<'_, '_, N, EXTRA> {
+    /// `R` rows with these statistics.
+    #[inline(always)]
+    pub(super) fn rows<T: RowSource, S: Simd, const R: usize>(
+        &mut self,
+        token: S,
+        first: usize,
+        statistics: [RowStatistics; R],
+    ) {
+        let rows = self.io.read_group::<R, INPUTS>(first);
         let Some(lanes) = Standardize::in_f32(token, &statistics) else {
-            return self.one_by_one(token, first, &{ statistics });
+            return self.one_by_one::<T, S>(token, first, &{ statistics });
         };
         let sums = row_sums::<T, S::F32, R>(token, &rows, &lanes, self.gamma);
         let mut c = [Means::NONE; R];
@@ -282,14 +293,14 @@ impl<T: RowSource, const N: usize, const EXTRA: bool> Chunk<'_, '_, T, N, EXTRA>
             );
         }
         if !fit {
-            return self.one_by_one(token, first, &{ statistics });
+            return self.one_by_one::<T, S>(token, first, &{ statistics });
         }
-        self.sweep::<S, S::F32, R>(token, first, lanes, statistics, c);
+        self.sweep::<T, S, S::F32, R>(token, first, lanes, statistics, c);
     }
 
     /// The second sweep, where f32 holds everything.
     #[inline(always)]
-    fn sweep<S: Simd, V: Float<Token = S, Elem = f32>, const R: usize>(
+    fn sweep<T: RowSource, S: Simd, V: Float<Token = S, Elem = f32>, const R: usize>(
         &mut self,
         token: S,
         first: usize,
@@ -336,16 +347,27 @@ impl<T: RowSource, const N: usize, const EXTRA: bool> Chunk<'_, '_, T, N, EXTRA>
 
     /// Rows of which some may leave f32.
     #[inline(always)]
-    fn one_by_one<S: Simd>(&mut self, token: S, first: usize, statistics: &[RowStatistics]) {
-        token.outline(OneByOne { work: self, first, statistics });
+    fn one_by_one<T: RowSource, S: Simd>(
+        &mut self,
+        token: S,
+        first: usize,
+        statistics: &[RowStatistics],
+    ) {
+        token.outline(OneByOne::<T, N, EXTRA> {
+            work: self,
+            first,
+            statistics,
+            source: PhantomData,
+        });
     }
 }
 
 /// The same of rows of which some leave f32, one by one.
 struct OneByOne<'w, 'a, 's, T, const N: usize, const EXTRA: bool> {
-    work: &'w mut Chunk<'a, 's, T, N, EXTRA>,
+    work: &'w mut Part<'a, 's, N, EXTRA>,
     first: usize,
     statistics: &'w [RowStatistics],
+    source: PhantomData<T>,
 }
 
 impl<T: RowSource, const N: usize, const EXTRA: bool> Kernel for OneByOne<'_, '_, '_, T, N, EXTRA> {
@@ -353,7 +375,7 @@ impl<T: RowSource, const N: usize, const EXTRA: bool> Kernel for OneByOne<'_, '_
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let Self { work, first, statistics } = self;
+        let Self { work, first, statistics, .. } = self;
         for (i, &statistics) in statistics.iter().enumerate() {
             let row = first + i;
             let group = work.io.read_group::<1, INPUTS>(row);
@@ -362,7 +384,7 @@ impl<T: RowSource, const N: usize, const EXTRA: bool> Kernel for OneByOne<'_, '_
                 let means = Means::new::<T>(sums, group.cols());
                 let extremes = extremes::<S>(token, &group, work.gamma);
                 if means.hold_in_f32::<T>(statistics.rstd, sums.squares, extremes, group.cols()) {
-                    work.sweep::<S, S::F32, 1>(token, row, lanes, [statistics], [means]);
+                    work.sweep::<T, S, S::F32, 1>(token, row, lanes, [statistics], [means]);
                     continue;
                 }
             }

@@ -16,8 +16,11 @@
 //! * **A row that leaves f32** is added to the f64 of its chunk, and to no sum in f32.
 #![forbid(unsafe_code)]
 
+use core::ops::Range;
+
 use crate::element::ParameterGradient;
 use crate::kernels::lanes::Lanes64;
+use crate::kernels::row_filter::RowFilter;
 use crate::simd::{Double, Float, Kernel, LANES, Simd, halves};
 
 /// Rows that are summed before their sum is.
@@ -40,14 +43,15 @@ pub(crate) struct RowBlocks {
 }
 
 impl RowBlocks {
-    /// Depends on the shape alone, and on how many sums there are: none, that of dgamma, or both.
-    pub(crate) fn new(rows: usize, cols: usize, sums: usize) -> Self {
+    /// Depends on the shape alone, on how many sums there are (none, that of dgamma, or both), and on whether a chunk has room for
+    /// two rows of f32 beside them.
+    pub(crate) fn new(rows: usize, cols: usize, sums: usize, has_room: bool) -> Self {
         // Four blocks of few rows, for threads to share.
         let block = rows.div_ceil(4).next_power_of_two().clamp(STEP, STEP * STEP);
         let blocks = rows.div_ceil(block).max(1);
         let each = blocks.div_ceil(MOST_CHUNKS);
         // A sum in f64, and two in f32.
-        let scratch = cols.saturating_mul(2 * sums);
+        let scratch = cols.saturating_mul(2 * sums + usize::from(has_room));
         Self {
             rows: block,
             chunk: each.saturating_mul(block),
@@ -60,6 +64,61 @@ impl RowBlocks {
     pub(crate) fn total_scratch(self) -> usize {
         self.scratch.saturating_mul(self.chunks)
     }
+
+    /// Goes through the kept ones of so many rows, in order, and through the scratch of their chunks. Row 0 is number `first` of
+    /// what is kept.
+    #[inline(always)]
+    pub(super) fn go_through<'s, S: Simd>(
+        self,
+        token: S,
+        rows: usize,
+        (kept, first): (Option<RowFilter<'_>>, usize),
+        scratch: &'s mut [f64],
+        work: &mut impl ChunkWork<'s>,
+    ) {
+        let mut scratch = scratch.chunks_mut(self.scratch.max(1));
+        for start in (0..rows).step_by(self.chunk) {
+            if self.scratch > 0 {
+                work.begin_chunk(scratch.next().expect("scratch of each chunk"));
+            }
+            let end = rows.min(start + self.chunk);
+            for block in (start..end).step_by(self.rows) {
+                let end = end.min(block + self.rows);
+                for step in (block..end).step_by(STEP) {
+                    let end = end.min(step + STEP);
+                    let mut row = step;
+                    while row < end {
+                        let run = match kept {
+                            None => row..end,
+                            Some(kept) => {
+                                let run = kept.next_run(first + row, end - row);
+                                run.start - first..run.end - first
+                            }
+                        };
+                        if run.is_empty() || run.start >= end {
+                            break;
+                        }
+                        row = run.end.min(end);
+                        work.rows(token, run.start..row);
+                    }
+                    work.end_step();
+                }
+                work.end_block();
+            }
+        }
+    }
+}
+
+/// What is done with the rows of chunks.
+pub(super) trait ChunkWork<'s> {
+    /// A chunk, which has scratch, begins.
+    fn begin_chunk(&mut self, scratch: &'s mut [f64]);
+    /// Some rows of a step.
+    fn rows<S: Simd>(&mut self, token: S, rows: Range<usize>);
+    /// A step is done.
+    fn end_step(&mut self);
+    /// A block is done.
+    fn end_block(&mut self);
 }
 
 /// The sums of one chunk: `N` of each column.
@@ -92,6 +151,16 @@ impl<'s, const N: usize> ColumnSums<'s, N> {
     #[inline(always)]
     pub(super) fn step(&mut self, start: usize, end: usize) -> Sums<'_, f32, N> {
         self.step.columns(start, end)
+    }
+
+    /// Those of columns `start` up to `end`.
+    #[inline(always)]
+    pub(super) fn columns(&mut self, start: usize, end: usize) -> ColumnSums<'_, N> {
+        ColumnSums {
+            step: self.step.columns(start, end),
+            block: self.block.columns(start, end),
+            chunk: self.chunk.columns(start, end),
+        }
     }
 
     /// The sums in f64.

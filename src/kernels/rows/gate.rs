@@ -29,32 +29,74 @@ use crate::simd::{Float, Simd, Single};
 /// The function of every lane.
 #[inline(always)]
 pub(crate) fn gate<S: Simd>(token: S, function: GateFunction, z: S::F32) -> S::F32 {
-    // Of a NaN some number.
-    let size = z.abs().min(splat(token, LARGEST_GATE));
-
-    // Adding and subtracting this leaves the nearest whole number.
-    let whole = splat(token, 1.5 * (1 << 23) as f32);
-    let n = size.mul_add(splat(token, -core::f32::consts::LOG2_E), whole) - whole;
-    let s = n.mul_add(splat(token, LN_2[1]), n.mul_add(splat(token, LN_2[0]), size));
-    let mut exp = splat(token, EXP[0]);
-    for coefficient in &EXP[1..] {
-        exp = exp.mul_add(s, splat(token, *coefficient));
-    }
-    let first = n.max(splat(token, SMALLEST_POWER));
-    let exp = exp.scale(first);
-
+    let Exp { size, n, first, exp } = Exp::new(token, z);
     let (zero, one) = (splat(token, 0.0), splat(token, 1.0));
     match function {
         GateFunction::Silu => {
             let numerator = (size * exp).scale(n - first);
             zero.max(z) - numerator / (exp + one)
         }
-        GateFunction::Sigmoid => {
-            // Of a NaN both choose it.
-            let step = one.min(zero.max(z * splat(token, LARGEST_POWER)));
-            exp.scale(n - first).max(step) / (exp + one)
-        }
+        GateFunction::Sigmoid => exp.scale(n - first).max(step(token, z)) / (exp + one),
     }
+}
+
+/// The function of every lane and its derivative, with one division for both. With `s = sigmoid(z)` and `s' = t / (1 + t)^2`,
+/// in which nothing cancels, the derivatives are `s + z * s'` and `s'`. The function may differ from [`gate`]'s by a rounding.
+#[inline(always)]
+pub(super) fn gate_and_slope<S: Simd>(
+    token: S,
+    function: GateFunction,
+    z: S::F32,
+) -> (S::F32, S::F32) {
+    let Exp { size, n, first, exp } = Exp::new(token, z);
+    let (zero, one) = (splat(token, 0.0), splat(token, 1.0));
+    let inverse = one / (exp + one);
+    let t = exp.scale(n - first);
+    let sigmoid = t.max(step(token, z)) * inverse;
+    match function {
+        GateFunction::Silu => {
+            // z, but an infinite one has a finite derivative. Times t, with t rounded last.
+            let bounded = z.min(size).max(zero - size);
+            let product = (bounded * exp).scale(n - first) * inverse;
+            (zero.max(z) - product.abs(), product.mul_add(inverse, sigmoid))
+        }
+        // A NaN is in the sigmoid alone.
+        GateFunction::Sigmoid => (sigmoid, (t * inverse).mul_add(inverse, sigmoid - sigmoid)),
+    }
+}
+
+/// exp(-|z|), which is `exp * 2^(n - first)`.
+struct Exp<V> {
+    /// |z|, where it is not too large to matter; of a NaN some number.
+    size: V,
+    n: V,
+    first: V,
+    exp: V,
+}
+
+impl<V: Single> Exp<V> {
+    #[inline(always)]
+    fn new<S: Simd<F32 = V>>(token: S, z: V) -> Self {
+        let size = z.abs().min(splat(token, LARGEST_GATE));
+
+        // Adding and subtracting this leaves the nearest whole number.
+        let whole = splat(token, 1.5 * (1 << 23) as f32);
+        let n = size.mul_add(splat(token, -core::f32::consts::LOG2_E), whole) - whole;
+        let s = n.mul_add(splat(token, LN_2[1]), n.mul_add(splat(token, LN_2[0]), size));
+        let mut exp = splat(token, EXP[0]);
+        for coefficient in &EXP[1..] {
+            exp = exp.mul_add(s, splat(token, *coefficient));
+        }
+        let first = n.max(splat(token, SMALLEST_POWER));
+        Self { size, n, first, exp: exp.scale(first) }
+    }
+}
+
+/// 1 where z is a positive number, 0 where it is not, NaN of a NaN.
+#[inline(always)]
+fn step<S: Simd>(token: S, z: S::F32) -> S::F32 {
+    // Of a NaN both choose it.
+    splat(token, 1.0).min(splat(token, 0.0).max(z * splat(token, LARGEST_POWER)))
 }
 
 /// Where z is less than minus this, both functions round to zero, and so do they at minus this: it counts as this.

@@ -39,7 +39,7 @@ impl Gamma<'_> {
 
     /// The factors of vector `i`. The sum is one of f32 where lanes are f64 too, as in the forward pass.
     #[inline(always)]
-    fn load<V: Float>(self, token: V::Token, i: usize) -> V {
+    pub(super) fn load<V: Float>(self, token: V::Token, i: usize) -> V {
         self.factor(
             token,
             #[inline(always)]
@@ -49,7 +49,7 @@ impl Gamma<'_> {
 
     /// The same of the tail.
     #[inline(always)]
-    fn load_tail<V: Float>(self, token: V::Token) -> V {
+    pub(super) fn load_tail<V: Float>(self, token: V::Token) -> V {
         self.factor(
             token,
             #[inline(always)]

@@ -6,6 +6,7 @@ pub(crate) mod backward;
 pub(crate) mod block;
 pub(crate) mod column_sums;
 pub(crate) mod gate;
+pub(crate) mod gate_gradients;
 pub(crate) mod gradient_sweeps;
 pub(crate) mod moments;
 pub(crate) mod normalize;
