@@ -4,7 +4,7 @@
 //! around the [`edges`] it has memory of its own, where each element is different from that at any index with
 //! which a narrower integer would confuse it. What is written there is compared.
 //!
-//! Ignored unless asked for, since each call goes over 17 GB of addresses:
+//! Run with `--ignored` alone, since each call goes over 17 GB of addresses:
 //! `cargo test --test large -- --ignored`.
 #![expect(unsafe_code, reason = "memory is mapped by the operating system")]
 #![expect(unreachable_pub, reason = "the modules of a test have no outside")]

@@ -261,7 +261,7 @@ impl Buffers {
 pub enum Contender {
     /// `copy_from_slice` of x to y.
     Memcpy,
-    /// The same with stores that bypass the caches.
+    /// The same with non-temporal stores.
     NonTemporalCopy,
     /// The fastest plain sum of x.
     Read,
@@ -597,7 +597,7 @@ fn dropout_mask(b: &mut Buffers, backend: Backend) {
 
 const STREAM: Stream = Stream { seed: 42, offset: 0 };
 
-/// A copy whose stores bypass the caches.
+/// A copy with non-temporal stores.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "std has no such store")]
 fn non_temporal_copy(x: &[f32], y: &mut [f32]) {
