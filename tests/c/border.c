@@ -101,11 +101,11 @@ static void returns_error(const char *what, evenkeel_status status, evenkeel_sta
 }
 
 /* A right call, made wrong by a statement. */
-#define RETURNS_ERROR(wrong, status, arg)                         \
-  do {                                                            \
-    evenkeel_layer_norm_args norm = right(NULL);                  \
-    wrong;                                                        \
-    returns_error(#wrong, evenkeel_layer_norm(&norm), status, arg);\
+#define RETURNS_ERROR(wrong, status, arg)                           \
+  do {                                                              \
+    evenkeel_layer_norm_args norm = right(NULL);                    \
+    wrong;                                                          \
+    returns_error(#wrong, evenkeel_layer_norm(&norm), status, arg); \
   } while (0)
 
 static void bad_input(void) {
