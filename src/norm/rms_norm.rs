@@ -120,8 +120,8 @@ impl RmsNorm {
     /// columns (checked by the calls). gamma, beta and the other arguments stay those of whole rows. `rstd` has `cols / group_size`
     /// elements a row.
     ///
-    /// A group has the bits that it has as a row of its own. Groups are worked on one by one. They take about 30% more instructions
-    /// than as many rows, which share loads and sums, and 40% more where they have 128 elements (AVX2).
+    /// A group has the bits that it has as a row of its own. Groups are worked on one by one, while rows share loads and sums: groups
+    /// cost about a third more than as many rows.
     ///
     /// ```
     /// use evenkeel::{InOut, NormArgs, RmsNorm, Rows};
