@@ -3,13 +3,13 @@
 //! The tests go through the registry of operations with one argument wrong at a time, and with any number of them, and compare
 //! all buffers bit for bit with what was there before the call.
 //!
-//! Input that has broken this or another library, what it is answered with, and the test. Those not in this file are
-//! in `tests/proof/`, or in `tests/large.rs`.
+//! The table lists input that has broken this or another library, the answer, and the test. Tests that are not in this file
+//! are in `tests/proof/` or `tests/large.rs`.
 //!
 //! | input | answer | test |
 //! |---|---|---|
 //! | no rows, empty rows, an empty slice for dropout | nothing to do | `proof::empty`, `the_largest_empty_shapes` |
-//! | a statistic asked of empty rows or columns | 0 | `proof::empty` |
+//! | a statistic of empty rows or columns | 0 | `proof::empty` |
 //! | one column; a batch of one row | beta | `hard_data::constant_rows_equal_beta`, `columns::constant_columns_equal_beta` |
 //! | rows * cols that overflows | error | `a_shape_that_no_slice_can_have`, `any_two_numbers_are_a_shape_...` |
 //! | rows at a pitch that overlap, or that the slice or memory does not have | error | `a_pitch_that_does_not_fit` |
@@ -26,7 +26,7 @@
 //! | constant rows and columns, of any magnitude, with eps or without | beta | `hard_data::constant_rows_equal_beta` |
 //! | variance 0 and eps 0 | beta | the same, `edges::no_variance_and_no_eps_give_beta` |
 //! | eps below 0, NaN, infinite | error | `an_eps_that_is_negative_or_not_finite` |
-//! | eps beyond f32, small or large | counts as what it is | `edges::an_eps_that_f32_cannot_hold` |
+//! | eps beyond f32, small or large | added in f64 | `edges::an_eps_that_f32_cannot_hold` |
 //! | a NaN or an infinity in a row or column | its own is NaN, no other bit changes | `hard_data::non_finite_values_stay_in_their_row`, `columns::non_finite_values_...` |
 //! | both infinities | NaN | `edges::infinities_that_cancel` |
 //! | squares that overflow f32; f32::MAX; neighbours that f32 cannot tell apart; subnormals | within the bound | `hard_data`, `edges::rows_that_were_bugs_elsewhere` |
@@ -1204,7 +1204,7 @@ fn transforms(
     ]
 }
 
-/// What they say of samples to learn from.
+/// What the scalers return for samples to learn from.
 fn fits(
     (standard, min_max): (&mut StandardScaler, &mut MinMaxScaler),
     x: &[f32],

@@ -1,4 +1,4 @@
-//! Law: beyond 2^31 and 2^32 elements, rows, columns and bits of a mask, everything is what it is near the beginning.
+//! Law: results beyond 2^31 and 2^32 elements, rows, columns and bits of a mask are those of the same data at the beginning.
 //!
 //! A [`Vast`] is a small file, mapped again and again, so that it takes neither memory to read nor to write;
 //! around the [`edges`] it has memory of its own, where each element is different from that at any index with

@@ -1,4 +1,4 @@
-//! What is measured: the operations, and the yardsticks beside them.
+//! The operations that are measured, and their yardsticks.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -22,7 +22,7 @@ pub struct Operation {
     run: fn(&mut Buffers, Backend),
 }
 
-/// What an operation must move, and so what it is compared with.
+/// The bytes that an operation must move, which decide its yardstick.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Traffic {
     /// x: the fastest plain sum.
@@ -40,7 +40,7 @@ pub enum Traffic {
 }
 
 impl Traffic {
-    /// The time of what it is compared with.
+    /// The time of the yardstick.
     pub fn yardstick(self, times: &BTreeMap<Contender, f64>) -> f64 {
         let (copy, read) = (times[&Contender::Memcpy], times[&Contender::Read]);
         match self {
