@@ -193,8 +193,7 @@ impl BatchDriver {
         Ok(())
     }
 
-    /// Writes the mean and M2 of every channel to the beginning of `scratch`, and returns both as vectors. There is at least one
-    /// valid element.
+    /// Vectors of the mean and of M2 of every channel, at the beginning of `scratch`. There is at least one valid element.
     fn statistics<'s>(
         &self,
         call: Call<'_>,
@@ -241,7 +240,7 @@ impl BatchDriver {
     }
 }
 
-/// How many vectors hold a number for each channel.
+/// Vectors of channels.
 fn vectors(shape: Channels) -> usize {
     shape.channels().div_ceil(LANES)
 }

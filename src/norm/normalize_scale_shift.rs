@@ -135,9 +135,8 @@ impl NormalizeScaleShift {
     ///
     /// # Errors
     ///
-    /// Those of [`LayerNorm::backward`](crate::LayerNorm::backward), and:
-    ///
-    /// * [`Error::Unsupported`]: [`GradArgs`] has statistics too, or the statistics are those of columns.
+    /// Those of [`LayerNorm::backward`](crate::LayerNorm::backward). [`Error::Unsupported`] where [`GradArgs`] has statistics too,
+    /// or the statistics are those of columns.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,
         io: InOut<'_, 'a, X, Y>,
