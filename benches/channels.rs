@@ -13,7 +13,7 @@ use evenkeel::{
 const EPS: f64 = 1e-5;
 const GROUPS: usize = 8;
 
-/// What is measured, of a kind by number: a type for each.
+/// A measured operation; a type for each kind.
 struct Norm<const KIND: usize> {
     shape: Channels,
     gamma: Aligned,

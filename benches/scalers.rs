@@ -1,4 +1,4 @@
-//! Scalers and norms: what is learnt of every feature, and what it makes of them. `scalar` is the loop.
+//! Scalers and norms: fits, transforms, and rows divided by their norms. `scalar` is the plain loop.
 //!
 //! Bytes are those of x and y. Of a fit, which only reads, those of x: `memcpy` copies half of it.
 #![forbid(unsafe_code)]

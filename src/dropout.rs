@@ -46,7 +46,7 @@ use crate::simd::{InOut, Io, Span};
 /// Inference is the identity: leave the layer out, or call [`forward_inference`](Self::forward_inference). The
 /// [backward](Self::backward) pass is the same operation on the gradient with the same mask, which was stored or is drawn again.
 ///
-/// * **Probability**: random integers of 16 bits decide where 1/64 <= p <= 63/64, else of 32 bits: the
+/// * **Probability**: random integers of 16 bits decide where 1/64 <= p <= 63/64, else of 32 bits. The
 ///   [realised p](Self::realised_p) is p rounded to a multiple of 2^-16 or 2^-32. p = 0 copies and p = 1 writes +0.0; neither draws.
 /// * **p next to 0 or 1**: below 2^-33, nothing is dropped. Above 1 - 2^-32 and below 1, the realised p is 1 - 2^-32: one element in
 ///   4.3e9 is kept, and multiplied by 4.3e9. A given mask takes `1 / (1 - p)` there too: about 1e12 for p = 1 - 1e-12.
@@ -130,6 +130,7 @@ use crate::simd::{InOut, Io, Span};
 /// assert_eq!((dx, again), (y, y));
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
+#[doc(alias = "bernoulli")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
     p: f64,
@@ -180,6 +181,8 @@ impl Dropout {
     }
 
     /// Drops with probability `p`, from 0 to 1 (checked by the calls).
+    #[doc(alias = "rate")]
+    #[doc(alias = "ratio")]
     #[must_use]
     pub const fn with_p(mut self, p: f64) -> Self {
         self.p = p;
@@ -193,7 +196,7 @@ impl Dropout {
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if p is not from 0 to 1.
+    /// * [`Error::Parameter`]: p is not from 0 to 1.
     pub fn realised_p(&self) -> Result<f64, Error> {
         self.plan().map(|plan| plan.realised_p())
     }
@@ -204,7 +207,7 @@ impl Dropout {
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if p is not from 0 to 1.
+    /// * [`Error::Parameter`]: p is not from 0 to 1.
     pub fn scale(&self) -> Result<f32, Error> {
         self.plan().map(|plan| plan.scale())
     }
@@ -247,7 +250,7 @@ impl Dropout {
     ///
     /// # Errors
     ///
-    /// As [`forward`](Self::forward).
+    /// Those of [`forward`](Self::forward).
     #[inline]
     pub fn backward<'a, 'm, X: Element, Y: Element>(
         &self,

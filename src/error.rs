@@ -1,4 +1,4 @@
-//! What can be wrong with a call, found before anything is written.
+//! What a call returns where an argument is wrong, before it writes anything.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -75,7 +75,7 @@ pub enum Error {
         /// The number of rows that came.
         got: usize,
     },
-    /// A running statistic would not be finite in f32 after the update, though the batch is. The call may have written to its
+    /// A running statistic would overflow f32 after the update, though the batch is finite. The call may have written to its
     /// scratch.
     StatisticOverflow {
         /// The statistic.
@@ -94,7 +94,7 @@ pub enum Error {
         /// Its length that came.
         got: usize,
     },
-    /// A scaler was asked to transform before it has seen a number.
+    /// A scaler has seen no number, and cannot transform.
     NotFitted {
         /// What has not been fitted.
         arg: &'static str,
@@ -106,9 +106,12 @@ pub enum Error {
         /// The number of elements.
         len: usize,
     },
-    /// There is no memory for what the call needs beside its buffers, or for a new `Vec`. A call that is passed its scratch needs
-    /// none, but for [`LayerNorm`](crate::LayerNorm) of more than 16 thousand channels that come first. With padding, [`GroupNorm`](crate::GroupNorm) and [`InstanceNorm`](crate::InstanceNorm) need some on every thread:
-    /// they alone may have written samples of `y` then.
+    /// A temporary buffer, or a new `Vec`, could not be allocated. Pass scratch to avoid temporary buffers
+    /// ([`NormArgs::scratch`](crate::NormArgs::scratch)). Two operations allocate even then:
+    ///
+    /// * [`LayerNorm`](crate::LayerNorm) of more than 16 thousand channels that come first;
+    /// * [`GroupNorm`](crate::GroupNorm) and [`InstanceNorm`](crate::InstanceNorm) with padding, on every thread. They alone may
+    ///   have written samples of `y` before they return this error.
     OutOfMemory {
         /// How much was needed.
         bytes: usize,

@@ -1,28 +1,44 @@
-//! Hand-vectorised CPU kernels for the normalisation layers of neural networks.
+//! CPU kernels for the normalisation and dropout layers of neural networks, vectorised by hand.
 //!
-//! An operation is a small configuration with one method for each pass. A call takes plain slices, a shape and optional
-//! arguments, and returns y.
+//! An operation is a small configuration with one method for each pass. A call takes slices, a shape and optional arguments,
+//! and returns y. [`guide`] says which call a layer of a model needs.
+//!
+//! # Three calls
+//!
+//! From x to y:
 //!
 //! ```
-//! use evenkeel::{InOut, LayerNorm, NormArgs, Parallelism, RmsNorm, Rows, to_vec};
+//! use evenkeel::{InOut, LayerNorm, NormArgs, Rows};
 //!
-//! let rows = Rows::new(2, 3)?;
-//! let (x, gamma) = ([1.0_f32, 2.0, 3.0, -4.0, 0.0, 4.0], [1.0_f32, 0.5, 2.0]);
-//! let layer_norm = LayerNorm::new().with_eps(1e-6).with_parallelism(Parallelism::Serial);
+//! let (x, gamma, mut y) = ([1.0_f32, 2.0, 3.0, -4.0, 0.0, 4.0], [1.0_f32, 0.5, 2.0], [0.0_f32; 6]);
+//! let norm = LayerNorm::new().with_eps(1e-6);
+//! norm.forward(InOut::new(&x, &mut y), Rows::new(2, 3)?, NormArgs::new().gamma(&gamma))?;
+//! assert!((y[0] + 1.224_744).abs() < 1e-5);
+//! # Ok::<(), evenkeel::Error>(())
+//! ```
 //!
-//! // From x to y.
-//! let mut y = [0.0_f32; 6];
-//! layer_norm.forward(InOut::new(&x, &mut y), rows, NormArgs::new().gamma(&gamma))?;
+//! Into a new `Vec`, whose memory is written once:
 //!
-//! // Into a new `Vec`.
-//! let args = NormArgs::new().gamma(&gamma);
-//! let new = to_vec(6, |y| layer_norm.forward(InOut::uninit(&x, y), rows, args))?;
-//! assert_eq!(new, y);
+//! ```
+//! use evenkeel::{InOut, LayerNorm, NormArgs, Rows, to_vec};
 //!
-//! // In place, of the sum of x and y.
-//! let mut x = x;
-//! let args = NormArgs::new().gamma(&gamma).residual(&y);
-//! RmsNorm::new().forward(InOut::in_place(&mut x), rows, args)?;
+//! let (x, norm, rows) = ([1.0_f32, 3.0, 2.0, 6.0], LayerNorm::new().with_eps(0.0), Rows::new(2, 2)?);
+//! let y = to_vec(4, |y| norm.forward(InOut::uninit(&x, y), rows, NormArgs::new()))?;
+//! assert_eq!(y, [-1.0, 1.0, -1.0, 1.0]);
+//! # Ok::<(), evenkeel::Error>(())
+//! ```
+//!
+//! In place, of a sum: the residual becomes `residual + x`, and x the norm of that.
+//!
+//! ```
+//! use evenkeel::{InOut, NormArgs, Parallelism, RmsNorm, Rows};
+//!
+//! let (mut x, mut residual) = ([1.0_f32, 2.0], [2.0_f32, 2.0]);
+//! let norm = RmsNorm::new().with_eps(0.0).with_parallelism(Parallelism::Serial);
+//! let args = NormArgs::new().update_residual(&mut residual);
+//! norm.forward(InOut::in_place(&mut x), Rows::new(1, 2)?, args)?;
+//! assert_eq!(residual, [3.0, 4.0]);
+//! assert!((x[0] - 0.848_528).abs() < 1e-6);
 //! # Ok::<(), evenkeel::Error>(())
 //! ```
 //!
@@ -31,39 +47,54 @@
 //! | [`InOut`] | where x and y are: two buffers, one, memory that is not initialised, rows at a pitch |
 //! | [`Rows`], [`Channels`], [`Shape`] | the shape: a matrix, samples of channels, either |
 //! | [`NormArgs`], [`TrainArgs`], [`GradArgs`], [`MomentArgs`], [`DropoutArgs`] | what is optional: parameters, statistics, a residual and its sum, a gate, padding, scratch, threads |
+//! | `with_backend`, `with_parallelism`, `with_stores` | how it runs ([`Backend`], [`Parallelism`], [`Stores`]); none of them changes a bit |
 //!
-//! Every argument goes with every [`InOut`] and with every other argument; but a residual that is updated is the one place of the
-//! sum. An operation that does not take an argument, or a pitch, returns [`Error::Unsupported`].
+//! Every argument goes with every [`InOut`] and with every other argument, with one exception: a residual that is updated is
+//! itself the place of the sum. An operation that does not take an argument, or a pitch, returns [`Error::Unsupported`].
 //!
 //! # Operations
 //!
-//! | operation | what it does |
+//! | operation | y | shapes | backward |
+//! |---|---|---|---|
+//! | [`LayerNorm`] | `gamma * (x - mean) / sqrt(var + eps) + beta` | rows; the channels of a position | rows, channels last |
+//! | [`RmsNorm`] | `gamma * x / sqrt(mean(x^2) + eps) + beta` | rows, groups of a row | rows |
+//! | [`BatchNorm`] | as `LayerNorm`, by the batch's or by running statistics | columns, channels | no |
+//! | [`GroupNorm`], [`InstanceNorm`] | as `LayerNorm`, over a group of channels, or over each | channels | no |
+//! | [`NormalizeScaleShift`] | `gamma * (x - mean) * rstd + beta`, by given statistics | rows, columns, channels | rows |
+//! | [`Dropout`] | `x / (1 - p)` where a random mask keeps, else 0 | any | yes |
+//! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | count, mean and sum of squared deviations | rows; columns; a stream | |
+//! | [`preprocess`]: [`StandardScaler`](preprocess::StandardScaler) | `(x - mean) / std` of a feature, learnt in batches, and back | columns | |
+//! | [`preprocess`]: [`MinMaxScaler`](preprocess::MinMaxScaler) | `(x - min) / (max - min) * (b - a) + a` of a feature, likewise | columns | |
+//! | [`preprocess`]: [`Normalizer`](preprocess::Normalizer) | `x / norm`: L1, L2 or the largest | rows | |
+//! | [`penalty`]: [`Regularizer`](penalty::Regularizer) | `l1 * sum(abs(w)) + l2 / 2 * sum(w^2)`; weight decay, the proximal step | any | its gradient |
+//! | [`mod@reference`] | the scalar f64 definition of all of them | | |
+//!
+//! [`LayerNorm`] and [`RmsNorm`] of rows have more options, all in the same pass:
+//!
+//! * a bias and a residual, which are added to x first, and a place for that sum;
+//! * a gate, which multiplies the result or, [before the norm](GatePlace::BeforeNorm), x;
+//! * a tensor that is added to the result ([`NormArgs::plus`]);
+//! * [`RmsNorm`] alone: 1 + gamma in place of gamma, and [groups](RmsNorm::with_group_size) of a row.
+//!
+//! A backward pass reads dy, the gradient of a loss by y, and x. It writes dx, and the gradients of gamma and beta, each if
+//! [`GradArgs`] has a place for it.
+//!
+//! # Glossary
+//!
+//! | word | meaning |
 //! |---|---|
-//! | [`LayerNorm`] | every row by its own mean and variance |
-//! | [`RmsNorm`] | every row by its root mean square |
-//! | [`BatchNorm`] | every column, or channel, by its own mean and variance; running statistics; inference |
-//! | [`GroupNorm`], [`InstanceNorm`] | every group of channels, or channel, of a sample by its own mean and variance |
-//! | [`LayerNorm`] of [`Channels`] | every position of a sample by the mean and variance of its channels |
-//! | [`Dropout`] | inverted dropout, its mask drawn, stored, applied or drawn again |
-//! | [`NormalizeScaleShift`] | rows, columns or channels whose [`Statistics`] the caller has |
-//! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | mean and variance: of rows, of columns, of streams, merged |
-//! | [`preprocess`]: [`StandardScaler`](preprocess::StandardScaler), [`MinMaxScaler`](preprocess::MinMaxScaler) | every feature by its mean and variance, or its range, learnt in batches |
-//! | [`preprocess`]: [`Normalizer`](preprocess::Normalizer) | every row divided by its L1, L2 or largest norm |
-//! | [`penalty`]: [`Regularizer`](penalty::Regularizer) | L1 and L2 penalties of parameters, their gradient, weight decay, the proximal step |
-//! | [`mod@reference`] | the scalar definition of all of them |
+//! | row, column | of a row-major matrix [`Rows`]; the elements of a row are contiguous |
+//! | channels, positions | the shape [`Channels`]: a position is a pixel or a time step; channels come first (NCHW) or last (NHWC) |
+//! | group | neighbouring channels that share statistics, or neighbouring elements of a row ([`RmsNorm::with_group_size`]) |
+//! | `x_hat` | the normalised value: `(x - mean) * rstd`, of [`RmsNorm`] `x * rstd` |
+//! | pitch | elements from the start of a row to the start of the next ([`Pitch`]); elsewhere stride or leading dimension |
+//! | scratch | memory for a call, so that it allocates none; `scratch_len` says how much |
+//! | valid rows, padding | which rows are data ([`ValidRows`]); statistics leave padding out, and its y is `+0.0` |
+//! | backend | the instructions that a call runs on ([`Backend`]) |
+//! | stream | the random numbers of [`Dropout`]: a function of a seed and an index ([`Stream`]) |
+//! | mean / std | how far a row is from 0, in its standard deviations: what makes a variance hard |
 //!
-//! [`LayerNorm`] and [`RmsNorm`] of rows also take a bias and a residual, and normalise their sum with x. They take a gate, which
-//! multiplies the result or, [before the norm](GatePlace::BeforeNorm), x. They take a tensor that is added to the result.
-//! [`RmsNorm`] can use 1 + gamma in place of gamma, and [groups](RmsNorm::with_group_size) of a row.
-//!
-//! [`LayerNorm::backward`], [`RmsNorm::backward`] and [`NormalizeScaleShift::backward`] read dy, the gradient of a loss by y, and x.
-//! They write dx, and the gradients of gamma and beta, each if [`GradArgs`] has a place for it.
-//!
-//! Rows that are part of a wider matrix need no copy: an [`InOut`] takes the pitch of x and of y.
-//!
-//! Where some rows are padding, [`ValidRows`] says which are not. The statistics leave padding out, and its y is `+0.0`.
-//!
-//! # Words
+//! The words of other libraries:
 //!
 //! | here | PyTorch | ONNX | oneDNN |
 //! |---|---|---|---|
@@ -79,31 +110,30 @@
 //! | [`Channels::first`], [`Channels::last`] | `contiguous_format`, `channels_last` | | `nchw`, `nhwc` |
 //! | `groups` | `num_groups` | `num_groups` | groups |
 //!
-//! [`NormArgs::bias`] is not PyTorch's `bias`: it is added to x, before the statistics.
+//! [`NormArgs::bias`] is not PyTorch's `bias` of a norm: it is added to x, before the statistics.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! * **Accuracy**, for every finite input: relative error of a variance at most 2.2e-6, error of an output at
-//!   most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`, where `x_hat` is the normalised value (the last
-//!   term, the smallest subnormal, counts where y is subnormal). One limit: a mean is an f64, so where mean / std is
-//!   above 1e9, which f32 data reach only in rows of millions of elements that are constant but for a few, the error of
-//!   an output is up to `1.2e-16 * mean / std * |gamma|` more. `docs/accuracy.md` in the repository derives what roundings can make at
-//!   worst: 2.2e-6 of a variance, and 2e-6 of an output that is centred, if all of a row go in one direction. A search of such data
-//!   has come to 1.05e-6 and 0.55e-6.
+//! * **Accuracy**, for every finite input: the relative error of a variance is at most 2.2e-6. The error of an output is at most
+//!   `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`. The last term, the smallest subnormal, counts where y is subnormal.
+//!   There is one limit. A mean is an f64, so above a mean / std of 1e9 the error of an output is up to
+//!   `1.2e-16 * mean / std * |gamma|` more. f32 data reach that only in rows of millions of elements that are constant but for a
+//!   few. `docs/accuracy.md` in the repository derives what roundings can make at worst: 2.2e-6 of a variance, and 2e-6 of an
+//!   output that is centred, if all of a row go in one direction. A search of such data has come to 1.05e-6 and 0.55e-6.
 //! * **Bits**: an output is a function of its row, the arguments that belong to it, and eps. The thread count, the pool, the
 //!   batch, the alignment, in place or not, and the [`Backend`] do not change a bit, as long as the backend
 //!   [fuses multiply-adds](Backend::is_fused) and the floating-point environment is the default one. A NaN is
 //!   a NaN, of unspecified sign and payload.
-//! * **Errors**: everything that a caller supplies is checked before the first write, and comes back as an
-//!   [`Error`], and so does memory that there is not. A panic is a bug of this crate, or of a [`Pool`]. A shape without elements is no error:
+//! * **Errors**: every length, shape and parameter is checked before the first write, and what is wrong comes back as an
+//!   [`Error`]. So does a lack of memory. A panic is a bug of this crate, or of a [`Pool`]. A shape without elements is no error:
 //!   its statistics are those of nothing (mean 0, rstd 0, [`Moments::new`]), and running statistics stay as they are.
-//! * **Threads**: [`Parallelism`] says how many. Tasks run in the caller's rayon pool, or on the host's own threads if the call
-//!   is passed a [`Pool`].
+//! * **Threads**: [`Parallelism`] says how many. By default, large calls run in the caller's rayon pool, which may start the global
+//!   one. With [`Parallelism::Serial`] a call stays on its thread. A call that is passed a [`Pool`] runs on the host's threads.
 //! * **Memory**: a call on a single thread allocates nothing, as long as operations on columns, and on channels, are passed
 //!   their scratch ([`NormArgs::scratch`], [`TrainArgs::scratch`], [`MomentArgs::scratch`]). [`GroupNorm`] and [`InstanceNorm`]
 //!   with padding gather samples in memory of their own. [`to_vec`] and [`NormArgs::sum_vec`] allocate the `Vec` that they
-//!   fill. Outputs of 32 MiB and more are written with non-temporal stores; [`Stores`] forces either. Where nothing is optimised, a
-//!   function takes up to 1 MiB of stack.
+//!   fill. Outputs of 32 MiB and more are written with non-temporal stores; [`Stores`] forces either. In a build without
+//!   optimisation a function takes up to 1 MiB of stack.
 //!
 //! # Special values
 //!
@@ -118,17 +148,16 @@
 //!
 //! Here x is the sum of x, bias and residual, and its product with a gate before the norm. A NaN in a gate after the norm, or in
 //! what is added to the result, makes its own element NaN. Where RmsNorm has groups, each is what a row is here.
-//! What padding holds does not matter.
+//! The values of padding do not matter.
 //!
-//! What the formula says is said by IEEE arithmetic: infinity times 0 is NaN. No other row, column or element changes
+//! "What the formula says" is by IEEE arithmetic: infinity times 0 is NaN. No other row, column or element changes
 //! by a bit. Whether a zero in y is `-0.0` is not specified, but the same wherever bits are promised.
 //!
 //! # Subnormal numbers
 //!
-//! They are numbers like any other, and cost more: x86 CPUs multiply them in microcode. Where all of x are subnormal, 128x768 takes 37
-//! times as long in [`LayerNorm`], 44 in [`RmsNorm`], 78 with a gate, 23 in BatchNorm's inference (Xeon). Sums cost nothing more, so
-//! that [`Dropout`] with p = 0.5, which doubles, takes a quarter longer, unless its stores are non-temporal. With another p it takes 19
-//! times as long.
+//! They are numbers like any other, and cost more: x86 CPUs multiply them in microcode. Where all of x are subnormal, a norm takes
+//! 20 to 80 times as long (`docs/performance.md` in the repository). Sums cost nothing more, so [`Dropout`] with p = 0.5, which
+//! doubles, takes a quarter longer, unless its stores are non-temporal. With another p it takes 19 times as long.
 //!
 //! No call can switch that off: Rust code is only defined in the default floating-point environment. A host can:
 //!
@@ -156,9 +185,10 @@
 //!
 //! # Features
 //!
-//! * `capi`: the C ABI, for `libevenkeel` and its header.
-//! * `rayon` (default): parallel execution. Without it everything works, serially or on the threads of a [`Pool`], with the
-//!   same bits.
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `rayon` | yes | threads of rayon's pool. Without it a call is serial, or runs on the threads of a [`Pool`]; the bits are the same |
+//! | `capi` | no | the C ABI, for `libevenkeel` and its header |
 
 #![deny(unsafe_code)]
 // Of the library alone: a test may say less where it panics.
@@ -172,6 +202,8 @@ mod dropout;
 mod element;
 mod error;
 mod gate;
+#[doc = include_str!("../docs/engine.md")]
+pub mod guide {}
 mod kernels;
 mod mask;
 mod memory;

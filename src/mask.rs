@@ -1,16 +1,16 @@
 //! Masks: which elements dropout keeps, and which rows of a matrix are data rather than padding.
 #![forbid(unsafe_code)]
 
-/// A mask that is given.
+/// A mask that is read.
 ///
 /// The element with index i of a call is bit `i % 8` (least significant first, as in Apache Arrow's
 /// bitmaps) of byte `i / 8`, or byte i.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mask<'a> {
     /// One bit an element, 1 where it is kept: `len / 8` bytes, rounded up. Bits beyond the last element
-    /// are not looked at.
+    /// are ignored.
     Packed(&'a [u8]),
-    /// One byte an element, not 0 where it is kept (as `PyTorch` and oneDNN have it).
+    /// One byte an element, not 0 where it is kept, as in PyTorch and oneDNN.
     Bytes(&'a [u8]),
 }
 

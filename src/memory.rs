@@ -1,4 +1,4 @@
-//! Memory that a call needs beside its buffers: a call for which there is none returns an error, and the process lives on.
+//! Fallible allocation of temporary buffers: a lack of memory is an `Error`, never an abort.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;

@@ -60,6 +60,9 @@ use crate::simd::{InOut, Io, Span, elements, elements_mut};
 /// assert_eq!(w, [1.875, 0.0, 0.0]);
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
+#[doc(alias = "lasso")]
+#[doc(alias = "ridge")]
+#[doc(alias = "elastic_net")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Regularizer {
     l1: f64,
@@ -100,7 +103,7 @@ impl Regularizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if l1 or l2 is negative or not finite.
+    /// * [`Error::Parameter`]: l1 or l2 is negative or not finite.
     #[inline]
     pub fn penalty<X: Element>(&self, w: &[X]) -> Result<f64, Error> {
         self.sum(elements(w), None)
@@ -111,8 +114,10 @@ impl Regularizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if l1 or l2 is negative or not finite; [`Error::Length`] if `gradient` is not as long as `w`.
-    /// Nothing is written then.
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::Parameter`]: l1 or l2 is negative or not finite.
+    /// * [`Error::Length`]: `gradient` is not as long as `w`.
     #[inline]
     pub fn add_gradient<X: Element, Y: Element>(
         &self,
@@ -126,7 +131,7 @@ impl Regularizer {
     ///
     /// # Errors
     ///
-    /// As [`add_gradient`](Self::add_gradient).
+    /// Those of [`add_gradient`](Self::add_gradient).
     #[inline]
     pub fn penalty_and_add_gradient<X: Element, Y: Element>(
         &self,
@@ -136,7 +141,7 @@ impl Regularizer {
         self.sum(elements(w), Some(elements_mut(gradient)))
     }
 
-    /// Decoupled weight decay: reads w, writes `y = w * (1 - learning_rate * l2)`, and returns y.
+    /// Decoupled weight decay (`AdamW`): reads w, writes `y = w * (1 - learning_rate * l2)`, and returns y.
     ///
     /// The factor is made in f64. Where `learning_rate * l2` is above 1 it is negative.
     ///
@@ -147,6 +152,7 @@ impl Regularizer {
     /// * [`Error::Parameter`]: l1, l2 or `learning_rate` is negative or not finite.
     /// * [`Error::Length`]: y is not as long as w.
     /// * [`Error::Unsupported`]: a pitch.
+    #[doc(alias = "weight_decay")]
     #[inline]
     pub fn decay<'a, X: Element, Y: Element>(
         &self,
@@ -168,6 +174,7 @@ impl Regularizer {
     /// * [`Error::Parameter`]: l1, l2 or `step` is negative or not finite.
     /// * [`Error::Length`]: y is not as long as w.
     /// * [`Error::Unsupported`]: a pitch.
+    #[doc(alias = "soft_threshold")]
     #[inline]
     pub fn proximal<'a, X: Element, Y: Element>(
         &self,

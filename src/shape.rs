@@ -27,8 +27,8 @@ impl Rows {
     ///
     /// # Errors
     ///
-    /// [`Error::ShapeOverflow`] if `rows * cols` elements of 8 bytes (the widest element type) are
-    /// more than `isize::MAX` bytes.
+    /// * [`Error::ShapeOverflow`]: `rows * cols` elements of 8 bytes (the widest element type) are
+    ///   more than `isize::MAX` bytes.
     pub const fn new(rows: usize, cols: usize) -> Result<Self, Error> {
         match rows.checked_mul(cols) {
             Some(elements) if elements <= MOST_ELEMENTS => Ok(Self { rows, cols }),
@@ -63,8 +63,8 @@ impl Rows {
 /// | NCHW, `[batch, channels, positions]` | [`Channels::first`] | the positions of a channel |
 /// | NHWC, `[batch, positions, channels]` | [`Channels::last`] | the channels of a position |
 ///
-/// As of [`Rows`], a `Channels` that exists is one whose elements a slice can hold. A matrix [`Rows`] is a batch of its
-/// rows, each of `cols` channels at one position.
+/// A `Channels` that exists is one whose elements a slice can hold, as a [`Rows`] is. A matrix [`Rows`] converts to a batch of
+/// its rows, each of `cols` channels at one position.
 ///
 /// ```
 /// use evenkeel::{Channels, Error};
@@ -88,8 +88,8 @@ impl Channels {
     ///
     /// # Errors
     ///
-    /// [`Error::ShapeOverflow`] if `batch * channels * positions` elements of 8 bytes (the widest element type) are more
-    /// than `isize::MAX` bytes, or if two of the three by themselves are more than a `usize` can count.
+    /// * [`Error::ShapeOverflow`]: `batch * channels * positions` elements of 8 bytes (the widest element type) are more
+    ///   than `isize::MAX` bytes, or the product of two of the three overflows a `usize`.
     pub const fn first(batch: usize, channels: usize, positions: usize) -> Result<Self, Error> {
         Self::checked([batch, channels, positions], channels, positions, false)
     }
@@ -98,7 +98,7 @@ impl Channels {
     ///
     /// # Errors
     ///
-    /// As [`first`](Self::first).
+    /// Those of [`first`](Self::first).
     pub const fn last(batch: usize, positions: usize, channels: usize) -> Result<Self, Error> {
         Self::checked([batch, positions, channels], channels, positions, true)
     }

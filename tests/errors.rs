@@ -1,15 +1,15 @@
-//! What every call refuses, what it says then, and that it has written nothing.
+//! When every call returns an error, what the error says, and that nothing has been written.
 //!
 //! The tests go through the registry of operations with one argument wrong at a time, and with any number of them, and compare
 //! all buffers bit for bit with what was there before the call.
 //!
-//! Input that has broken this or another library, what it is answered with, and the test. Those not in this file are
-//! in `tests/proof/`, or in `tests/large.rs`.
+//! The table lists input that has broken this or another library, the answer, and the test. Tests that are not in this file
+//! are in `tests/proof/` or `tests/large.rs`.
 //!
 //! | input | answer | test |
 //! |---|---|---|
 //! | no rows, empty rows, an empty slice for dropout | nothing to do | `proof::empty`, `the_largest_empty_shapes` |
-//! | a statistic asked of empty rows or columns | 0 | `proof::empty` |
+//! | a statistic of empty rows or columns | 0 | `proof::empty` |
 //! | one column; a batch of one row | beta | `hard_data::constant_rows_equal_beta`, `columns::constant_columns_equal_beta` |
 //! | rows * cols that overflows | error | `a_shape_that_no_slice_can_have`, `any_two_numbers_are_a_shape_...` |
 //! | rows at a pitch that overlap, or that the slice or memory does not have | error | `a_pitch_that_does_not_fit` |
@@ -26,7 +26,7 @@
 //! | constant rows and columns, of any magnitude, with eps or without | beta | `hard_data::constant_rows_equal_beta` |
 //! | variance 0 and eps 0 | beta | the same, `edges::no_variance_and_no_eps_give_beta` |
 //! | eps below 0, NaN, infinite | error | `an_eps_that_is_negative_or_not_finite` |
-//! | eps beyond f32, small or large | counts as what it is | `edges::an_eps_that_f32_cannot_hold` |
+//! | eps beyond f32, small or large | added in f64 | `edges::an_eps_that_f32_cannot_hold` |
 //! | a NaN or an infinity in a row or column | its own is NaN, no other bit changes | `hard_data::non_finite_values_stay_in_their_row`, `columns::non_finite_values_...` |
 //! | both infinities | NaN | `edges::infinities_that_cancel` |
 //! | squares that overflow f32; f32::MAX; neighbours that f32 cannot tell apart; subnormals | within the bound | `hard_data`, `edges::rows_that_were_bugs_elsewhere` |
@@ -169,8 +169,8 @@ impl Call {
         assert_eq!(self.call(), Ok(()), "{}", self.what());
     }
 
-    /// Calls, and finds that it refuses as expected and leaves every buffer as it was.
-    fn refuses(mut self, expected: &Error) {
+    /// Calls. Asserts that the call returns this error and leaves every buffer as it was.
+    fn returns_error(mut self, expected: &Error) {
         let before = self.memory.raw();
         let error = self.call().expect_err(&self.what());
         // As text, since an error that holds a NaN equals no other.
@@ -226,7 +226,7 @@ fn with(operation: &'static Operation, option: &'static str, shape: (usize, usiz
     Call::right(operation, &[option], Place::New, shape)
 }
 
-/// Otherwise a refusal would prove nothing.
+/// Otherwise an error would prove nothing.
 #[test]
 fn right_arguments_are_accepted_and_every_output_is_written() {
     every_right_call(&SHAPES, |right| {
@@ -294,7 +294,7 @@ fn a_length_that_is_not_the_shapes() {
                 let mut call = right(Place::New);
                 call.memory.others[i].1.resize(got);
                 match wrong_length(buffer, expected, got) {
-                    Some(error) => call.refuses(&error),
+                    Some(error) => call.returns_error(&error),
                     None => call.accepts(),
                 }
             }
@@ -314,7 +314,7 @@ fn a_length_that_is_not_the_shapes() {
                 if is_x { &mut call.memory.x } else { &mut call.memory.y }.resize(got, 0.5);
                 // An x of any length is right where it has the shape of the call.
                 if !operation.has_no_shape() || arg == y {
-                    call.refuses(&Error::Length { arg, expected, got });
+                    call.returns_error(&Error::Length { arg, expected, got });
                 }
             }
         }
@@ -367,22 +367,22 @@ fn a_pitch_that_does_not_fit() {
             (0, 5, too_short(of_x, 15, 0)),
             (20, most, overflow(x_pitch)),
         ] {
-            let refused = call_at(operation, (3, 5), (&vec![1.5; len], pitch), (&mut y, 6));
-            assert_eq!(refused, expected, "{}", operation.name);
+            let result = call_at(operation, (3, 5), (&vec![1.5; len], pitch), (&mut y, 6));
+            assert_eq!(result, expected, "{}", operation.name);
         }
         for (len, pitch, expected) in [
             (40, 4, too_short(y_pitch, 5, 4)),
             (16, 6, too_short(of_y, 17, 16)),
             (40, most, overflow(y_pitch)),
         ] {
-            let refused = call_at(operation, (3, 5), (&[1.5; 15], 5), (&mut y[..len], pitch));
-            assert_eq!(refused, expected, "{}", operation.name);
+            let result = call_at(operation, (3, 5), (&[1.5; 15], 5), (&mut y[..len], pitch));
+            assert_eq!(result, expected, "{}", operation.name);
         }
         assert_eq!(y, [7.5; 40], "{}: written", operation.name);
     }
     for operation in every_operation(|operation| operation.takes == Takes::Elements) {
-        let refused = call_at(operation, (3, 5), (&[1.5; 15], 5), (&mut [7.5; 15], 5));
-        assert_eq!(refused, Err(Error::Unsupported { arg: "x_pitch" }), "{}", operation.name);
+        let result = call_at(operation, (3, 5), (&[1.5; 15], 5), (&mut [7.5; 15], 5));
+        assert_eq!(result, Err(Error::Unsupported { arg: "x_pitch" }), "{}", operation.name);
     }
 }
 
@@ -396,23 +396,23 @@ fn a_pitch_of_an_argument_that_does_not_fit() {
             4 => Err(Error::TooShort { arg: pitch_arg, expected, got: 4 }),
             _ => Err(Error::TooShort { arg, expected, got: 20 }),
         };
-        let mut refuse = |args: NormArgs<'_>, expected: Result<(), Error>| {
-            let refused = LayerNorm::new().forward(InOut::new(&x, &mut y), rows, args);
-            assert_eq!(refused.map(drop), expected);
+        let mut check = |args: NormArgs<'_>, expected: Result<(), Error>| {
+            let result = LayerNorm::new().forward(InOut::new(&x, &mut y), rows, args);
+            assert_eq!(result.map(drop), expected);
             assert_eq!(y, [7.5; 15]);
         };
         let none = NormArgs::new;
-        refuse(none().residual(&z).residual_pitch(pitch), of("residual_pitch", "residual"));
+        check(none().residual(&z).residual_pitch(pitch), of("residual_pitch", "residual"));
         let updated = none().update_residual(&mut residual).residual_pitch(pitch);
-        refuse(updated, of("residual_pitch", "residual"));
-        refuse(none().gate(&z).gate_pitch(pitch), of("gate_pitch", "gate"));
-        refuse(none().plus(&z).plus_pitch(pitch), of("plus_pitch", "plus"));
+        check(updated, of("residual_pitch", "residual"));
+        check(none().gate(&z).gate_pitch(pitch), of("gate_pitch", "gate"));
+        check(none().plus(&z).plus_pitch(pitch), of("plus_pitch", "plus"));
         let summed = none().bias(&[1.0; 5]).sum(&mut sum).sum_pitch(pitch);
-        refuse(summed, of("sum_pitch", "sum"));
+        check(summed, of("sum_pitch", "sum"));
         let mut moments = [Moments::new(); 3];
         let args = MomentArgs::new().x_pitch(pitch);
-        let refused = RowMoments::new().compute(&z, rows, &mut moments, args);
-        assert_eq!(refused, of("x_pitch", "x"));
+        let result = RowMoments::new().compute(&z, rows, &mut moments, args);
+        assert_eq!(result, of("x_pitch", "x"));
     }
     assert_eq!((sum, residual), ([7.5; 20], [7.5; 20]));
 }
@@ -426,35 +426,35 @@ fn an_argument_that_the_operation_does_not_take() {
     let given = Statistics::of_columns(&[0.5; 4], &[0.5; 4]);
     type Args<'a> = (&'static str, NormArgs<'a>);
     // What belongs to rows alone.
-    let mut of_rows = |refuse: &mut dyn FnMut(Args<'_>)| {
-        refuse(("bias", NormArgs::new().bias(&columns)));
-        refuse(("residual", NormArgs::new().residual(&z)));
-        refuse(("residual", NormArgs::new().update_residual(&mut out)));
-        refuse(("sum", NormArgs::new().sum(&mut out)));
-        refuse(("gate", NormArgs::new().gate(&z)));
-        refuse(("plus", NormArgs::new().plus(&z)));
+    let mut of_rows = |check: &mut dyn FnMut(Args<'_>)| {
+        check(("bias", NormArgs::new().bias(&columns)));
+        check(("residual", NormArgs::new().residual(&z)));
+        check(("residual", NormArgs::new().update_residual(&mut out)));
+        check(("sum", NormArgs::new().sum(&mut out)));
+        check(("gate", NormArgs::new().gate(&z)));
+        check(("plus", NormArgs::new().plus(&z)));
     };
     of_rows(&mut |(arg, mut args)| {
-        let refused = Err(Error::Unsupported { arg });
+        let unsupported = Err(Error::Unsupported { arg });
         macro_rules! io {
             () => {
                 InOut::new(&x, &mut y)
             };
         }
         let group_norm = GroupNorm::new().with_groups(2);
-        assert_eq!(group_norm.forward(io!(), channels, args.reborrow()).map(drop), refused);
+        assert_eq!(group_norm.forward(io!(), channels, args.reborrow()).map(drop), unsupported);
         let instance_norm = InstanceNorm::new();
-        assert_eq!(instance_norm.forward(io!(), channels, args.reborrow()).map(drop), refused);
+        assert_eq!(instance_norm.forward(io!(), channels, args.reborrow()).map(drop), unsupported);
         let layer_norm = LayerNorm::new();
-        assert_eq!(layer_norm.forward(io!(), channels, args.reborrow()).map(drop), refused);
+        assert_eq!(layer_norm.forward(io!(), channels, args.reborrow()).map(drop), unsupported);
         let normalize = NormalizeScaleShift::new();
-        assert_eq!(normalize.forward(io!(), matrix, given, args.reborrow()).map(drop), refused);
+        assert_eq!(normalize.forward(io!(), matrix, given, args.reborrow()).map(drop), unsupported);
         let batch_norm = BatchNorm::new();
         let result =
             batch_norm.forward_inference(io!(), matrix, &[0.5; 4], &[0.5; 4], args.reborrow());
-        assert_eq!(result.map(drop), refused);
+        assert_eq!(result.map(drop), unsupported);
     });
-    let refused = |arg| Err(Error::Unsupported { arg });
+    let unsupported = |arg| Err(Error::Unsupported { arg });
     macro_rules! io {
         () => {
             InOut::new(&x, &mut y)
@@ -464,34 +464,34 @@ fn an_argument_that_the_operation_does_not_take() {
     let mut args = NormArgs::new().stats(mean, rstd);
     let normalize = NormalizeScaleShift::new();
     let result = normalize.forward(io!(), matrix, given, args.reborrow());
-    assert_eq!(result.map(drop), refused("mean"));
+    assert_eq!(result.map(drop), unsupported("mean"));
     let result = RmsNorm::new().forward(io!(), matrix, args.reborrow());
-    assert_eq!(result.map(drop), refused("mean"));
+    assert_eq!(result.map(drop), unsupported("mean"));
     let inference = BatchNorm::new().forward_inference(io!(), matrix, &[0.5; 4], &[0.5; 4], args);
-    assert_eq!(inference.map(drop), refused("mean"));
+    assert_eq!(inference.map(drop), unsupported("mean"));
     let given = Statistics::of_rows(&[0.5; 6], &[0.5; 6]);
     let result = normalize.forward(io!(), channels, given, NormArgs::new());
-    assert_eq!(result.map(drop), refused("statistics"));
+    assert_eq!(result.map(drop), unsupported("statistics"));
     // A sum of nothing, and two places for it.
     let result = LayerNorm::new().forward(io!(), matrix, NormArgs::new().sum(&mut out));
-    assert_eq!(result.map(drop), refused("sum"));
+    assert_eq!(result.map(drop), unsupported("sum"));
     let mut residual = [7.5; 24];
     let args = NormArgs::new().update_residual(&mut residual).sum(&mut out);
-    assert_eq!(RmsNorm::new().forward(io!(), matrix, args).map(drop), refused("sum"));
+    assert_eq!(RmsNorm::new().forward(io!(), matrix, args).map(drop), unsupported("sum"));
     // A mask that is given and to be written.
     let (mask, mut bits) = ([0; 3], [0xa5; 3]);
     let args = DropoutArgs::given(Mask::Packed(&mask)).keep_mask(MaskMut::Packed(&mut bits));
-    assert_eq!(Dropout::new().forward(io!(), args).map(drop), refused("mask"));
+    assert_eq!(Dropout::new().forward(io!(), args).map(drop), unsupported("mask"));
     // Which columns are valid, and how much of each row of columns.
     let (mut moments, valid) = ([Moments::new(); 6], ValidRows::Mask(Mask::Bytes(&[1; 6])));
     let row_moments = RowMoments::new();
     let args = MomentArgs::new().valid(valid);
-    assert_eq!(row_moments.compute(&x, matrix, &mut moments, args), refused("valid"));
+    assert_eq!(row_moments.compute(&x, matrix, &mut moments, args), unsupported("valid"));
     let args = MomentArgs::new().scratch(mean);
-    assert_eq!(row_moments.compute(&x, matrix, &mut moments, args), refused("scratch"));
+    assert_eq!(row_moments.compute(&x, matrix, &mut moments, args), unsupported("scratch"));
     let args = MomentArgs::new().lengths(&[1; 6]);
     let result = ColumnMoments::new().compute(&x, matrix, &mut moments[..4], args);
-    assert_eq!(result, refused("lengths"));
+    assert_eq!(result, unsupported("lengths"));
     assert_eq!((y, out, residual, bits), ([7.5; 24], [7.5; 24], [7.5; 24], [0xa5; 3]));
     assert_eq!((stats, moments), ([[7.5; 24]; 2], [Moments::new(); 6]));
 }
@@ -505,24 +505,24 @@ const NOT_NEGATIVE: [f64; 6] = [0.0, -0.0, f64::from_bits(1), 1e-5, 1.0, f64::MA
 fn a_group_size_that_does_not_divide_the_columns() {
     let (x, mut y) = ([1.5; 24], [7.5; 24]);
     for group_size in [0, 5, 7, 12, usize::MAX] {
-        let refused = RmsNorm::new().with_group_size(group_size).forward(
+        let result = RmsNorm::new().with_group_size(group_size).forward(
             InOut::new(&x, &mut y),
             rows((4, 6)),
             NormArgs::new(),
         );
         let (arg, expected) = ("group_size", "a divisor of the columns");
         let got = group_size as f64;
-        assert_eq!(refused.map(drop), Err(Error::Parameter { arg, expected, got }));
+        assert_eq!(result.map(drop), Err(Error::Parameter { arg, expected, got }));
     }
     for (group_size, expected) in [(1, 24), (3, 8), (6, 4)] {
         let mut rstd = [7.5; 23];
-        let refused = RmsNorm::new().with_group_size(group_size).forward(
+        let result = RmsNorm::new().with_group_size(group_size).forward(
             InOut::new(&x, &mut y),
             rows((4, 6)),
             NormArgs::new().rstd(&mut rstd),
         );
         let error = Error::Length { arg: "rstd", expected, got: 23 };
-        assert_eq!((refused.map(drop), rstd), (Err(error), [7.5; 23]));
+        assert_eq!((result.map(drop), rstd), (Err(error), [7.5; 23]));
     }
     assert_eq!(y, [7.5; 24]);
 }
@@ -535,7 +535,7 @@ fn an_eps_that_is_negative_or_not_finite() {
             for shape in SHAPES.into_iter().chain([(0, 0), (0, 5)]) {
                 let mut call = full(operation, shape);
                 call.setting.eps = got;
-                call.refuses(&Error::Parameter { arg: "eps", expected, got });
+                call.returns_error(&Error::Parameter { arg: "eps", expected, got });
             }
         }
         for right in NOT_NEGATIVE {
@@ -556,7 +556,7 @@ fn a_momentum_that_is_not_from_0_to_1() {
             for batch_norm in both(got) {
                 let mut call = full(operation, (2, 3));
                 call.setting.batch_norm = batch_norm;
-                call.refuses(&Error::Parameter { arg: "momentum", expected, got });
+                call.returns_error(&Error::Parameter { arg: "momentum", expected, got });
             }
         }
         for batch_norm in [0.0, -0.0, 0.5, 1.0].into_iter().flat_map(both).chain(cumulative) {
@@ -586,7 +586,7 @@ fn a_running_variance_that_is_negative() {
                 for var in [-1.5, -f32::from_bits(1), f32::NEG_INFINITY] {
                     let mut call = calls(shape).nth(i).expect("the same call");
                     call.f32s(arg)[at] = var;
-                    call.refuses(&Error::Parameter { arg, expected, got: var.into() });
+                    call.returns_error(&Error::Parameter { arg, expected, got: var.into() });
                 }
             }
         }
@@ -595,7 +595,7 @@ fn a_running_variance_that_is_negative() {
     for negative in [2, 3] {
         for mut call in calls((2, 3)).filter(|call| !call.operation.has_planes()) {
             call.f32s(arg)[..negative].copy_from_slice(&[-1.5, -2.5, -0.5][..negative]);
-            call.refuses(&Error::Parameter { arg, expected, got: -2.5 });
+            call.returns_error(&Error::Parameter { arg, expected, got: -2.5 });
         }
     }
     for mut call in calls((2, 3)).filter(|call| !call.operation.has_planes()) {
@@ -614,7 +614,7 @@ fn a_probability_that_is_not_from_0_to_1() {
             for shape in [(1, 1), (2, 3), (3, 67), (0, 0), (5, 0)] {
                 let mut call = full(operation, shape);
                 call.setting.dropout = dropout;
-                call.refuses(&error);
+                call.returns_error(&error);
             }
         }
         // As text, since an error that holds a NaN equals no other.
@@ -644,7 +644,7 @@ fn a_factor_or_a_rate_that_is_negative_or_not_finite() {
                 for shape in SHAPES.into_iter().chain([(0, 0)]) {
                     let mut call = full(operation, shape);
                     set(&mut call.setting, arg, got);
-                    call.refuses(&Error::Parameter { arg, expected, got });
+                    call.returns_error(&Error::Parameter { arg, expected, got });
                 }
             }
             for right in NOT_NEGATIVE {
@@ -656,7 +656,7 @@ fn a_factor_or_a_rate_that_is_negative_or_not_finite() {
     }
 }
 
-/// The stream has 2^64 elements. Whether p asks for any of them makes no difference.
+/// The stream has 2^64 elements. It makes no difference whether p needs any of them.
 #[test]
 fn a_range_that_ends_beyond_the_stream() {
     for operation in every_operation(Operation::draws) {
@@ -671,7 +671,7 @@ fn a_range_that_ends_beyond_the_stream() {
                 };
                 for offset in [last.saturating_add(1), u64::MAX] {
                     if offset > last {
-                        at(offset).refuses(&Error::StreamOverflow { offset, len });
+                        at(offset).returns_error(&Error::StreamOverflow { offset, len });
                     }
                 }
                 at(last).accepts();
@@ -694,7 +694,7 @@ fn a_batch_of_one_row_whose_variance_is_to_be_unbiased() {
                 let mut call = with(operation, option, (rows, 3));
                 call.setting.batch_norm = BatchNorm::new().with_unbiased_running_var(unbiased);
                 if (rows, unbiased, option) == (1, true, "running") {
-                    call.refuses(&expected);
+                    call.returns_error(&expected);
                 } else {
                     call.accepts();
                 }
@@ -721,7 +721,7 @@ fn a_length_of_a_sample_that_is_more_than_there_is() {
                             lengths[sample] = got;
                             *lengths.last_mut().expect("a sample") = got;
                         }
-                        call.refuses(&Error::SampleLength { sample, most, got });
+                        call.returns_error(&Error::SampleLength { sample, most, got });
                     }
                 }
             }
@@ -742,13 +742,13 @@ fn samples_and_steps_that_are_not_the_rows() {
     };
     let expected = "a divisor of the number of rows";
     for steps in [0, 4, 5, 7, 12, usize::MAX] {
-        let refused = Error::Parameter { arg: "steps", expected, got: steps as f64 };
-        assert_eq!(compute(&[1], steps), (Err(refused), [77; 2]));
+        let error = Error::Parameter { arg: "steps", expected, got: steps as f64 };
+        assert_eq!(compute(&[1], steps), (Err(error), [77; 2]));
     }
     for (steps, lengths) in [(1, 6), (2, 3), (3, 2), (6, 1)] {
         for got in [0, lengths - 1, lengths + 1].into_iter().filter(|&got| got != lengths) {
-            let refused = Error::Length { arg: "lengths", expected: lengths, got };
-            assert_eq!(compute(&[1; 7][..got], steps), (Err(refused), [77; 2]));
+            let error = Error::Length { arg: "lengths", expected: lengths, got };
+            assert_eq!(compute(&[1; 7][..got], steps), (Err(error), [77; 2]));
         }
     }
     // Right ones; and any number of samples without steps, of which none has a step.
@@ -798,7 +798,7 @@ fn groups_that_do_not_divide_the_channels() {
         for got in [0, 5, 7, 8, 24, usize::MAX] {
             let expected = Err(Error::Groups { channels: 12, got });
             assert_eq!(forward(got, &x, shape, &mut y), expected, "{shape:?}");
-            assert_eq!(y, [7.0; 24], "{shape:?}: written, and yet refused");
+            assert_eq!(y, [7.0; 24], "{shape:?}: written despite the error");
         }
         for groups in [1, 2, 3, 4, 6, 12] {
             assert_eq!(forward(groups, &x, shape, &mut y.clone()), Ok(()), "{shape:?}");
@@ -1204,7 +1204,7 @@ fn transforms(
     ]
 }
 
-/// What they say of samples to learn from.
+/// What the scalers return for samples to learn from.
 fn fits(
     (standard, min_max): (&mut StandardScaler, &mut MinMaxScaler),
     x: &[f32],
@@ -1224,32 +1224,32 @@ fn samples_of_other_features_than_the_scalers() {
     let before = state(&standard, &min_max);
     for features in [0, 1, 2, 4, 17] {
         let (rows, x) = (rows((2, features)), vec![1.0; 2 * features]);
-        let refused = || Err(Error::Length { arg: "features", expected: 3, got: features });
+        let error = || Err(Error::Length { arg: "features", expected: 3, got: features });
         let mut y = x.clone();
         for result in fits((&mut standard, &mut min_max), &x, rows) {
-            assert_eq!(result, refused());
+            assert_eq!(result, error());
         }
         for result in transforms((&standard, &min_max), &x, rows, &mut y) {
-            assert_eq!(result, refused());
+            assert_eq!(result, error());
         }
-        let refused = Err(Error::Length { arg: "other", expected: 3, got: features });
-        assert_eq!(standard.merge(&StandardScaler::new(features).unwrap()), refused);
-        assert_eq!(min_max.merge(&MinMaxScaler::new(features).unwrap()), refused);
+        let error = Err(Error::Length { arg: "other", expected: 3, got: features });
+        assert_eq!(standard.merge(&StandardScaler::new(features).unwrap()), error);
+        assert_eq!(min_max.merge(&MinMaxScaler::new(features).unwrap()), error);
         assert_eq!(y, x, "{features} features");
     }
     // A wrong length.
     let rows = rows((2, 3));
     for got in [0, 5, 7] {
-        let refused = |arg| Err(Error::Length { arg, expected: 6, got });
+        let error = |arg| Err(Error::Length { arg, expected: 6, got });
         let (x, mut right, mut y) = (vec![1.0; got], [5.0; 6], vec![5.0; got]);
         for result in fits((&mut standard, &mut min_max), &x, rows) {
-            assert_eq!(result, refused("x"));
+            assert_eq!(result, error("x"));
         }
         for result in transforms((&standard, &min_max), &x, rows, &mut right) {
-            assert_eq!(result, refused("x"));
+            assert_eq!(result, error("x"));
         }
         for result in transforms((&standard, &min_max), &[5.0; 6], rows, &mut y) {
-            assert_eq!(result, refused("y"));
+            assert_eq!(result, error("y"));
         }
         assert!(right == [5.0; 6] && y.iter().all(|&y| y == 5.0));
     }
@@ -1260,9 +1260,9 @@ fn samples_of_other_features_than_the_scalers() {
 #[test]
 fn a_scaler_of_more_features_than_memory_has() {
     for features in [usize::MAX, usize::MAX / 2] {
-        let refused = Error::OutOfMemory { bytes: usize::MAX };
-        assert_eq!(StandardScaler::new(features).expect_err("no memory"), refused);
-        assert_eq!(MinMaxScaler::new(features).expect_err("no memory"), refused);
+        let error = Error::OutOfMemory { bytes: usize::MAX };
+        assert_eq!(StandardScaler::new(features).expect_err("no memory"), error);
+        assert_eq!(MinMaxScaler::new(features).expect_err("no memory"), error);
     }
 }
 
@@ -1272,9 +1272,9 @@ fn a_scaler_that_has_seen_no_number() {
     let (mut standard, mut min_max) =
         (StandardScaler::new(2).unwrap(), MinMaxScaler::new(2).unwrap());
     for _ in 0..2 {
-        let (refused, mut y) = (Err(Error::NotFitted { arg: "scaler" }), [5.0; 2]);
+        let (error, mut y) = (Err(Error::NotFitted { arg: "scaler" }), [5.0; 2]);
         for result in transforms((&standard, &min_max), &[1.0; 2], rows, &mut y) {
-            assert_eq!(result, refused);
+            assert_eq!(result, error);
         }
         assert_eq!(y, [5.0; 2]);
         standard.partial_fit(&[f32::NAN; 2], rows).expect("a batch");
@@ -1304,7 +1304,7 @@ fn a_feature_range_that_is_none() {
         (-1e39, 1.0, lower, -1e39),
     ] {
         let scaler = min_max(2).with_feature_range(min, max);
-        let refused = Error::Parameter { arg: "feature_range", expected, got };
+        let error = Error::Parameter { arg: "feature_range", expected, got };
         let mut y = [5.0; 2];
         for clip in [false, true] {
             let scaler = scaler.clone().with_clip(clip);
@@ -1312,7 +1312,7 @@ fn a_feature_range_that_is_none() {
                 scaler.transform(InOut::new(&[1.0; 2], &mut y), rows).map(drop),
                 scaler.inverse_transform(InOut::new(&[1.0; 2], &mut y), rows).map(drop),
             ] {
-                assert_eq!(format!("{result:?}"), format!("{:?}", Err::<(), _>(&refused)));
+                assert_eq!(format!("{result:?}"), format!("{:?}", Err::<(), _>(&error)));
             }
         }
         assert_eq!(y, [5.0; 2]);
@@ -1323,19 +1323,19 @@ fn a_feature_range_that_is_none() {
 fn statistics_that_no_samples_have() {
     let negative = Moments { count: 3, m2: -1.0, ..Moments::new() };
     let expected = "sums of squared deviations of at least 0";
-    let refused = Error::Parameter { arg: "moments", expected, got: -1.0 };
+    let error = Error::Parameter { arg: "moments", expected, got: -1.0 };
     let got = StandardScaler::from_moments(&[Moments::new(), negative]);
-    assert_eq!(got.expect_err("negative"), refused);
-    let refused = |min: &[f32], max: &[f32]| {
+    assert_eq!(got.expect_err("negative"), error);
+    let message = |min: &[f32], max: &[f32]| {
         MinMaxScaler::from_ranges(min, max).expect_err("no range").to_string()
     };
     let (nan, infinity) = (f32::NAN, f32::INFINITY);
-    assert_eq!(refused(&[1.0; 2], &[1.0]), "`data_max`: expected 2 elements, got 1");
+    assert_eq!(message(&[1.0; 2], &[1.0]), "`data_max`: expected 2 elements, got 1");
     let expected = "`data_min`: expected numbers, infinity where none has been seen, got NaN";
-    assert_eq!(refused(&[1.0, nan], &[1.0, 2.0]), expected);
+    assert_eq!(message(&[1.0, nan], &[1.0, 2.0]), expected);
     let expected = "`data_max`: expected numbers of at least the minimum, minus infinity where none has been seen, got ";
     for (max, got) in [(0.5, "0.5"), (nan, "NaN"), (-infinity, "-inf")] {
-        assert_eq!(refused(&[1.0], &[max]), format!("{expected}{got}"));
+        assert_eq!(message(&[1.0], &[max]), format!("{expected}{got}"));
     }
     assert!(MinMaxScaler::from_ranges(&[infinity, 1.0], &[-infinity, 1.0]).is_ok());
 }

@@ -1,10 +1,10 @@
-//! Law: beyond 2^31 and 2^32 elements, rows, columns and bits of a mask, everything is what it is near the beginning.
+//! Law: results beyond 2^31 and 2^32 elements, rows, columns and bits of a mask are those of the same data at the beginning.
 //!
 //! A [`Vast`] is a small file, mapped again and again, so that it takes neither memory to read nor to write;
 //! around the [`edges`] it has memory of its own, where each element is different from that at any index with
 //! which a narrower integer would confuse it. What is written there is compared.
 //!
-//! Ignored unless asked for, since each call goes over 17 GB of addresses:
+//! Run with `--ignored` alone, since each call goes over 17 GB of addresses:
 //! `cargo test --test large -- --ignored`.
 #![expect(unsafe_code, reason = "memory is mapped by the operating system")]
 #![expect(unreachable_pub, reason = "the modules of a test have no outside")]

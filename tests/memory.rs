@@ -300,8 +300,8 @@ fn serial_calls_of_scalers_allocate_nothing() {
     }
 }
 
-/// Law: where a call allocates, it returns an error if there is no memory, says for how much there is none, and has written
-/// nothing; with memory again, it succeeds. Where it gathers samples, it may have written some.
+/// Law: a call that cannot allocate returns an error that says how many bytes it needed, and has written nothing. With memory
+/// again, it succeeds. A call that gathers samples may have written some of them.
 fn assert_out_of_memory(case: Case<'_>, values: &Values, setting: &Setting) {
     let ((operation, options, place), what) = (case, what(case, setting));
     let mut memory = Memory::new(operation, values, place, options);

@@ -33,7 +33,7 @@ const FEW_SHAPES: [(usize, usize); 4] = [(1, 768), (128, 768), (2048, 1024), (40
 
 pub struct Arguments {
     pub json: bool,
-    /// The file for the picture, where one is asked for.
+    /// The file for the picture, if there is to be one.
     pub svg: Option<String>,
     pub seconds: f64,
     pub threads: Vec<usize>,

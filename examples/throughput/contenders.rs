@@ -1,4 +1,4 @@
-//! What is measured: the operations, and the yardsticks beside them.
+//! The operations that are measured, and their yardsticks.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -22,7 +22,7 @@ pub struct Operation {
     run: fn(&mut Buffers, Backend),
 }
 
-/// What an operation must move, and so what it is compared with.
+/// The bytes that an operation must move, which decide its yardstick.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Traffic {
     /// x: the fastest plain sum.
@@ -40,7 +40,7 @@ pub enum Traffic {
 }
 
 impl Traffic {
-    /// The time of what it is compared with.
+    /// The time of the yardstick.
     pub fn yardstick(self, times: &BTreeMap<Contender, f64>) -> f64 {
         let (copy, read) = (times[&Contender::Memcpy], times[&Contender::Read]);
         match self {
@@ -261,7 +261,7 @@ impl Buffers {
 pub enum Contender {
     /// `copy_from_slice` of x to y.
     Memcpy,
-    /// The same with stores that bypass the caches.
+    /// The same with non-temporal stores.
     NonTemporalCopy,
     /// The fastest plain sum of x.
     Read,
@@ -597,7 +597,7 @@ fn dropout_mask(b: &mut Buffers, backend: Backend) {
 
 const STREAM: Stream = Stream { seed: 42, offset: 0 };
 
-/// A copy whose stores bypass the caches.
+/// A copy with non-temporal stores.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "std has no such store")]
 fn non_temporal_copy(x: &[f32], y: &mut [f32]) {

@@ -255,7 +255,7 @@ impl Training {
         }
     }
 
-    /// A column is what it is among copies of itself, whatever the others hold.
+    /// A column has the bits that it has among copies of itself, whatever the others hold.
     fn check_column_alone(&self, operation: BatchNorm, c: usize, rows: Rows, all: &Buffers) {
         let cols = rows.cols();
         let mut buffers = all.column(cols, c, cols);
@@ -385,7 +385,7 @@ impl Inference {
     }
 }
 
-/// A column is what it is without the others, whatever they hold.
+/// A column has the bits that it has alone, whatever the others hold.
 fn check_inferred_alone(
     operation: BatchNorm,
     c: usize,

@@ -188,7 +188,7 @@ impl Norm {
 }
 
 impl Call {
-    /// A row is what it is without the others, whatever they hold.
+    /// A row has the bits that it has alone, whatever the others hold.
     fn check_rows_alone(&self, x: &[f32], affine: &Affine, y: &[f32]) {
         let (count, cols) = (self.rows.rows(), self.rows.cols());
         let alone = Self { rows: Rows::new(1, cols).expect("a row"), ..*self };

@@ -199,7 +199,7 @@ impl Lined {
 }
 
 impl Call {
-    /// A row is what it is without the others, a column what it is among copies of itself, whatever the others
+    /// A row has the bits that it has alone, a column those that it has among copies of itself, whatever the others
     /// hold.
     fn check_lines_alone(&self, line: impl Fn(usize) -> Vec<f32>, moments: &[Moments]) {
         for i in (0..moments.len()).step_by(moments.len() / 16 + 1) {

@@ -166,7 +166,7 @@ impl Given {
     }
 }
 
-/// A line is what it is without the others, whatever they hold.
+/// A line has the bits that it has alone, whatever the others hold.
 fn check_line_alone(
     operation: NormalizeScaleShift,
     lines: Lines,

@@ -1,4 +1,4 @@
-//! Which elements dropout keeps, and what it gives beside y.
+//! Which elements dropout keeps, and its optional outputs.
 #![forbid(unsafe_code)]
 
 use crate::mask::{Mask, MaskMut};

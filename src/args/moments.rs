@@ -1,4 +1,4 @@
-//! What the moments of rows and columns may take beside x.
+//! Optional inputs of the moments of rows and columns.
 #![forbid(unsafe_code)]
 
 use crate::mask::ValidRows;
@@ -34,22 +34,22 @@ impl<'a> MomentArgs<'a> {
         Self { x_pitch: None, lengths: None, valid: None, scratch: None, pool: None }
     }
 
-    /// The rows of x begin every so many elements.
+    /// Elements from the start of a row of x to the start of the next.
     #[inline]
     pub fn x_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
         self.x_pitch = Some(pitch.into().elements());
         self
     }
 
-    /// Only the first `lengths[r]` elements of row r are data: sequences that are padded to the longest. What is in the padding,
-    /// NaN too, does not matter.
+    /// Only the first `lengths[r]` elements of row r are data: sequences that are padded to the longest. Values of padding do not
+    /// matter, NaN included.
     #[inline]
     pub const fn lengths(mut self, lengths: &'a [usize]) -> Self {
         self.lengths = Some(lengths);
         self
     }
 
-    /// Only these rows are data. What is in the others, NaN too, does not matter.
+    /// Only these rows are data. The values of the others do not matter, NaN included.
     #[doc(alias = "mask")]
     #[inline]
     pub const fn valid(mut self, valid: ValidRows<'a>) -> Self {

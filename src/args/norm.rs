@@ -1,4 +1,4 @@
-//! What a normalisation may take and give beside x and y.
+//! Optional inputs and outputs of a normalisation.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "capi")]
@@ -28,7 +28,7 @@ use crate::simd::{Pitch, RowInputs, SumOutput, check_rows, elements, elements_mu
 /// | [`pool`](Self::pool) | the host's threads, in place of rayon's | |
 ///
 /// An operation that does not take an argument returns [`Error::Unsupported`](crate::Error::Unsupported) before it writes
-/// anything. A pitch counts where its argument is there. A setter that is called twice keeps the second value.
+/// anything. A pitch has no effect without its argument. A setter that is called twice keeps the second value.
 ///
 /// | | gamma, beta | stats | bias, residual, sum, gate, plus | valid | scratch |
 /// |---|---|---|---|---|---|
@@ -186,29 +186,31 @@ impl<'a> NormArgs<'a> {
     }
 
     /// As [`residual`](Self::residual), and the residual becomes the sum: `residual += x; y = norm(residual)`.
+    #[doc(alias = "fused_add_norm")]
+    #[doc(alias = "SkipLayerNormalization")]
     #[inline]
     pub fn update_residual<P: Element>(mut self, residual: &'a mut [P]) -> Self {
         self.residual = Some(Residual::Updated(elements_mut(residual)));
         self
     }
 
-    /// The rows of the residual begin every so many elements.
+    /// Elements from the start of a row of the residual to the start of the next.
     #[inline]
     pub fn residual_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
         self.residual_pitch = Some(pitch.into().elements());
         self
     }
 
-    /// Writes the sum of x, bias and residual, whose rows are contiguous. There has to be a bias or a residual. A residual that
-    /// is updated is the place of the sum: there is no second one.
+    /// Writes the sum of x, bias and residual, whose rows are contiguous. There has to be a bias or a residual. It does not go with
+    /// [`update_residual`](Self::update_residual), where the residual is the place of the sum.
     #[inline]
     pub fn sum<P: Element>(mut self, sum: &'a mut [P]) -> Self {
         self.sum = Some(SumOutput::Slice(elements_mut(sum)));
         self
     }
 
-    /// Writes the sum of x, bias and residual to a vector, whose old elements are dropped: memory that is written once. If there
-    /// is no memory for it, it is empty; after any other error it is as it was.
+    /// Writes the sum of x, bias and residual to a vector, in place of its old elements. The memory is written once. The vector
+    /// is empty after [`Error::OutOfMemory`](crate::Error::OutOfMemory); another error leaves it as it was.
     #[inline]
     pub fn sum_vec<P: Element>(mut self, sum: &'a mut Vec<P>) -> Self {
         self.sum = Some(SumOutput::Vec(elements_vec(sum)));
@@ -223,7 +225,8 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// The rows of the slice that [`sum`](Self::sum) is given begin every so many elements. Those of a vector are contiguous.
+    /// Elements from the start of a row of the slice passed to [`sum`](Self::sum) to the start of the next. The rows of a vector are
+    /// contiguous.
     #[inline]
     pub fn sum_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
         self.sum_pitch = Some(pitch.into().elements());
@@ -251,30 +254,34 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// The rows of the gate begin every so many elements.
+    /// Elements from the start of a row of the gate to the start of the next.
     #[inline]
     pub fn gate_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
         self.gate_pitch = Some(pitch.into().elements());
         self
     }
 
-    /// Adds this to the result, gate and all: `y = added + norm(x)`, as models do that normalise behind a layer.
+    /// Adds this tensor to the result, after the gate: `y = added + norm(x)`. Gemma 2 and 3, OLMo 2 and GLM-4 normalise a branch
+    /// so before they add it to the residual stream.
+    #[doc(alias = "post_norm")]
     #[inline]
     pub fn plus<P: Element>(mut self, added: &'a [P]) -> Self {
         self.added = Some(elements(added));
         self
     }
 
-    /// The rows of what is added begin every so many elements.
+    /// Elements from the start of a row of what [`plus`](Self::plus) adds to the start of the next.
     #[inline]
     pub fn plus_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
         self.added_pitch = Some(pitch.into().elements());
         self
     }
 
-    /// Only these rows (positions, of samples of channels) are data. The others are padding: they have no part in a statistic
-    /// that they could have a part in, their y is `+0.0` whatever x holds there, and their own statistics are 0. A sum of x and a
-    /// residual ([`sum`](Self::sum), [`update_residual`](Self::update_residual)) is made of all rows, padding among them.
+    /// Only these rows (positions, of samples of channels) are data. The others are padding:
+    ///
+    /// * Statistics leave them out, and their own statistics are 0.
+    /// * Their y is `+0.0`, whatever x holds there.
+    /// * A sum of x and a residual ([`sum`](Self::sum), [`update_residual`](Self::update_residual)) includes them.
     #[doc(alias = "mask")]
     #[doc(alias = "padding")]
     #[inline]
@@ -326,7 +333,7 @@ impl<'a> NormArgs<'a> {
         check_optional("rstd", self.rstd.as_deref(), statistics)
     }
 
-    /// Returns an error where an argument is there that belongs to rows.
+    /// Returns an error if an argument is present that only operations on rows take.
     #[inline]
     pub(crate) fn check_no_row_arguments(&self) -> Result<(), Error> {
         unsupported([
@@ -338,7 +345,7 @@ impl<'a> NormArgs<'a> {
         ])
     }
 
-    /// Returns an error where an argument is there that is written.
+    /// Returns an error if statistics are to be written.
     #[inline]
     pub(crate) fn check_no_stats(&self) -> Result<(), Error> {
         unsupported([("mean", self.mean.is_some()), ("rstd", self.rstd.is_some())])
@@ -350,8 +357,8 @@ impl<'a> NormArgs<'a> {
         !matches!(self, Self { bias: None, residual: None, gate: None, added: None, .. })
     }
 
-    /// Adds what is read beside x to the inputs of a span, checked against the shape. `gate_first` is the function of the gate that x
-    /// is multiplied with before it is read.
+    /// Checks what is read beside x against the shape, and adds it to the inputs of a span. `gate_first` is the function of a gate
+    /// before the norm.
     #[inline(never)]
     pub(crate) fn take_inputs(
         &mut self,
@@ -385,7 +392,7 @@ impl<'a> NormArgs<'a> {
     }
 }
 
-/// Returns an error for the first argument that is there. Inlined, it makes no list: the tests alone are left.
+/// Returns an error for the first argument that is present. Inlined, only the tests remain, and no list is built.
 #[inline(always)]
 pub(crate) fn unsupported<const N: usize>(
     arguments: [(&'static str, bool); N],

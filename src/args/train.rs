@@ -1,4 +1,4 @@
-//! What a training step of BatchNorm may take and give beside x and y.
+//! Optional inputs and outputs of a training step of BatchNorm.
 #![forbid(unsafe_code)]
 
 use crate::args::norm::NormArgs;
@@ -127,7 +127,7 @@ impl<'a> TrainArgs<'a> {
 pub(crate) fn check_running(mean: &[f32], var: &[f32], channels: usize) -> Result<(), Error> {
     check_length("running_mean", mean.len(), channels)?;
     check_length("running_var", var.len(), channels)?;
-    // Without an early end, several at a time.
+    // Without an early exit, so that it is vectorised.
     let negative = var.iter().fold(false, |negative, &var| negative | (var < 0.0));
     if !negative {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Which rows are data and which are padding, as callers say it: checked, and counted.
+//! Checks and counts the rows that a caller marks as valid.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;

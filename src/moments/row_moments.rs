@@ -40,6 +40,8 @@ use crate::welford::Moments;
 /// assert_eq!(moments[1].population_variance(), Some(0.0));
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
+#[doc(alias = "var_mean")]
+#[doc(alias = "variance")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowMoments {
     execution: Execution,

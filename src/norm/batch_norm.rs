@@ -123,6 +123,7 @@ impl BatchNorm {
     }
 
     /// `running = momentum * running + (1 - momentum) * batch`: the rule of Keras 3 and ONNX. From 0 to 1.
+    #[doc(alias = "momentum")]
     #[doc(alias = "decay")]
     #[must_use]
     pub const fn with_momentum(mut self, momentum: f64) -> Self {
@@ -132,6 +133,7 @@ impl BatchNorm {
 
     /// `running = (1 - momentum) * running + momentum * batch`: PyTorch's rule, whose default is 0.1. From
     /// 0 to 1.
+    #[doc(alias = "momentum")]
     #[must_use]
     pub const fn with_pytorch_momentum(mut self, momentum: f64) -> Self {
         self.momentum = Momentum::Take(momentum);
@@ -140,6 +142,7 @@ impl BatchNorm {
 
     /// `running += (batch - running) / (batches + 1)`: the mean of this batch and `batches` earlier
     /// ones, PyTorch's rule for `momentum=None` (whose `num_batches_tracked` before the call `batches` is).
+    #[doc(alias = "num_batches_tracked")]
     #[must_use]
     pub const fn with_cumulative_average(mut self, batches: u64) -> Self {
         self.momentum = Momentum::Cumulative(batches);

@@ -23,26 +23,26 @@ use crate::run::execution::{Call, Execution};
 use crate::shape::{Channels, check_at_least, check_eps};
 use crate::simd::{Io, LANES, RowSpan, Span};
 
-/// What GroupNorm and InstanceNorm are.
+/// The configuration of GroupNorm and InstanceNorm.
 #[derive(Clone, Copy)]
 pub(crate) struct GroupSpec {
-    /// `None`: every channel is one.
+    /// How many groups; `None`: every channel is one.
     pub(crate) groups: Option<usize>,
     pub(crate) eps: f64,
     pub(crate) execution: Execution,
 }
 
-/// How the work is done. What it is done on, and every result, is the same.
+/// How the work is cut. No plan changes a result.
 enum GroupPlan {
     /// Every group is a row.
     Rows,
-    /// Every sample by itself, in slots of so many, each with so many vectors of scratch.
+    /// Threads share the samples, in slots of so many samples. A slot has so many vectors of scratch.
     Samples { slots: usize, samples: usize, each: usize },
     /// One sample after the other, each on all threads.
     Within,
 }
 
-/// Slots of samples, at most, for threads to share: each has scratch of its own.
+/// The most slots of samples that threads share.
 const MOST_SLOTS: usize = 16;
 
 impl GroupPlan {
@@ -101,7 +101,7 @@ impl GroupSpec {
         }
         args.check_no_row_arguments()?;
         args.check_affine(channels)?;
-        // Where there are no channels, there may be more groups than can be counted.
+        // Without channels, the number of groups is not checked and the product may overflow.
         args.check_stats(shape.batch().saturating_mul(groups))?;
         if let Some(scratch) = &args.scratch {
             check_at_least("scratch", scratch.len(), self.scratch_len(shape))?;
@@ -116,7 +116,7 @@ impl GroupSpec {
         let Some(kept) = padding else {
             return self.normalize(call, io, shape, [mean, rstd], &mut args);
         };
-        // Where there are several samples they are the tasks.
+        // With several samples, a sample is a task and runs on one thread.
         let within = if shape.batch() > 1 { call.serial() } else { call };
         let (gamma, beta) = (args.gamma, args.beta);
         let normalize = |io: Span<'_>, shape: Channels, [mean, rstd]: [Option<&mut [f64]>; 2]| {
@@ -127,7 +127,7 @@ impl GroupSpec {
         call.reduce(work, shape.elements(), Result::and)
     }
 
-    /// The same of samples without padding, at least one element. Everything has been checked.
+    /// Normalises samples without padding, of at least one element. Everything has been checked.
     fn normalize(
         &self,
         call: Call<'_>,
@@ -210,7 +210,7 @@ impl GroupSpec {
     }
 }
 
-/// From so many samples on, threads share them; of fewer large ones, each is shared.
+/// From so many samples on, threads share the samples. With fewer, large ones, threads share each sample.
 const MOST_TASKS: usize = 16;
 
 /// Normalises every position by its own mean and variance over the channels, which come first: LayerNorm over channels.
@@ -242,7 +242,7 @@ pub(crate) fn normalize_positions(
     Ok(())
 }
 
-/// The same of all positions, at least one element. Everything has been checked.
+/// Normalises all positions, of at least one element. Everything has been checked.
 fn normalize_all_positions(
     call: Call<'_>,
     eps: f64,

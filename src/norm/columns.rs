@@ -110,7 +110,7 @@ pub(crate) fn normalize_columns<T: ColumnSource>(
     }
 }
 
-/// What BatchNorm's training is.
+/// The configuration of BatchNorm's training.
 #[derive(Clone, Copy)]
 pub(crate) struct BatchDriver {
     pub(crate) eps: f64,
@@ -260,8 +260,8 @@ pub(crate) fn all_rows(rows: Rows) -> (RowFilter<'static>, usize) {
     (RowFilter::new(None, rows.rows()), rows.rows())
 }
 
-/// Vectors of the mean and of M2 of every column of a matrix, whose rows begin every pitch elements, at the beginning of
-/// `scratch`, which is long enough; of the rows that are kept, and their number. There is at least one such row and one column.
+/// Writes the mean and M2 of every column of a matrix to the beginning of `scratch`, and returns both as vectors. Only the rows that
+/// are kept count; there is at least one, and one column. `scratch` is long enough.
 pub(crate) fn column_statistics<'s>(
     call: Call<'_>,
     (x, pitch): (&[f32], usize),

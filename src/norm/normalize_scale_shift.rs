@@ -14,7 +14,7 @@ use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Channels, Rows, Shape, check_length};
 use crate::simd::{InOut, Io, elements};
 
-/// Means and `rstd = 1 / sqrt(var + eps)` that the caller has.
+/// Statistics that the caller passes: means, and `rstd = 1 / sqrt(var + eps)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics<'a> {
     of_rows: bool,
@@ -23,13 +23,13 @@ pub struct Statistics<'a> {
 }
 
 impl<'a> Statistics<'a> {
-    /// One of each a row.
+    /// A mean and an rstd for each row.
     #[must_use]
     pub const fn of_rows(mean: &'a [f64], rstd: &'a [f64]) -> Self {
         Self { of_rows: true, mean, rstd }
     }
 
-    /// One of each a column, or a channel.
+    /// A mean and an rstd for each column, or channel.
     #[must_use]
     pub const fn of_columns(mean: &'a [f64], rstd: &'a [f64]) -> Self {
         Self { of_rows: false, mean, rstd }

@@ -79,6 +79,7 @@ impl RmsNorm {
     }
 
     /// Adds `eps` to the mean of squares, under the root; finite and at least 0 (checked by the calls).
+    #[doc(alias = "epsilon")]
     #[must_use]
     pub const fn with_eps(mut self, eps: f64) -> Self {
         self.eps = eps;
@@ -87,6 +88,9 @@ impl RmsNorm {
 
     /// Whether 1 + gamma, rounded to f32, takes the place of gamma, as in the models of the Gemma family, whose weights are
     /// stored less 1. A gamma that is absent is 0 then: `x_hat` is multiplied by 1 + 0.
+    #[doc(alias = "gemma")]
+    #[doc(alias = "unit_offset")]
+    #[doc(alias = "zero_centered_gamma")]
     #[must_use]
     pub const fn with_one_plus_gamma(mut self, one_plus_gamma: bool) -> Self {
         self.one_plus_gamma = one_plus_gamma;
@@ -116,8 +120,8 @@ impl RmsNorm {
     /// columns (checked by the calls). gamma, beta and the other arguments stay those of whole rows. `rstd` has `cols / group_size`
     /// elements a row.
     ///
-    /// A group has the bits that it has as a row of its own. Groups are worked on one by one. They take about 30% more instructions
-    /// than as many rows, which share loads and sums, and 40% more where they have 128 elements (AVX2).
+    /// A group has the bits that it has as a row of its own. Groups are worked on one by one, while rows share loads and sums: groups
+    /// cost about a third more than as many rows.
     ///
     /// ```
     /// use evenkeel::{InOut, NormArgs, RmsNorm, Rows};
@@ -129,6 +133,7 @@ impl RmsNorm {
     /// assert_eq!((x, rstd), ([1.0, 2.0, 3.0, -4.0], [1.0 / 3.0, 2.0]));
     /// # Ok::<(), evenkeel::Error>(())
     /// ```
+    #[doc(alias = "qk_norm")]
     #[must_use]
     pub const fn with_group_size(mut self, group_size: usize) -> Self {
         self.group_size = Some(group_size);
@@ -204,8 +209,10 @@ impl RmsNorm {
     ///
     /// # Errors
     ///
-    /// Those of [`LayerNorm::backward`](crate::LayerNorm::backward), [`Error::Unsupported`] where a mean is passed, and
-    /// [`Error::Parameter`] where the group size does not divide the columns.
+    /// Those of [`LayerNorm::backward`](crate::LayerNorm::backward), and:
+    ///
+    /// * [`Error::Unsupported`]: a mean is passed.
+    /// * [`Error::Parameter`]: the group size does not divide the columns.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,
         io: InOut<'_, 'a, X, Y>,

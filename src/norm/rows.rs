@@ -1,4 +1,4 @@
-//! The driver of operations on rows: what they check and how they run.
+//! The driver of operations on rows: checks, then runs the kernel.
 #![forbid(unsafe_code)]
 
 use crate::args::norm::{NormArgs, Residual, unsupported};
@@ -17,7 +17,7 @@ use crate::simd::{Io, RowInputs, RowSpan};
 /// Added to gamma, it changes no number.
 pub(crate) const PLAIN_GAMMA: f32 = -0.0;
 
-/// What is done with a row.
+/// How a row is normalised.
 pub(crate) struct RowNorm<T> {
     /// Where its statistics come from.
     pub(crate) source: T,
@@ -26,14 +26,14 @@ pub(crate) struct RowNorm<T> {
 }
 
 impl<T> RowNorm<T> {
-    /// As a whole, and without what only some operations have.
+    /// Without an offset of gamma, and with the default gate.
     pub(crate) const fn plain(source: T) -> Self {
         Self { source, gamma_offset: PLAIN_GAMMA, gate: Gate::DEFAULT }
     }
 }
 
-/// Normalises every row, with gamma, beta and the inputs of `args`; then zeroes padding. Where the statistics are written has been
-/// checked.
+/// Normalises every row, with gamma, beta and the inputs of `args`, then zeroes padding. The caller has checked the outputs of
+/// statistics.
 pub(crate) fn normalize<T: RowSource>(
     call: Call<'_>,
     io: Io<'_>,
@@ -46,7 +46,7 @@ pub(crate) fn normalize<T: RowSource>(
     let io = io.rows(rows)?;
     args.check_affine(rows.cols())?;
     if args.sum.is_some() {
-        // There has to be a sum, and one place for it.
+        // A sum needs an addend. An updated residual is already the place of the sum.
         let updated = matches!(args.residual, Some(Residual::Updated(_)));
         let is_sum = args.bias.is_some() || args.residual.is_some();
         unsupported([("sum", updated || !is_sum)])?;
@@ -88,7 +88,7 @@ pub(crate) fn normalize<T: RowSource>(
     run(io, inputs)
 }
 
-/// The rows that are data, where some are not. Everything about them is checked.
+/// Checks which rows are data. `None` if all of them are.
 #[inline]
 pub(crate) fn padding<'a>(
     args: &NormArgs<'a>,
@@ -107,8 +107,7 @@ pub(crate) fn zero_padding(call: Call<'_>, io: RowSpan<'_>, kept: RowFilter<'_>)
     }
 }
 
-/// Writes 0 to the statistics that no row of data has: those of padding, and of rows without elements. There are as many of each
-/// row.
+/// Writes 0 to the statistics of padding and of rows without elements. Every row has equally many.
 #[inline]
 pub(crate) fn clear_statistics(
     statistics: [Option<&mut [f64]>; 2],

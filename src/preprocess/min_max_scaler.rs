@@ -24,8 +24,8 @@ use crate::simd::{InOut, Io, LANES, elements};
 /// A constant feature has 1 for `data_max - data_min`, so that its constant becomes a. Samples outside of the range that
 /// was seen become values outside of `[a, b]`, unless [`with_clip`](Self::with_clip) clamps them. [`fit`](Self::fit)
 /// forgets what was seen, [`partial_fit`](Self::partial_fit) adds a batch to it, [`merge`](Self::merge) what another
-/// scaler has seen. [`inverse_transform`](Self::inverse_transform) is the way back. It does what scikit-learn's
-/// `MinMaxScaler` does, but that a range below 1.2e-6 is no constant here ([a table](crate::preprocess) of all differences).
+/// scaler has seen. [`inverse_transform`](Self::inverse_transform) is the way back. Matches scikit-learn's
+/// `MinMaxScaler`, except that a range below 1.2e-6 is not taken as constant ([a table](crate::preprocess) of all differences).
 ///
 /// To save a scaler, save its [`data_min`](Self::data_min) and [`data_max`](Self::data_max), and have it back
 /// with [`from_ranges`](Self::from_ranges).
@@ -78,7 +78,7 @@ impl MinMaxScaler {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`] if there is no memory for so many features.
+    /// * [`Error::OutOfMemory`]: there is no memory for so many features.
     pub fn new(features: usize) -> Result<Self, Error> {
         Ok(Self {
             feature_range: [0.0, 1.0],
@@ -95,8 +95,9 @@ impl MinMaxScaler {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `data_max` is not as long as `data_min`; [`Error::Parameter`] if one of them is NaN, or a
-    /// minimum is greater than its maximum and not both are those of nothing; and as for [`new`](Self::new).
+    /// * [`Error::Length`]: `data_max` is not as long as `data_min`.
+    /// * [`Error::Parameter`]: one of them is NaN, or a minimum is greater than its maximum and not both are those of nothing.
+    /// * [`Error::OutOfMemory`]: there is no memory for so many features.
     pub fn from_ranges(data_min: &[f32], data_max: &[f32]) -> Result<Self, Error> {
         check_ranges(["data_min", "data_max"], data_min, data_max)?;
         let mut scaler = Self::new(data_min.len())?;
@@ -112,7 +113,7 @@ impl MinMaxScaler {
         self
     }
 
-    /// Whether what would be outside of the range becomes its nearest end. It may be set at any time.
+    /// Whether a value outside of the range is clamped to its nearest end. Default: `false`. It may be set at any time.
     #[must_use]
     pub const fn with_clip(mut self, clip: bool) -> Self {
         self.clip = clip;
@@ -164,11 +165,11 @@ impl MinMaxScaler {
         self.learn(elements(x), rows, true)
     }
 
-    /// Learns from the samples of `x` too. If there are none, nothing changes.
+    /// Learns from another batch of samples. An empty batch changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`fit`](Self::fit). The scaler stays as it was then.
+    /// Those of [`fit`](Self::fit). The scaler does not change where one is returned.
     #[inline]
     pub fn partial_fit<X: Element>(&mut self, x: &[X], rows: Rows) -> Result<(), Error> {
         self.learn(elements(x), rows, false)
@@ -185,12 +186,13 @@ impl MinMaxScaler {
         Ok(())
     }
 
-    /// Learns what another scaler has learnt: afterwards this one has seen the samples of both. Only the minima and
-    /// maxima count, not how the other one is set.
+    /// Adds what another scaler has seen: its minima and maxima, not its settings.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `other` has another number of features. The scaler stays as it was then.
+    /// The scaler does not change where one is returned.
+    ///
+    /// * [`Error::Length`]: `other` has another number of features.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         check_length("other", other.features(), self.features())?;
         merge_ranges(&mut self.min, &mut self.max, &other.min, &other.max);
@@ -221,7 +223,7 @@ impl MinMaxScaler {
     ///
     /// # Errors
     ///
-    /// As [`transform`](Self::transform).
+    /// Those of [`transform`](Self::transform).
     #[inline]
     pub fn inverse_transform<'a, X: Element, Y: Element>(
         &self,

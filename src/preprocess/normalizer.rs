@@ -11,7 +11,7 @@ use crate::run::execution::{Execution, output_setters};
 use crate::shape::Rows;
 use crate::simd::{InOut, Io};
 
-/// What the length of a row is.
+/// The norm of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Norm {
@@ -32,8 +32,8 @@ pub enum Norm {
 /// y[r, c] = x[r, c] / norm(x[r, :])
 /// ```
 ///
-/// with the norm L2 unless [`with_norm`](Self::with_norm) says otherwise. A row of zeros stays one. It does what
-/// scikit-learn's `Normalizer` does, but that every norm that is not 0 counts, below 1.2e-6 too ([a table](crate::preprocess) of
+/// with the norm L2 unless [`with_norm`](Self::with_norm) says otherwise. A row of zeros does not change. Matches
+/// scikit-learn's `Normalizer`, except that a norm below 1.2e-6 is not taken as 0 ([a table](crate::preprocess) of
 /// all differences).
 ///
 /// * **Accuracy**: relative error of a norm at most 1e-6; error of y at most `1e-6 * max(1, |y|) + 2^-149`, for

@@ -25,7 +25,7 @@ use crate::welford::Moments;
 /// mean and scale are those of the samples seen so far: scale is the population standard deviation, or 1 for a constant
 /// feature. [`fit`](Self::fit) forgets what was seen, [`partial_fit`](Self::partial_fit) adds a batch to it, and
 /// [`merge`](Self::merge) adds what another scaler has seen, on another machine perhaps.
-/// [`inverse_transform`](Self::inverse_transform) is the way back. It does what scikit-learn's `StandardScaler` does ([a table](crate::preprocess)
+/// [`inverse_transform`](Self::inverse_transform) is the way back. Matches scikit-learn's `StandardScaler` ([a table](crate::preprocess)
 /// of the differences).
 ///
 /// To save a scaler, save its [`moments`](Self::moments), and have it back with
@@ -91,7 +91,7 @@ impl StandardScaler {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`] if there is no memory for so many features.
+    /// * [`Error::OutOfMemory`]: there is no memory for so many features.
     pub fn new(features: usize) -> Result<Self, Error> {
         Ok(Self {
             with_mean: true,
@@ -105,11 +105,12 @@ impl StandardScaler {
         })
     }
 
-    /// A scaler that has seen what these moments, one a feature, are of.
+    /// A scaler that has seen the values that these moments, one a feature, describe.
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if a sum of squared deviations is negative, and as for [`new`](Self::new).
+    /// * [`Error::Parameter`]: a sum of squared deviations is negative.
+    /// * [`Error::OutOfMemory`]: there is no memory for so many features.
     pub fn from_moments(moments: &[Moments]) -> Result<Self, Error> {
         check_moments("moments", moments)?;
         let mut scaler = Self::new(moments.len())?;
@@ -118,14 +119,14 @@ impl StandardScaler {
         Ok(scaler)
     }
 
-    /// Whether the mean is subtracted; otherwise it is taken as 0. It may be set at any time.
+    /// Whether the mean is subtracted. Default: `true`. It may be set at any time.
     #[must_use]
     pub const fn with_mean(mut self, with_mean: bool) -> Self {
         self.with_mean = with_mean;
         self
     }
 
-    /// Whether is divided by the scale; otherwise it is taken as 1. It may be set at any time.
+    /// Whether to divide by the standard deviation. Default: `true`. It may be set at any time.
     #[must_use]
     pub const fn with_std(mut self, with_std: bool) -> Self {
         self.with_std = with_std;
@@ -192,11 +193,11 @@ impl StandardScaler {
         self.learn(elements(x), rows, true)
     }
 
-    /// Learns from the samples of `x` too. If there are none, nothing changes.
+    /// Learns from another batch of samples. An empty batch changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`fit`](Self::fit). The scaler stays as it was then.
+    /// Those of [`fit`](Self::fit). The scaler does not change where one is returned.
     #[inline]
     pub fn partial_fit<X: Element>(&mut self, x: &[X], rows: Rows) -> Result<(), Error> {
         self.learn(elements(x), rows, false)
@@ -216,12 +217,13 @@ impl StandardScaler {
         Ok(())
     }
 
-    /// Learns what another scaler has learnt: afterwards this one has seen the samples of both. Only the statistics
-    /// count, not how the other one is set.
+    /// Adds what another scaler has seen: its statistics, not its settings.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `other` has another number of features. The scaler stays as it was then.
+    /// The scaler does not change where one is returned.
+    ///
+    /// * [`Error::Length`]: `other` has another number of features.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         check_length("other", other.features(), self.features())?;
         let (moments, m2_low) = (&mut self.moments, Some(&mut self.m2_low[..]));
@@ -253,7 +255,7 @@ impl StandardScaler {
     ///
     /// # Errors
     ///
-    /// As [`transform`](Self::transform).
+    /// Those of [`transform`](Self::transform).
     #[inline]
     pub fn inverse_transform<'a, X: Element, Y: Element>(
         &self,

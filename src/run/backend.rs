@@ -96,8 +96,8 @@ impl Backend {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownBackend`] if there is none of this name, [`Error::UnavailableBackend`] if
-    /// there is and this CPU does not have it.
+    /// * [`Error::UnknownBackend`]: there is none of this name.
+    /// * [`Error::UnavailableBackend`]: there is, but this CPU does not have it.
     pub fn by_name(name: &str) -> Result<Self, Error> {
         let Some(known) = Self::NAMES.into_iter().find(|&known| known == name) else {
             return Err(Error::UnknownBackend { got: name.to_owned() });

@@ -1,4 +1,4 @@
-//! How an operation runs: on which backend, on how many threads. What every configuration carries.
+//! How an operation runs: on which backend, on how many threads. Every configuration has an [`Execution`].
 #![forbid(unsafe_code)]
 
 use crate::kernels::split::Split;
@@ -8,7 +8,7 @@ use crate::run::pool::Pool;
 use crate::run::write_policy::Stores;
 use crate::simd::Kernel;
 
-/// The part of a configuration that never changes what an operation means.
+/// The part of a configuration that changes no result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Execution {
     /// `None` is [`Backend::detect`], looked up at the call so that configurations can be `const`.
@@ -132,8 +132,9 @@ macro_rules! place_setters {
             self
         }
 
-        /// Uses threads as told instead of [`Parallelism::Auto`](crate::Parallelism::Auto). The
+        /// How many threads a call uses. Default: [`Parallelism::Auto`](crate::Parallelism::Auto). The
         /// result has the same bits for every setting.
+        #[doc(alias = "threads")]
         #[must_use]
         pub const fn with_parallelism(mut self, parallelism: crate::Parallelism) -> Self {
             self.execution.parallelism = parallelism;
@@ -145,7 +146,7 @@ macro_rules! place_setters {
 /// How an operation writes.
 macro_rules! stores_setter {
     () => {
-        /// Writes the output as told instead of [`Stores::Auto`](crate::Stores::Auto). The result has
+        /// How a call writes its output. Default: [`Stores::Auto`](crate::Stores::Auto). The result has
         /// the same bits for every setting.
         #[must_use]
         pub const fn with_stores(mut self, stores: crate::Stores) -> Self {

@@ -38,7 +38,7 @@ pub enum Parallelism {
 const CUT_ROWS: usize = 8;
 
 impl Parallelism {
-    /// How many tasks so many elements are worth, before the threads are counted.
+    /// How many tasks pay for so many elements, regardless of the number of threads.
     fn tasks(self, elements: usize) -> usize {
         let most = match self {
             Self::Serial => 1,
@@ -48,7 +48,7 @@ impl Parallelism {
         (elements / TASK_ELEMENTS).min(most)
     }
 
-    /// Whether threads may share work on so many elements, wherever the call comes from: scratch is as long for all of them.
+    /// Whether threads may share work on so many elements, from whatever thread the call comes. The length of scratch depends on it.
     pub(crate) fn may_fork(self, elements: usize) -> bool {
         self.tasks(elements) > 1
     }
@@ -59,9 +59,9 @@ impl Parallelism {
         self.may_fork(elements) && awake()
     }
 
-    /// Runs `task` on the rows of `work`, in the host's pool or rayon's, in as many contiguous ranges as `elements` are worth, and
-    /// merges the results of neighbouring ranges, that of the lower one first. How many ranges there are, and in which pairs they
-    /// are merged, depends on the threads, so that `merge` must be associative to the bit.
+    /// Runs `task` on contiguous ranges of the rows of `work`, in the host's pool or rayon's, and merges the results of neighbouring
+    /// ranges, the lower one first. The number of ranges, and the pairs in which they are merged, depend on the threads. So
+    /// `merge` must be associative to the bit.
     #[inline]
     pub(crate) fn reduce<W: Split, T: Send>(
         self,
@@ -71,7 +71,7 @@ impl Parallelism {
         task: impl Fn(W) -> T + Sync,
         merge: impl Fn(T, T) -> T + Sync,
     ) -> T {
-        // A short call is done before it would have been shared: `share` stays out of its way.
+        // The fast path of short calls: `share` is not inlined.
         if !self.may_fork(elements) {
             return task(work);
         }

@@ -25,12 +25,12 @@ pub enum Stores {
 }
 
 impl Stores {
-    /// The span of rows of `cols` elements, to be written as told.
+    /// The span of rows of `cols` elements, with this policy.
     pub(crate) fn apply(self, io: Span<'_>, cols: usize) -> Span<'_> {
         if self.non_temporal(io.len(), cols) { io.streaming() } else { io }
     }
 
-    /// The rows, to be written as told.
+    /// The rows, with this policy.
     pub(crate) fn apply_to_rows(self, io: RowSpan<'_>) -> RowSpan<'_> {
         let non_temporal = self.non_temporal(io.rows() * io.cols(), io.cols());
         if non_temporal { io.streaming() } else { io }

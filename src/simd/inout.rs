@@ -2,8 +2,8 @@
 //!
 //! Invariant of [`InOut`] and [`Io`]: x is valid for reads of `x_len` elements, y for writes of `y_len`. Either they begin at
 //! one address with one pitch, or they do not overlap. Nothing else writes to either during `'a`, and nothing else reads y.
-//! Where y has a pitch, all of it is initialised. One that only reads has a y of no elements. The constructors establish it from references, but for `from_raw`, which
-//! only the C ABI calls.
+//! Where y has a pitch, all of it is initialised. One that only reads has a y of no elements. The constructors establish the
+//! invariant from references. `from_raw`, which only the C ABI calls, leaves it to its caller.
 
 use core::any::TypeId;
 use core::marker::PhantomData;
@@ -131,7 +131,7 @@ impl<'x, 'y, X: Element, Y: Element> InOut<'x, 'y, X, Y> {
         Io { x, x_len, y, y_len, x_pitch, y_pitch, reads_only, lifetime: PhantomData }
     }
 
-    /// Rows of a shape, which errors call so.
+    /// Rows of a shape. Errors use these names for the buffer and its pitch.
     pub(crate) fn rows_in_place<'a>(
         self,
         rows: Rows,
@@ -244,8 +244,10 @@ impl<'a, X: Element> InOut<'a, 'a, X, X> {
 ///
 /// # Errors
 ///
-/// Those of `write`. [`Error::OutOfMemory`](crate::Error::OutOfMemory) if there is no memory for `len` elements.
-/// [`Error::Length`](crate::Error::Length) if `write` returns another slice than it was passed.
+/// Those of `write`, and:
+///
+/// * [`Error::OutOfMemory`](crate::Error::OutOfMemory): there is no memory for `len` elements.
+/// * [`Error::Length`](crate::Error::Length): `write` returns another slice than it was passed.
 pub fn to_vec<T: Element>(
     len: usize,
     write: impl for<'y> FnOnce(&'y mut [MaybeUninit<T>]) -> Result<&'y mut [T], Error>,

@@ -20,8 +20,7 @@ impl Simd for Portable {
     type U64 = U64;
     type Keep = LaneMask;
 
-    // Measured with SSE2, LayerNorm 128x768: 1 row at a time 21 GB/s, 2 rows 20 GB/s. Sixteen lanes
-    // take four registers of sixteen, so a second row's sums spill.
+    // Sixteen lanes take four registers of sixteen, so a second row's sums spill (`docs/performance.md`, "Rows at a time").
     const ROWS: usize = 1;
     const FUSED: bool = features::PORTABLE_FUSED;
 
@@ -203,8 +202,7 @@ fn each<T: Copy, U: Copy, const N: usize>(elements: [T; N], rule: impl Fn(T) -> 
 /// The lane of `a` where the predicate holds, else the lane of `b`. Every lane is written, so that the loop compiles to vector
 /// minima and maxima. Where only the lanes of `b` were written, LLVM made branches of the loop in the longer kernels.
 ///
-/// With SSE2, 128x768, proximal steps went from 420 to 14 us, penalty and gradient from 240 to 34, gated RmsNorm from 365 to
-/// 168. The blend of `wide` takes 30, 51 and 169, and `MinMaxScaler`'s fit 26 instead of 9.
+/// `docs/performance.md` has the gain ("minima and maxima that write every lane") and what the blend of `wide` takes.
 #[inline(always)]
 fn select<T: Copy>(a: [T; LANES], b: [T; LANES], first: impl Fn(T, T) -> bool) -> [T; LANES] {
     generate(|i| if first(a[i], b[i]) { a[i] } else { b[i] })

@@ -91,7 +91,7 @@ static int untouched(void) {
   return 1;
 }
 
-static void refused(const char *what, evenkeel_status status, evenkeel_status wanted, const char *arg) {
+static void returns_error(const char *what, evenkeel_status status, evenkeel_status wanted, const char *arg) {
   if (status != wanted || !strstr(evenkeel_last_error_message(), arg) || !untouched()) {
     printf("%s: status %d, wanted %d: %s%s\n", what, (int)status, (int)wanted, evenkeel_last_error_message(),
            untouched() ? "" : " (written)");
@@ -101,11 +101,11 @@ static void refused(const char *what, evenkeel_status status, evenkeel_status wa
 }
 
 /* A right call, made wrong by a statement. */
-#define REFUSED(wrong, status, arg)                     \
-  do {                                                  \
-    evenkeel_layer_norm_args norm = right(NULL);        \
-    wrong;                                              \
-    refused(#wrong, evenkeel_layer_norm(&norm), status, arg); \
+#define RETURNS_ERROR(wrong, status, arg)                           \
+  do {                                                              \
+    evenkeel_layer_norm_args norm = right(NULL);                    \
+    wrong;                                                          \
+    returns_error(#wrong, evenkeel_layer_norm(&norm), status, arg); \
   } while (0)
 
 static void bad_input(void) {
@@ -113,27 +113,27 @@ static void bad_input(void) {
   no_backend.backend = 77;
   no_stores.stores = 77;
   reset();
-  REFUSED(norm.x.data = NULL, EVENKEEL_NULL_POINTER, "`x.data`");
-  REFUSED(norm.y.data = NULL, EVENKEEL_NULL_POINTER, "`y.data`");
-  REFUSED(norm.gamma.data = NULL, EVENKEEL_NULL_POINTER, "`gamma.data`");
-  REFUSED(norm.gamma.dtype = 0, EVENKEEL_TYPE, "`gamma.dtype`");
-  REFUSED(norm.x = (evenkeel_input)EVENKEEL_ABSENT, EVENKEEL_NULL_POINTER, "`x`");
-  REFUSED(norm.x.len--, EVENKEEL_LENGTH, "`x`");
-  REFUSED(norm.y.len--, EVENKEEL_LENGTH, "`y`");
-  REFUSED(norm.gamma.len++, EVENKEEL_LENGTH, "`gamma`");
-  REFUSED(norm.x.data = (const char *)x + 1, EVENKEEL_MISALIGNED, "`x`");
-  REFUSED(norm.x.len = SIZE_MAX, EVENKEEL_SHAPE_OVERFLOW, "`x.len`");
-  REFUSED(norm.x.data = y + 1, EVENKEEL_OVERLAP, "`y`");
-  REFUSED((norm.x.data = y, norm.x.pitch = COLS), EVENKEEL_OVERLAP, "`y`: expected the pitch");
-  REFUSED(norm.gamma.data = y, EVENKEEL_OVERLAP, "`y`");
-  REFUSED(norm.eps = -1, EVENKEEL_PARAMETER, "`eps`");
-  REFUSED(norm.eps = strtod("nan", NULL), EVENKEEL_PARAMETER, "`eps`");
-  REFUSED(norm.execution = &no_backend, EVENKEEL_UNKNOWN_OPTION, "`backend`");
-  REFUSED(norm.execution = &no_stores, EVENKEEL_UNKNOWN_OPTION, "`stores`");
-  REFUSED(norm.shape.rows = SIZE_MAX / 2, EVENKEEL_SHAPE_OVERFLOW, "`shape`");
-  REFUSED(norm.shape.layout = 0, EVENKEEL_UNKNOWN_OPTION, "`shape.layout`");
-  REFUSED(norm.size = 7, EVENKEEL_STRUCT_SIZE, "`evenkeel_layer_norm_args.size`");
-  REFUSED(norm.size = 0, EVENKEEL_STRUCT_SIZE, "`evenkeel_layer_norm_args.size`");
+  RETURNS_ERROR(norm.x.data = NULL, EVENKEEL_NULL_POINTER, "`x.data`");
+  RETURNS_ERROR(norm.y.data = NULL, EVENKEEL_NULL_POINTER, "`y.data`");
+  RETURNS_ERROR(norm.gamma.data = NULL, EVENKEEL_NULL_POINTER, "`gamma.data`");
+  RETURNS_ERROR(norm.gamma.dtype = 0, EVENKEEL_TYPE, "`gamma.dtype`");
+  RETURNS_ERROR(norm.x = (evenkeel_input)EVENKEEL_ABSENT, EVENKEEL_NULL_POINTER, "`x`");
+  RETURNS_ERROR(norm.x.len--, EVENKEEL_LENGTH, "`x`");
+  RETURNS_ERROR(norm.y.len--, EVENKEEL_LENGTH, "`y`");
+  RETURNS_ERROR(norm.gamma.len++, EVENKEEL_LENGTH, "`gamma`");
+  RETURNS_ERROR(norm.x.data = (const char *)x + 1, EVENKEEL_MISALIGNED, "`x`");
+  RETURNS_ERROR(norm.x.len = SIZE_MAX, EVENKEEL_SHAPE_OVERFLOW, "`x.len`");
+  RETURNS_ERROR(norm.x.data = y + 1, EVENKEEL_OVERLAP, "`y`");
+  RETURNS_ERROR((norm.x.data = y, norm.x.pitch = COLS), EVENKEEL_OVERLAP, "`y`: expected the pitch");
+  RETURNS_ERROR(norm.gamma.data = y, EVENKEEL_OVERLAP, "`y`");
+  RETURNS_ERROR(norm.eps = -1, EVENKEEL_PARAMETER, "`eps`");
+  RETURNS_ERROR(norm.eps = strtod("nan", NULL), EVENKEEL_PARAMETER, "`eps`");
+  RETURNS_ERROR(norm.execution = &no_backend, EVENKEEL_UNKNOWN_OPTION, "`backend`");
+  RETURNS_ERROR(norm.execution = &no_stores, EVENKEEL_UNKNOWN_OPTION, "`stores`");
+  RETURNS_ERROR(norm.shape.rows = SIZE_MAX / 2, EVENKEEL_SHAPE_OVERFLOW, "`shape`");
+  RETURNS_ERROR(norm.shape.layout = 0, EVENKEEL_UNKNOWN_OPTION, "`shape.layout`");
+  RETURNS_ERROR(norm.size = 7, EVENKEEL_STRUCT_SIZE, "`evenkeel_layer_norm_args.size`");
+  RETURNS_ERROR(norm.size = 0, EVENKEEL_STRUCT_SIZE, "`evenkeel_layer_norm_args.size`");
   HOLDS(evenkeel_layer_norm(NULL) == EVENKEEL_NULL_POINTER);
   HOLDS(evenkeel_moments_merge(NULL, NULL) == EVENKEEL_NULL_POINTER);
   HOLDS(evenkeel_backend_by_name(NULL, NULL) == EVENKEEL_NULL_POINTER);
@@ -201,7 +201,7 @@ static void other_versions(void) {
   HOLDS(evenkeel_layer_norm(&later.known) == EVENKEEL_OK && same());
   reset();
   later.unknown.len = 1;
-  refused("a member that is not known", evenkeel_layer_norm(&later.known), EVENKEEL_STRUCT_SIZE, "zeros");
+  returns_error("a member that is not known", evenkeel_layer_norm(&later.known), EVENKEEL_STRUCT_SIZE, "zeros");
 }
 
 /* A host's own threads, and hosts that are wrong about them. */

@@ -32,7 +32,7 @@ impl Right {
     }
 
     /// Calls with other buffers, and finds this status, a message that names one of these members, and nothing written.
-    fn refuses(&self, what: &str, wrong: &[Given], status: evenkeel_status, members: &[&str]) {
+    fn returns(&self, what: &str, wrong: &[Given], status: evenkeel_status, members: &[&str]) {
         let before = self.owned.clone();
         let got = (self.row.call)(&Call::new(&self.setting, wrong));
         let what = format!("{}: {what}: {}", self.what, message());
@@ -45,11 +45,11 @@ impl Right {
     }
 
     /// The same with one buffer made wrong.
-    fn refuses_one(&self, i: usize, what: &str, status: evenkeel_status, wrong: fn(&mut Given)) {
+    fn one_wrong(&self, i: usize, what: &str, status: evenkeel_status, wrong: fn(&mut Given)) {
         let mut given = self.given.clone();
         wrong(&mut given[i]);
         let member = given[i].member(self.operation);
-        self.refuses(&format!("{member} {what}"), &given, status, &[member]);
+        self.returns(&format!("{member} {what}"), &given, status, &[member]);
     }
 
     /// Whether C passes a structure with this buffer: `evenkeel_moments_extend` takes its output by a pointer.
@@ -76,7 +76,7 @@ fn a_buffer_that_cannot_be_one() {
         for (i, given) in right.given.iter().enumerate() {
             let empty = given.buffer.len == 0;
             if !empty {
-                right.refuses_one(i, "is NULL", EVENKEEL_NULL_POINTER, |wrong| {
+                right.one_wrong(i, "is NULL", EVENKEEL_NULL_POINTER, |wrong| {
                     wrong.buffer.data = null_mut();
                 });
             }
@@ -84,29 +84,28 @@ fn a_buffer_that_cannot_be_one() {
                 continue;
             }
             if given.size > 1 {
-                right.refuses_one(i, "is misaligned", EVENKEEL_MISALIGNED, |wrong| {
+                right.one_wrong(i, "is misaligned", EVENKEEL_MISALIGNED, |wrong| {
                     wrong.buffer.data = wrong.buffer.data.wrapping_byte_add(1);
                 });
             }
-            right.refuses_one(i, "is too long", EVENKEEL_SHAPE_OVERFLOW, |wrong| {
+            right.one_wrong(i, "is too long", EVENKEEL_SHAPE_OVERFLOW, |wrong| {
                 wrong.buffer.len = usize::MAX / wrong.size;
             });
-            right.refuses_one(i, "ends beyond memory", EVENKEEL_SHAPE_OVERFLOW, |wrong| {
+            right.one_wrong(i, "ends beyond memory", EVENKEEL_SHAPE_OVERFLOW, |wrong| {
                 wrong.buffer.len = isize::MAX as usize / wrong.size;
                 wrong.buffer.data = wrong.buffer.data.with_addr(usize::MAX - 63);
             });
-            right.refuses_one(i, "has no dtype", EVENKEEL_TYPE, |wrong| wrong.buffer.dtype = 0);
-            right.refuses_one(i, "has an unknown dtype", EVENKEEL_TYPE, |wrong| {
+            right.one_wrong(i, "has no dtype", EVENKEEL_TYPE, |wrong| wrong.buffer.dtype = 0);
+            right.one_wrong(i, "has an unknown dtype", EVENKEEL_TYPE, |wrong| {
                 wrong.buffer.dtype = 77
             });
-            right.refuses_one(i, "has a dtype to come", EVENKEEL_TYPE, |wrong| {
-                wrong.buffer.dtype = 3
-            });
-            right.refuses_one(i, "has another's dtype", EVENKEEL_TYPE, |wrong| {
+            right
+                .one_wrong(i, "has a dtype to come", EVENKEEL_TYPE, |wrong| wrong.buffer.dtype = 3);
+            right.one_wrong(i, "has another's dtype", EVENKEEL_TYPE, |wrong| {
                 let is_moments = wrong.buffer.dtype == EVENKEEL_MOMENTS;
                 wrong.buffer.dtype = if is_moments { EVENKEEL_F32 } else { EVENKEEL_MOMENTS };
             });
-            right.refuses_one(i, "has a reserved number", EVENKEEL_UNKNOWN_OPTION, |wrong| {
+            right.one_wrong(i, "has a reserved number", EVENKEEL_UNKNOWN_OPTION, |wrong| {
                 wrong.buffer.reserved = 1;
             });
         }
@@ -143,11 +142,11 @@ fn a_buffer_of_another_length() {
             ];
             let mut shorter = right.given.clone();
             shorter[i].buffer.len -= 1;
-            right.refuses("one element short", &shorter, EVENKEEL_LENGTH, &members);
+            right.returns("one element short", &shorter, EVENKEEL_LENGTH, &members);
             if !given.at_least && !strided {
                 let mut longer = right.given.clone();
                 longer[i].buffer.len += 1;
-                right.refuses("one element long", &longer, EVENKEEL_LENGTH, &members);
+                right.returns("one element long", &longer, EVENKEEL_LENGTH, &members);
             }
         }
     });
@@ -168,19 +167,14 @@ fn a_pitch_that_is_none_or_has_no_place() {
             let by_rows = of_rows && pitched
                 || member == "x" && right.operation.method().ends_with("::compute");
             if by_rows {
-                right.refuses_one(i, "has a pitch below a row", EVENKEEL_LENGTH, |wrong| {
+                right.one_wrong(i, "has a pitch below a row", EVENKEEL_LENGTH, |wrong| {
                     wrong.buffer.pitch = 1
                 });
-                right.refuses_one(
-                    i,
-                    "has a pitch beyond memory",
-                    EVENKEEL_SHAPE_OVERFLOW,
-                    |wrong| {
-                        wrong.buffer.pitch = usize::MAX;
-                    },
-                );
+                right.one_wrong(i, "has a pitch beyond memory", EVENKEEL_SHAPE_OVERFLOW, |wrong| {
+                    wrong.buffer.pitch = usize::MAX;
+                });
             } else {
-                right.refuses_one(i, "has a pitch", EVENKEEL_UNSUPPORTED, |wrong| {
+                right.one_wrong(i, "has a pitch", EVENKEEL_UNSUPPORTED, |wrong| {
                     wrong.buffer.pitch = 99
                 });
             }
@@ -201,7 +195,7 @@ fn a_buffer_that_has_to_be_there() {
             {
                 continue;
             }
-            right.refuses_one(i, "is absent", EVENKEEL_NULL_POINTER, |wrong| {
+            right.one_wrong(i, "is absent", EVENKEEL_NULL_POINTER, |wrong| {
                 wrong.buffer =
                     evenkeel_output { data: null_mut(), len: 0, pitch: 0, dtype: 0, reserved: 0 };
             });
@@ -234,7 +228,7 @@ fn an_output_that_overlaps() {
                     }
                     let mut wrong = right.given.clone();
                     wrong[i].buffer.data = other.buffer.data.wrapping_byte_add(shift);
-                    right.refuses(
+                    right.returns(
                         &format!("{a} on {b}, {shift}"),
                         &wrong,
                         EVENKEEL_OVERLAP,
@@ -258,7 +252,7 @@ fn one_buffer_with_two_pitches() {
             for pitch in [0, right.given[i].buffer.pitch - 1] {
                 let mut wrong = right.given.clone();
                 wrong[i].buffer.pitch = pitch;
-                right.refuses(
+                right.returns(
                     "another pitch",
                     &wrong,
                     EVENKEEL_OVERLAP,
@@ -303,7 +297,7 @@ fn a_shape_or_an_execution_that_is_none() {
     ];
     for (row, operation) in OPERATIONS.iter().enumerate() {
         let right = Right::new(row, &[], Place::New);
-        let refuses = |call: &Call<'_>, status: &[evenkeel_status], member: &str| {
+        let check = |call: &Call<'_>, status: &[evenkeel_status], member: &str| {
             let before = right.owned.clone();
             let got = (right.row.call)(call);
             let what = format!("{}, {member}: {}", operation.name, message());
@@ -319,7 +313,7 @@ fn a_shape_or_an_execution_that_is_none() {
             .any(|of| operation.name.starts_with(of));
         for (edit_shape, member) in shapes.iter().filter(|_| has_shape) {
             let status = [EVENKEEL_UNKNOWN_OPTION, EVENKEEL_SHAPE_OVERFLOW];
-            refuses(&Call { edit_shape: *edit_shape, ..new() }, &status, member);
+            check(&Call { edit_shape: *edit_shape, ..new() }, &status, member);
         }
         if operation.name.starts_with("Moments::") {
             continue;
@@ -329,10 +323,10 @@ fn a_shape_or_an_execution_that_is_none() {
             let mut bytes = [*execution, default];
             bytes[1].size = 1;
             let status = [EVENKEEL_UNKNOWN_OPTION, EVENKEEL_STRUCT_SIZE];
-            refuses(&Call { execution: bytes.as_ptr(), ..new() }, &status, member);
+            check(&Call { execution: bytes.as_ptr(), ..new() }, &status, member);
         }
         let misaligned = (&raw const default).wrapping_byte_add(1);
-        refuses(
+        check(
             &Call { execution: misaligned, ..new() },
             &[EVENKEEL_MISALIGNED],
             "evenkeel_execution",

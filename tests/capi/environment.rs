@@ -131,7 +131,7 @@ fn the_hosts_floating_point_environment_changes_no_bit() {
     }
 }
 
-/// Under the host's own control word, if the host asks for that: where subnormal numbers are read as zeros, rows of these equal
+/// Under the host's own control word, if the host chooses it: where subnormal numbers are read as zeros, rows of these equal
 /// beta, in every task, though the threads of the pool have another word.
 #[test]
 fn the_hosts_own_environment_is_that_of_every_task() {

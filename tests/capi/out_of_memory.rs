@@ -14,7 +14,7 @@ use crate::*;
 /// Enough for an error and its message.
 const LITTLE: usize = 100;
 
-/// The system's allocator, which refuses what is too much for the thread.
+/// The system's allocator, which fails where an allocation is too large for the thread.
 struct Limited;
 
 #[global_allocator]

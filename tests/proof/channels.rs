@@ -696,8 +696,8 @@ fn parallel_gives_the_bits_of_serial() {
                 };
                 let expected = run(Parallelism::Serial, Stores::Cached);
                 let what = format!("{norm:?}, {shape:?}");
-                let around = run(Parallelism::Serial, Stores::NonTemporal);
-                assert!(around == expected, "{what}, around the caches");
+                let non_temporal = run(Parallelism::Serial, Stores::NonTemporal);
+                assert!(non_temporal == expected, "{what}, non-temporal");
                 for threads in [2, 3, 7, 16] {
                     let stores = if threads == 3 { Stores::NonTemporal } else { Stores::Auto };
                     let pool =

@@ -14,13 +14,13 @@ pub const LANES: usize = 16;
 pub const BLOCK: usize = 1024;
 pub const INNER: usize = 128;
 
-/// Whether `EVENKEEL_SHORT=1` asks for less of what takes long: on an emulated CPU a test is up to a hundred times
+/// Whether `EVENKEEL_SHORT=1` shortens what takes long: on an emulated CPU a test is up to a hundred times
 /// slower. Every law is still tested, on fewer lengths.
 pub fn short() -> bool {
     std::env::var_os("EVENKEEL_SHORT").is_some_and(|value| value == "1")
 }
 
-/// The lengths that are tried where less is asked for. 16, 64, 256, 769, 1024 and 2047 are among them: whole vectors and
+/// The lengths of a short run. 16, 64, 256, 769, 1024 and 2047 are among them: whole vectors and
 /// blocks, and one element more and less.
 pub fn in_short(len: usize) -> bool {
     len % 3 == 1
@@ -56,7 +56,7 @@ pub fn edges() -> impl Iterator<Item = usize> + Clone {
 pub const VARIANCE: f64 = 1e-6;
 /// The error of an output, as a part of `|gamma| * max(1, |x_hat|) + |beta|`.
 pub const OUTPUT: f64 = 1e-6;
-/// The same on exact data: what oneDNN asks for on such data.
+/// The same on exact data: what oneDNN requires on such data.
 pub const EXACT_OUTPUT: f64 = 5e-7;
 /// The distance of subnormal f32, as the docs have it: no bound relative to the output can undercut half of it.
 pub const SUBNORMAL: f64 = 1.0 / (1_u128 << 75) as f64 / (1_u128 << 74) as f64;

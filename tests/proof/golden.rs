@@ -1,4 +1,4 @@
-//! The bits themselves, checked in: nothing changes them unnoticed, and there is one answer, however it is asked for.
+//! The bits themselves, checked in: nothing changes them unnoticed, and there is one answer, however the call is made.
 //!
 //! **A change of bits is a line in CHANGELOG.md.** If one is meant, write that line and take the new table from
 //! `EVENKEEL_BLESS=1 cargo test --test proof golden_hashes_hold_on_every -- --nocapture`.

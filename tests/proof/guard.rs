@@ -1,9 +1,9 @@
 //! Law: nothing beyond a buffer is read or written.
 //!
 //! Every buffer of every operation lies in pages of its own between two that cannot be touched: it begins where the
-//! pages begin, ends where they end, or lies any number of elements off. What is only read is in pages that
-//! cannot be written to; what is written has painted bytes around it, which are looked at after each
-//! call. A touch beyond the pages ends the process, after a line on stderr that names the call.
+//! pages begin, ends where they end, or lies any number of elements off. Inputs are in pages that
+//! cannot be written to. Outputs have painted bytes around them, which the test compares after each
+//! call. An access beyond the pages ends the process, after a line on stderr that names the call.
 #![expect(unsafe_code, reason = "pages are mapped by the operating system")]
 
 use std::io::{self, Read};
@@ -48,8 +48,8 @@ fn shapes_of_many_rows() -> impl Iterator<Item = (usize, usize)> {
     few_rows.chain(columns.flat_map(|cols| edges().map(move |count| (count, cols))))
 }
 
-/// Bytes on both sides of a buffer that are looked at, six vectors of f32. What is written further off meets an end of
-/// the pages in another arrangement.
+/// Bytes on both sides of a buffer that the test compares: six vectors of f32. A write further off hits the end of the pages in
+/// another arrangement.
 const MARGIN: usize = 6 * LANES * size_of::<f32>();
 const PAINT: [u8; MARGIN] = [0xa5; MARGIN];
 
@@ -540,8 +540,8 @@ fn reads_what_is_masked_off() -> bool {
     false
 }
 
-/// Otherwise nothing would be proved: what touches a page beyond a buffer, or writes to what is read, ends the process,
-/// here a child, and the call is named.
+/// Otherwise nothing would be proved: an access beyond a buffer, or a write to an input, ends the process (here a child), and the
+/// message names the call.
 #[test]
 fn a_touch_beyond_a_buffer_ends_the_process() {
     install_handler();

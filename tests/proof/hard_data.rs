@@ -192,8 +192,8 @@ fn rows_of_given_statistics_do_not_touch_each_other() {
     }
 }
 
-/// Many rows of different data at once: every row is what it is alone, on any backend, misaligned by
-/// any element.
+/// Law: among many rows of different data, every row has the bits that it has alone, on any backend, misaligned by any
+/// number of elements.
 #[test]
 fn rows_do_not_touch_each_other() {
     let random = &mut Random::new(3);

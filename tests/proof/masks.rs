@@ -10,8 +10,8 @@ use evenkeel::{
 use crate::common::*;
 use crate::padding::{Padded, RULES};
 
-/// Asserts that y has the bits of a call without a mask where rows are valid, and that padding is `+0.0`. What comes between
-/// rows at a pitch is NaN.
+/// Asserts that y has the bits of a call without a mask where rows are valid, and that padding is `+0.0`. Elements between
+/// rows at a pitch are NaN.
 #[track_caller]
 fn assert_rows(what: &str, valid: &[bool], cols: usize, pitch: usize, unmasked: &[f32], y: &[f32]) {
     let zeros = vec![0.0; cols];

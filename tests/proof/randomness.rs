@@ -358,7 +358,7 @@ impl Battery {
     }
 }
 
-/// The probability of dropping that p asks for.
+/// The probability of dropping that p stands for.
 fn realised(p: f64) -> f64 {
     Dropout::new().with_p(p).realised_p().unwrap()
 }

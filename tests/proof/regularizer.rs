@@ -117,7 +117,7 @@ fn long_vectors_have_the_error_of_short_ones() {
     }
 }
 
-/// Data whose sums are exact in any order: the penalty is, too.
+/// Data whose sums are exact in any order have an exact penalty.
 #[test]
 fn exact_sums_are_exact() {
     for len in exact_lengths() {

@@ -101,7 +101,7 @@ fn the_variance_of_a_row_that_a_search_found() {
     }
 }
 
-/// What is climbed on.
+/// The function that the search maximises.
 type Objective = fn(Backend, &[f32]) -> f64;
 
 /// Climbs from random rows until the time is over, and returns the worst.

@@ -1,5 +1,5 @@
-//! Law: an output has the same bits whether it is written through the caches or around them, and nothing beside
-//! it is written.
+//! Law: an output has the same bits whether it is written with ordinary or with non-temporal stores, and nothing
+//! beside it is written.
 #![forbid(unsafe_code)]
 
 use evenkeel::{

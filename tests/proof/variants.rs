@@ -89,7 +89,7 @@ impl RowNorm {
     }
 }
 
-/// An operation, and the same without what it does beside: its definition is one after the other.
+/// A call with options. Its definition is the plain operation, and each option after it or before it.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     norm: RowNorm,
@@ -591,7 +591,7 @@ fn arguments_of_columns_can_be_used_again() {
     }
 }
 
-/// Asserts that a call on rows at pitches has the bits of one on contiguous rows, in what it writes beside y too, and touches
+/// Asserts that a call on rows at pitches writes the bits of a call on contiguous rows, to y and to every other output, and touches
 /// nothing between rows.
 fn assert_strided(
     what: &str,

@@ -1,4 +1,4 @@
-//! What is to be computed, and of which data.
+//! The operation to compute, and its data.
 
 use crate::buffer::Buffer;
 

@@ -10,7 +10,7 @@ use crate::problem::{EPS, MOMENTUM, Operation, P, Problem};
 
 pub fn contender(operation: Operation, problem: &Problem) -> Option<Box<dyn Contender + '_>> {
     let Problem { rows, cols, .. } = *problem;
-    // burn trains on devices that can differentiate, and there alone. Nothing here asks for gradients.
+    // burn trains on devices that can differentiate, and there alone. Nothing here computes gradients.
     let device = match operation {
         Operation::BatchNormTraining | Operation::Dropout => Device::flex().autodiff(),
         _ => Device::flex(),

@@ -25,8 +25,7 @@ impl Simd for Avx2 {
     type U64 = U64;
     type Keep = LaneMask;
 
-    // Measured, of memcpy, LayerNorm and RmsNorm at 128x768: 1 row 0.51 and 0.65, 2 rows 0.62 and 0.69, 4
-    // rows 0.39 and 0.68 (the sums of 4 rows spill). The outer sums of 2 rows live on the stack.
+    // The sums of 4 rows spill; the outer sums of 2 rows live on the stack (`docs/performance.md`, "Rows at a time").
     const ROWS: usize = 2;
     const FUSED: bool = true;
 

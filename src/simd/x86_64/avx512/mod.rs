@@ -25,8 +25,7 @@ impl Simd for Avx512 {
     type U64 = U64;
     type Keep = LaneMask;
 
-    // Measured, of memcpy, LayerNorm and RmsNorm at 128x768: 1 row 0.61 and 0.83, 2 rows 0.75 and 0.85, 4
-    // rows 0.67 and 0.76 (four streams of stores compete for the lines of L1).
+    // Four streams of stores compete for the lines of L1 (`docs/performance.md`, "Rows at a time").
     const ROWS: usize = 2;
     const FUSED: bool = true;
 
