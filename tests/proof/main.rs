@@ -5,6 +5,7 @@
 //! environment it is a failure instead.
 #![expect(unreachable_pub, reason = "the modules of a test have no outside")]
 
+mod autograd;
 mod channels;
 mod columns;
 mod common;
