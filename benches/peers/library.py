@@ -95,9 +95,9 @@ class Library:
                 setattr(args, member, value)
         return args
 
-    def prepare(self, name, **members):
-        """The call with these members of its arguments."""
-        args, function = self.arguments(name, **members), getattr(self.dll, f"evenkeel_{name}")
+    def prepare(self, name, structure=None, **members):
+        """The call with these members of its arguments, a structure of the same name unless it has another one."""
+        args, function = self.arguments(structure or name, **members), getattr(self.dll, f"evenkeel_{name}")
 
         def call():
             if function(ctypes.byref(args)) != 0:

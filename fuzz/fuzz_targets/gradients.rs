@@ -1,10 +1,13 @@
-//! Backward passes over rows, beside the definition in f64, with any options.
+//! Backward passes over rows, beside the definition in f64, with any options; with gates, beside other backends.
 #![forbid(unsafe_code)]
 #![no_main]
 
 use arbitrary::Arbitrary;
 use evenkeel::reference::{self, RowGradients};
-use evenkeel::{Backend, Error, GradArgs, InOut, LayerNorm, Parallelism, RmsNorm, Rows, Stores};
+use evenkeel::{
+    Backend, Error, GateFunction, GatePlace, GradArgs, InOut, LayerNorm, NormArgs, Parallelism,
+    RmsNorm, Rows, Stores,
+};
 use evenkeel_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
@@ -21,6 +24,7 @@ struct Input {
     dy: Source,
     gamma: Option<Source>,
     dsum: Option<Source>,
+    gate: Option<Gate>,
     eps: Parameter,
     /// Whether statistics are those that the forward pass wrote.
     saved: bool,
@@ -34,6 +38,14 @@ struct Input {
     between: [u8; 3],
 }
 
+/// A gate, whose gradients are those of every backend, and have no bound here.
+#[derive(Arbitrary, Debug)]
+struct Gate {
+    z: Source,
+    by_sigmoid: bool,
+    before_norm: bool,
+}
+
 fuzz_target!(|input: Continued<Input>| input.0.check());
 
 /// How an operation is to run.
@@ -45,6 +57,7 @@ struct Call {
     stores: Stores,
     eps: f64,
     rows: Rows,
+    gate: (GateFunction, GatePlace),
 }
 
 impl Call {
@@ -54,12 +67,14 @@ impl Call {
         x: &[f32],
         args: GradArgs<'_>,
     ) -> Result<&'a mut [f32], Error> {
-        let Self { is_layer_norm, backend, threads, stores, eps, rows } = *self;
+        let Self { is_layer_norm, backend, threads, stores, eps, rows, gate: (function, place) } =
+            *self;
         if is_layer_norm {
-            let norm = LayerNorm::new().with_eps(eps).with_backend(backend);
-            return norm.with_parallelism(threads).with_stores(stores).backward(io, x, rows, args);
+            let norm = LayerNorm::new().with_eps(eps).with_gate(function, place);
+            let norm = norm.with_backend(backend).with_parallelism(threads);
+            return norm.with_stores(stores).backward(io, x, rows, args);
         }
-        let norm = RmsNorm::new().with_eps(eps).with_backend(backend);
+        let norm = RmsNorm::new().with_eps(eps).with_gate(function, place).with_backend(backend);
         norm.with_parallelism(threads).with_stores(stores).backward(io, x, rows, args)
     }
 }
@@ -137,6 +152,14 @@ impl Input {
         let dy = self.dy.values(x.len(), 1);
         let affine = Affine::new(&self.gamma, &None, cols);
         let dsum = self.dsum.as_ref().map(|dsum| dsum.values(x.len(), 2));
+        let z = self.gate.as_ref().map(|gate| gate.z.values(x.len(), 3));
+        let mut gate = (GateFunction::Silu, GatePlace::AfterNorm);
+        if self.gate.as_ref().is_some_and(|gate| gate.by_sigmoid) {
+            gate.0 = GateFunction::Sigmoid;
+        }
+        if self.gate.as_ref().is_some_and(|gate| gate.before_norm) {
+            gate.1 = GatePlace::BeforeNorm;
+        }
         let [wants_parameters, wants_dx] = self.wants;
         let eps = self.eps.value(1e-5);
         let pitches = pitches(rows, self.between);
@@ -151,6 +174,7 @@ impl Input {
                 stores: self.stores.into(),
                 eps,
                 rows,
+                gate,
             };
             for &io in if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] } {
                 let what =
@@ -175,23 +199,24 @@ impl Input {
                 if let Some(dsum) = &dsum {
                     args = args.dsum(dsum);
                 }
+                let mut dz = Buffer::<f32>::new(x.len(), self.shifts[0]);
+                if let Some(z) = &z {
+                    args = args.gate(z).dgate(&mut dz);
+                }
                 let mut statistics = [vec![0.0; count], vec![0.0; count]];
                 if self.saved && eps_is_valid(eps) {
                     let mut y = vec![0.0; x.len()];
                     let (io, [mean, rstd]) = (InOut::new(&x, &mut y), &mut statistics);
-                    let args = evenkeel::NormArgs::new();
+                    let args = match &z {
+                        Some(z) => NormArgs::new().gate(z),
+                        None => NormArgs::new(),
+                    };
                     let result = if call.is_layer_norm {
-                        LayerNorm::new().with_eps(eps).with_backend(backend).forward(
-                            io,
-                            rows,
-                            args.stats(mean, rstd),
-                        )
+                        let norm = LayerNorm::new().with_eps(eps).with_gate(gate.0, gate.1);
+                        norm.with_backend(backend).forward(io, rows, args.stats(mean, rstd))
                     } else {
-                        RmsNorm::new().with_eps(eps).with_backend(backend).forward(
-                            io,
-                            rows,
-                            args.rstd(rstd),
-                        )
+                        let norm = RmsNorm::new().with_eps(eps).with_gate(gate.0, gate.1);
+                        norm.with_backend(backend).forward(io, rows, args.rstd(rstd))
                     };
                     result.expect("the buffers fit");
                 }
@@ -231,10 +256,10 @@ impl Input {
                     continue;
                 }
                 let y = y.unwrap_or_default();
-                let written = Written::default().f32(&y).f64(&dgamma).f64(&dbeta);
+                let written = Written::default().f32(&y).f32(&dz).f64(&dgamma).f64(&dbeta);
                 let exact = exact.get_or_insert_with(|| Exact::new(call, &x, &dy, affine.gamma()));
                 outputs.check(backend, written, what, || {
-                    if !exact.in_range {
+                    if !exact.in_range || z.is_some() {
                         return;
                     }
                     if dsum.is_none() {

@@ -96,6 +96,7 @@ impl RowMoments {
         self.run(elements(x), rows, moments, &args)
     }
 
+    #[inline(never)]
     pub(crate) fn run(
         &self,
         x: &[f32],

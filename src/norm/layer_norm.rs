@@ -186,15 +186,7 @@ impl LayerNorm {
         mut args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
         let shape = shape.into();
-        io.write_whole(|io| {
-            check_eps(self.eps)?;
-            let rows = as_rows(shape)?;
-            unsupported([("rstd", args.rstd.is_some() && args.mean.is_none())])?;
-            let source = MeanVariance { eps: self.eps, mean: None, rstd: None };
-            let call = self.execution.call(args.pool);
-            let norm = RowNorm { gate: self.gate, ..RowNorm::plain(source) };
-            backward(call, io, elements(x), rows, norm, &mut args.reborrow())
-        })
+        io.write_whole(|io| self.run_backward(io, elements(x), shape, &mut args))
     }
 
     /// How many numbers of scratch [`backward`](Self::backward) needs ([`GradArgs::scratch`]). Depends on the shape alone.
@@ -217,6 +209,22 @@ impl LayerNorm {
                 None => normalize_positions(self.execution, self.eps, io, shape, args),
             },
         }
+    }
+
+    #[inline(never)]
+    fn run_backward(
+        &self,
+        io: Io<'_>,
+        x: &[f32],
+        shape: Shape,
+        args: &mut GradArgs<'_>,
+    ) -> Result<(), Error> {
+        check_eps(self.eps)?;
+        let rows = as_rows(shape)?;
+        unsupported([("rstd", args.rstd.is_some() && args.mean.is_none())])?;
+        let source = MeanVariance { eps: self.eps, mean: None, rstd: None };
+        let norm = RowNorm { gate: self.gate, ..RowNorm::plain(source) };
+        backward(self.execution.call(args.pool), io, x, rows, norm, &mut args.reborrow())
     }
 
     fn run_rows(&self, io: Io<'_>, rows: Rows, args: &mut NormArgs<'_>) -> Result<(), Error> {

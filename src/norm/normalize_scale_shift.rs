@@ -142,30 +142,38 @@ impl NormalizeScaleShift {
         io: InOut<'_, 'a, X, Y>,
         x: &[X],
         shape: impl Into<Shape>,
-        Statistics { of_rows, mean, rstd }: Statistics<'_>,
+        statistics: Statistics<'_>,
         mut args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
         let shape = shape.into();
-        io.write_whole(|io| {
-            unsupported([
-                ("statistics", !of_rows),
-                ("mean", args.mean.is_some()),
-                ("rstd", args.rstd.is_some()),
-            ])?;
-            let rows = as_rows(shape)?;
-            check_length("mean", mean.len(), rows.rows())?;
-            check_length("rstd", rstd.len(), rows.rows())?;
-            let source = GivenRows { mean, rstd };
-            let call = self.execution.call(args.pool);
-            let norm = RowNorm::plain(source);
-            backward(call, io, elements(x), rows, norm, &mut args.reborrow())
-        })
+        io.write_whole(|io| self.run_backward(io, elements(x), shape, statistics, &mut args))
     }
 
     /// How many numbers of scratch [`backward`](Self::backward) needs ([`GradArgs::scratch`]). Depends on the shape alone.
     #[must_use]
     pub fn backward_scratch_len(&self, rows: Rows) -> usize {
         scratch_len(rows)
+    }
+
+    #[inline(never)]
+    fn run_backward(
+        &self,
+        io: Io<'_>,
+        x: &[f32],
+        shape: Shape,
+        Statistics { of_rows, mean, rstd }: Statistics<'_>,
+        args: &mut GradArgs<'_>,
+    ) -> Result<(), Error> {
+        unsupported([
+            ("statistics", !of_rows),
+            ("mean", args.mean.is_some()),
+            ("rstd", args.rstd.is_some()),
+        ])?;
+        let rows = as_rows(shape)?;
+        check_length("mean", mean.len(), rows.rows())?;
+        check_length("rstd", rstd.len(), rows.rows())?;
+        let norm = RowNorm::plain(GivenRows { mean, rstd });
+        backward(self.execution.call(args.pool), io, x, rows, norm, &mut args.reborrow())
     }
 
     pub(crate) fn run(

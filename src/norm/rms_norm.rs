@@ -221,15 +221,7 @@ impl RmsNorm {
         mut args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
         let shape = shape.into();
-        io.write_whole(|io| {
-            check_eps(self.eps)?;
-            let rows = as_rows(shape)?;
-            let groups = self.groups(rows.cols())?;
-            unsupported([("mean", args.mean.is_some())])?;
-            let norm = self.norm(MeanSquare { eps: self.eps, groups, rstd: None });
-            let call = self.execution.call(args.pool);
-            backward(call, io, elements(x), rows, norm, &mut args.reborrow())
-        })
+        io.write_whole(|io| self.run_backward(io, elements(x), shape, &mut args))
     }
 
     /// How many numbers of scratch [`backward`](Self::backward) needs ([`GradArgs::scratch`]). Depends on the shape alone.
@@ -250,6 +242,22 @@ impl RmsNorm {
         normalize(self.execution.call(args.pool), io, rows, norm, padding, args)?;
         clear_statistics([None, rstd], rows, padding);
         Ok(())
+    }
+
+    #[inline(never)]
+    fn run_backward(
+        &self,
+        io: Io<'_>,
+        x: &[f32],
+        shape: Shape,
+        args: &mut GradArgs<'_>,
+    ) -> Result<(), Error> {
+        check_eps(self.eps)?;
+        let rows = as_rows(shape)?;
+        let groups = self.groups(rows.cols())?;
+        unsupported([("mean", args.mean.is_some())])?;
+        let norm = self.norm(MeanSquare { eps: self.eps, groups, rstd: None });
+        backward(self.execution.call(args.pool), io, x, rows, norm, &mut args.reborrow())
     }
 
     /// What is done with a row.

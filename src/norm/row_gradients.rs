@@ -71,7 +71,8 @@ pub(crate) fn backward<'a, T: RowSource>(
         wanted => sums_made::<T>(wanted, extra),
     };
     let blocks = RowBlocks::new(rows.rows(), rows.cols(), sums, in_parts);
-    let needed = blocks.total_scratch();
+    let has_work = rows.elements() > 0 && (io.writes() || wanted > 0 || dgate.is_some());
+    let needed = if has_work || wanted > 0 { blocks.total_scratch() } else { 0 };
     if let Some(scratch) = &args.scratch {
         check_at_least("scratch", scratch.len(), scratch_len(rows))?;
     }
@@ -80,7 +81,6 @@ pub(crate) fn backward<'a, T: RowSource>(
     let scratch = &mut scratch[..needed];
     // No check comes after this line.
 
-    let has_work = rows.elements() > 0 && (io.writes() || wanted > 0 || dgate.is_some());
     if has_work {
         let source = match (args.mean, args.rstd) {
             (mean, Some(rstd)) => GradientSource::Saved { mean, rstd, parts },

@@ -248,7 +248,7 @@ impl StandardScaler {
         io: InOut<'_, 'a, X, Y>,
         rows: Rows,
     ) -> Result<&'a mut [Y], Error> {
-        io.write_whole(|io| self.run::<false>(io, rows))
+        io.write_whole(|io| self.run(io, rows, false))
     }
 
     /// The way back: `y = x * scale + mean`.
@@ -262,7 +262,7 @@ impl StandardScaler {
         io: InOut<'_, 'a, X, Y>,
         rows: Rows,
     ) -> Result<&'a mut [Y], Error> {
-        io.write_whole(|io| self.run::<true>(io, rows))
+        io.write_whole(|io| self.run(io, rows, true))
     }
 
     /// Makes mean and scale of the moments.
@@ -270,11 +270,15 @@ impl StandardScaler {
         means_and_scales(&self.moments, &mut self.mean, &mut self.scale);
     }
 
-    fn run<const INVERSE: bool>(&self, io: Io<'_>, rows: Rows) -> Result<(), Error> {
+    #[inline(never)]
+    fn run(&self, io: Io<'_>, rows: Rows, inverse: bool) -> Result<(), Error> {
         check_length("features", rows.cols(), self.features())?;
         let mean = self.with_mean.then_some(&self.mean[..]);
         let scale = self.with_std.then_some(&self.scale[..]);
-        apply::<INVERSE>(self.execution, io, &self.moments, mean, scale, rows)
+        if inverse {
+            return apply::<true>(self.execution, io, &self.moments, mean, scale, rows);
+        }
+        apply::<false>(self.execution, io, &self.moments, mean, scale, rows)
     }
 }
 
