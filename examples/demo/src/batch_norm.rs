@@ -5,7 +5,7 @@ use evenkeel::{BatchNorm, Error, InOut, Moments, NormArgs, TrainArgs, reference,
 
 use crate::accuracy;
 use crate::digits::Digits;
-use crate::training::{BATCH, EPOCHS, Running, moments, train, variance};
+use crate::running::{BATCH, EPOCHS, Running, moments, train, variance};
 
 const EPS: f64 = 1e-5;
 const MOMENTUM: f64 = 0.9;

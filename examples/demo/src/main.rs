@@ -14,9 +14,9 @@ mod batch_norm;
 mod digits;
 mod dropout;
 mod layer_norm;
+mod running;
 mod scalers;
 mod table;
-mod training;
 
 use digits::Digits;
 use evenkeel::{Backend, Error};
