@@ -18,6 +18,7 @@ mod layer_norm;
 mod running;
 mod scalers;
 mod table;
+mod training;
 
 use digits::{Digits, PIXELS};
 use evenkeel::Error;
@@ -38,5 +39,7 @@ fn main() -> Result<(), Error> {
     println!();
     dropout::run(&digits)?;
     println!();
-    scalers::run(&digits)
+    scalers::run(&digits)?;
+    println!();
+    training::run(&digits)
 }
