@@ -27,7 +27,7 @@ fn main() -> Result<(), Error> {
     first_screen::run()?;
     let digits = Digits::load()?;
     println!(
-        "\nThe chapters that follow are about {} handwritten digits, rows of {} pixels from {} to {}.\n",
+        "\nWhat follows is about {} handwritten digits, a row of {} pixels each, from {} (paper) to {} (ink).\n",
         digits.rows.rows(),
         digits.rows.cols(),
         PIXELS.0,

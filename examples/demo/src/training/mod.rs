@@ -111,8 +111,9 @@ fn print_fits(splits: &[Split], fits: &[[Fit; 2]]) {
 }
 
 fn print_losses(fits: &[Fit; 2]) {
+    println!("  The mean loss of an epoch, for pixels from 0 to {}:\n", LARGEST[1]);
     let epochs = EPOCHS.map(|epoch| format!("{epoch:>12}"));
-    println!("  {:<18}{}", "loss after epoch", epochs.concat());
+    println!("  {:<18}{}", "epoch", epochs.concat());
     for (fit, normalised) in fits.iter().zip([true, false]) {
         let losses = EPOCHS.map(|epoch| format!("{:>12.4}", fit.losses[epoch - 1]));
         println!("  {:<18}{}", name(normalised), losses.concat());
