@@ -18,8 +18,9 @@ const MEANS: [f32; 2] = [0.0, 1000.0];
 
 pub fn run() -> Result<(), Error> {
     println!(
-        "evenkeel normalises matrices of f32: here on one thread, by the {} backend.\n\
-         Medians of {RUNS} runs in turn; the plain Rust loops are compiled with the same flags.\n",
+        "Two matrices of f32, normalised on one thread by evenkeel's {} backend and by plain loops.\n\
+         LayerNorm and RmsNorm normalise each row (a token), BatchNorm each column (a feature).\n\
+         Times are medians of {RUNS} runs in turn, with the same compiler flags. ratio = plain / evenkeel.\n",
         Backend::detect(),
     );
     let [cached, large] =
@@ -53,7 +54,7 @@ fn print_speed(speed: [Speed; 2]) {
 fn print_errors(near: &[errors::Errors], far: &[errors::Errors]) {
     let [rows, cols] = SHAPES[1];
     println!(
-        "Largest error beside f64, of {rows} x {cols} numbers x with the standard deviation 1.\n"
+        "Largest error beside f64, for {rows} x {cols} numbers x with the standard deviation 1.\n"
     );
     let titles = MEANS.map(|mean| format!("{:>29}", format!("mean of x {mean}")));
     println!("  {:<20}{}", "", titles.concat());
