@@ -40,7 +40,7 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     let train = |split: &Split, normalised, threads| {
         fit(split, Recipe { normalised, ..RECIPE }, threads, |loss| {
             bar.inc(1);
-            bar.set_message(format!("{} an epoch, loss {loss:.4}", name(normalised)));
+            bar.set_message(format!("training {}, loss {loss:.4}", name(normalised)));
         })
     };
     let mut fits = Vec::new();
