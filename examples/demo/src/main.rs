@@ -1,4 +1,4 @@
-//! What the operations do to 1797 handwritten digits, and how far they are from their definition.
+//! What evenkeel does on this machine, and what it does to 1797 handwritten digits.
 //!
 //! ```text
 //! cargo run --release --example demo
@@ -13,21 +13,25 @@ mod accuracy;
 mod batch_norm;
 mod digits;
 mod dropout;
+mod first_screen;
 mod layer_norm;
+mod running;
 mod scalers;
 mod table;
 mod training;
 
-use digits::Digits;
-use evenkeel::{Backend, Error};
+use digits::{Digits, PIXELS};
+use evenkeel::Error;
 
 fn main() -> Result<(), Error> {
+    first_screen::run()?;
     let digits = Digits::load()?;
     println!(
-        "{} handwritten digits, a row of {} pixels from 0 to 16 each, on the {} backend.\n",
+        "\nWhat follows is about {} handwritten digits, a row of {} pixels each, from {} (paper) to {} (ink).\n",
         digits.rows.rows(),
         digits.rows.cols(),
-        Backend::detect(),
+        PIXELS.0,
+        PIXELS.1,
     );
     layer_norm::run(&digits)?;
     println!();
@@ -35,5 +39,7 @@ fn main() -> Result<(), Error> {
     println!();
     dropout::run(&digits)?;
     println!();
-    scalers::run(&digits)
+    scalers::run(&digits)?;
+    println!();
+    training::run(&digits)
 }

@@ -5,15 +5,15 @@ use evenkeel::{BatchNorm, Error, InOut, Moments, NormArgs, TrainArgs, reference,
 
 use crate::accuracy;
 use crate::digits::Digits;
-use crate::training::{BATCH, EPOCHS, Running, moments, train, variance};
+use crate::running::{BATCH, EPOCHS, Running, moments, train, variance};
 
 const EPS: f64 = 1e-5;
 const MOMENTUM: f64 = 0.9;
 
 pub fn run(digits: &Digits) -> Result<(), Error> {
     println!(
-        "BatchNorm: every pixel by the statistics of its batch in training, by running ones in \
-         inference\n"
+        "BatchNorm normalises each pixel over many digits: over the batch in training, by running \
+         statistics in\ninference.\n"
     );
     let whole = moments(&digits.pixels, digits.rows)?;
     explain(digits, &whole);
@@ -27,9 +27,9 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     print_distances(&by_momentum, &by_average, &whole);
     let [_, var] = unbiased[EPOCHS].distances(&whole);
     println!(
-        "\n  A batch's variance M2 / n is low by 1/{BATCH} on average. By M2 / (n - 1), \
-         with_unbiased_running_var,\n  the cumulative average ends {:.4} from that of all digits \
-         at most, {:.4} on average.\n",
+        "\n  The variance M2 / n of a batch is too small by 1/{BATCH} on average. \
+         with_unbiased_running_var takes\n  M2 / (n - 1). Then the cumulative average ends {:.4} \
+         from that of all digits at most, {:.4} on average.\n",
         var.largest, var.average,
     );
 
@@ -38,11 +38,11 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     println!("  {:<26}{titles}", "inference on all digits");
     let furthest = print_inference("momentum", digits, &by_momentum[EPOCHS], &whole)?;
     print_inference("cumulative average", digits, &by_average[EPOCHS], &whole)?;
-    print_inference("the same of M2 / (n - 1)", digits, &unbiased[EPOCHS], &whole)?;
+    print_inference("the same by M2 / (n - 1)", digits, &unbiased[EPOCHS], &whole)?;
     let inked = digits.pixels.chunks_exact(whole.len()).filter(|it| it[furthest] != 0.0).count();
     println!(
-        "\n  These are outputs of pixels that vary. By momentum, pixel {furthest} is furthest from \
-         the variance 1;\n  it is inked in {inked} of {} digits.\n",
+        "\n  The table is about outputs of pixels that vary. By momentum, pixel {furthest} ends \
+         furthest from the\n  variance 1. Digits with ink there: {inked} of {}.\n",
         digits.rows.rows(),
     );
     print_accuracy(digits, &unbiased[EPOCHS])
@@ -55,25 +55,25 @@ fn explain(digits: &Digits, whole: &[Moments]) {
     assert!(constant.iter().all(|it| it.mean == 0.0), "pixels that do not vary are background");
     let weight = |batches: usize| 100.0 * MOMENTUM.powi(batches as i32);
     println!(
-        "  {EPOCHS} epochs of {batches} batches of {BATCH} digits in shuffled order. Running means \
+        "  {EPOCHS} epochs of {batches} batches of {BATCH} digits, in shuffled order. Running means \
          start at 0, variances at 1.",
     );
     println!(
-        "  Momentum, the default: running = {MOMENTUM} * running + {:.1} * batch. The start weighs \
-         {:.1} % after\n  an epoch, {:.2} % after {EPOCHS}; the last 10 batches weigh {:.0} %, and \
-         their noise stays.",
+        "  Momentum, the default: running = {MOMENTUM} * running + {:.1} * batch. The start has \
+         {:.1} % of the\n  weight after an epoch, {:.2} % after {EPOCHS}. The last 10 batches have \
+         {:.0} %, and their noise stays.",
         1.0 - MOMENTUM,
         weight(batches),
         weight(EPOCHS * batches),
         100.0 - weight(10),
     );
     println!(
-        "  Cumulative average: running += (batch - running) / (k + 1), k batches before; all weigh \
-         the same.\n",
+        "  Cumulative average: running += (batch - running) / (k + 1) after k batches. All have the \
+         same weight.\n",
     );
     println!(
-        "  Distance from the mean and variance of all {all} digits, over {pixels} pixels, {} of \
-         them always 0:\n",
+        "  How far the running statistics are from those of all {all} digits, over {pixels} pixels, {} \
+         of which are always 0:\n",
         constant.len(),
     );
 }

@@ -8,7 +8,7 @@ pub const SIDE: usize = 8;
 /// The range of a pixel: background to ink.
 pub const PIXELS: (f32, f32) = (0.0, 16.0);
 
-const CSV: &str = include_str!("../../data/digits.csv");
+const CSV: &str = include_str!("../../../data/digits.csv");
 const RAMP: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
 
 /// The data set, one digit a row.

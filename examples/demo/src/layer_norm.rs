@@ -22,7 +22,8 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     let before = moments(x, rows)?;
 
     println!(
-        "LayerNorm: every digit gets the mean 0 and the variance 1, var / (var + {EPS:e}) exactly\n"
+        "LayerNorm normalises each digit by itself: its mean becomes 0, its variance 1.\n\n  \
+         To be exact, the variance becomes var / (var + {EPS:e}).\n"
     );
     layer_norm.forward(InOut::new(x, &mut y), rows, NormArgs::new())?;
     let after = moments(&y, rows)?;
@@ -37,7 +38,9 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     );
     draw_faintest(digits, &before, &y);
 
-    println!("RmsNorm: every digit gets the mean square 1; its mean is scaled, not removed\n");
+    println!(
+        "RmsNorm scales each digit by itself: its mean square becomes 1. The mean stays in.\n"
+    );
     rms_norm.forward(InOut::new(x, &mut y), rows, NormArgs::new())?;
     let after = moments(&y, rows)?;
     table::print(

@@ -14,8 +14,8 @@ const MOST: f64 = 1e-12;
 pub fn run(digits: &Digits) -> Result<(), Error> {
     let (x, rows) = (&digits.pixels, digits.rows);
     println!(
-        "StandardScaler, MinMaxScaler: every pixel by statistics of all digits, learnt in \
-         mini-batches\n"
+        "StandardScaler and MinMaxScaler learn the mean, variance and range of each pixel from \
+         mini-batches.\nThe result is that of all digits at once.\n"
     );
     let (mut whole, mut range) =
         (StandardScaler::new(rows.cols())?, MinMaxScaler::new(rows.cols())?);
@@ -41,8 +41,7 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     }
     assert_eq!((all.data_min(), all.data_max()), (range.data_min(), range.data_max()));
     println!(
-        "\n  In units of the standard deviation, relative, and absolute: at most {MOST:e} for mean and \
-         variance.\n"
+        "\n  Means are off in units of the standard deviation, variances relative to themselves, each by at most {MOST:e}.\n"
     );
     print_accuracy(digits, &whole, &expected)
 }
@@ -117,8 +116,8 @@ fn print_accuracy(digits: &Digits, scaler: &StandardScaler, y: &[f32]) -> Result
     scaler.inverse_transform(InOut::in_place(&mut back), digits.rows)?;
     let off = back.iter().zip(x).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     println!(
-        "  {constant} pixels are constant: their scale is 1, and they become 0. Outputs are off by {worst:.1e} of \
-         max(1, |y|)\n  at most (1e-6 is promised); transformed back, pixels are off by {off:.1e} of 16.",
+        "  {constant} pixels are constant: their scale is 1, and they become 0. The largest error of an output is \
+         {worst:.1e}\n  of max(1, |y|); 1e-6 is promised. Transformed back, pixels are off by {off:.1e} of 16.",
     );
     Ok(())
 }

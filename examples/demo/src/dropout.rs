@@ -33,11 +33,11 @@ struct Outcome {
 pub fn run(digits: &Digits) -> Result<(), Error> {
     let elements = CALLS * digits.rows.elements();
     println!(
-        "Dropout: every pixel becomes 0 with probability p, else it is scaled: the mean stays\n"
+        "Dropout zeroes each pixel with probability p and scales the others. The mean stays.\n"
     );
     println!(
-        "  All digits, {CALLS} times for every p: {elements} elements. Every call has \
-         indices of its own\n  in the stream of seed {SEED}. \"off\" counts standard deviations of \
+        "  All digits, {CALLS} times for each p: {elements} elements. Each call draws from a part of \
+         its own of\n  the stream with seed {SEED}. \"off\" is in standard deviations of \
          chance.\n",
     );
     // No two calls draw the same.
@@ -69,10 +69,11 @@ pub fn run(digits: &Digits) -> Result<(), Error> {
     draw_digit(digits, stream)?;
 
     println!(
-        "  Forward: y beside that of the scalar reference. Backward, where dy is nowhere 0: dx by \
-         the\n  stored mask, one bit an element, beside dx by the mask drawn again.\n",
+        "  Forward: the largest error of y. Backward, of a dy without zeros: how many elements of dx \
+         are not 0,\n  and how many differ between the stored mask and the mask drawn again from \
+         the stream.\n",
     );
-    line("p", ["kept", "y: difference", "dx: not 0", "dx: differing"]);
+    line("p", ["kept", "error of y", "dx: not 0", "dx: differing"]);
     for (p, Outcome { kept, difference, passed, differing, .. }) in
         PROBABILITIES.iter().zip(&outcomes)
     {
@@ -134,8 +135,8 @@ fn draw_digit(digits: &Digits, stream: Stream) -> Result<(), Error> {
     let mask: Vec<f32> = mask.into_iter().map(f32::from).collect();
     let scaled = (PIXELS.0, PIXELS.1 * dropout.scale()?);
     println!(
-        "  Digit {digit}, a {label}, shaded from {} to {}; its mask for p = {p}, dark where it \
-         keeps;\n  and what is left, shaded from {} to {}:\n",
+        "  Digit {digit}, a {label}, shaded from {} to {}; its mask for p = {p}, dark where a \
+         pixel\n  is kept; and what is left, shaded from {} to {}:\n",
         PIXELS.0, PIXELS.1, scaled.0, scaled.1,
     );
     let panels = [draw(x, PIXELS), draw(&mask, (0.0, 1.0)), draw(&y, scaled)];

@@ -7,8 +7,8 @@ use crate::digits::Digits;
 
 /// Prints the heading of the lines of [`print`].
 pub fn print_header() {
-    println!("The largest differences from the scalar reference, which computes in f64\n");
-    println!("  {:<48}{:>18}{:>18}", "", "difference", "share of bound");
+    println!("The largest error beside a scalar computation in f64\n");
+    println!("  {:<48}{:>18}{:>18}", "", "error", "share of bound");
 }
 
 /// Prints the largest differences between an operation and its definition: without gamma and beta,
@@ -57,7 +57,7 @@ pub fn print(
 /// Prints what [`print`] has proved of every line.
 pub fn print_footer(digits: &Digits) {
     println!(
-        "\n  All {} elements of every line are within the promised bound,\n  \
+        "\n  All {} outputs of each line are within the promised bound,\n  \
          1e-6 * (|gamma| * max(1, |x_hat|) + |beta|).",
         digits.rows.elements(),
     );
