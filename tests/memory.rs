@@ -158,7 +158,9 @@ fn lacks_scratch(operation: &Operation, options: &[&str], rows: Rows) -> bool {
     let of_parameters = ["dgamma", "dbeta", "add_dgamma", "add_dbeta"];
     let is_backward = is_backward(operation);
     let in_groups = operation.name.contains("grouped") && rows.cols() > group_size(rows);
-    let in_parts = in_groups || operation.name.contains("gated");
+    let writes =
+        operation.takes != Takes::Nothing || options.iter().any(|of| of.ends_with("dgate"));
+    let in_parts = (in_groups || operation.name.contains("gated")) && writes;
     if is_backward && !in_parts && !of_parameters.iter().any(|of| options.contains(of)) {
         return false;
     }

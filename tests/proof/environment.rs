@@ -155,16 +155,24 @@ fn within<R>((name, bits): Environment, call: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Calls every operation in an environment with a matrix of data: without options, with each, with as many as go together.
-fn call_every_operation(environment: Environment, setting: &Setting, x: Vec<f32>, what: &str) {
+/// Calls every operation in an environment with a matrix of data: without options, with one of them by turns, and with as many as go
+/// together.
+fn call_every_operation(
+    environment: Environment,
+    setting: &Setting,
+    x: Vec<f32>,
+    what: &str,
+    turn: usize,
+) {
     let values = Values::new(setting.rows, x, 1.0, &mut Random::new(1));
     for operation in OPERATIONS {
         let sets = operation.option_sets();
-        let last = sets.len() - 1;
-        for (i, options) in sets.iter().enumerate().filter(|(i, set)| set.len() <= 1 || *i == last)
-        {
+        let (none, last) = (&sets[0], &sets[sets.len() - 1]);
+        // Mixed, so that no set keeps to one backend or environment.
+        let one = &sets[(turn.wrapping_mul(0x9e37_79b9) >> 16) % sets.len()];
+        for (i, options) in [none, one, last].into_iter().enumerate() {
             let options: Vec<&str> = options.iter().copied().chain(AFFINE).collect();
-            let place = operation.places()[i % operation.places().len()];
+            let place = operation.places()[(turn + i) % operation.places().len()];
             let mut memory = Memory::new(operation, &values, place, &options);
             memory.admit_overflow(operation, setting);
             let result = within(environment, || memory.call(operation, setting));
@@ -201,12 +209,14 @@ fn matrices(len: usize) -> impl Iterator<Item = (&'static str, Vec<f32>)> {
 /// Law: every operation succeeds on every data set in every environment, and leaves it as it was.
 #[test]
 fn no_call_fails_in_any_environment_or_changes_it() {
+    let mut turn = 0;
     for (count, cols) in [(17, 40), (70, 5), (3, 1030)] {
         for (set, x) in matrices(count * cols) {
             for environment in environments() {
                 for backend in backends() {
                     let setting = setting(backend, rows(count, cols));
-                    call_every_operation(environment, &setting, x.clone(), set);
+                    call_every_operation(environment, &setting, x.clone(), set, turn);
+                    turn += 1;
                 }
             }
         }
@@ -448,7 +458,7 @@ fn threads_keep_their_environment() {
         let setting =
             Setting { parallelism: Parallelism::AtMost(3), ..setting(Backend::detect(), shape) };
         within(last, || {
-            pool.install(|| call_every_operation(("the pool's", 0), &setting, x, "in a pool"))
+            pool.install(|| call_every_operation(("the pool's", 0), &setting, x, "in a pool", 0))
         });
         assert!(pool.broadcast(|_| register::get()).iter().all(|&control| control == of_workers));
         assert_eq!(register::get(), default);

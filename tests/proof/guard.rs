@@ -297,8 +297,8 @@ fn nothing_beyond_a_buffer_is_touched_in_any_shape() {
     touch_nothing_beyond(SHAPES.into_iter(), 0);
 }
 
-/// Calls every operation on every backend, in every way and with every data, with buffers at the ends of their pages;
-/// then `offsets` times with each buffer off by an offset of its own, in one way and with one data.
+/// Calls every operation on every backend, in every way, with data by turns, and with all of them, with buffers at the ends of their
+/// pages; then `offsets` times with each buffer off by an offset of its own, in one way and with one data.
 fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: usize) {
     // The handler knows of one call at a time.
     static ONE: Mutex<()> = Mutex::new(());
@@ -316,11 +316,16 @@ fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: u
         });
         for offset in 0..=offsets {
             let (way, data) = ((turn + offset) % WAYS.len(), turn % SCALES.len());
-            let (ways, values) = match offset {
-                0 => (&WAYS[..], &values[..]),
-                _ => (&WAYS[way..=way], &values[data..=data]),
-            };
-            for (values, end) in values.iter().flat_map(|values| ENDS.map(|end| (values, end))) {
+            let values = if offset == 0 { &values[..] } else { &values[data..=data] };
+            for ((i, values), end) in
+                values.iter().enumerate().flat_map(|values| ENDS.map(|end| (values, end)))
+            {
+                let is_in_turn = |at: usize| match offset {
+                    0 => (at / 2 + i + turn) % SCALES.len() == 0,
+                    _ => at == way,
+                };
+                let ways: Vec<Way> =
+                    (0..WAYS.len()).filter(|&at| is_in_turn(at)).map(|at| WAYS[at]).collect();
                 let mut buffer = 0;
                 let mut place = || {
                     buffer += turn;
@@ -333,7 +338,7 @@ fn touch_nothing_beyond(shapes: impl Iterator<Item = (usize, usize)>, offsets: u
                         turns += 1;
                         let lies = operation.places()[turns % operation.places().len()];
                         let call = Guard { operation, options: &options, values, lies };
-                        call.run(&mut pages, &mut place, ways);
+                        call.run(&mut pages, &mut place, &ways);
                     }
                 }
             }
