@@ -193,6 +193,7 @@ struct Readme;
 
 pub use args::dropout::{DropoutArgs, Stream};
 pub use args::grad::GradArgs;
+pub use args::gradient_sums::GradientSums;
 pub use args::moments::MomentArgs;
 pub use args::norm::NormArgs;
 pub use args::train::TrainArgs;

@@ -6,6 +6,7 @@
 
 pub(crate) mod batch_norm;
 pub(crate) mod channels;
+pub(crate) mod column_gradients;
 pub(crate) mod columns;
 pub(crate) mod group_norm;
 pub(crate) mod instance_norm;

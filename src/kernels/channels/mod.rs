@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod first;
+pub(crate) mod gradients;
 pub(crate) mod last;
 pub(crate) mod layer_norm;
 pub(crate) mod padded;
