@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod batch_norm;
+pub(crate) mod channel_gradients;
 pub(crate) mod channels;
 pub(crate) mod column_gradients;
 pub(crate) mod columns;

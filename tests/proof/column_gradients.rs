@@ -4,8 +4,8 @@
 
 use evenkeel::reference::{self, RowGradients};
 use evenkeel::{
-    Backend, BatchNorm, Channels, Error, GradArgs, InOut, NormalizeScaleShift, Parallelism,
-    Statistics,
+    Backend, BatchNorm, Channels, Error, GradArgs, GroupNorm, InOut, InstanceNorm, LayerNorm,
+    NormalizeScaleShift, Parallelism, Statistics,
 };
 
 use crate::common::*;
@@ -24,9 +24,15 @@ pub enum Layer {
     Inference,
     /// Channels whose statistics are given: those of the batch.
     Given,
+    /// GroupNorm, of so many groups.
+    Group(usize),
+    Instance,
+    /// LayerNorm over channels.
+    Positions,
 }
 
-pub const LAYERS: [Layer; 3] = [Layer::Batch, Layer::Inference, Layer::Given];
+/// Those whose statistics are those of channels.
+pub const LAYERS: [Layer; 4] = [Layer::Batch, Layer::Inference, Layer::Given, Layer::Instance];
 
 /// A call: samples of x and dy, and gamma.
 pub struct Problem<'a> {
@@ -56,11 +62,21 @@ pub fn channel(shape: Channels, i: usize) -> usize {
     if shape.is_last() { i % shape.channels() } else { i / shape.positions() % shape.channels() }
 }
 
+/// The position of element i in its sample.
+pub fn position(shape: Channels, i: usize) -> usize {
+    if shape.is_last() { i / shape.channels() % shape.positions() } else { i % shape.positions() }
+}
+
 impl Problem<'_> {
     /// The elements that have their statistics in common with element i: a number for each set, below that of elements.
     fn set(&self, i: usize) -> usize {
+        let (shape, c) = (self.shape, channel(self.shape, i));
+        let (n, p) = (i / (shape.channels() * shape.positions()), position(shape, i));
         match self.layer {
-            Layer::Batch | Layer::Inference | Layer::Given => channel(self.shape, i),
+            Layer::Batch | Layer::Inference | Layer::Given => c,
+            Layer::Group(groups) => n * groups + c / (shape.channels() / groups),
+            Layer::Instance => n * shape.channels() + c,
+            Layer::Positions => n * shape.positions() + p,
         }
     }
 
@@ -70,6 +86,13 @@ impl Problem<'_> {
         let mut y = vec![0.0; x.len()];
         match self.layer {
             Layer::Batch | Layer::Given => reference::batch_norm(x, None, None, shape, eps, &mut y),
+            Layer::Group(groups) => {
+                reference::group_norm(x, None, None, shape, groups, eps, &mut y)
+            }
+            Layer::Instance => {
+                reference::group_norm(x, None, None, shape, shape.channels(), eps, &mut y)
+            }
+            Layer::Positions => reference::layer_norm_channels(x, None, None, shape, eps, &mut y),
             Layer::Inference => {
                 let (mean, var) = self.running();
                 let rstd = var.iter().map(|&var| reference::rstd(f64::from(var), eps));
@@ -96,6 +119,16 @@ impl Problem<'_> {
         let (mean, rstd) = self.statistics();
         match self.layer {
             Layer::Batch => reference::batch_norm_backward(dy, x, gamma, shape, eps, gradients),
+            Layer::Group(groups) => {
+                reference::group_norm_backward(dy, x, gamma, shape, groups, eps, gradients);
+            }
+            Layer::Instance => {
+                let groups = shape.channels();
+                reference::group_norm_backward(dy, x, gamma, shape, groups, eps, gradients);
+            }
+            Layer::Positions => {
+                reference::layer_norm_channels_backward(dy, x, gamma, shape, eps, gradients);
+            }
             Layer::Inference | Layer::Given => reference::normalize_scale_shift_channels_backward(
                 dy,
                 x,
@@ -164,6 +197,22 @@ impl Problem<'_> {
         let batch_norm =
             BatchNorm::new().with_eps(self.eps).with_backend(backend).with_parallelism(parallelism);
         match self.layer {
+            Layer::Group(groups) => GroupNorm::new()
+                .with_groups(groups)
+                .with_eps(self.eps)
+                .with_backend(backend)
+                .with_parallelism(parallelism)
+                .backward(io, x, shape, args),
+            Layer::Instance => InstanceNorm::new()
+                .with_eps(self.eps)
+                .with_backend(backend)
+                .with_parallelism(parallelism)
+                .backward(io, x, shape, args),
+            Layer::Positions => LayerNorm::new()
+                .with_eps(self.eps)
+                .with_backend(backend)
+                .with_parallelism(parallelism)
+                .backward(io, x, shape, args),
             Layer::Batch => batch_norm.backward(io, x, shape, args),
             Layer::Inference => {
                 let (mean, var) = self.running();
@@ -183,9 +232,11 @@ impl Problem<'_> {
     #[track_caller]
     fn check(&self, name: &str) {
         let expected = self.expected();
-        let mut in_range = vec![true; self.shape.channels()];
+        let (mut in_range, mut set_in_range) =
+            (vec![true; self.shape.channels()], vec![true; self.x.len()]);
         for (i, is_there) in expected.in_range.iter().enumerate() {
             in_range[channel(self.shape, i)] &= is_there;
+            set_in_range[self.set(i)] &= is_there;
         }
         let elements = self.x.len() as f64 / self.shape.channels().max(1) as f64;
         for backend in backends() {
@@ -193,7 +244,7 @@ impl Problem<'_> {
             let what =
                 format!("{:?}, {backend}, {:?}, {name}, eps {}", self.layer, self.shape, self.eps);
             for (i, &dx) in dx.iter().enumerate() {
-                if !in_range[channel(self.shape, i)] {
+                if !set_in_range[self.set(i)] {
                     continue;
                 }
                 let bound = GRADIENT * expected.dx_scale[i] + SUBNORMAL * (1.0 + expected.rstd[i]);
@@ -252,6 +303,11 @@ fn hard(len: usize, shift: usize) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     let x = DATA_SETS.iter().map(|set| set.row(len, random)).collect();
     let dy = (0..DATA_SETS.len()).map(|c| dys(c + shift, len, random)).collect();
     (x, dy)
+}
+
+/// The elements of positions, each of which has so many channels.
+fn across(shape: Channels, positions: &[Vec<f32>]) -> Vec<f32> {
+    (0..shape.elements()).map(|i| positions[position(shape, i)][channel(shape, i)]).collect()
 }
 
 /// The elements of channels in a layout.
@@ -322,8 +378,62 @@ fn gradients_of_many_columns_are_within_the_bound() {
             let shape = shape.unwrap();
             let x = laid_out(shape, &columns);
             for (dy, gamma) in [(&dy, None), (&of_one_sign, Some(&gamma[..]))] {
-                Problem { layer: Layer::Batch, shape, x: &x, dy, gamma, eps: 1e-5 }.check("many");
+                for layer in [Layer::Batch, Layer::Group(if cols % 5 == 0 { 5 } else { 1 })] {
+                    Problem { layer, shape, x: &x, dy, gamma, eps: 1e-5 }.check("many");
+                }
             }
+        }
+    }
+}
+
+/// Law: so are those of groups of two channels, which have the values of one data set.
+#[test]
+fn gradients_of_hard_groups_are_within_the_bound() {
+    for len in lens().filter(|len| len % 2 == 0) {
+        for shift in 0..if short() { 2 } else { 9 } {
+            let (x, dy) = hard(len, shift);
+            let (groups, channels) = (x.len(), 2 * x.len());
+            let gamma = Random::new(len as u64).normals(channels);
+            let halves = |of: &[Vec<f32>]| -> Vec<Vec<f32>> {
+                of.iter().flat_map(|row| row.chunks(len / 2).map(<[f32]>::to_vec)).collect()
+            };
+            let (x, dy) = (halves(&x), halves(&dy));
+            for shape in
+                [Channels::last(1, len / 2, channels), Channels::first(1, channels, len / 2)]
+            {
+                let shape = shape.unwrap();
+                let (x, dy) = (laid_out(shape, &x), laid_out(shape, &dy));
+                let (layer, gamma) = (Layer::Group(groups), Some(&gamma[..]));
+                let problem = Problem { layer, shape, x: &x, dy: &dy, gamma, eps: 1e-5 };
+                problem.check(&format!("gradients of kind {shift}"));
+            }
+        }
+    }
+}
+
+/// Law: so are those of positions, whose channels have the values of a data set. Those that leave f32 are left out: every channel
+/// would have one.
+#[test]
+fn gradients_of_hard_positions_are_within_the_bound() {
+    for len in lens() {
+        for shift in 0..if short() { 2 } else { 9 } {
+            let (x, dy) = hard(len, shift);
+            let gamma = Random::new(len as u64).normals(len);
+            let (eps, gamma) = if shift % 2 == 0 { (1e-5, None) } else { (0.0, Some(&gamma[..])) };
+            let layer = Layer::Positions;
+            let all = Channels::first(1, len, x.len()).unwrap();
+            let (all_x, all_dy) = (across(all, &x), across(all, &dy));
+            let expected =
+                Problem { layer, shape: all, x: &all_x, dy: &all_dy, gamma, eps }.expected();
+            let fits = |p: usize| (0..len).all(|c| expected.in_range[c * x.len() + p]);
+            let keep = |of: &[Vec<f32>]| -> Vec<Vec<f32>> {
+                (0..of.len()).filter(|&p| fits(p)).map(|p| of[p].clone()).collect()
+            };
+            let (x, dy) = (keep(&x), keep(&dy));
+            let shape = Channels::first(1, len, x.len()).unwrap();
+            let (x, dy) = (across(shape, &x), across(shape, &dy));
+            let problem = Problem { layer, shape, x: &x, dy: &dy, gamma, eps };
+            problem.check(&format!("gradients of kind {shift}"));
         }
     }
 }

@@ -6,6 +6,7 @@
 #![expect(unreachable_pub, reason = "the modules of a test have no outside")]
 
 mod channels;
+mod column_gradient_laws;
 mod column_gradients;
 mod columns;
 mod common;

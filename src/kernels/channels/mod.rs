@@ -3,7 +3,9 @@
 
 pub(crate) mod first;
 pub(crate) mod gradients;
+pub(crate) mod group_gradients;
 pub(crate) mod last;
 pub(crate) mod layer_norm;
 pub(crate) mod padded;
+pub(crate) mod position_gradients;
 pub(crate) mod statistics;

@@ -466,3 +466,21 @@ impl Kernel for MergeSums<'_> {
         }
     }
 }
+
+/// Adds the sums of dy and of `dy * x_hat` to totals: those of dy, then the others.
+pub(crate) struct AddSums<'a> {
+    pub(crate) sums: [&'a [f64]; 2],
+    pub(crate) totals: &'a mut [f64],
+}
+
+impl Kernel for AddSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let [of_dy, of_x_hat] = self.sums;
+        for (total, sum) in self.totals.iter_mut().zip(of_dy.iter().chain(of_x_hat)) {
+            *total += sum;
+        }
+    }
+}
