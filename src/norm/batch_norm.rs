@@ -361,7 +361,8 @@ impl BatchNorm {
         sums: GradientSums<'_>,
         args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
-        self.gradients(io, x, shape.into(), ChannelStatistics::Part { sums }, args)
+        let statistics = ChannelStatistics::Part { sums, eps: self.eps };
+        self.gradients(io, x, shape.into(), statistics, args)
     }
 
     /// The gradients of [`forward_inference`](Self::forward_inference), whose running statistics are constants:

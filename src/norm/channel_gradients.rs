@@ -47,7 +47,11 @@ fn gradient_rows<'a>(
 
 /// Numbers of the sums of the channels of a sample.
 fn sample_sums(shape: Channels) -> usize {
-    if has_planes(shape) { 2 * shape.channels() } else { sums_len(shape.channels()) * LANES }
+    if has_planes(shape) {
+        shape.channels().saturating_mul(2)
+    } else {
+        sums_len(shape.channels()).saturating_mul(LANES)
+    }
 }
 
 /// Numbers of the scratch of slots.
@@ -64,7 +68,7 @@ impl GroupSpec {
     pub(crate) fn backward_scratch_len(shape: Channels) -> usize {
         let sums = shape.batch().saturating_mul(sample_sums(shape));
         // The sums of all samples, and of one of them.
-        sums.saturating_add(4 * shape.channels()).saturating_add(slots_len(shape))
+        sums.saturating_add(shape.channels().saturating_mul(4)).saturating_add(slots_len(shape))
     }
 
     /// Makes the gradients of every group of every sample.

@@ -36,7 +36,7 @@ pub(crate) enum ChannelStatistics<'a> {
     /// They are those of the batch, which depend on x.
     Batch { eps: f64 },
     /// They are those of a batch of which this is a part.
-    Part { sums: GradientSums<'a> },
+    Part { sums: GradientSums<'a>, eps: f64 },
     /// They are running ones, which are constants.
     Running { mean: &'a [f32], var: &'a [f32], eps: f64 },
     /// They are constants.
@@ -62,12 +62,13 @@ pub(crate) fn scratch_len(execution: Execution, shape: Channels) -> usize {
 }
 
 fn most_scratch(execution: Execution, shape: Channels) -> ScratchLen {
-    let statistics = batch_scratch_len(execution, shape).max(2 * vectors(shape) * LANES);
+    let statistics =
+        batch_scratch_len(execution, shape).max((2 * LANES).saturating_mul(vectors(shape)));
     let sums = match shape.as_rows() {
         Some(rows) => SumChunks::most_scratch(rows.rows(), rows.cols()).saturating_mul(LANES),
         None => plane_sums_len(shape),
     };
-    ScratchLen { statistics, sums, means: 2 * shape.channels() }
+    ScratchLen { statistics, sums, means: shape.channels().saturating_mul(2) }
 }
 
 /// A pair of sums a plane, and one a channel.
@@ -142,7 +143,8 @@ impl<'a> ChannelStatistics<'a> {
     fn check(self, args: &GradArgs<'_>, channels: usize, n: usize) -> Result<(), Error> {
         match self {
             Self::Batch { eps } => return check_eps(eps),
-            Self::Part { sums } => {
+            Self::Part { sums, eps } => {
+                check_eps(eps)?;
                 unsupported([("dgamma", args.dgamma.is_some()), ("dbeta", args.dbeta.is_some())])?;
                 check_length("sum_dy", sums.dy.len(), channels)?;
                 check_length("sum_dy_x_hat", sums.dy_x_hat.len(), channels)?;
@@ -194,6 +196,9 @@ impl<'a> ChannelBackward<'a> {
             }
             return Ok(());
         }
+        if !io.writes() && args.dgamma.is_none() && args.dbeta.is_none() {
+            return Ok(());
+        }
         let lens = self.scratch(&args, io.writes(), n);
         let mut allocated = Vec::new();
         let scratch = memory::or_allocated(args.scratch.take(), &mut allocated, lens.total())?;
@@ -214,7 +219,7 @@ impl<'a> ChannelBackward<'a> {
             return Ok(());
         }
         let mut elements = n as f64;
-        if let ChannelStatistics::Part { sums: all } = statistics {
+        if let ChannelStatistics::Part { sums: all, .. } = statistics {
             (sums, elements) = (Some([all.dy, all.dy_x_hat]), all.count as f64);
         }
         let means = sums.filter(|_| statistics.depend_on_x()).map(|sums| {

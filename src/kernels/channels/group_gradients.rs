@@ -19,7 +19,7 @@ use super::gradients::{Term, plane_sums, sweep_planes};
 use super::statistics::GroupStatistics;
 use crate::kernels::columns::block::PanelSums;
 use crate::kernels::columns::block_rows::Selection;
-use crate::kernels::columns::gradient_sums::{GradientRows, SumPanel, column_sums};
+use crate::kernels::columns::gradient_sums::{GradientRows, SumPanel, column_sums, sums_len};
 use crate::kernels::columns::gradients::{ColumnGradients, GradientColumns, GradientMeans};
 use crate::kernels::columns::moments::{RowChunks, column_moments};
 use crate::kernels::lanes::{Lanes64, rstd};
@@ -189,7 +189,7 @@ impl Slots {
     pub(crate) fn new(samples: usize, rows: usize, cols: usize) -> Self {
         let of_slot = samples.div_ceil(MOST_SLOTS).max(1);
         // The statistics, and c and d.
-        let each = RowChunks::new(rows, cols, false).scratch + 2 * cols.div_ceil(LANES);
+        let each = RowChunks::new(rows, cols, false).scratch.saturating_add(sums_len(cols));
         Self { count: samples.div_ceil(of_slot), samples: of_slot, each }
     }
 

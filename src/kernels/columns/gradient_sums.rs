@@ -88,7 +88,7 @@ impl SumChunks {
 
 /// Vectors of f64 of both sums of so many columns.
 pub(crate) fn sums_len(cols: usize) -> usize {
-    2 * cols.div_ceil(LANES)
+    cols.div_ceil(LANES).saturating_mul(2)
 }
 
 /// Makes the sums of every chunk: `cols / 16`, rounded up, vectors of those of g, then as many of those of `g * x_hat`. Rows of the
