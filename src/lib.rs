@@ -56,8 +56,9 @@
 //! multiplies the result or, [before the norm](GatePlace::BeforeNorm), x. They take a tensor that is added to the result.
 //! [`RmsNorm`] can use 1 + gamma in place of gamma, and [groups](RmsNorm::with_group_size) of a row.
 //!
-//! [`LayerNorm::backward`], [`RmsNorm::backward`] and [`NormalizeScaleShift::backward`] read dy, the gradient of a loss by y, and x.
-//! They write dx, and the gradients of gamma and beta, each if [`GradArgs`] has a place for it.
+//! The `backward` of a normalisation, such as [`LayerNorm::backward`], reads dy, the gradient of a loss by y, and x. It writes dx, and the
+//! gradients of gamma and beta, each if [`GradArgs`] has a place for it. [`BatchNorm::backward_apply`] makes dx of a batch that is in
+//! several places.
 //!
 //! Rows that are part of a wider matrix need no copy: an [`InOut`] takes the pitch of x and of y.
 //!
