@@ -7,6 +7,7 @@ use crate::args::norm::unsupported;
 use crate::args::train::check_running;
 use crate::args::valid_rows::kept_rows;
 use crate::error::Error;
+use crate::kernels::channels::batch_gradients::ChannelGradients;
 use crate::kernels::channels::gradients::{MergePlanes, PlaneGradients, PlaneSums};
 use crate::kernels::columns::coefficients::RunningColumns;
 use crate::kernels::columns::gradient_sums::{ColumnSums, GradientRows, MergeSums, SumChunks};
@@ -15,6 +16,7 @@ use crate::kernels::columns::running::{BatchStatistics, WriteRunning};
 use crate::kernels::lanes::Lanes64;
 use crate::kernels::row_filter::RowFilter;
 use crate::kernels::rows::column_sums::WriteGradients;
+use crate::kernels::tuning::CHANNEL_ELEMENTS;
 use crate::memory;
 use crate::norm::columns::{batch_moments, batch_scratch_len, vectors, zero_planes};
 use crate::norm::rows::zero_padding;
@@ -208,6 +210,11 @@ impl<'a> ChannelBackward<'a> {
         let (of_sums, rest) = rest.split_at_mut(lens.sums);
         let work = Work { call, io, x, pitch, shape, kept: (kept, n) };
         let [mean, rstd] = work.statistics(statistics, [args.mean, args.rstd], of_statistics);
+        if lens.sums > 0 && work.fits_a_cache() {
+            let elements = statistics.depend_on_x().then_some(n as f64);
+            work.by_channels([mean, rstd], elements, of_sums, args);
+            return Ok(());
+        }
         let mut sums = None;
         if lens.sums > 0 {
             sums = Some(work.sums([mean, rstd], of_sums));
@@ -347,6 +354,43 @@ impl Work<'_> {
         let (of_dy, of_x_hat) = sums.split_at_mut(channels);
         call.run_serial(MergePlanes { planes, sums: [&mut *of_dy, &mut *of_x_hat] });
         [of_dy, of_x_hat]
+    }
+
+    /// Whether sums and gradients are made channel by channel: where channels are planes that stay in a cache, and threads either
+    /// share those of one sample or do not share.
+    fn fits_a_cache(&self) -> bool {
+        let Self { call, shape, .. } = *self;
+        let is_one_task = shape.batch() == 1 || !call.forks(shape.elements());
+        shape.as_rows().is_none() && shape.all_positions() <= CHANNEL_ELEMENTS && is_one_task
+    }
+
+    /// Makes the sums and writes dx, channel by channel.
+    fn by_channels(
+        mut self,
+        [mean, rstd]: [&[f64]; 2],
+        elements: Option<f64>,
+        scratch: &mut [f64],
+        mut args: GradArgs<'_>,
+    ) {
+        let Self { call, x, shape, kept: (kept, n), .. } = self;
+        let (of_dy, of_x_hat) = scratch[..2 * shape.channels()].split_at_mut(shape.channels());
+        let some = n < shape.all_positions();
+        let work = ChannelGradients {
+            io: call.stores().apply_to_rows(self.io.reborrow()),
+            x,
+            batch: shape.batch(),
+            mean,
+            rstd,
+            gamma: args.gamma,
+            elements,
+            kept: some.then_some(kept),
+            sums: [&mut *of_dy, &mut *of_x_hat],
+        };
+        call.run_parallel(work, shape.elements());
+        write_parameters(call, &mut args, [of_dy, of_x_hat]);
+        if some && self.io.writes() {
+            zero_gradients(call, self.io, shape, kept);
+        }
     }
 
     /// Writes dx.

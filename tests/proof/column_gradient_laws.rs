@@ -170,7 +170,7 @@ fn padding_has_no_gradient() {
         // As many of each sample, but where samples are rows.
         let is_valid = |n: usize, p: usize| match positions {
             1 => n % 3 != 1 && n != 0,
-            _ => (p + n) % positions % 5 != 2 && (p + n) % positions != 0,
+            _ => (p + n) % positions % 5 != 2 && !(p + n).is_multiple_of(positions),
         };
         let valid: Vec<u8> = (0..batch * positions)
             .map(|row| u8::from(is_valid(row / positions, row % positions)))

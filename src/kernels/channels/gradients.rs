@@ -80,13 +80,8 @@ impl Kernel for PlaneSums<'_> {
                 let part = (plane + lane) * positions..(plane + lane + 1) * positions;
                 let (dy, x) = (&dy[part.clone()], &x[part]);
                 let term = terms.lane(token, lane);
-                sums[plane + lane] = match kept {
-                    None => plane_sums(token, dy, x, term),
-                    Some(kept) => {
-                        let sample = (first + plane) / channels * positions;
-                        token.outline(KeptSums { dy, x, term, kept, sample })
-                    }
-                };
+                let sample = (first + plane) / channels * positions;
+                sums[plane + lane] = sums_of_plane(token, (dy, x), term, (kept, sample));
             }
             plane += len;
         }
@@ -167,6 +162,21 @@ impl Term {
             alpha: S::F32::splat(token, self.alpha),
             shift: S::F32::splat(token, self.shift),
         }
+    }
+}
+
+/// The sums of a plane, of whose positions those are left out that the filter, if there is one, does not keep. The first is its
+/// row `sample`.
+#[inline(always)]
+pub(super) fn sums_of_plane<S: Simd>(
+    token: S,
+    (dy, x): (&[f32], &[f32]),
+    term: Term,
+    (kept, sample): (Option<RowFilter<'_>>, usize),
+) -> Pair {
+    match kept {
+        None => plane_sums(token, dy, x, term),
+        Some(kept) => token.outline(KeptSums { dy, x, term, kept, sample }),
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct GroupGradients<'a> {
     pub(crate) gamma: Option<&'a [f32]>,
     pub(crate) eps: f64,
     /// Mean and rstd of the groups, where the forward pass kept them.
-    pub(crate) saved: Option<[&'a [f64]; 2]>,
+    pub(crate) saved: Saved<'a>,
     /// The plane of the batch that is the first of these.
     pub(crate) first: usize,
     /// The sums of dy and of `dy * x_hat` of every plane, written.
@@ -66,11 +66,11 @@ impl Split for GroupGradients<'_> {
     }
 }
 
+/// Mean and rstd, if the forward pass kept them.
+type Saved<'a> = Option<[&'a [f64]; 2]>;
+
 /// Splits what may be absent.
-fn split_saved(
-    saved: Option<[&[f64]; 2]>,
-    at: usize,
-) -> (Option<[&[f64]; 2]>, Option<[&[f64]; 2]>) {
+fn split_saved(saved: Saved<'_>, at: usize) -> (Saved<'_>, Saved<'_>) {
     (saved.map(|saved| saved.map(|of| &of[..at])), saved.map(|saved| saved.map(|of| &of[at..])))
 }
 
@@ -164,7 +164,7 @@ pub(crate) struct SampleGradients<'a> {
     pub(crate) gamma: Option<&'a [f32]>,
     pub(crate) eps: f64,
     /// Mean and rstd of the groups, where the forward pass kept them.
-    pub(crate) saved: Option<[&'a [f64]; 2]>,
+    pub(crate) saved: Saved<'a>,
     pub(crate) slots: Slots,
     pub(crate) scratch: &'a mut [Lanes64],
     /// The sums of dy, then those of `dy * x_hat`, of the channels of every sample, written.

@@ -1,6 +1,7 @@
 //! Batches of samples of channels: each sample, or each channel, by itself.
 #![forbid(unsafe_code)]
 
+pub(crate) mod batch_gradients;
 pub(crate) mod first;
 pub(crate) mod gradients;
 pub(crate) mod group_gradients;
