@@ -156,6 +156,66 @@ typedef struct evenkeel_execution {
   size_t pool_threads;
 } evenkeel_execution;
 
+// Which gradients are added to what is there. The others are overwritten.
+typedef uint32_t evenkeel_accumulate;
+
+// The backward pass of a norm of columns or channels. What starts with d is the gradient of a loss by what the name goes on with.
+//
+// With `g = dy * gamma`, and means over the channel, the group or the position:
+//
+// `dx = rstd * (g - mean(g) - x_hat * mean(g * x_hat))`
+//
+// By running or given statistics dx is `rstd * g`. dgamma is the sum of `dy * x_hat` over a channel, dbeta that of dy. dy, x and
+// the shape have to be there. What a function does not name has to be absent.
+typedef struct evenkeel_channels_backward_args {
+  size_t size;
+  // The elements of the shape.
+  struct evenkeel_input dy;
+  // As many; it may be dy. Absent: only the other gradients are made.
+  struct evenkeel_output dx;
+  struct evenkeel_shape shape;
+  // At least 0. Default: 1e-5. Given statistics have none.
+  double eps;
+  // NULL: the default.
+  const struct evenkeel_execution *execution;
+  // As dy: x of the forward pass.
+  struct evenkeel_input x;
+  // One a channel; absent: 1.
+  struct evenkeel_input gamma;
+  // One a channel, a group of every sample or a position, as the forward pass wrote it; absent: made again from x. `EVENKEEL_F64`,
+  // or `EVENKEEL_F32` by way of a temporary, which makes `x_hat` less exact by up to 2^-24 * |mean| * rstd.
+  struct evenkeel_input mean;
+  // 1 / sqrt(var + eps), likewise, with mean.
+  struct evenkeel_input rstd;
+  // `evenkeel_batch_norm_inference_backward`: one a channel.
+  struct evenkeel_input running_mean;
+  // Likewise, at least 0.
+  struct evenkeel_input running_var;
+  // `evenkeel_batch_norm_backward_apply`: the sums of dy over the whole batch, one a channel; `EVENKEEL_F64`.
+  struct evenkeel_input sum_dy;
+  // Those of `dy * x_hat`, likewise.
+  struct evenkeel_input sum_dy_x_hat;
+  // Elements of a channel in the whole batch, likewise; else 0.
+  uint64_t count;
+  // `evenkeel_group_norm_backward`: a divisor of the channels. Default: 32. Others do not look at it.
+  size_t groups;
+  // One a channel, written; `EVENKEEL_F32` or `EVENKEEL_F64`.
+  struct evenkeel_output dgamma;
+  // Likewise.
+  struct evenkeel_output dbeta;
+  // At least as many doubles as `evenkeel_channels_backward_scratch_len` says; absent: allocated.
+  struct evenkeel_output scratch;
+  // Which rows or positions are data, as in `evenkeel_layer_norm_args`. Of the others dx is +0.0, and they add nothing to other
+  // gradients.
+  struct evenkeel_input valid;
+  // 0 without lengths.
+  size_t valid_steps;
+  // `EVENKEEL_ADD_DGAMMA` and `EVENKEEL_ADD_DBETA`, each or 0.
+  evenkeel_accumulate accumulate;
+  // 0
+  uint32_t reserved;
+} evenkeel_channels_backward_args;
+
 // How training updates the running statistics.
 typedef uint32_t evenkeel_momentum;
 
@@ -317,9 +377,6 @@ typedef struct evenkeel_dropout_mask_args {
   // The index of the first element.
   uint64_t offset;
 } evenkeel_dropout_mask_args;
-
-// Which gradients are added to what is there. The others are overwritten.
-typedef uint32_t evenkeel_accumulate;
 
 // The function of a gate.
 typedef uint32_t evenkeel_gate_function;
@@ -953,6 +1010,67 @@ const char *evenkeel_backend_name(evenkeel_backend backend);
 evenkeel_status evenkeel_backend_by_name(const char *name,
                                          evenkeel_backend *backend);
 
+// Backward of BatchNorm in training: of a matrix, or of samples of channels. Without dx it is the first of two steps, whose dbeta
+// and dgamma are the sums that `evenkeel_batch_norm_backward_apply` takes.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_batch_norm_backward(const struct evenkeel_channels_backward_args *args);
+
+// dx of BatchNorm in training, of a batch that is in several places: from the sums and the count of all of them. mean and rstd,
+// those of the whole batch, have to be there, and `sum_dy`, `sum_dy_x_hat` and `count`.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_batch_norm_backward_apply(const struct evenkeel_channels_backward_args *args);
+
+// Backward of BatchNorm in inference, whose running statistics are constants. `running_mean` and `running_var` have to be there.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_batch_norm_inference_backward(const struct evenkeel_channels_backward_args *args);
+
+// Backward of GroupNorm.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_group_norm_backward(const struct evenkeel_channels_backward_args *args);
+
+// Backward of InstanceNorm.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_instance_norm_backward(const struct evenkeel_channels_backward_args *args);
+
+// Backward of LayerNorm over the channels of each position. That of a matrix is `evenkeel_layer_norm_backward`.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_layer_norm_channels_backward(const struct evenkeel_channels_backward_args *args);
+
+// Backward of `evenkeel_normalize_scale_shift` by statistics of columns or channels, which are constants. mean and rstd have to be
+// there.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_normalize_scale_shift_columns_backward(const struct evenkeel_channels_backward_args *args);
+
+// Writes to `scratch_len` how many doubles of scratch are enough for every function that takes these arguments, of which the shape
+// and the execution count.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it. `scratch_len` is NULL or writable.
+evenkeel_status evenkeel_channels_backward_scratch_len(const struct evenkeel_channels_backward_args *args,
+                                                       size_t *scratch_len);
+
 // BatchNorm in training.
 //
 // # Safety
@@ -1248,6 +1366,12 @@ const char *evenkeel_last_error_message(void);
    0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
    EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0, \
    EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0}
+
+#define EVENKEEL_CHANNELS_BACKWARD_INIT \
+  {sizeof(evenkeel_channels_backward_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, \
+   1e-5, 0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 32, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0}
 
 #define EVENKEEL_NORMALIZE_SCALE_SHIFT_INIT \
   {sizeof(evenkeel_normalize_scale_shift_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \

@@ -57,6 +57,14 @@ mod sealed {
             }
         }
 
+        /// Writes zeros.
+        pub(crate) fn clear(self) {
+            match self {
+                Self::Single(out) => out.fill(0.0),
+                Self::Double(out) => out.fill(0.0),
+            }
+        }
+
         /// The same place for one call.
         pub(crate) fn reborrow(&mut self) -> ParameterGradient<'_> {
             match self {

@@ -56,11 +56,11 @@
 //!
 //! | operation | y | shapes | backward |
 //! |---|---|---|---|
-//! | [`LayerNorm`] | `gamma * (x - mean) / sqrt(var + eps) + beta` | rows; the channels of a position | rows, channels last |
-//! | [`RmsNorm`] | `gamma * x / sqrt(mean(x^2) + eps) + beta` | rows, groups of a row | rows |
-//! | [`BatchNorm`] | as `LayerNorm`, by the batch's or by running statistics | columns, channels | no |
-//! | [`GroupNorm`], [`InstanceNorm`] | as `LayerNorm`, over a group of channels, or over each | channels | no |
-//! | [`NormalizeScaleShift`] | `gamma * (x - mean) * rstd + beta`, by given statistics | rows, columns, channels | rows |
+//! | [`LayerNorm`] | `gamma * (x - mean) / sqrt(var + eps) + beta` | rows; the channels of a position | yes |
+//! | [`RmsNorm`] | `gamma * x / sqrt(mean(x^2) + eps) + beta` | rows, groups of a row | yes |
+//! | [`BatchNorm`] | as `LayerNorm`, by the batch's or by running statistics | columns, channels | yes, also in two steps |
+//! | [`GroupNorm`], [`InstanceNorm`] | as `LayerNorm`, over a group of channels, or over each | channels | yes |
+//! | [`NormalizeScaleShift`] | `gamma * (x - mean) * rstd + beta`, by given statistics | rows, columns, channels | yes |
 //! | [`Dropout`] | `x / (1 - p)` where a random mask keeps, else 0 | any | yes |
 //! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | count, mean and sum of squared deviations | rows; columns; a stream | |
 //! | [`preprocess`]: [`StandardScaler`](preprocess::StandardScaler) | `(x - mean) / std` of a feature, learnt in batches, and back | columns | |
@@ -77,7 +77,7 @@
 //! * [`RmsNorm`] alone: 1 + gamma in place of gamma, and [groups](RmsNorm::with_group_size) of a row.
 //!
 //! A backward pass reads dy, the gradient of a loss by y, and x. It writes dx, and the gradients of gamma and beta, each if
-//! [`GradArgs`] has a place for it.
+//! [`GradArgs`] has a place for it. [`BatchNorm::backward_apply`] makes dx of a batch that is in several places.
 //!
 //! # Glossary
 //!
@@ -225,6 +225,7 @@ struct Readme;
 
 pub use args::dropout::{DropoutArgs, Stream};
 pub use args::grad::GradArgs;
+pub use args::gradient_sums::GradientSums;
 pub use args::moments::MomentArgs;
 pub use args::norm::NormArgs;
 pub use args::train::TrainArgs;

@@ -5,6 +5,13 @@
 //! error of a statistic is a few units of f64 for every length and every ratio of mean to std.
 #![forbid(unsafe_code)]
 
+mod channel_gradients;
+
+pub use channel_gradients::{
+    batch_norm_backward, group_norm_backward, layer_norm_channels_backward,
+    normalize_scale_shift_channels_backward,
+};
+
 use crate::gate::{GateFunction, GatePlace};
 use crate::preprocess::normalizer::Norm;
 use crate::shape::Channels;

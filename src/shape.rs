@@ -183,6 +183,11 @@ impl Channels {
         self.batch.saturating_mul(self.positions)
     }
 
+    /// A matrix of a row for each channel of each sample, whose columns are the positions.
+    pub(crate) fn planes(self) -> Rows {
+        Rows { rows: self.batch.saturating_mul(self.channels), cols: self.positions }
+    }
+
     /// A matrix of a row for each position of each sample, whose columns are the channels.
     pub(crate) fn position_rows(self) -> Rows {
         Rows { rows: self.all_positions(), cols: self.channels }

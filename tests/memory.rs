@@ -147,21 +147,33 @@ fn gathers(operation: &Operation, options: &[&str]) -> bool {
         && options.iter().any(|option| option.starts_with("valid"))
 }
 
-/// Whether it is a backward pass of rows.
+/// Whether it is a backward pass of a norm.
 fn is_backward(operation: &Operation) -> bool {
     operation.buffers.iter().any(|buffer| buffer.name == "forward_x")
 }
 
-/// Whether the call needs scratch and is not passed any. A backward pass of rows needs it for the gradients of parameters, and where
-/// rows have gates or several groups.
-fn lacks_scratch(operation: &Operation, options: &[&str], rows: Rows) -> bool {
-    let of_parameters = ["dgamma", "dbeta", "add_dgamma", "add_dbeta"];
-    let is_backward = is_backward(operation);
+/// Whether a backward pass needs sums of columns for the gradients of parameters alone: where statistics are those of rows or given,
+/// and where there is no dx.
+fn sums_for_parameters_alone(operation: &Operation) -> bool {
+    let names = ["LayerNorm::backward", "RmsNorm::backward", "NormalizeScaleShift::backward"];
+    let of_rows = names.iter().any(|name| operation.name.starts_with(name));
+    of_rows && !operation.name.contains("first") || operation.name.ends_with("read only")
+}
+
+/// Whether a backward pass has scratch for rows with gates, or with several groups.
+fn in_parts(operation: &Operation, options: &[&str], rows: Rows) -> bool {
     let in_groups = operation.name.contains("grouped") && rows.cols() > group_size(rows);
     let writes =
         operation.takes != Takes::Nothing || options.iter().any(|of| of.ends_with("dgate"));
-    let in_parts = (in_groups || operation.name.contains("gated")) && writes;
-    if is_backward && !in_parts && !of_parameters.iter().any(|of| options.contains(of)) {
+    (in_groups || operation.name.contains("gated")) && writes
+}
+
+/// Whether the call needs scratch and is not passed any.
+fn lacks_scratch(operation: &Operation, options: &[&str], rows: Rows) -> bool {
+    let of_parameters = ["dgamma", "dbeta", "add_dgamma", "add_dbeta"];
+    let is_backward = is_backward(operation);
+    let by_parameters = sums_for_parameters_alone(operation) && !in_parts(operation, options, rows);
+    if by_parameters && !of_parameters.iter().any(|of| options.contains(of)) {
         return false;
     }
     let scratch = operation.buffers.iter().find(|buffer| buffer.name == "scratch");

@@ -33,6 +33,8 @@ pub enum Traffic {
     ReadThenCopy,
     /// x, another input and y: a sum and a copy, too.
     ReadTwoThenCopy,
+    /// Two inputs, and again both and y: three sums and a copy.
+    ReadThreeThenCopy,
     /// x and y, and a residual that is read and written: two copies.
     CopyTwice,
     /// Nothing of x and y: one bit of mask an element, compared with the fastest plain sum of x.
@@ -47,6 +49,7 @@ impl Traffic {
             Self::Read | Self::Mask => read,
             Self::Copy => copy,
             Self::ReadThenCopy | Self::ReadTwoThenCopy => read + copy,
+            Self::ReadThreeThenCopy => 3.0 * read + copy,
             Self::CopyTwice => copy + copy,
         }
     }
@@ -86,7 +89,22 @@ pub const OPERATIONS: &[Operation] = &[
         traffic: Traffic::ReadThenCopy,
         run: batch_norm_training_first,
     },
+    Operation {
+        name: "batch_norm_backward",
+        traffic: Traffic::ReadThreeThenCopy,
+        run: batch_norm_backward,
+    },
+    Operation {
+        name: "batch_norm_backward_first",
+        traffic: Traffic::ReadTwoThenCopy,
+        run: batch_norm_backward_first,
+    },
     Operation { name: "group_norm_first", traffic: Traffic::Copy, run: group_norm_first },
+    Operation {
+        name: "group_norm_backward_first",
+        traffic: Traffic::ReadTwoThenCopy,
+        run: group_norm_backward_first,
+    },
     Operation { name: "group_norm_last", traffic: Traffic::ReadThenCopy, run: group_norm_last },
     Operation { name: "instance_norm_first", traffic: Traffic::Copy, run: instance_norm_first },
     Operation {
@@ -127,7 +145,9 @@ impl Operation {
         match self.traffic {
             Traffic::Read => elements * size_of::<f32>(),
             Traffic::Copy | Traffic::ReadThenCopy => elements * size_of::<f32>() * 2,
-            Traffic::ReadTwoThenCopy => elements * size_of::<f32>() * 3,
+            Traffic::ReadTwoThenCopy | Traffic::ReadThreeThenCopy => {
+                elements * size_of::<f32>() * 3
+            }
             Traffic::CopyTwice => elements * size_of::<f32>() * 4,
             Traffic::Mask => elements.div_ceil(8),
         }
@@ -196,6 +216,8 @@ pub struct Buffers {
     last: Channels,
     plane_gamma: Vec<f32>,
     plane_beta: Vec<f32>,
+    plane_dgamma: Vec<f32>,
+    plane_dbeta: Vec<f32>,
 }
 
 impl Buffers {
@@ -215,7 +237,14 @@ impl Buffers {
         let mut standard_scaler = StandardScaler::new(cols).expect("memory");
         standard_scaler.fit(&x, shape).expect("as many features");
         let scratch = BatchNorm::new().scratch_len(shape).max(BatchNorm::new().scratch_len(first));
-        let scratch = scratch.max(LayerNorm::new().backward_scratch_len(shape));
+        let scratch = [
+            scratch,
+            LayerNorm::new().backward_scratch_len(shape),
+            BatchNorm::new().backward_scratch_len(shape),
+            BatchNorm::new().backward_scratch_len(first),
+            GroupNorm::new().backward_scratch_len(first),
+        ];
+        let scratch = scratch.into_iter().max().unwrap_or(0);
         Self {
             rows: shape,
             threads,
@@ -244,6 +273,8 @@ impl Buffers {
             last,
             plane_gamma: (0..rows).map(|i| 1.0 + 0.1 * spread(i)).collect(),
             plane_beta: (0..rows).map(|i| 0.1 * spread(i + 7)).collect(),
+            plane_dgamma: vec![0.0; rows],
+            plane_dbeta: vec![0.0; rows],
         }
     }
 
@@ -347,6 +378,56 @@ fn rms_norm_backward(b: &mut Buffers, backend: Backend) {
         .with_parallelism(parallelism)
         .with_stores(b.stores)
         .backward(InOut::new(&b.z, &mut b.y), &b.x, b.rows, args)
+        .expect("the buffers fit");
+}
+
+/// As of the gradients of rows.
+fn batch_norm_backward(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
+    let args = GradArgs::new()
+        .gamma(&b.gamma)
+        .stats(&b.column_mean, &b.column_rstd)
+        .dgamma(&mut b.dgamma)
+        .dbeta(&mut b.dbeta)
+        .scratch(&mut b.scratch);
+    BatchNorm::new()
+        .with_backend(backend)
+        .with_parallelism(parallelism)
+        .with_stores(b.stores)
+        .backward(InOut::new(&b.z, &mut b.y), &b.x, b.rows, args)
+        .expect("the buffers fit");
+}
+
+fn batch_norm_backward_first(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
+    let args = GradArgs::new()
+        .gamma(&b.plane_gamma)
+        .stats(&b.mean, &b.rstd)
+        .dgamma(&mut b.plane_dgamma)
+        .dbeta(&mut b.plane_dbeta)
+        .scratch(&mut b.scratch);
+    BatchNorm::new()
+        .with_backend(backend)
+        .with_parallelism(parallelism)
+        .with_stores(b.stores)
+        .backward(InOut::new(&b.z, &mut b.y), &b.x, b.first, args)
+        .expect("the buffers fit");
+}
+
+fn group_norm_backward_first(b: &mut Buffers, backend: Backend) {
+    let (groups, parallelism) = (groups(b.first.channels()), b.parallelism());
+    let args = GradArgs::new()
+        .gamma(&b.plane_gamma)
+        .stats(&b.mean[..groups], &b.rstd[..groups])
+        .dgamma(&mut b.plane_dgamma)
+        .dbeta(&mut b.plane_dbeta)
+        .scratch(&mut b.scratch);
+    GroupNorm::new()
+        .with_groups(groups)
+        .with_backend(backend)
+        .with_parallelism(parallelism)
+        .with_stores(b.stores)
+        .backward(InOut::new(&b.z, &mut b.y), &b.x, b.first, args)
         .expect("the buffers fit");
 }
 

@@ -28,6 +28,9 @@ use crate::simd::{InOut, Pitch, RowSpan, check_rows, elements, elements_mut};
 /// | [`scratch`](Self::scratch) | memory, so that the call allocates none | `backward_scratch_len` of the operation |
 /// | [`pool`](Self::pool) | the host's threads, in place of rayon's | |
 ///
+/// That is the table of rows. Of columns and channels, gamma and the gradients of parameters have an element a channel, mean and rstd
+/// one a channel, a group or a position, as the forward pass wrote them. There is no dsum, and no second place for dx.
+///
 /// An operation that does not take an argument returns [`Error::Unsupported`](crate::Error::Unsupported) before it writes
 /// anything. A pitch counts where its argument is there. A setter that is called twice keeps the second value. The
 /// arguments are borrowed, and a call consumes them: [`reborrow`](Self::reborrow) lends them to one call of several.

@@ -3,6 +3,7 @@
 
 pub(crate) mod dropout;
 pub(crate) mod grad;
+pub(crate) mod gradient_sums;
 pub(crate) mod moments;
 pub(crate) mod norm;
 pub(crate) mod train;

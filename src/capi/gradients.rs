@@ -291,16 +291,7 @@ unsafe fn gradients<'a>(
         let mut gradients = GradArgs::new()
             .maybe_gamma(args.gamma.optional::<f32>())
             .maybe_beta(args.beta.optional::<f32>());
-        gradients = match args.dgamma.dtype {
-            _ if !args.dgamma.is_there() => gradients,
-            EVENKEEL_F32 => dgamma::<f32>(gradients, &args.dgamma, adds(EVENKEEL_ADD_DGAMMA)),
-            _ => dgamma::<f64>(gradients, &args.dgamma, adds(EVENKEEL_ADD_DGAMMA)),
-        };
-        gradients = match args.dbeta.dtype {
-            _ if !args.dbeta.is_there() => gradients,
-            EVENKEEL_F32 => dbeta::<f32>(gradients, &args.dbeta, adds(EVENKEEL_ADD_DBETA)),
-            _ => dbeta::<f64>(gradients, &args.dbeta, adds(EVENKEEL_ADD_DBETA)),
-        };
+        gradients = parameter_gradients(gradients, [&args.dgamma, &args.dbeta], args.accumulate);
         if let Some(gate) = args.gate.optional::<f32>() {
             gradients = gradients.gate(gate);
         }
@@ -331,6 +322,32 @@ unsafe fn gradients<'a>(
         gradients.dsum_pitch = args.dsum.pitch();
         gradients.dresidual_pitch = args.dresidual.pitch();
         Ok(GradArgs { pool: run.pool(), ..gradients })
+    }
+}
+
+/// The same arguments with the places of dgamma and dbeta, as far as they are there.
+///
+/// # Safety
+///
+/// As for [`evenkeel_output::slice_mut`].
+pub(super) unsafe fn parameter_gradients<'a>(
+    gradients: GradArgs<'a>,
+    [of_gamma, of_beta]: [&evenkeel_output; 2],
+    accumulate: evenkeel_accumulate,
+) -> GradArgs<'a> {
+    let adds = |flag| accumulate & flag != 0;
+    // SAFETY: the caller's promise; the type is that which was checked.
+    unsafe {
+        let gradients = match of_gamma.dtype {
+            _ if !of_gamma.is_there() => gradients,
+            EVENKEEL_F32 => dgamma::<f32>(gradients, of_gamma, adds(EVENKEEL_ADD_DGAMMA)),
+            _ => dgamma::<f64>(gradients, of_gamma, adds(EVENKEEL_ADD_DGAMMA)),
+        };
+        match of_beta.dtype {
+            _ if !of_beta.is_there() => gradients,
+            EVENKEEL_F32 => dbeta::<f32>(gradients, of_beta, adds(EVENKEEL_ADD_DBETA)),
+            _ => dbeta::<f64>(gradients, of_beta, adds(EVENKEEL_ADD_DBETA)),
+        }
     }
 }
 

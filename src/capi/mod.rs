@@ -11,7 +11,7 @@
 //! | `members.rs` | where the members of structures lie, and what their buffers may be |
 //! | `execution.rs`, `pool.rs`, `backends.rs` | how a call runs: backend, stores, tasks, the host's pool |
 //! | `shape.rs`, `statistics.rs`, `valid.rs` | arguments that several operations have |
-//! | `rows.rs`, `gradients.rs`, `channels.rs`, `moments.rs`, `dropout.rs`, `penalty.rs`, `scalers.rs` | the operations |
+//! | `rows.rs`, `gradients.rs`, `channels.rs`, `channel_gradients.rs`, `moments.rs`, `dropout.rs`, `penalty.rs`, `scalers.rs` | the operations |
 //! | `status.rs` | how a call ended |
 #![expect(
     non_camel_case_types,
@@ -22,6 +22,7 @@
 mod backends;
 mod boundary;
 mod buffers;
+mod channel_gradients;
 mod channels;
 mod dropout;
 mod execution;
@@ -39,6 +40,7 @@ mod valid;
 
 pub use backends::*;
 pub use buffers::*;
+pub use channel_gradients::*;
 pub use channels::*;
 pub use dropout::*;
 pub use execution::*;

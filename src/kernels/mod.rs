@@ -9,9 +9,9 @@
 //!
 //! | read | for |
 //! |---|---|
-//! | `channels/` | `[batch, channels, positions]` (`first`) and `[batch, positions, channels]` (`last`), LayerNorm over channels, padding |
+//! | `channels/` | `[batch, channels, positions]` (`first`) and `[batch, positions, channels]` (`last`), LayerNorm over channels, gradients, padding |
 //! | `elementwise/` | dropout and its random stream, penalties, zeroed padding |
-//! | `columns/` | `moments`: mean and variance of columns; `normalize`: the second sweep; the scalers; running statistics |
+//! | `columns/` | `moments`: mean and variance of columns; `normalize`: the second sweep; `gradient_sums`, `gradients`: their gradients; the scalers; running statistics |
 //! | `rows/` | `block`: the sums of a block, where all exactness comes from; `normalize`: LayerNorm, RmsNorm and their like; `backward`: their gradients; `gate_gradients`: those with gates |
 //! | `merge/` | the fixed trees in which the results of blocks are merged |
 //! | `row_filter`, `lanes`, `range`, `tuning`, `split` | which rows count; vectors of f64; what f32 can hold; measured constants; work cut for threads |

@@ -72,6 +72,10 @@ pub(crate) const ROWS_APART: usize = 1024;
 /// of L3.
 pub(crate) const PANEL_ELEMENTS: usize = 1 << 17;
 
+/// Elements of a channel of all samples up to which its sums and its gradients are made one after the other: x and dy, 1 MiB of them,
+/// are in L2 then.
+pub(crate) const CHANNEL_ELEMENTS: usize = 1 << 17;
+
 /// Elements of 4096 bytes. Where rows are a multiple of them apart, a column of them falls into a few sets of a cache, and no
 /// panel of many channels stays there, however narrow: wide ones are swept over faster.
 ///

@@ -1,16 +1,19 @@
 //! BatchNorm: every column normalised by the mean and variance of the batch, or by running ones.
 #![forbid(unsafe_code)]
 
+use crate::args::grad::GradArgs;
+use crate::args::gradient_sums::GradientSums;
 use crate::args::norm::NormArgs;
 use crate::args::train::{TrainArgs, check_running};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::columns::coefficients::RunningColumns;
 use crate::kernels::columns::running::Momentum;
+use crate::norm::column_gradients::{ChannelBackward, ChannelStatistics, scratch_len};
 use crate::norm::columns::{BatchDriver, normalize_channels};
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Channels, check_eps};
-use crate::simd::{InOut, Io};
+use crate::simd::{InOut, Io, elements};
 
 /// Batch normalisation of a matrix `[rows, channels]`, of `[batch, channels, positions]` or of `[batch, positions,
 /// channels]` (Ioffe and Szegedy, 2015, arXiv 1502.03167).
@@ -255,6 +258,157 @@ impl BatchNorm {
     ) -> Result<&'a mut [Y], Error> {
         let shape = shape.into();
         io.write_whole(|io| self.infer(io, shape, running_mean, running_var, &args))
+    }
+
+    /// Reads dy, the gradient of a loss by y, and writes and returns dx, its gradient by x; those of gamma and beta too, if
+    /// [`GradArgs`] has places for them. The statistics are those of this batch, as in
+    /// [`forward_training`](Self::forward_training).
+    ///
+    /// With means over the n elements of the channel:
+    ///
+    /// ```text
+    /// dx[r, c] = gamma[c] * rstd[c] * (dy[r, c] - mean(dy[c]) - x_hat[r, c] * mean(dy[c] * x_hat[c]))
+    /// dgamma[c] = sum of dy[r, c] * x_hat[r, c] over all r;  dbeta[c] = sum of dy[r, c]
+    /// ```
+    ///
+    /// dx may be written over dy. With [`InOut::read_only`] there is none. gamma, mean, rstd, dgamma and dbeta have an element a
+    /// channel. Without [`GradArgs::stats`] the statistics are made again from x: the gradients have the same bits, for one more
+    /// sweep over x.
+    ///
+    /// * **Accuracy**, at any mean / std up to 1e9: error of dx at most `7e-6 * rstd * max|g| * (1 + |x_hat|) + 2^-149 * (1 + rstd)`,
+    ///   the maximum being that of the channel, with `g = dy * gamma`; of dgamma `4e-6 * sum of |dy| * max(1, |x_hat|)` and
+    ///   `2^-149` for each row; of dbeta `1e-6 * sum of |dy|`; where g, `x_hat`, dx and `rstd * max|g| * (1 + |x_hat|)` are in the
+    ///   range of f32.
+    /// * **Cost**: reads x and dy twice, writes dx once. Without scratch it allocates at most
+    ///   [`backward_scratch_len`](Self::backward_scratch_len) numbers.
+    /// * **Determinism**: as of the forward pass. The sums are those of blocks of 64 rows, or of the planes of a channel, added in
+    ///   an order that the shape and the valid rows fix.
+    /// * **Special values**: a constant channel has `x_hat` = 0 and dgamma = 0. Where var + eps = 0, rstd is taken as 0. One element
+    ///   a channel has dx = 0. A NaN or infinity in x or dy makes its channel NaN, dbeta only if it is in dy.
+    /// * **Padding** has dx = `+0.0` and adds nothing. A batch without data adds nothing, and its dgamma and dbeta are 0.
+    ///
+    /// ```
+    /// use evenkeel::{BatchNorm, GradArgs, InOut, Rows};
+    ///
+    /// // Three rows of one channel, whose x_hat are about -1.22, 0 and 1.22.
+    /// let (x, dy, gamma) = ([1.0_f32, 2.0, 3.0], [1.0_f32, 0.0, 0.0], [2.0_f32]);
+    /// let (mut dx, mut dgamma, mut dbeta) = ([0.0_f32; 3], [0.0_f32], [0.0_f64]);
+    /// let args = GradArgs::new().gamma(&gamma).dgamma(&mut dgamma).dbeta(&mut dbeta);
+    /// BatchNorm::new().with_eps(0.0).backward(InOut::new(&dy, &mut dx), &x, Rows::new(3, 1)?, args)?;
+    /// assert!((dx[0] - 0.408_248).abs() < 1e-5 && (dx[1] + 0.816_497).abs() < 1e-5);
+    /// assert!((dgamma[0] + 1.224_745).abs() < 1e-5 && dbeta[0] == 1.0);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::Parameter`]: eps is negative or not finite, or the steps of [`ValidRows::Lengths`](crate::ValidRows::Lengths) do
+    ///   not divide the rows.
+    /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
+    /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
+    /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
+    /// * [`Error::Unsupported`]: dsum or a second place for dx; rstd without a mean; or a pitch, with channels that come first.
+    /// * [`Error::OutOfMemory`]: there is no memory for scratch.
+    pub fn backward<'a, X: Element, Y: Element>(
+        &self,
+        io: InOut<'_, 'a, X, Y>,
+        x: &[X],
+        shape: impl Into<Channels>,
+        args: GradArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        let statistics = ChannelStatistics::Batch { eps: self.eps };
+        self.gradients(io, x, shape.into(), statistics, args)
+    }
+
+    /// Writes and returns dx of a batch that is in several places, from the sums of all of them.
+    ///
+    /// Between the two steps of [`backward`](Self::backward), other places can add their sums. The first step is `backward` with
+    /// [`InOut::read_only`] and with dbeta and dgamma in f64: the sums of dy and of `dy * x_hat`. Both steps take the mean and rstd of
+    /// the whole batch from [`GradArgs::stats`]; [`ColumnMoments`](crate::ColumnMoments) of the places merge to these. In one
+    /// place, both steps give the bits of `backward`.
+    ///
+    /// ```
+    /// use evenkeel::{BatchNorm, GradArgs, GradientSums, InOut, Rows};
+    ///
+    /// // Two places, with a row of one channel each: mean 2, rstd 1.
+    /// let (norm, rows, mean, rstd) = (BatchNorm::new(), Rows::new(1, 1)?, [2.0], [1.0]);
+    /// let places = [([1.0_f32], [3.0_f32]), ([3.0], [0.5])];
+    /// let (mut of_dy, mut of_dy_x_hat) = ([0.0_f64], [0.0_f64]);
+    /// for (x, dy) in &places {
+    ///     let args = GradArgs::new().stats(&mean, &rstd);
+    ///     let args = args.add_dbeta(&mut of_dy).add_dgamma(&mut of_dy_x_hat);
+    ///     norm.backward(InOut::read_only(dy), x, rows, args)?;
+    /// }
+    /// assert_eq!((of_dy, of_dy_x_hat), ([3.5], [-2.5]));
+    ///
+    /// let sums = GradientSums::new(2, &of_dy, &of_dy_x_hat);
+    /// let (x, mut dx) = places[0];
+    /// let args = GradArgs::new().stats(&mean, &rstd);
+    /// norm.backward_apply(InOut::in_place(&mut dx), &x, rows, sums, args)?;
+    /// assert_eq!(dx, [0.0]); // two rows: 3 - 1.75 - (-1) * (-1.25)
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`backward`](Self::backward). [`Error::Length`] where the sums or the statistics are not one a channel;
+    /// [`Error::TooFewRows`] where the batch has fewer rows than this place; [`Error::Unsupported`] where there is a place for
+    /// dgamma or dbeta.
+    pub fn backward_apply<'a, X: Element, Y: Element>(
+        &self,
+        io: InOut<'_, 'a, X, Y>,
+        x: &[X],
+        shape: impl Into<Channels>,
+        sums: GradientSums<'_>,
+        args: GradArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        let statistics = ChannelStatistics::Part { sums, eps: self.eps };
+        self.gradients(io, x, shape.into(), statistics, args)
+    }
+
+    /// The gradients of [`forward_inference`](Self::forward_inference), whose running statistics are constants:
+    ///
+    /// ```text
+    /// dx[r, c] = dy[r, c] * gamma[c] / sqrt(running_var[c] + eps)
+    /// ```
+    ///
+    /// dgamma and dbeta, places, accuracy and determinism are those of [`backward`](Self::backward).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`backward`](Self::backward). [`Error::Parameter`] where a running variance is negative;
+    /// [`Error::Unsupported`] where [`GradArgs`] has statistics too.
+    pub fn backward_inference<'a, X: Element, Y: Element>(
+        &self,
+        io: InOut<'_, 'a, X, Y>,
+        x: &[X],
+        shape: impl Into<Channels>,
+        (running_mean, running_var): (&[f32], &[f32]),
+        args: GradArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        let statistics =
+            ChannelStatistics::Running { mean: running_mean, var: running_var, eps: self.eps };
+        self.gradients(io, x, shape.into(), statistics, args)
+    }
+
+    /// How many numbers of scratch the backward passes need at most ([`GradArgs::scratch`]).
+    #[must_use]
+    pub fn backward_scratch_len(&self, shape: impl Into<Channels>) -> usize {
+        scratch_len(self.execution, shape.into())
+    }
+
+    fn gradients<'a, X: Element, Y: Element>(
+        &self,
+        io: InOut<'_, 'a, X, Y>,
+        x: &[X],
+        shape: Channels,
+        statistics: ChannelStatistics<'_>,
+        args: GradArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        let work = ChannelBackward { execution: self.execution, shape, statistics };
+        io.write_whole(|io| work.run(io, elements(x), args))
     }
 
     pub(crate) fn infer(

@@ -34,6 +34,14 @@ impl<'a> ChannelSpan<'a> {
         })
     }
 
+    /// x, and the pitch of its rows.
+    fn src(&self) -> (&[f32], usize) {
+        match self {
+            Self::Rows(io) => (io.src(), io.src_pitch()),
+            Self::Planes(io) => (io.src(), 0),
+        }
+    }
+
     fn reborrow(&mut self) -> ChannelSpan<'_> {
         match self {
             Self::Rows(io) => ChannelSpan::Rows(io.reborrow()),
@@ -46,13 +54,18 @@ impl<'a> ChannelSpan<'a> {
         match self {
             Self::Rows(io) => zero_padding(call, io, kept),
             Self::Planes(io) if shape.elements() > 0 => {
-                let (channels, positions) = (shape.channels(), shape.positions());
-                let work = ZeroPlanePadding { io, channels, positions, kept, first: 0 };
-                call.run_parallel(work, shape.elements());
+                let planes = shape.planes();
+                zero_planes(call, RowSpan::new(io, planes.rows(), planes.cols()), shape, kept);
             }
             Self::Planes(_) => {}
         }
     }
+}
+
+/// Writes `+0.0` to the padding of planes, at least one element. A row is a plane.
+pub(crate) fn zero_planes(call: Call<'_>, io: RowSpan<'_>, shape: Channels, kept: RowFilter<'_>) {
+    let work = ZeroPlanePadding { io, channels: shape.channels(), kept, first: 0 };
+    call.run_parallel(work, shape.elements());
 }
 
 /// Checks the buffers, gamma, beta and the padding, then normalises every channel with the statistics of `source`. Everything
@@ -123,10 +136,7 @@ pub(crate) struct BatchDriver {
 impl BatchDriver {
     /// Numbers of scratch that [`train`](Self::train) needs.
     pub(crate) fn scratch_len(&self, shape: Channels) -> usize {
-        match shape.as_rows() {
-            Some(rows) => column_scratch_len(self.execution, rows),
-            None => shape.batch().saturating_mul(vectors(shape)).saturating_mul(2 * LANES),
-        }
+        batch_scratch_len(self.execution, shape)
     }
 
     /// Normalises every channel by its statistics in this batch.
@@ -164,7 +174,7 @@ impl BatchDriver {
 
         let mut allocated = Vec::new();
         let scratch = memory::or_allocated(args.scratch.take(), &mut allocated, needed)?;
-        let (means, m2s) = self.statistics(call, &io, shape, (kept, n), scratch);
+        let (means, m2s) = batch_moments(call, io.src(), shape, (kept, n), scratch);
         let running = running.map(|[mean, var]| RunningUpdate {
             momentum: self.momentum,
             unbiased: self.unbiased,
@@ -193,43 +203,6 @@ impl BatchDriver {
         Ok(())
     }
 
-    /// Vectors of the mean and of M2 of every channel, at the beginning of `scratch`. There is at least one valid element.
-    fn statistics<'s>(
-        &self,
-        call: Call<'_>,
-        io: &ChannelSpan<'_>,
-        shape: Channels,
-        (kept, n): (RowFilter<'_>, usize),
-        scratch: &'s mut [f64],
-    ) -> (&'s mut [Lanes64], &'s mut [Lanes64]) {
-        let io = match io {
-            ChannelSpan::Rows(io) => {
-                let matrix = (io.src(), io.src_pitch());
-                let rows = shape.position_rows();
-                return column_statistics(call, matrix, rows, (kept, n), scratch);
-            }
-            ChannelSpan::Planes(io) => io,
-        };
-        let (samples, positions, vectors) = (shape.batch(), shape.positions(), vectors(shape));
-        let scratch = &mut scratch.as_chunks_mut().0[..2 * samples * vectors];
-        let (means, m2s) = scratch.split_at_mut(samples * vectors);
-        let (x, channels) = (io.src(), shape.channels());
-        let kept = (n < samples * positions).then_some(kept);
-        let work = PlaneMoments {
-            x,
-            positions,
-            channels,
-            first: 0,
-            kept,
-            means: &mut *means,
-            m2s: &mut *m2s,
-        };
-        call.run_parallel(work, shape.elements());
-        let merge = MergeSamples { samples, positions, kept, means: &mut *means, m2s: &mut *m2s };
-        call.run_serial(merge);
-        (&mut means[..vectors], &mut m2s[..vectors])
-    }
-
     fn check_momentum(&self) -> Result<(), Error> {
         match self.momentum {
             Momentum::Keep(m) | Momentum::Take(m) if !(0.0..=1.0).contains(&m) => {
@@ -240,8 +213,41 @@ impl BatchDriver {
     }
 }
 
+/// Numbers of scratch that [`batch_moments`] needs.
+pub(crate) fn batch_scratch_len(execution: Execution, shape: Channels) -> usize {
+    match shape.as_rows() {
+        Some(rows) => column_scratch_len(execution, rows),
+        None => shape.batch().saturating_mul(vectors(shape)).saturating_mul(2 * LANES),
+    }
+}
+
+/// Vectors of the mean and of M2 of every channel of x, whose rows begin every pitch elements if they are rows, at the beginning
+/// of `scratch`. There is at least one valid element.
+pub(crate) fn batch_moments<'s>(
+    call: Call<'_>,
+    (x, pitch): (&[f32], usize),
+    shape: Channels,
+    (kept, n): (RowFilter<'_>, usize),
+    scratch: &'s mut [f64],
+) -> (&'s mut [Lanes64], &'s mut [Lanes64]) {
+    if let Some(rows) = shape.as_rows() {
+        return column_statistics(call, (x, pitch), rows, (kept, n), scratch);
+    }
+    let (samples, positions, vectors) = (shape.batch(), shape.positions(), vectors(shape));
+    let scratch = &mut scratch.as_chunks_mut().0[..2 * samples * vectors];
+    let (means, m2s) = scratch.split_at_mut(samples * vectors);
+    let channels = shape.channels();
+    let kept = (n < samples * positions).then_some(kept);
+    let work =
+        PlaneMoments { x, positions, channels, first: 0, kept, means: &mut *means, m2s: &mut *m2s };
+    call.run_parallel(work, shape.elements());
+    let merge = MergeSamples { samples, positions, kept, means: &mut *means, m2s: &mut *m2s };
+    call.run_serial(merge);
+    (&mut means[..vectors], &mut m2s[..vectors])
+}
+
 /// Vectors of channels.
-fn vectors(shape: Channels) -> usize {
+pub(crate) fn vectors(shape: Channels) -> usize {
     shape.channels().div_ceil(LANES)
 }
 

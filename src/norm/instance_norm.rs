@@ -1,13 +1,14 @@
 //! InstanceNorm: every channel of every sample normalised by its own mean and variance.
 #![forbid(unsafe_code)]
 
+use crate::args::grad::GradArgs;
 use crate::args::norm::NormArgs;
 use crate::element::Element;
 use crate::error::Error;
 use crate::norm::channels::GroupSpec;
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::Channels;
-use crate::simd::InOut;
+use crate::simd::{InOut, elements};
 
 /// Instance normalisation (Ulyanov, Vedaldi and Lempitsky, 2016, arXiv 1607.08022) of `[batch, channels, positions]` or
 /// `[batch, positions, channels]`.
@@ -121,6 +122,54 @@ impl InstanceNorm {
         args: NormArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
         io.write_whole(|io| self.spec().run(io, shape, args))
+    }
+
+    /// Reads dy, the gradient of a loss by y, and writes and returns dx, its gradient by x; those of gamma and beta too, if
+    /// [`GradArgs`] has places for them.
+    ///
+    /// With `g = dy * gamma`, and means over the channel of a sample:
+    ///
+    /// ```text
+    /// dx = rstd * (g - mean(g) - x_hat * mean(g * x_hat))
+    /// dgamma[c] = sum of dy * x_hat over the channel in all samples;  dbeta[c] = sum of dy
+    /// ```
+    ///
+    /// dx may be written over dy. With [`InOut::read_only`] there is none. gamma, dgamma and dbeta have an element a channel.
+    /// [`GradArgs::stats`] are the mean and rstd of every channel of every sample; without them they are made again from x, with
+    /// the same bits.
+    ///
+    /// * **Accuracy, special values**: those of [`BatchNorm::backward`](crate::BatchNorm::backward), the channel of a sample in the place
+    ///   of the channel.
+    /// * **Cost**: reads x and dy from memory once where a channel of a sample (with channels last, a sample) fits a cache, and writes dx
+    ///   once. Without scratch it allocates [`backward_scratch_len`](Self::backward_scratch_len) numbers.
+    /// * **Determinism**: the same bits for every thread count. The sums of samples are added in order.
+    /// * **Padding** has dx = `+0.0` and adds nothing. A sample with padding has the gradients of one that has only its valid
+    ///   positions, and costs three copies of a sample more; two samples are allocated.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::Parameter`]: eps is negative or not finite, or the steps of
+    ///   [`ValidRows::Lengths`](crate::ValidRows::Lengths) do not divide the positions.
+    /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape.
+    /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
+    /// * [`Error::Unsupported`]: dsum, a second place for dx, or a pitch; or rstd without a mean.
+    /// * [`Error::OutOfMemory`]: there is no memory for scratch, or for two samples with padding.
+    pub fn backward<'a, X: Element, Y: Element>(
+        &self,
+        io: InOut<'_, 'a, X, Y>,
+        x: &[X],
+        shape: Channels,
+        args: GradArgs<'_>,
+    ) -> Result<&'a mut [Y], Error> {
+        io.write_whole(|io| self.spec().backward(io, elements(x), shape, args))
+    }
+
+    /// How many numbers of scratch [`backward`](Self::backward) needs ([`GradArgs::scratch`]). Depends on the shape alone.
+    #[must_use]
+    pub fn backward_scratch_len(&self, shape: Channels) -> usize {
+        GroupSpec::backward_scratch_len(shape)
     }
 
     pub(crate) const fn spec(&self) -> GroupSpec {

@@ -7,6 +7,7 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::gate::{Gate, GateFunction, GatePlace};
 use crate::kernels::rows::source::MeanVariance;
+use crate::norm::channel_gradients::{position_gradients, position_scratch_len};
 use crate::norm::channels::normalize_positions;
 use crate::norm::row_gradients::{as_rows, backward, scratch_len};
 use crate::norm::rows::{RowNorm, clear_statistics, normalize, padding};
@@ -148,8 +149,9 @@ impl LayerNorm {
     /// With one [before it](Self::with_gate), `u = x * f(z)` takes the place of x; of du that comes back,
     /// `dx = du * f(z)` and `dz = du * x * f'(z)`.
     ///
-    /// dx may be written over dy. With [`InOut::read_only`] there is none. The shape is one of rows, or channels that come
-    /// last.
+    /// dx may be written over dy. With [`InOut::read_only`] there is none. With channels last the gradients are those of rows
+    /// `[batch * positions, channels]`. With channels first no element is moved: a position is what a row is else, and there is
+    /// neither a pitch, nor dsum, nor a second place for dx.
     ///
     /// * **Accuracy**, at any mean / std up to 1e9: error of dx at most
     ///   `7e-6 * rstd * max|g| * (1 + |x_hat|) + 2^-149 * (1 + rstd)`, the maximum being that of the row; of dgamma
@@ -175,8 +177,8 @@ impl LayerNorm {
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
-    /// * [`Error::Unsupported`]: channels come first; rstd is passed without a mean; or there is a second place for dx and no
-    ///   first one.
+    /// * [`Error::Unsupported`]: rstd is passed without a mean; there is a second place for dx and no first one; or channels
+    ///   come first, and there is a pitch, dsum or a second place.
     /// * [`Error::OutOfMemory`]: there is no memory for scratch.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,
@@ -191,8 +193,14 @@ impl LayerNorm {
 
     /// How many numbers of scratch [`backward`](Self::backward) needs ([`GradArgs::scratch`]). Depends on the shape alone.
     #[must_use]
-    pub fn backward_scratch_len(&self, rows: Rows) -> usize {
-        scratch_len(rows)
+    pub fn backward_scratch_len(&self, shape: impl Into<Shape>) -> usize {
+        match shape.into() {
+            Shape::Rows(rows) => scratch_len(rows),
+            Shape::Channels(shape) => match shape.as_rows() {
+                Some(rows) => scratch_len(rows),
+                None => position_scratch_len(shape),
+            },
+        }
     }
 
     pub(crate) fn run(
@@ -220,6 +228,12 @@ impl LayerNorm {
         args: &mut GradArgs<'_>,
     ) -> Result<(), Error> {
         check_eps(self.eps)?;
+        if let Shape::Channels(shape) = shape
+            && shape.as_rows().is_none()
+        {
+            let args = args.reborrow();
+            return position_gradients(self.execution, self.eps, io, x, shape, args);
+        }
         let rows = as_rows(shape)?;
         unsupported([("rstd", args.rstd.is_some() && args.mean.is_none())])?;
         let source = MeanVariance { eps: self.eps, mean: None, rstd: None };

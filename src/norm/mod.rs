@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod batch_norm;
+pub(crate) mod channel_gradients;
 pub(crate) mod channels;
+pub(crate) mod column_gradients;
 pub(crate) mod columns;
 pub(crate) mod group_norm;
 pub(crate) mod instance_norm;

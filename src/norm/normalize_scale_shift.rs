@@ -7,11 +7,14 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::columns::coefficients::GivenColumns;
 use crate::kernels::rows::source::GivenRows;
+use crate::norm::column_gradients::{
+    ChannelBackward, ChannelStatistics, scratch_len as channel_scratch_len,
+};
 use crate::norm::columns::normalize_channels;
 use crate::norm::row_gradients::{as_rows, backward, scratch_len};
 use crate::norm::rows::{RowNorm, normalize, padding};
 use crate::run::execution::{Execution, output_setters};
-use crate::shape::{Channels, Rows, Shape, check_length};
+use crate::shape::{Channels, Shape, check_length};
 use crate::simd::{InOut, Io, elements};
 
 /// Statistics that the caller passes: means, and `rstd = 1 / sqrt(var + eps)`.
@@ -124,19 +127,20 @@ impl NormalizeScaleShift {
     }
 
     /// Reads dy, the gradient of a loss by y, and writes and returns dx, its gradient by x; those of gamma and beta too, if
-    /// [`GradArgs`] has places for them. The statistics, which are those of rows, are constants:
+    /// [`GradArgs`] has places for them. The statistics are constants:
     ///
     /// ```text
-    /// dx[r, c] = dy[r, c] * gamma[c] * rstd[r]
+    /// dx[r, c] = dy[r, c] * gamma[c] * rstd
     /// dgamma[c] = sum of dy[r, c] * x_hat[r, c] over all r;  dbeta[c] = sum of dy[r, c]
     /// ```
     ///
-    /// Places, accuracy, cost and determinism are those of [`LayerNorm::backward`](crate::LayerNorm::backward).
+    /// Places, accuracy, cost and determinism are those of [`LayerNorm::backward`](crate::LayerNorm::backward) where statistics are
+    /// those of rows, and those of [`BatchNorm::backward`](crate::BatchNorm::backward) where they are those of columns.
     ///
     /// # Errors
     ///
-    /// Those of [`LayerNorm::backward`](crate::LayerNorm::backward). [`Error::Unsupported`] where [`GradArgs`] has statistics too,
-    /// or the statistics are those of columns.
+    /// Those of either. [`Error::Unsupported`] where [`GradArgs`] has statistics too, or the statistics are those of rows and
+    /// channels come first.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,
         io: InOut<'_, 'a, X, Y>,
@@ -149,10 +153,14 @@ impl NormalizeScaleShift {
         io.write_whole(|io| self.run_backward(io, elements(x), shape, statistics, &mut args))
     }
 
-    /// How many numbers of scratch [`backward`](Self::backward) needs ([`GradArgs::scratch`]). Depends on the shape alone.
+    /// How many numbers of scratch [`backward`](Self::backward) needs at most ([`GradArgs::scratch`]): of [`Rows`](crate::Rows) with
+    /// statistics of rows, of [`Channels`] (also those of `Channels::from(rows)`) with statistics of columns.
     #[must_use]
-    pub fn backward_scratch_len(&self, rows: Rows) -> usize {
-        scratch_len(rows)
+    pub fn backward_scratch_len(&self, shape: impl Into<Shape>) -> usize {
+        match shape.into() {
+            Shape::Rows(rows) => scratch_len(rows),
+            Shape::Channels(shape) => channel_scratch_len(self.execution, shape),
+        }
     }
 
     #[inline(never)]
@@ -164,11 +172,13 @@ impl NormalizeScaleShift {
         Statistics { of_rows, mean, rstd }: Statistics<'_>,
         args: &mut GradArgs<'_>,
     ) -> Result<(), Error> {
-        unsupported([
-            ("statistics", !of_rows),
-            ("mean", args.mean.is_some()),
-            ("rstd", args.rstd.is_some()),
-        ])?;
+        if !of_rows {
+            let shape = channels_of(shape);
+            let statistics = ChannelStatistics::Given { mean, rstd };
+            let work = ChannelBackward { execution: self.execution, shape, statistics };
+            return work.run(io, x, args.reborrow());
+        }
+        unsupported([("mean", args.mean.is_some()), ("rstd", args.rstd.is_some())])?;
         let rows = as_rows(shape)?;
         check_length("mean", mean.len(), rows.rows())?;
         check_length("rstd", rstd.len(), rows.rows())?;
@@ -196,12 +206,17 @@ impl NormalizeScaleShift {
             let source = GivenRows { mean, rstd };
             return normalize(call, io, rows, RowNorm::plain(source), padding, args);
         }
-        let channels = match shape {
-            Shape::Rows(rows) => Channels::from(rows),
-            Shape::Channels(channels) => channels,
-        };
+        let channels = channels_of(shape);
         check_length("mean", mean.len(), channels.channels())?;
         check_length("rstd", rstd.len(), channels.channels())?;
         normalize_channels(call, io, channels, GivenColumns { mean, rstd }, args)
+    }
+}
+
+/// The same shape, whose columns are channels.
+fn channels_of(shape: Shape) -> Channels {
+    match shape {
+        Shape::Rows(rows) => Channels::from(rows),
+        Shape::Channels(channels) => channels,
     }
 }

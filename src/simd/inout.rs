@@ -309,10 +309,7 @@ pub(crate) struct Io<'a> {
 impl<'a> Io<'a> {
     /// All elements, which are `len` and contiguous.
     pub(crate) fn span(self, len: usize) -> Result<Span<'a>, Error> {
-        let pitches = [("x_pitch", self.x_pitch), ("y_pitch", self.y_pitch)];
-        if let Some((arg, _)) = pitches.into_iter().find(|(_, pitch)| pitch.is_some()) {
-            return Err(Error::Unsupported { arg });
-        }
+        self.check_contiguous(["x_pitch", "y_pitch"])?;
         check_length("x", self.x_len, len)?;
         check_length("y", self.y_len, len)?;
         // SAFETY: both are `len` elements long, and the invariant.
@@ -323,6 +320,21 @@ impl<'a> Io<'a> {
     pub(crate) fn whole(self) -> Result<Span<'a>, Error> {
         let len = self.x_len;
         self.span(len)
+    }
+
+    /// Returns an error where there is a pitch.
+    fn check_contiguous(&self, names: [&'static str; 2]) -> Result<(), Error> {
+        let mut pitches = names.into_iter().zip([self.x_pitch, self.y_pitch]);
+        match pitches.find(|(_, pitch)| pitch.is_some()) {
+            Some((arg, _)) => Err(Error::Unsupported { arg }),
+            None => Ok(()),
+        }
+    }
+
+    /// Rows of the gradient of y, and of that of x if it is written, which are contiguous.
+    pub(crate) fn gradient_planes(self, planes: Rows) -> Result<RowSpan<'a>, Error> {
+        self.check_contiguous(["dy_pitch", "dx_pitch"])?;
+        self.gradient_rows(planes)
     }
 
     /// Rows of the gradient of y, and of that of x if it is written.

@@ -158,6 +158,8 @@ impl<'a> RowSpan<'a> {
         // Other addends would be forgotten, and the place of their sum read before it is written.
         assert!(self.others.is_none(), "a span has inputs once");
         let mut io = self;
+        // The rows may be some of others; those of the inputs are theirs alone.
+        io.first = 0;
         let y = Input { first: io.dst.cast_const(), pitch: io.dst_pitch };
         let gate = inputs.gate.filter(|_| inputs.gate_first.is_some());
         if inputs.has_sum() || gate.is_some() {

@@ -106,13 +106,6 @@ impl<'a> Span<'a> {
         unsafe { self.src.copy_to(self.dst, self.len) }
     }
 
-    /// Writes `+0.0` to the elements of y from `start` up to `end`.
-    pub(crate) fn zero_range(&mut self, start: usize, end: usize) {
-        assert!(start <= end && end <= self.len, "elements of the span");
-        // SAFETY: the elements are valid for writes, by the assertion; zero bytes are `+0.0`.
-        unsafe { self.dst.add(start).write_bytes(0, end - start) }
-    }
-
     /// Writes `+0.0` to every element of y.
     pub(crate) fn zero(self) {
         // SAFETY: the range is valid for writes; zero bytes are `+0.0`.

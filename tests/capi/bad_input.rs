@@ -163,7 +163,11 @@ fn a_pitch_that_is_none_or_has_no_place() {
             // The operations say themselves where rows have pitches.
             let pitched = ["x", "y", "residual", "sum", "gate", "plus"].contains(&member)
                 || ["dy", "dx", "dsum", "dresidual"].contains(&member);
-            let of_rows = right.operation.takes == Takes::Rows || is_backward_norm(right.operation);
+            let of_rows = match right.operation.takes {
+                Takes::Rows => true,
+                Takes::Elements => false,
+                Takes::Nothing => is_backward_norm(right.operation),
+            };
             let by_rows = of_rows && pitched
                 || member == "x" && right.operation.method().ends_with("::compute");
             if by_rows {

@@ -175,6 +175,58 @@ fn backward(
     c.pass(function, args)
 }
 
+/// Of columns and channels, with the statistics that are called so.
+fn channels_backward(
+    c: &Call<'_>,
+    function: unsafe extern "C" fn(*const evenkeel_channels_backward_args) -> evenkeel_status,
+    shape: evenkeel_shape,
+    saved: &str,
+    steps: usize,
+) -> evenkeel_status {
+    let (valid, valid_steps) = c.valid(&VALID, steps);
+    let is_there = |buffer: evenkeel_output| buffer.dtype != 0 || buffer.len != 0;
+    let mut accumulate = 0;
+    let mut output = |name: &str, flag| {
+        let added = c.write(&format!("add_{name}"));
+        if !is_there(added) {
+            return c.write(name);
+        }
+        accumulate |= flag;
+        added
+    };
+    let dgamma = output("dgamma", EVENKEEL_ADD_DGAMMA);
+    let dbeta = output("dbeta", EVENKEEL_ADD_DBETA);
+    let reads_only = is_there(c.write("dy"));
+    let sum_dy = c.read("sum_dy");
+    // As the registry has it.
+    let count = if sum_dy.dtype == 0 { 0 } else { c.setting.rows.rows() as u64 + 5 };
+    let args = evenkeel_channels_backward_args {
+        dy: c.read(if reads_only { "dy" } else { "x" }),
+        dx: c.write("y"),
+        shape,
+        eps: c.setting.eps,
+        execution: c.execution,
+        x: c.read("forward_x"),
+        gamma: c.read("gamma"),
+        mean: c.read(&format!("{saved}_mean")),
+        rstd: c.read(&format!("{saved}_rstd")),
+        running_mean: c.read("running_mean"),
+        running_var: c.read("running_var"),
+        sum_dy,
+        sum_dy_x_hat: c.read("sum_dy_x_hat"),
+        count,
+        groups: 1,
+        dgamma,
+        dbeta,
+        scratch: c.write("scratch"),
+        valid,
+        valid_steps,
+        accumulate,
+        ..evenkeel_channels_backward_args::default()
+    };
+    c.pass(function, args)
+}
+
 fn train(c: &Call<'_>, shape: evenkeel_shape, steps: usize) -> evenkeel_status {
     let (valid, valid_steps) = c.valid(&VALID, steps);
     let args = evenkeel_batch_norm_training_args {
@@ -421,6 +473,42 @@ pub(crate) static CALLS: &[Row] = &[
     row("NormalizeScaleShift::forward, channels first", "evenkeel_normalize_scale_shift", |c| {
         normalize(c, c.first(), EVENKEEL_OF_COLUMNS, "row")
     }),
+    row("BatchNorm::backward", "evenkeel_batch_norm_backward", |c| {
+        channels_backward(c, evenkeel_batch_norm_backward, c.rows(), "saved", 1)
+    }),
+    row("BatchNorm::backward, channels first", "evenkeel_batch_norm_backward", |c| {
+        channels_backward(c, evenkeel_batch_norm_backward, c.planes(), "saved", 1)
+    }),
+    row("BatchNorm::backward, read only", "evenkeel_batch_norm_backward", |c| {
+        channels_backward(c, evenkeel_batch_norm_backward, c.rows(), "saved", 1)
+    }),
+    row("BatchNorm::backward_inference", "evenkeel_batch_norm_inference_backward", |c| {
+        channels_backward(c, evenkeel_batch_norm_inference_backward, c.rows(), "saved", 1)
+    }),
+    row("BatchNorm::backward_apply", "evenkeel_batch_norm_backward_apply", |c| {
+        channels_backward(c, evenkeel_batch_norm_backward_apply, c.rows(), "saved", 1)
+    }),
+    row(
+        "NormalizeScaleShift::backward, columns",
+        "evenkeel_normalize_scale_shift_columns_backward",
+        |c| {
+            let function = evenkeel_normalize_scale_shift_columns_backward;
+            channels_backward(c, function, c.rows(), "col", 1)
+        },
+    ),
+    row("GroupNorm::backward, planes", "evenkeel_group_norm_backward", |c| {
+        let steps = c.setting.rows.cols();
+        channels_backward(c, evenkeel_group_norm_backward, c.planes(), "saved", steps)
+    }),
+    row("GroupNorm::backward, channels last", "evenkeel_group_norm_backward", |c| {
+        channels_backward(c, evenkeel_group_norm_backward, c.last(), "saved", 1)
+    }),
+    row("InstanceNorm::backward, channels first", "evenkeel_instance_norm_backward", |c| {
+        channels_backward(c, evenkeel_instance_norm_backward, c.first(), "saved", 1)
+    }),
+    row("LayerNorm::backward, channels first", "evenkeel_layer_norm_channels_backward", |c| {
+        channels_backward(c, evenkeel_layer_norm_channels_backward, c.first(), "saved", 1)
+    }),
     row("BatchNorm::forward_training", "evenkeel_batch_norm_training", |c| train(c, c.rows(), 1)),
     row("BatchNorm::forward_training, channels first", "evenkeel_batch_norm_training", |c| {
         train(c, c.planes(), c.setting.rows.cols())
@@ -512,7 +600,7 @@ const FIT_RANGES: Row = row!(
 );
 
 /// The functions that no row calls: `others.rs` has their tests.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     "evenkeel_version",
     "evenkeel_version_text",
     "evenkeel_status_text",
@@ -524,6 +612,7 @@ const OTHERS: [&str; 16] = [
     "evenkeel_group_norm_scratch_len",
     "evenkeel_column_moments_scratch_len",
     "evenkeel_norm_backward_scratch_len",
+    "evenkeel_channels_backward_scratch_len",
     "evenkeel_dropout_rate",
     "evenkeel_moments_merge",
     "evenkeel_standard_scaler_merge",
@@ -557,6 +646,6 @@ fn every_function_of_the_header_is_tested() {
     tested.dedup();
     functions.sort_unstable();
     assert_eq!(functions, tested);
-    // 36, and 4 of backward passes.
-    assert!(functions.len() <= 40, "{} functions", functions.len());
+    // 36, and 12 of backward passes.
+    assert!(functions.len() <= 48, "{} functions", functions.len());
 }

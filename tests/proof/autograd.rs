@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use evenkeel::{Backend, GateFunction, GatePlace, GradArgs, InOut, LayerNorm, RmsNorm};
+use evenkeel::{
+    Backend, BatchNorm, Channels, Error, GateFunction, GatePlace, GradArgs, GroupNorm, InOut,
+    InstanceNorm, LayerNorm, RmsNorm,
+};
 
 use crate::common::*;
 
@@ -109,4 +112,67 @@ fn gradients_are_those_of_autograd() {
     }
     // Four without a gate and dsum's; of ten with one, dx, dgamma and dz, and dbeta of LayerNorm.
     assert_eq!(compared, backends.len() * (3 + 3 * 2 + 1 + 10 * 3 + 4), "answers compared");
+}
+
+/// Two samples of three channels at ten positions, in both layouts.
+#[test]
+fn gradients_of_channels_are_those_of_autograd() {
+    const BATCH: usize = 2;
+    const CHANNELS: usize = 3;
+    const POSITIONS: usize = 10;
+    const CASES: [&str; 5] =
+        ["batch_norm", "batch_norm_running", "group_norm", "instance_norm", "layer_norm_channels"];
+    let all = answers();
+    let input = |name| all[&("input", name)].iter().map(|&x| x as f32).collect::<Vec<f32>>();
+    let [x, dy, gamma] = ["x", "dy", "gamma"].map(input);
+    let gamma = &gamma[..CHANNELS];
+    let (mean, var) = ([0.25, -0.5, 1.0], [1.5, 0.5, 2.0]);
+    let first = Channels::first(BATCH, CHANNELS, POSITIONS).unwrap();
+    let last = Channels::last(BATCH, CHANNELS, POSITIONS).unwrap();
+    // Where an element of NCHW is in NHWC.
+    let moved = |i: usize| {
+        let (position, plane) = (i % POSITIONS, i / POSITIONS);
+        (plane / CHANNELS * POSITIONS + position) * CHANNELS + plane % CHANNELS
+    };
+    for (case, backend) in with_backends(CASES) {
+        for (shape, is_last) in [(first, false), (last, true)] {
+            let at = |i| if is_last { moved(i) } else { i };
+            let [mut of_x, mut of_dy] = [(); 2].map(|()| vec![0.0; x.len()]);
+            for i in 0..x.len() {
+                (of_x[at(i)], of_dy[at(i)]) = (x[i], dy[i]);
+            }
+            let (x, dy) = (&of_x, &of_dy);
+            let mut dx = vec![f32::NAN; x.len()];
+            let (mut dgamma, mut dbeta) = ([f64::NAN; CHANNELS], [f64::NAN; CHANNELS]);
+            let args = GradArgs::new().gamma(gamma).dgamma(&mut dgamma).dbeta(&mut dbeta);
+            let (io, batch_norm) =
+                (InOut::new(dy, &mut dx), BatchNorm::new().with_backend(backend));
+            let result: Result<_, Error> = match case {
+                "batch_norm" => batch_norm.backward(io, x, shape, args),
+                "batch_norm_running" => {
+                    batch_norm.backward_inference(io, x, shape, (&mean, &var), args)
+                }
+                "group_norm" => GroupNorm::new()
+                    .with_groups(1)
+                    .with_backend(backend)
+                    .backward(io, x, shape, args),
+                "instance_norm" => {
+                    InstanceNorm::new().with_backend(backend).backward(io, x, shape, args)
+                }
+                _ => LayerNorm::new().with_backend(backend).backward(io, x, shape, args),
+            };
+            result.unwrap();
+            let dx: Vec<f64> = (0..dx.len()).map(|i| f64::from(dx[at(i)])).collect();
+            for (what, got) in [("dx", &dx[..]), ("dgamma", &dgamma), ("dbeta", &dbeta)] {
+                let expected = &all[&(case, what)];
+                assert_eq!(got.len(), expected.len(), "{case}, {what}");
+                let scale = expected.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
+                for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+                    let off = (got - expected).abs();
+                    let what = format_args!("{backend}, {case}, {shape:?}, {what} {i}");
+                    assert!(off <= 1e-6 * scale, "{what}: {got:e}, not {expected:e}");
+                }
+            }
+        }
+    }
 }

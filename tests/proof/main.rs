@@ -7,6 +7,8 @@
 
 mod autograd;
 mod channels;
+mod column_gradient_laws;
+mod column_gradients;
 mod columns;
 mod common;
 mod dropout;

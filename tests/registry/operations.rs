@@ -4,8 +4,8 @@
 use evenkeel::penalty::Regularizer;
 use evenkeel::preprocess::{MinMaxScaler, Norm, Normalizer, StandardScaler};
 use evenkeel::{
-    Channels, ColumnMoments, DropoutArgs, Error, GateFunction, GatePlace, GradArgs, GroupNorm,
-    InOut, InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs,
+    Channels, ColumnMoments, DropoutArgs, Error, GateFunction, GatePlace, GradArgs, GradientSums,
+    GroupNorm, InOut, InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs,
     NormalizeScaleShift, RmsNorm, RowMoments, Rows, Statistics, TrainArgs, ValidRows,
 };
 
@@ -58,6 +58,24 @@ fn plane_scratch(rows: Rows) -> Option<usize> {
 }
 fn backward_scratch(rows: Rows) -> Option<usize> {
     Some(LayerNorm::new().backward_scratch_len(rows))
+}
+fn batch_backward_scratch(rows: Rows) -> Option<usize> {
+    Some(evenkeel::BatchNorm::new().backward_scratch_len(rows))
+}
+fn plane_backward_scratch(rows: Rows) -> Option<usize> {
+    Some(evenkeel::BatchNorm::new().backward_scratch_len(planes(rows)))
+}
+fn group_backward_scratch(rows: Rows) -> Option<usize> {
+    Some(GroupNorm::new().backward_scratch_len(planes(rows)))
+}
+fn instance_backward_scratch(rows: Rows) -> Option<usize> {
+    Some(InstanceNorm::new().backward_scratch_len(first(rows)))
+}
+fn last_backward_scratch(rows: Rows) -> Option<usize> {
+    Some(GroupNorm::new().backward_scratch_len(last(rows)))
+}
+fn position_backward_scratch(rows: Rows) -> Option<usize> {
+    Some(LayerNorm::new().backward_scratch_len(first(rows)))
 }
 fn group_scratch(rows: Rows) -> Option<usize> {
     Some(GroupNorm::new().with_groups(1).scratch_len(last(rows)))
@@ -140,6 +158,19 @@ const SAVED_GROUPS: Buffer =
 const DGATE: Buffer = write("dgate", F32, elements).option("dgate");
 const ADD_DGATE: Buffer =
     Buffer::new("add_dgate", F32, Update, elements).called("dgate").from("z").option("add_dgate");
+/// The same of channels: statistics, and gradients of parameters.
+const fn saved_mean(len: fn(Rows) -> Option<usize>) -> Buffer {
+    read("saved_mean", F64, len).called("mean").from("col_mean").option("saved")
+}
+const fn saved_rstd(len: fn(Rows) -> Option<usize>) -> Buffer {
+    read("saved_rstd", F64, len).called("rstd").from("col_rstd").option("saved")
+}
+const fn dgamma(len: fn(Rows) -> Option<usize>) -> Buffer {
+    write("dgamma", F32, len).option("dgamma")
+}
+const fn add_dbeta(len: fn(Rows) -> Option<usize>) -> Buffer {
+    Buffer::new("add_dbeta", F32, Update, len).called("dbeta").from("beta").option("add_dbeta")
+}
 
 /// What a backward pass writes or adds to.
 const GRADIENT_EXCLUDES: &[(&str, &str)] =
@@ -761,6 +792,198 @@ pub static OPERATIONS: &[Operation] = &[
         |s, x, bag| {
             let given = Statistics::of_columns(bag.f64("row_mean"), bag.f64("row_rstd"));
             done(normalize(s).forward(io(x), first(s.rows), given, norm_args(bag)))
+        },
+    ),
+    operation(
+        "BatchNorm::backward",
+        Takes::Rows,
+        &[
+            FORWARD_X,
+            gamma(cols_of),
+            saved_mean(cols_of),
+            saved_rstd(cols_of),
+            DGAMMA,
+            DBETA,
+            ADD_DGAMMA,
+            ADD_DBETA,
+            VALID_BITS,
+            scratch(batch_backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            done(batch_norm(s).backward(io(dy), x, s.rows, grad_args(bag)))
+        },
+    )
+    .excludes(GRADIENT_EXCLUDES),
+    operation(
+        "BatchNorm::backward, channels first",
+        Takes::Elements,
+        &[
+            FORWARD_X,
+            gamma(one),
+            saved_mean(one),
+            saved_rstd(one),
+            dgamma(one),
+            add_dbeta(one),
+            read("bits", U8, packed).called("mask").option("valid"),
+            scratch(plane_backward_scratch),
+        ],
+        |s, dy, bag| {
+            let (x, mut args) = (bag.f32("forward_x"), grad_args(bag));
+            if let Some(bits) = bag.maybe_u8("bits") {
+                args = args.valid(ValidRows::Mask(Mask::Packed(bits)));
+            }
+            done(batch_norm(s).backward(io(dy), x, planes(s.rows), args))
+        },
+    ),
+    operation(
+        "BatchNorm::backward, read only",
+        Takes::Nothing,
+        &[
+            read("dy", F32, elements).from("x"),
+            FORWARD_X,
+            gamma(cols_of),
+            saved_mean(cols_of),
+            saved_rstd(cols_of),
+            DGAMMA,
+            ADD_DBETA,
+            VALID_BYTES,
+            scratch(batch_backward_scratch),
+        ],
+        |s, _, bag| {
+            let (dy, x) = (InOut::read_only(bag.f32("dy")), bag.f32("forward_x"));
+            done(batch_norm(s).backward(dy, x, s.rows, grad_args(bag)))
+        },
+    ),
+    operation(
+        "BatchNorm::backward_inference",
+        Takes::Rows,
+        &[
+            FORWARD_X,
+            read("running_mean", F32, cols_of),
+            read("running_var", F32, cols_of),
+            gamma(cols_of),
+            DGAMMA,
+            ADD_DBETA,
+            VALID_BITS,
+            scratch(batch_backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            let running = (bag.f32("running_mean"), bag.f32("running_var"));
+            done(batch_norm(s).backward_inference(io(dy), x, s.rows, running, grad_args(bag)))
+        },
+    ),
+    operation(
+        "BatchNorm::backward_apply",
+        Takes::Rows,
+        &[
+            FORWARD_X,
+            read("sum_dy", F64, cols_of).from("col_mean"),
+            read("sum_dy_x_hat", F64, cols_of).from("col_mean"),
+            read("saved_mean", F64, cols_of).called("mean").from("col_mean"),
+            read("saved_rstd", F64, cols_of).called("rstd").from("col_rstd"),
+            gamma(cols_of),
+            VALID_BITS,
+            scratch(batch_backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            let count = (s.rows.rows() as u64).saturating_add(5);
+            let sums = GradientSums::new(count, bag.f64("sum_dy"), bag.f64("sum_dy_x_hat"));
+            done(batch_norm(s).backward_apply(io(dy), x, s.rows, sums, grad_args(bag)))
+        },
+    ),
+    operation(
+        "NormalizeScaleShift::backward, columns",
+        Takes::Rows,
+        &[
+            FORWARD_X,
+            read("col_mean", F64, cols_of).called("mean"),
+            read("col_rstd", F64, cols_of).called("rstd"),
+            gamma(cols_of),
+            DGAMMA,
+            ADD_DBETA,
+            VALID_BITS,
+            scratch(batch_backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            let given = Statistics::of_columns(bag.f64("col_mean"), bag.f64("col_rstd"));
+            done(normalize(s).backward(io(dy), x, s.rows, given, grad_args(bag)))
+        },
+    ),
+    operation(
+        "GroupNorm::backward, planes",
+        Takes::Elements,
+        &[
+            FORWARD_X,
+            gamma(one),
+            read("lengths", Usize, rows_of).option("valid"),
+            SAVED_MEAN,
+            SAVED_RSTD,
+            dgamma(one),
+            add_dbeta(one),
+            scratch(group_backward_scratch),
+        ],
+        |s, dy, bag| {
+            let (x, mut args) = (bag.f32("forward_x"), grad_args(bag));
+            if let Some(lengths) = bag.maybe_usize("lengths") {
+                args = args.valid(ValidRows::Lengths { lengths, steps: s.rows.cols() });
+            }
+            done(group_norm(s).backward(io(dy), x, planes(s.rows), args))
+        },
+    ),
+    operation(
+        "GroupNorm::backward, channels last",
+        Takes::Elements,
+        &[
+            FORWARD_X,
+            gamma(cols_of),
+            VALID_BITS,
+            saved_mean(single),
+            saved_rstd(single),
+            DGAMMA,
+            ADD_DBETA,
+            scratch(last_backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            done(group_norm(s).backward(io(dy), x, last(s.rows), grad_args(bag)))
+        },
+    ),
+    operation(
+        "InstanceNorm::backward, channels first",
+        Takes::Elements,
+        &[
+            FORWARD_X,
+            gamma(rows_as_channels),
+            SAVED_MEAN,
+            SAVED_RSTD,
+            dgamma(rows_of),
+            add_dbeta(rows_of),
+            scratch(instance_backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            done(instance_norm(s).backward(io(dy), x, first(s.rows), grad_args(bag)))
+        },
+    ),
+    operation(
+        "LayerNorm::backward, channels first",
+        Takes::Elements,
+        &[
+            FORWARD_X,
+            gamma(rows_as_channels),
+            saved_mean(cols_of),
+            saved_rstd(cols_of),
+            dgamma(rows_of),
+            add_dbeta(rows_of),
+            scratch(position_backward_scratch),
+        ],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            done(layer_norm(s).backward(io(dy), x, first(s.rows), grad_args(bag)))
         },
     ),
     operation(

@@ -20,7 +20,7 @@ use crate::kernels::row_filter::RowFilter;
 use crate::kernels::split::{Split, split_optional};
 use crate::memory;
 use crate::shape::Channels;
-use crate::simd::{Kernel, Simd, Span};
+use crate::simd::{Float, Group, Kernel, RowSpan, Simd, Span};
 
 /// Where mean and rstd of the groups of a sample go, if they are wanted.
 type SampleOutputs<'s> = [Option<&'s mut [f64]>; 2];
@@ -94,15 +94,7 @@ impl<N: NormalizeSample> PaddedSamples<'_, N> {
             (of_rstd, rstd) = split_optional(rstd, groups);
 
             let start = n * shape.positions();
-            // Of this sample alone: a search through padding must not go on through all samples.
-            let kept = kept.before(start + shape.positions());
-            runs.clear();
-            let mut run = kept.next_run(start, usize::MAX);
-            while !run.is_empty() {
-                memory::reserve(&mut runs, 1)?;
-                runs.push(run.start - start..run.end - start);
-                run = kept.next_run(run.end, usize::MAX);
-            }
+            valid_runs(kept, start..start + shape.positions(), &mut runs)?;
             if let ([run], true) = (&*runs, shape.is_last()) {
                 let (before, rest) = sample.split_at(run.start * shape.channels());
                 let (valid, after) = rest.split_at(run.len() * shape.channels());
@@ -142,8 +134,71 @@ impl<N: NormalizeSample> PaddedSamples<'_, N> {
     }
 }
 
+/// The valid positions of the sample that has the positions `sample` of a batch.
+pub(crate) fn valid_runs(
+    kept: RowFilter<'_>,
+    sample: Range<usize>,
+    runs: &mut Vec<Range<usize>>,
+) -> Result<(), Error> {
+    // Of this sample alone: a search through padding must not go on through all samples.
+    let kept = kept.before(sample.end);
+    runs.clear();
+    let mut run = kept.next_run(sample.start, usize::MAX);
+    while !run.is_empty() {
+        memory::reserve(runs, 1)?;
+        runs.push(run.start - sample.start..run.end - sample.start);
+        run = kept.next_run(run.end, usize::MAX);
+    }
+    Ok(())
+}
+
+/// Writes gathered values to the positions of a sample that they belong to.
+pub(crate) struct PutSample<'a> {
+    /// A row is a plane, or a position.
+    pub(crate) io: RowSpan<'a>,
+    pub(crate) planes: bool,
+    pub(crate) runs: &'a [Range<usize>],
+    pub(crate) values: &'a [f32],
+}
+
+impl Kernel for PutSample<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        let Self { mut io, planes, runs, mut values } = self;
+        let cols = io.cols();
+        if !planes {
+            for row in runs.iter().cloned().flatten() {
+                let part;
+                (part, values) = values.split_at(cols);
+                put(token, &mut io.group::<1, 1>(row), part);
+            }
+            return;
+        }
+        for plane in 0..io.rows() {
+            let mut plane = io.group::<1, 1>(plane);
+            for run in runs {
+                let part;
+                (part, values) = values.split_at(run.len());
+                put(token, &mut plane.columns(run.start, run.end), part);
+            }
+        }
+    }
+}
+
+/// Writes a row.
+#[inline(always)]
+fn put<S: Simd>(token: S, row: &mut Group<'_, 1>, values: &[f32]) {
+    let (vectors, tail) = values.as_chunks();
+    for (i, vector) in vectors.iter().enumerate() {
+        row.store::<S::F32, false>(0, i, S::F32::load(token, vector));
+    }
+    row.store_tail(0, S::F32::load_partial(token, tail, 0.0));
+}
+
 /// The elements of a sample that are at its positions `runs`, in their order.
-fn parts(shape: Channels, runs: &[Range<usize>]) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn parts(shape: Channels, runs: &[Range<usize>]) -> impl Iterator<Item = Range<usize>> {
     let (planes, width) =
         if shape.is_last() { (1, shape.channels()) } else { (shape.channels(), 1) };
     let of_plane = move |plane: usize| {

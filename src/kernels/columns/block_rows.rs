@@ -63,7 +63,7 @@ impl Panel {
 
     /// The part of `row` that is full vectors of the panel.
     #[inline(always)]
-    fn full<'a>(&self, row: &'a [f32]) -> &'a [[f32; LANES]] {
+    pub(super) fn full<'a>(&self, row: &'a [f32]) -> &'a [[f32; LANES]] {
         let full = self.cols / LANES;
         &row.as_chunks::<LANES>().0[self.first..self.end.min(full)]
     }
@@ -97,28 +97,7 @@ pub(super) fn for_each_vector<S: Simd>(
     mut visit: impl FnMut(usize, [S::F32; STEP], usize),
 ) {
     let zero = S::F32::splat(token, 0.0);
-    let mut rows: [&[f32]; STEP] = [&[]; STEP];
-    let count = (block.wide() - first).div_ceil(stride).min(STEP);
-    let mut all_together = true;
-    for r in 0..count {
-        match block.together(first + r * stride) {
-            Some(row) => rows[r] = row,
-            None => all_together = false,
-        }
-    }
-    if !all_together {
-        let gathered = gathered.get_or_insert([[0.0; narrow::WIDEST]; STEP]);
-        for r in 0..count {
-            if rows[r].is_empty() {
-                block.gather(first + r * stride, &mut gathered[r]);
-            }
-        }
-        for r in 0..count {
-            if rows[r].is_empty() {
-                rows[r] = &gathered[r][..panel.cols];
-            }
-        }
-    }
+    let (rows, count) = block.step(gathered, (first, stride));
     let mut done = 0;
     if count == STEP {
         let width = panel.full(rows[0]).len();
@@ -184,6 +163,41 @@ impl<'a> BlockRows<'a> {
     #[inline(always)]
     pub(super) fn wide(&self) -> usize {
         self.count / self.factor
+    }
+
+    /// The wide rows `first`, `first + stride` ..., eight or as many as there are, and their number.
+    #[inline(always)]
+    pub(super) fn step<'r>(
+        &self,
+        gathered: &'r mut Option<Gathered>,
+        (first, stride): (usize, usize),
+    ) -> ([&'r [f32]; STEP], usize)
+    where
+        'a: 'r,
+    {
+        let mut rows: [&[f32]; STEP] = [&[]; STEP];
+        let count = (self.wide() - first).div_ceil(stride).min(STEP);
+        let mut all_together = true;
+        for r in 0..count {
+            match self.together(first + r * stride) {
+                Some(row) => rows[r] = row,
+                None => all_together = false,
+            }
+        }
+        if !all_together {
+            let gathered = gathered.get_or_insert([[0.0; narrow::WIDEST]; STEP]);
+            for r in 0..count {
+                if rows[r].is_empty() {
+                    self.gather(first + r * stride, &mut gathered[r]);
+                }
+            }
+            for r in 0..count {
+                if rows[r].is_empty() {
+                    rows[r] = &gathered[r][..self.cols * self.factor];
+                }
+            }
+        }
+        (rows, count)
     }
 
     /// Wide row `i`, if its rows are together.

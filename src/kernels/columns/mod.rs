@@ -4,6 +4,8 @@
 pub(crate) mod block;
 pub(crate) mod block_rows;
 pub(crate) mod coefficients;
+pub(crate) mod gradient_sums;
+pub(crate) mod gradients;
 pub(crate) mod min_max;
 pub(crate) mod moments;
 pub(crate) mod narrow;

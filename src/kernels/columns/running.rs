@@ -10,6 +10,7 @@
 
 use core::ops::Range;
 
+use super::coefficients::{ColumnSource, RunningColumns};
 use crate::kernels::lanes::{Lanes64, rstd_lanes};
 use crate::simd::{Double, Float, Kernel, LANES, Simd};
 
@@ -56,6 +57,26 @@ impl Kernel for BatchStatistics<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Writes the mean and 1 / sqrt(var + eps) of running statistics.
+pub(crate) struct WriteRunning<'a> {
+    pub(crate) source: RunningColumns<'a>,
+    pub(crate) out: [&'a mut [Lanes64]; 2],
+}
+
+impl Kernel for WriteRunning<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        let Self { source, out: [means, rstds] } = self;
+        for (i, (of_mean, of_rstd)) in means.iter_mut().zip(rstds).enumerate() {
+            let (mean, rstd) = source.load(token, i);
+            mean.store_f64(of_mean);
+            rstd.store_f64(of_rstd);
+        }
     }
 }
 

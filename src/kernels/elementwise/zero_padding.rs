@@ -3,7 +3,7 @@
 
 use crate::kernels::row_filter::RowFilter;
 use crate::kernels::split::Split;
-use crate::simd::{Kernel, RowSpan, Simd, Span};
+use crate::simd::{Float, Kernel, RowSpan, Simd};
 
 /// Writes `+0.0` to the padding of y.
 #[derive(Debug)]
@@ -52,9 +52,9 @@ impl Kernel for ZeroPadding<'_> {
 /// sample has its padding.
 #[derive(Debug)]
 pub(crate) struct ZeroPlanePadding<'a> {
-    pub(crate) io: Span<'a>,
+    /// A row is a plane.
+    pub(crate) io: RowSpan<'a>,
     pub(crate) channels: usize,
-    pub(crate) positions: usize,
     pub(crate) kept: RowFilter<'a>,
     /// The plane of the batch that is the first of `io`.
     pub(crate) first: usize,
@@ -62,11 +62,11 @@ pub(crate) struct ZeroPlanePadding<'a> {
 
 impl Split for ZeroPlanePadding<'_> {
     fn rows(&self) -> usize {
-        self.io.len() / self.positions
+        self.io.rows()
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let (low, high) = self.io.split_at(at * self.positions);
+        let (low, high) = self.io.split_at(at);
         (Self { io: low, ..self }, Self { io: high, first: self.first + at, ..self })
     }
 }
@@ -75,15 +75,20 @@ impl Kernel for ZeroPlanePadding<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Self { mut io, channels, positions, kept, first } = self;
-        for plane in 0..io.len() / positions {
+    fn run<S: Simd>(self, token: S) {
+        let Self { mut io, channels, kept, first } = self;
+        let (positions, zero) = (io.cols(), S::F32::splat(token, 0.0));
+        for plane in 0..io.rows() {
             let sample = (first + plane) / channels * positions;
             let kept = kept.before(sample + positions);
             let mut padding = kept.next_padding(sample);
             while !padding.is_empty() {
-                let start = plane * positions;
-                io.zero_range(start + padding.start - sample, start + padding.end - sample);
+                let mut plane = io.group::<1, 1>(plane);
+                let mut part = plane.columns(padding.start - sample, padding.end - sample);
+                for i in 0..part.full() {
+                    part.store::<S::F32, false>(0, i, zero);
+                }
+                part.store_tail(0, zero);
                 padding = kept.next_padding(padding.end);
             }
         }
@@ -95,7 +100,7 @@ mod tests {
     use super::*;
     use crate::kernels::row_filter::tests::{cases, packed};
     use crate::mask::{Mask, ValidRows};
-    use crate::simd::Portable;
+    use crate::simd::{Portable, Span};
 
     #[test]
     fn padding_becomes_zero_and_nothing_else() {

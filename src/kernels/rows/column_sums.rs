@@ -321,24 +321,50 @@ impl Kernel for WriteSums<'_, '_> {
                     *sum += other;
                 }
             }
-            match out {
-                ParameterGradient::Single(out) if adds => {
-                    for (out, sum) in out.iter_mut().zip(sums) {
-                        *out = (f64::from(*out) + *sum) as f32;
-                    }
-                }
-                ParameterGradient::Single(out) => {
-                    for (out, sum) in out.iter_mut().zip(sums) {
-                        *out = *sum as f32;
-                    }
-                }
-                ParameterGradient::Double(out) if adds => {
-                    for (out, sum) in out.iter_mut().zip(sums) {
-                        *out += *sum;
-                    }
-                }
-                ParameterGradient::Double(out) => out.copy_from_slice(sums),
+            write_gradient(out, adds, sums);
+        }
+    }
+}
+
+/// Writes sums, or adds them to what is there.
+pub(crate) struct WriteGradients<'s, 'a> {
+    /// Those of dgamma and of dbeta.
+    pub(crate) sums: [&'s [f64]; 2],
+    pub(crate) out: [Option<(ParameterGradient<'a>, bool)>; 2],
+}
+
+impl Kernel for WriteGradients<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (sums, out) in self.sums.into_iter().zip(self.out) {
+            if let Some((out, adds)) = out {
+                write_gradient(out, adds, sums);
             }
         }
+    }
+}
+
+/// Writes the gradient of a parameter, or adds it to what is there.
+#[inline(always)]
+fn write_gradient(out: ParameterGradient<'_>, adds: bool, sums: &[f64]) {
+    match out {
+        ParameterGradient::Single(out) if adds => {
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = (f64::from(*out) + *sum) as f32;
+            }
+        }
+        ParameterGradient::Single(out) => {
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = *sum as f32;
+            }
+        }
+        ParameterGradient::Double(out) if adds => {
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out += *sum;
+            }
+        }
+        ParameterGradient::Double(out) => out.copy_from_slice(sums),
     }
 }

@@ -143,6 +143,21 @@ fn row_spans_panic_for_inputs_that_do_not_hold_their_rows() {
 }
 
 /// y is written by non-temporal stores unless it is read: as x, as a term, or as the sum.
+/// Inputs that a part of some rows gets have a row for each of its own, the first for its first.
+#[test]
+fn inputs_of_a_part_begin_with_its_first_row() {
+    let (x, mut y) = (numbers(40), vec![SENTINEL; 40]);
+    let (_, high) = whole(&x, &mut y).split_at(1);
+    let shape = (high.rows(), high.cols());
+    let added = numbers(shape.0 * shape.1);
+    let mut inputs = RowInputs::new(shape.0, shape.1);
+    inputs.added(&added, shape.1);
+    let (_, mut last) = high.with_inputs(&mut inputs).split_at(shape.0 - 1);
+    let group = last.group::<1, INPUTS>(0);
+    let [row] = group.rows_of(ADDED);
+    assert_eq!(row, &added[(shape.0 - 1) * shape.1..]);
+}
+
 #[test]
 fn row_spans_stream_only_what_is_not_read() {
     const SUM: bool = true;
