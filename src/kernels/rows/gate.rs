@@ -60,8 +60,8 @@ pub(super) fn gate_and_slope<S: Simd>(
             let product = (bounded * exp).scale(n - first) * inverse;
             (zero.max(z) - product.abs(), product.mul_add(inverse, sigmoid))
         }
-        // A NaN is in the sigmoid alone.
-        GateFunction::Sigmoid => (sigmoid, (t * inverse).mul_add(inverse, sigmoid - sigmoid)),
+        // sigmoid(z) * sigmoid(-z): a NaN is in both, and in t it is not.
+        GateFunction::Sigmoid => (sigmoid, sigmoid * (t.max(step(token, zero - z)) * inverse)),
     }
 }
 
