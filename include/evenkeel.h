@@ -15,7 +15,8 @@
  *
  * Buffers. A buffer is where its elements begin, how many they are, how far apart its rows begin (0: they are contiguous), and
  * their type. It is absent where all of that is 0. A type without elements is a buffer of no elements. Elements without a type
- * are an error. Only x, y, residual, sum, gate and plus, and what starts with d and is as long, have pitches, where the operation works on rows. Lengths, alignment,
+ * are an error. Rows of x, y, residual, sum, gate and plus, and gradients of that size, may have a pitch, where the operation works on
+ * rows. Lengths, alignment,
  * shapes, parameters and overlap are checked before anything is written. That a pointer has as many elements as its length says
  * is the caller's promise: inputs are readable, outputs writable, and those but y and sum readable too, as are y and sum with a
  * pitch.
@@ -400,7 +401,8 @@ typedef struct evenkeel_norm_backward_args {
   // As many; it may be dy. Absent: only the other gradients are made.
   struct evenkeel_output dx;
   struct evenkeel_shape shape;
-  // At least 0. Default: 1e-5. Given statistics have none.
+  // That of the forward pass, at least 0. Default: 1e-5. It does not count where rstd is passed, nor in
+  // `evenkeel_normalize_scale_shift_backward`.
   double eps;
   // NULL: the default.
   const struct evenkeel_execution *execution;
@@ -411,7 +413,8 @@ typedef struct evenkeel_norm_backward_args {
   // One a row (or a group of it), as the forward pass wrote it; absent: made again from x. `RmsNorm` has none. `EVENKEEL_F64`, or `EVENKEEL_F32` by
   // way of a temporary, which makes `x_hat` less exact by up to 2^-24 * |mean| * rstd.
   struct evenkeel_input mean;
-  // 1 / sqrt(var + eps), likewise, with mean. Given statistics have to be there.
+  // 1 / sqrt(var + eps), likewise. LayerNorm: with mean, or neither. RmsNorm: alone. `evenkeel_normalize_scale_shift_backward` needs
+  // both.
   struct evenkeel_input rstd;
   // One a column, written; `EVENKEEL_F32` or `EVENKEEL_F64`.
   struct evenkeel_output dgamma;
@@ -429,11 +432,11 @@ typedef struct evenkeel_norm_backward_args {
   size_t valid_steps;
   // `RmsNorm`: 1: 1 + gamma takes the place of gamma. 0: gamma.
   uint32_t one_plus_gamma;
-  // Any of `EVENKEEL_ADD_...`, or 0.
+  // Flags `EVENKEEL_ADD_...`, joined with `|`, or 0.
   evenkeel_accumulate accumulate;
   // One a column, of the forward pass: it counts where dgate is wanted of a gate after the norm. Absent: 0.
   struct evenkeel_input beta;
-  // As dy: the gate of the forward pass. Given statistics have none.
+  // As dy: the gate of the forward pass. `evenkeel_normalize_scale_shift_backward` has none.
   struct evenkeel_input gate;
   // As dy: the gradient of the gate, which has to be there.
   struct evenkeel_output dgate;

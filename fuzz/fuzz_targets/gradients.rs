@@ -230,7 +230,7 @@ impl Input {
                     && (!wants_dx || io.in_place() || of_dx.fits(lengths[1]))
                     && of_forward_x.fits(lengths[2])
                     && (gamma.is_none() || fits(3))
-                    && (dsum.is_none() || fits(4))
+                    && (dsum.is_none() || wants_dx && fits(4))
                     && (!wants_parameters || fits(5))
                     && eps_is_valid(eps);
                 let result = if wants_dx {

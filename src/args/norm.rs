@@ -201,7 +201,7 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// Writes the sum of x, bias and residual, whose rows are contiguous. There has to be a bias or a residual. It does not go with
+    /// Writes the sum of x, bias and residual. Its rows are contiguous, unless `sum_pitch` is set. There has to be a bias or a residual. It does not go with
     /// [`update_residual`](Self::update_residual), where the residual is the place of the sum.
     #[inline]
     pub fn sum<P: Element>(mut self, sum: &'a mut [P]) -> Self {

@@ -49,7 +49,8 @@ pub struct evenkeel_norm_backward_args {
     /// As many; it may be dy. Absent: only the other gradients are made.
     pub dx: evenkeel_output,
     pub shape: evenkeel_shape,
-    /// At least 0. Default: 1e-5. Given statistics have none.
+    /// That of the forward pass, at least 0. Default: 1e-5. It does not count where rstd is passed, nor in
+    /// `evenkeel_normalize_scale_shift_backward`.
     pub eps: f64,
     /// NULL: the default.
     pub execution: *const evenkeel_execution,
@@ -60,7 +61,8 @@ pub struct evenkeel_norm_backward_args {
     /// One a row (or a group of it), as the forward pass wrote it; absent: made again from x. `RmsNorm` has none. `EVENKEEL_F64`, or `EVENKEEL_F32` by
     /// way of a temporary, which makes `x_hat` less exact by up to 2^-24 * |mean| * rstd.
     pub mean: evenkeel_input,
-    /// 1 / sqrt(var + eps), likewise, with mean. Given statistics have to be there.
+    /// 1 / sqrt(var + eps), likewise. LayerNorm: with mean, or neither. RmsNorm: alone. `evenkeel_normalize_scale_shift_backward` needs
+    /// both.
     pub rstd: evenkeel_input,
     /// One a column, written; `EVENKEEL_F32` or `EVENKEEL_F64`.
     pub dgamma: evenkeel_output,
@@ -78,11 +80,11 @@ pub struct evenkeel_norm_backward_args {
     pub valid_steps: usize,
     /// `RmsNorm`: 1: 1 + gamma takes the place of gamma. 0: gamma.
     pub one_plus_gamma: u32,
-    /// Any of `EVENKEEL_ADD_...`, or 0.
+    /// Flags `EVENKEEL_ADD_...`, joined with `|`, or 0.
     pub accumulate: evenkeel_accumulate,
     /// One a column, of the forward pass: it counts where dgate is wanted of a gate after the norm. Absent: 0.
     pub beta: evenkeel_input,
-    /// As dy: the gate of the forward pass. Given statistics have none.
+    /// As dy: the gate of the forward pass. `evenkeel_normalize_scale_shift_backward` has none.
     pub gate: evenkeel_input,
     /// As dy: the gradient of the gate, which has to be there.
     pub dgate: evenkeel_output,

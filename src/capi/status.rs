@@ -227,13 +227,18 @@ impl fmt::Display for Fault {
 /// An error of Rust, with the name of the member of C in place of the argument's.
 fn with_members(mut text: String, has_valid: bool) -> String {
     const VALID: [(&str, &str); 2] = [("`mask`", "`valid`"), ("`lengths`", "`valid`")];
-    const NAMES: [(&str, &str); 11] = [
+    const NAMES: [(&str, &str); 16] = [
         ("`x_pitch`", "`x.pitch`"),
         ("`y_pitch`", "`y.pitch`"),
         ("`residual_pitch`", "`residual.pitch`"),
         ("`sum_pitch`", "`sum.pitch`"),
         ("`gate_pitch`", "`gate.pitch`"),
         ("`plus_pitch`", "`plus.pitch`"),
+        ("`dy_pitch`", "`dy.pitch`"),
+        ("`dx_pitch`", "`dx.pitch`"),
+        ("`dsum_pitch`", "`dsum.pitch`"),
+        ("`dresidual_pitch`", "`dresidual.pitch`"),
+        ("`dgate_pitch`", "`dgate.pitch`"),
         ("`rows`", "`shape`"),
         ("`steps`", "`valid_steps`"),
         ("`statistics`", "`statistics_of`"),

@@ -157,11 +157,12 @@ impl LayerNorm {
     ///   `7e-6 * rstd * max|g| * (1 + |x_hat|) + 2^-149 * (1 + rstd)`, the maximum being that of the row; of dgamma
     ///   `4e-6 * sum of |dy| * max(1, |x_hat|)` and `2^-149` for each row; of dbeta `1e-6 * sum of |dy|`; of dz, after the norm,
     ///   `2e-6 * |dy| * (|gamma| * max(1, |x_hat|) + |beta|) * s`, with `s = sigmoid(z) + |z| * sigmoid'(z)` for silu and
-    ///   `sigmoid'(z)` for sigmoid; before it, dx and dz are as exact as du (`docs/accuracy.md`); where g, `x_hat`, dx
-    ///   and `rstd * max|g| * (1 + |x_hat|)` are in the range of f32.
+    ///   `sigmoid'(z)` for sigmoid; before it, dx and dz are as exact as du (`docs/accuracy.md`); where f(z), `f'(z)`, g, `x_hat`, dx
+    ///   and `rstd * max|g| * (1 + |x_hat|)` are in the range of f32, and
+    ///   f(z) and `f'(z)` and their products with dy are not subnormal.
     /// * **Cost**: reads x and dy from memory once, writes dx once. Without scratch it allocates
-    ///   [`backward_scratch_len`](Self::backward_scratch_len) numbers, if dgamma or dbeta is wanted or there is a gate. Rows with a gate
-    ///   are worked on one by one.
+    ///   [`backward_scratch_len`](Self::backward_scratch_len) numbers, if dgamma or dbeta is wanted, if rows have a gate or several groups, and
+    ///   of channels that come first. Rows with a gate are worked on one by one.
     /// * **Determinism**: as of the forward pass; dgamma and dbeta are functions of all rows, in order, and have the same bits for
     ///   every thread count.
     /// * **Special values**: a constant row has `x_hat` = 0, and adds nothing to dgamma. Where var + eps = 0, rstd is taken as 0.

@@ -54,6 +54,7 @@ pub(crate) fn backward<'a, T: RowSource>(
     unsupported([
         ("gate", z.is_some() && !T::TAKES_INPUTS),
         ("dgate", dgate.is_some() && z.is_none()),
+        ("dsum", dsum.is_some() && !io.writes()),
         ("dresidual", dresidual.is_some() && !io.writes()),
     ])?;
 

@@ -27,7 +27,7 @@ pub enum Parallelism {
     /// An engine whose calls are smaller runs its whole model inside `rayon::ThreadPool::install`, or lends its own threads.
     #[default]
     Auto,
-    /// Everything on the calling thread; nothing is allocated and rayon is not touched.
+    /// Everything on the calling thread; rayon is not touched.
     Serial,
     /// As [`Auto`](Self::Auto), in at most this many tasks (0 counts as 1).
     AtMost(usize),

@@ -20,7 +20,8 @@
 //! **Safety.** A backend is a zero-sized token that only its own `detect` makes, after it has seen
 //! every CPU feature of the backend. A vector is made from a token or from another vector, so having
 //! one proves that its instructions exist: arithmetic on vectors is safe. Loads and stores take
-//! references to arrays and slices of known length. All of the crate's `unsafe` is in this folder.
+//! references to arrays and slices of known length. All of the crate's `unsafe` is in this folder and in
+//! the C ABI.
 //!
 //! **Inlining.** Every method is `#[inline(always)]` and carries no target feature of its own; it is
 //! inlined into the one `#[target_feature]` function of its backend, [`Simd::vectorize`]. A method

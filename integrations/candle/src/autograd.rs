@@ -97,7 +97,7 @@ impl Norm {
     }
 }
 
-fn cpu(storage: &Storage) -> Result<&CpuStorage> {
+pub(crate) fn cpu(storage: &Storage) -> Result<&CpuStorage> {
     match storage {
         Storage::Cpu(storage) => Ok(storage),
         _ => bail!("evenkeel runs on CPUs"),

@@ -1,4 +1,4 @@
-//! LayerNorm and RmsNorm for [candle](https://github.com/huggingface/candle) on CPUs, by the kernels of evenkeel, with gradients.
+//! Norms and dropout for [candle](https://github.com/huggingface/candle) on CPUs, by the kernels of evenkeel, with gradients.
 //!
 //! candle's own fused norms have no gradient: what lies before them silently never learns. These have one. They compute the
 //! forward pass in one sweep over memory, and the backward pass in another.
@@ -6,6 +6,7 @@
 //! * [`LayerNorm`] and [`RmsNorm`] are modules with the constructors and parameter names of `candle_nn`.
 //! * [`ops`] has the same as functions of tensors, and [`ops::add_layer_norm`] and [`ops::add_rms_norm`], which normalise
 //!   `x + residual` and return the sum as well.
+//! * [`GroupNorm`], [`BatchNorm`] and [`Dropout`] are modules likewise. Dropout takes a seed, and keeps no mask.
 //!
 //! Tensors of another type than f32 are converted, and their outputs are converted back. Rows of x may lie at any pitch, such as
 //! a part of a wider matrix; where the elements of a row are not neighbours, x is copied first. Work runs on rayon's current
@@ -25,10 +26,15 @@
 //! ```
 
 mod autograd;
+mod channel_modules;
+mod channels;
+mod dropout;
 mod layout;
 mod modules;
 pub mod ops;
 
+pub use channel_modules::{BatchNorm, GroupNorm, batch_norm, group_norm};
+pub use dropout::Dropout;
 pub use modules::{LayerNorm, RmsNorm, layer_norm, layer_norm_no_bias, rms_norm};
 
 // The example of the README compiles and runs.

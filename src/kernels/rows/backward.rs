@@ -383,7 +383,11 @@ impl<T: RowSource, const N: usize, const EXTRA: bool> Kernel for OneByOne<'_, '_
                 let [sums] = row_sums::<T, S::F32, 1>(token, &group, &lanes, work.gamma);
                 let means = Means::new::<T>(sums, group.cols());
                 let extremes = extremes::<S>(token, &group, work.gamma);
-                if means.hold_in_f32::<T>(statistics.rstd, sums.squares, extremes, group.cols()) {
+                let (rstd, squares, cols) = (statistics.rstd, sums.squares, group.cols());
+                // The first is the test of a group: a row has the bits that it has beside any other.
+                if means.fit_f32::<T>(rstd, squares, work.largest, cols)
+                    || means.hold_in_f32::<T>(rstd, squares, extremes, work.largest, cols)
+                {
                     work.sweep::<T, S, S::F32, 1>(token, row, lanes, [statistics], [means]);
                     continue;
                 }

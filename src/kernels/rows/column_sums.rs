@@ -91,6 +91,8 @@ impl RowBlocks {
                         let run = match kept {
                             None => row..end,
                             Some(kept) => {
+                                // It looks no further than the step.
+                                let kept = kept.before(first + end);
                                 let run = kept.next_run(first + row, end - row);
                                 run.start - first..run.end - first
                             }

@@ -18,7 +18,8 @@ pub(crate) struct Gamma<'a> {
     pub(crate) offset: f32,
 }
 
-/// What the first sweep makes of a row: the sums of g, of `g * x_hat`, and of dy^2.
+/// What the first sweep makes of a row: the sums of g, of `g * x_hat`, and of dy^2. Where statistics are given, `x_hat^2` takes the
+/// place of `g * x_hat`.
 #[derive(Clone, Copy)]
 pub(super) struct RowSums {
     g: f64,
@@ -114,7 +115,9 @@ impl Means {
         let sum = self.c.abs() + self.d.abs();
         let is_small = squares < LARGEST_GRADIENT_SQUARES
             && squares * (largest * largest) * (most * most) <= LARGEST * LARGEST;
-        is_small && (T::ONE_SWEEP || (sum * least >= 1.0 / LARGEST && Self::rounds::<T>(cols)))
+        is_small
+            && self.x_hat_fits::<T>(squares, cols)
+            && (T::ONE_SWEEP || (sum * least >= 1.0 / LARGEST && Self::rounds::<T>(cols)))
     }
 
     /// The same of a row whose largest gradients are known, so that c and d do not have to tell.
@@ -124,13 +127,25 @@ impl Means {
         rstd: f64,
         squares: f64,
         Extremes { dy, g }: Extremes,
+        largest: f64,
         cols: usize,
     ) -> bool {
         let (most, least) = (rstd.abs().max(1.0), rstd.abs().min(1.0));
         let is_small = dy * dy <= LARGEST_GRADIENT_SQUARES && g * most <= LARGEST;
-        let is_large = g * least >= 1.0 / LARGEST || dy == 0.0 || rstd == 0.0;
+        let is_zero = dy == 0.0 || rstd == 0.0 || largest == 0.0;
+        let is_large = g * least >= 1.0 / LARGEST || is_zero;
         let is_number = (squares + self.c + self.d).is_finite();
-        is_number && is_small && (T::ONE_SWEEP || (is_large && Self::rounds::<T>(cols)))
+        is_number
+            && is_small
+            && self.x_hat_fits::<T>(squares, cols)
+            && (T::ONE_SWEEP || (is_large && Self::rounds::<T>(cols)))
+    }
+
+    /// Whether f32 holds the products of dy and `x_hat`. By statistics of its own a row has an `x_hat` of at most the root of its
+    /// length; by given ones of any size.
+    #[inline(always)]
+    fn x_hat_fits<T: RowSource>(self, squares: f64, cols: usize) -> bool {
+        !T::ONE_SWEEP || squares * (self.d * cols as f64) <= LARGEST * LARGEST
     }
 
     /// Whether dx may have roundings. A row of one element that is centred has the gradient 0: in f64, g is exact and so is c.
@@ -178,7 +193,7 @@ pub(super) fn extremes<S: Simd>(
     Extremes { dy: largest(most), g: largest(most_g) }
 }
 
-/// The first sweep over `R` rows. Of given statistics it makes the sum of squares alone.
+/// The first sweep over `R` rows. Of given statistics it makes the sums of squares alone.
 #[inline(always)]
 pub(super) fn row_sums<T: RowSource, V: Float, const R: usize>(
     token: V::Token,
@@ -235,16 +250,14 @@ pub(super) fn row_sums<T: RowSource, V: Float, const R: usize>(
         for r in 0..R {
             all[r].squares += squares[r];
         }
-        if !T::ONE_SWEEP {
-            let g_x_hat = V::sums(sum_g_x_hat);
+        let g_x_hat = V::sums(sum_g_x_hat);
+        for r in 0..R {
+            all[r].g_x_hat += g_x_hat[r];
+        }
+        if T::CENTRED && !T::ONE_SWEEP {
+            let g = V::sums(sum_g);
             for r in 0..R {
-                all[r].g_x_hat += g_x_hat[r];
-            }
-            if T::CENTRED {
-                let g = V::sums(sum_g);
-                for r in 0..R {
-                    all[r].g += g[r];
-                }
+                all[r].g += g[r];
             }
         }
         if last {
@@ -262,7 +275,9 @@ fn add_terms<T: RowSource, V: Float>(
     squares: &mut V,
 ) {
     *squares = dy.mul_add(dy, *squares);
-    if !T::ONE_SWEEP {
+    if T::ONE_SWEEP {
+        *of_g_x_hat = x_hat.mul_add(x_hat, *of_g_x_hat);
+    } else {
         let g = dy * gamma;
         *of_g_x_hat = g.mul_add(x_hat, *of_g_x_hat);
         if T::CENTRED {
