@@ -128,7 +128,7 @@ fn gradients_of_channels_are_those_of_autograd() {
     let gamma = &gamma[..CHANNELS];
     let (mean, var) = ([0.25, -0.5, 1.0], [1.5, 0.5, 2.0]);
     let first = Channels::first(BATCH, CHANNELS, POSITIONS).unwrap();
-    let last = Channels::last(BATCH, CHANNELS, POSITIONS).unwrap();
+    let last = Channels::last(BATCH, POSITIONS, CHANNELS).unwrap();
     // Where an element of NCHW is in NHWC.
     let moved = |i: usize| {
         let (position, plane) = (i % POSITIONS, i / POSITIONS);

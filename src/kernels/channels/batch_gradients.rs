@@ -7,15 +7,16 @@
 //! for each sample: dx of its plane, from the means of g and of g * x_hat
 //! ```
 //!
-//! The bits are those of sums of all planes and then dx of all (`kernels/channels/gradients.rs`), and x and dy are read from memory
+//! Up to sixteen small channels are one: their coefficients are made at once. The bits are those of sums of all planes and then dx of all (`kernels/channels/gradients.rs`), and x and dy are read from memory
 //! once. Threads share the channels of one sample; the channels of several are not neighbours in memory, so that one task has all.
 #![forbid(unsafe_code)]
 
-use super::gradients::{Term, sums_of_plane, sweep_planes};
+use super::gradients::{PlaneTerms, sums_of_plane, sweep_planes};
 use crate::kernels::columns::gradients::GradientColumns;
 use crate::kernels::row_filter::RowFilter;
 use crate::kernels::split::Split;
-use crate::simd::{Kernel, RowInputs, RowSpan, Simd};
+use crate::kernels::tuning::CHANNEL_ELEMENTS;
+use crate::simd::{Kernel, LANES, RowInputs, RowSpan, Simd};
 
 /// The gradients of every channel.
 pub(crate) struct ChannelGradients<'a> {
@@ -78,32 +79,38 @@ impl Kernel for ChannelGradients<'_> {
         inputs.forward_x(x, positions);
         let mut io = io.with_inputs(&mut inputs);
         let [of_dy, of_x_hat] = sums;
-        for channel in 0..channels {
-            let term = Term::new(token, mean[channel], rstd[channel]);
-            let mut all = [0.0; 2];
-            for n in 0..batch {
-                let start = (n * channels + channel) * positions;
-                let part = start..start + positions;
-                let (dy, x) = (&io.src()[part.clone()], &x[part]);
-                let sums = sums_of_plane(token, (dy, x), term, (kept, n * positions));
-                all = [all[0] + sums[0], all[1] + sums[1]];
+        // So many that they stay in a cache, whose coefficients are made at once.
+        let at_a_time = (CHANNEL_ELEMENTS / (batch * positions)).clamp(1, LANES);
+        for first in (0..channels).step_by(at_a_time) {
+            let run = first..channels.min(first + at_a_time);
+            let (mean, rstd) = (&mean[run.clone()], &rstd[run.clone()]);
+            let gamma = gamma.map(|gamma| &gamma[run.clone()]);
+            let terms = PlaneTerms::new(token, mean, rstd);
+            let (mut c, mut d) = ([0.0; LANES], [0.0; LANES]);
+            for (lane, channel) in run.clone().enumerate() {
+                let term = terms.lane(token, lane);
+                let mut all = [0.0; 2];
+                for n in 0..batch {
+                    let start = (n * channels + channel) * positions;
+                    let part = start..start + positions;
+                    let (dy, x) = (&io.src()[part.clone()], &x[part]);
+                    let sums = sums_of_plane(token, (dy, x), term, (kept, n * positions));
+                    all = [all[0] + sums[0], all[1] + sums[1]];
+                }
+                (of_dy[channel], of_x_hat[channel]) = (all[0], all[1]);
+                let factor = gamma.map_or(1.0, |gamma| f64::from(gamma[lane]));
+                let elements = elements.unwrap_or(1.0);
+                (c[lane], d[lane]) = (all[0] * factor / elements, all[1] * factor / elements);
             }
-            (of_dy[channel], of_x_hat[channel]) = (all[0], all[1]);
             if !writes {
                 continue;
             }
-            let gamma = gamma.map(|gamma| &gamma[channel..=channel]);
-            let factor = gamma.map_or(1.0, |gamma| f64::from(gamma[0]));
-            let [c, d] = all.map(|sum| [sum * factor / elements.unwrap_or(1.0)]);
-            let columns = GradientColumns {
-                mean: &mean[channel..=channel],
-                rstd: &rstd[channel..=channel],
-                gamma,
-                means: elements.map(|_| [&c[..], &d[..]]),
-                alone: elements == Some(1.0),
-            };
+            let len = run.len();
+            let means = elements.map(|_| [&c[..len], &d[..len]]);
+            let alone = elements == Some(1.0);
+            let columns = GradientColumns { mean, rstd, gamma, means, alone };
             for n in 0..batch {
-                sweep_planes(token, &mut io, n * channels + channel, columns);
+                sweep_planes(token, &mut io, n * channels + first, columns);
             }
         }
     }

@@ -89,7 +89,7 @@ impl Kernel for PlaneSums<'_> {
 }
 
 /// What `x_hat` of up to sixteen planes is made of.
-struct PlaneTerms {
+pub(super) struct PlaneTerms {
     mean: Lanes64,
     rstd: Lanes64,
     hi: [f32; LANES],
@@ -113,7 +113,7 @@ pub(super) struct Term {
 impl PlaneTerms {
     /// From the statistics of up to sixteen planes.
     #[inline(always)]
-    fn new<S: Simd>(token: S, mean: &[f64], rstd: &[f64]) -> Self {
+    pub(super) fn new<S: Simd>(token: S, mean: &[f64], rstd: &[f64]) -> Self {
         let zero = S::F64::splat(token, 0.0);
         let (of_mean, of_rstd) = (load_f64(token, mean, 0, 0.0), load_f64(token, rstd, 0, 0.0));
         let statistics = (of_mean, of_rstd, zero);
@@ -136,7 +136,7 @@ impl PlaneTerms {
     }
 
     #[inline(always)]
-    fn lane<S: Simd>(&self, _: S, lane: usize) -> Term {
+    pub(super) fn lane<S: Simd>(&self, _: S, lane: usize) -> Term {
         Term {
             mean: self.mean[lane],
             rstd: self.rstd[lane],
@@ -363,6 +363,9 @@ impl Kernel for PlaneGradients<'_> {
     }
 }
 
+/// Planes of fewer elements are swept over in one part.
+const SHORT: usize = 8 * LANES;
+
 /// dx of up to sixteen planes from `first` on, which have the columns.
 #[inline(always)]
 pub(super) fn sweep_planes<S: Simd>(
@@ -382,7 +385,9 @@ pub(super) fn sweep_planes<S: Simd>(
             continue;
         }
         let coefficients = GradientCoefficients::<S::F32>::splat(token, &single, lane);
-        let (cols, head) = (plane.cols(), plane.before_line());
+        let cols = plane.cols();
+        // Stores of a short plane may cross cache lines: another part would cost more.
+        let head = if cols < SHORT { 0 } else { plane.before_line() };
         for (start, end) in [(0, head), (head, cols)] {
             if start < end {
                 let part = &mut plane.columns(start, end);

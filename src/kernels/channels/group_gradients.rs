@@ -70,6 +70,7 @@ impl Split for GroupGradients<'_> {
 type Saved<'a> = Option<[&'a [f64]; 2]>;
 
 /// Splits what may be absent.
+#[inline(always)]
 fn split_saved(saved: Saved<'_>, at: usize) -> (Saved<'_>, Saved<'_>) {
     (saved.map(|saved| saved.map(|of| &of[..at])), saved.map(|saved| saved.map(|of| &of[at..])))
 }
@@ -186,6 +187,7 @@ const MOST_SLOTS: usize = 16;
 
 impl Slots {
     /// Of samples that are matrices.
+    #[inline(always)]
     pub(crate) fn new(samples: usize, rows: usize, cols: usize) -> Self {
         let of_slot = samples.div_ceil(MOST_SLOTS).max(1);
         // The statistics, and c and d.
@@ -194,26 +196,31 @@ impl Slots {
     }
 
     /// With so many vectors of f64 more.
+    #[inline(always)]
     pub(super) fn with(self, more: usize) -> Self {
         Self { each: self.each.saturating_add(more), ..self }
     }
 
     /// Vectors of f64 of all slots.
+    #[inline(always)]
     pub(crate) fn scratch(self) -> usize {
         self.count.saturating_mul(self.each)
     }
 
     /// The slots of some scratch.
+    #[inline(always)]
     pub(super) fn of(self, scratch: &[Lanes64]) -> usize {
         scratch.len() / self.each
     }
 
     /// Samples before a slot, of so many.
+    #[inline(always)]
     pub(super) fn samples_before(self, slot: usize, samples: usize) -> usize {
         slot.saturating_mul(self.samples).min(samples)
     }
 
     /// Vectors of f64 before a slot.
+    #[inline(always)]
     pub(super) fn scratch_before(self, slot: usize) -> usize {
         slot * self.each
     }

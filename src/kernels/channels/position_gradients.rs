@@ -50,6 +50,7 @@ pub(crate) struct PositionGradients<'a> {
 
 impl PositionGradients<'_> {
     /// How samples of a shape share scratch.
+    #[inline(always)]
     pub(crate) fn slots(samples: usize, channels: usize, positions: usize) -> Slots {
         // The sums of columns too.
         Slots::new(samples, channels, positions).with(sums_len(positions))

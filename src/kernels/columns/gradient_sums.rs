@@ -63,6 +63,7 @@ pub(crate) struct SumChunks {
 
 impl SumChunks {
     /// Depends on the number of rows that count, and of columns, alone.
+    #[inline(always)]
     pub(crate) fn new(count: usize, cols: usize) -> Self {
         let block = BLOCK_ROWS * narrow::factor(cols);
         let blocks = count.div_ceil(block).max(1);
@@ -75,11 +76,13 @@ impl SumChunks {
     }
 
     /// Vectors of f64 of all chunks.
+    #[inline(always)]
     pub(crate) fn total_scratch(self) -> usize {
         self.count * self.scratch
     }
 
     /// The most vectors of f64 that any of so many rows need.
+    #[inline(always)]
     pub(crate) fn most_scratch(rows: usize, cols: usize) -> usize {
         let blocks = rows.div_ceil(BLOCK_ROWS * narrow::factor(cols)).max(1);
         blocks.min(MOST_CHUNKS).saturating_mul(sums_len(cols))
@@ -87,6 +90,7 @@ impl SumChunks {
 }
 
 /// Vectors of f64 of both sums of so many columns.
+#[inline(always)]
 pub(crate) fn sums_len(cols: usize) -> usize {
     cols.div_ceil(LANES).saturating_mul(2)
 }
