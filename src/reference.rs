@@ -187,7 +187,9 @@ fn row_backward(
     let c = if of_mean { sum((0..x.len()).map(g)) / n } else { 0.0 };
     let d = if of_rstd { sum((0..x.len()).map(|i| g(i) * x_hat(i))) / n } else { 0.0 };
     for i in 0..x.len() {
-        dx[i] = rstd * (g(i) - c - x_hat(i) * d);
+        // Where rstd is a constant, dx does not depend on x, not even where that is infinite.
+        let by_x = if of_rstd { x_hat(i) * d } else { 0.0 };
+        dx[i] = rstd * (g(i) - c - by_x);
         dgamma[i] += f64::from(dy[i]) * x_hat(i);
         dbeta[i] += f64::from(dy[i]);
     }

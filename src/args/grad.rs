@@ -294,7 +294,8 @@ impl<'a> GradArgs<'a> {
         self
     }
 
-    /// Memory for the call, at least as long as the operation's `backward_scratch_len` says, so that it allocates none.
+    /// Memory for the call, at least as long as the operation's `backward_scratch_len` says, so that it allocates none. `GroupNorm` and
+    /// `InstanceNorm` with padding allocate samples without it all the same.
     #[inline]
     pub fn scratch(mut self, scratch: &'a mut [f64]) -> Self {
         self.scratch = Some(scratch);

@@ -294,6 +294,10 @@ pub unsafe extern "C" fn evenkeel_channels_backward_scratch_len(
         call(args, |args, run| {
             let shape = args.shape.channels()?;
             let batch_norm = BatchNorm::new().with_execution(run.execution());
+            // BatchNorm and given statistics alone take a matrix.
+            if args.shape.rows().is_ok() {
+                return write_len(scratch_len, batch_norm.backward_scratch_len(shape));
+            }
             let lens = [
                 batch_norm.backward_scratch_len(shape),
                 InstanceNorm::new().backward_scratch_len(shape),

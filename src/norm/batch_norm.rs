@@ -284,7 +284,8 @@ impl BatchNorm {
     /// * **Determinism**: as of the forward pass. The sums are those of blocks of 64 rows, or of the planes of a channel, added in
     ///   an order that the shape and the valid rows fix.
     /// * **Special values**: a constant channel has `x_hat` = 0 and dgamma = 0. Where var + eps = 0, rstd is taken as 0. One element
-    ///   a channel has dx = 0. A NaN or infinity in x or dy makes its channel NaN, dbeta only if it is in dy.
+    ///   a channel has dx = 0. A NaN or infinity in x or dy makes dx of its channel NaN, and dgamma NaN or infinite;
+    ///   dbeta only if it is in dy.
     /// * **Padding** has dx = `+0.0` and adds nothing. A batch without data adds nothing, and its dgamma and dbeta are 0.
     ///
     /// ```
@@ -309,7 +310,7 @@ impl BatchNorm {
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
-    /// * [`Error::Unsupported`]: dsum or a second place for dx; rstd without a mean; or a pitch, with channels that come first.
+    /// * [`Error::Unsupported`]: a gate or its gradient, dsum or a second place for dx; rstd without a mean; or a pitch, with channels that come first.
     /// * [`Error::OutOfMemory`]: there is no memory for scratch.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,
@@ -374,7 +375,8 @@ impl BatchNorm {
     /// dx[r, c] = dy[r, c] * gamma[c] / sqrt(running_var[c] + eps)
     /// ```
     ///
-    /// dgamma and dbeta, places, accuracy and determinism are those of [`backward`](Self::backward).
+    /// dgamma and dbeta, places, accuracy and determinism are those of [`backward`](Self::backward). A NaN or infinity in x makes its own
+    /// element of dx NaN.
     ///
     /// # Errors
     ///

@@ -96,6 +96,7 @@ pub(crate) fn check_channels(
     statistics: usize,
 ) -> Result<(), Error> {
     check_optional("gamma", args.gamma, channels)?;
+    check_optional("beta", args.beta, channels)?;
     check_optional("mean", args.mean, statistics)?;
     check_optional("rstd", args.rstd, statistics)?;
     for (arg, gradient) in [("dgamma", &args.dgamma), ("dbeta", &args.dbeta)] {

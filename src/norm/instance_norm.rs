@@ -154,7 +154,7 @@ impl InstanceNorm {
     ///   [`ValidRows::Lengths`](crate::ValidRows::Lengths) do not divide the positions.
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape.
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
-    /// * [`Error::Unsupported`]: dsum, a second place for dx, or a pitch; or rstd without a mean.
+    /// * [`Error::Unsupported`]: a gate or its gradient, dsum, a second place for dx, or a pitch; or rstd without a mean.
     /// * [`Error::OutOfMemory`]: there is no memory for scratch, or for two samples with padding.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,

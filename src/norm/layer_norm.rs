@@ -178,8 +178,8 @@ impl LayerNorm {
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
-    /// * [`Error::Unsupported`]: rstd is passed without a mean; there is a second place for dx and no first one; or channels
-    ///   come first, and there is a pitch, dsum or a second place.
+    /// * [`Error::Unsupported`]: rstd is passed without a mean, or dgate without a gate; dsum or a second place for dx without a
+    ///   first one; or channels come first, and there is a pitch, a gate, dsum or a second place.
     /// * [`Error::OutOfMemory`]: there is no memory for scratch.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,

@@ -132,6 +132,11 @@ fn scratch_is_as_long_as_in_rust() {
     let status = unsafe { evenkeel_norm_backward_scratch_len(&args, &mut len) };
     assert_eq!(status, EVENKEEL_OK, "{}", message());
     assert_eq!(len, LayerNorm::new().backward_scratch_len(rows));
+    let (mut len, args) =
+        (77, evenkeel_channels_backward_args { dy: x, x, shape: of_rows, ..Default::default() });
+    let status = unsafe { evenkeel_channels_backward_scratch_len(&args, &mut len) };
+    assert_eq!(status, EVENKEEL_OK, "{}", message());
+    assert_eq!(len, BatchNorm::new().backward_scratch_len(rows), "BatchNorm alone takes a matrix");
     for (shape, of) in [(of_first, first), (of_last, last)] {
         let (mut len, args) =
             (77, evenkeel_channels_backward_args { dy: x, x, shape, ..Default::default() });

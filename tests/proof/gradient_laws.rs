@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use evenkeel::{
-    Backend, Error, GradArgs, InOut, LayerNorm, Mask, NormalizeScaleShift, Parallelism, RmsNorm,
-    Statistics, ValidRows, reference,
+    Backend, BatchNorm, Error, GradArgs, InOut, LayerNorm, Mask, NormalizeScaleShift, Parallelism,
+    RmsNorm, Statistics, ValidRows, reference,
 };
 
 use crate::common::*;
@@ -384,6 +384,47 @@ fn no_rows() {
 }
 
 /// What a backward pass does not take is an error, and nothing is written.
+/// Law: a row whose gradients are just large enough for f32 has the same bits beside any other row.
+#[test]
+fn small_gradients_have_the_same_bits_beside_any_row() {
+    let (cols, tiny) = (7, 7e-31_f32);
+    let mut x = [0.0_f32; 14];
+    x[cols - 1] = -1.0;
+    x[cols..].copy_from_slice(&[3.0, -1.0, 4.0, 1.0, -5.0, 9.0, 2.0]);
+    for backend in backends() {
+        let gradients = |other: f32| {
+            let mut dy = [tiny; 14];
+            dy[cols - 1] = -tiny;
+            dy[cols..].fill(other);
+            dy[cols] = -other;
+            let (mut dx, mut dgamma) = ([f32::NAN; 14], [f64::NAN; 7]);
+            let norm = LayerNorm::new().with_eps(0.0).with_backend(backend);
+            let args = GradArgs::new().dgamma(&mut dgamma);
+            norm.backward(InOut::new(&dy, &mut dx), &x, rows(2, cols), args).unwrap();
+            dx[..cols].to_vec()
+        };
+        assert_same(&format!("{backend}"), &gradients(1.0), &gradients(0.0));
+    }
+}
+
+/// Law: `x_hat` of given statistics may be of any size; the sums of f32 that it leaves are made in f64.
+#[test]
+fn given_statistics_may_make_a_large_x_hat() {
+    let power = |n: i32| 2.0_f32.powi(n);
+    for backend in backends() {
+        let (x, gamma) = ([power(70); 2], [power(-40)]);
+        for (dy, expected) in [([power(59); 2], 2.0_f64.powi(130)), ([power(59), -power(59)], 0.0)]
+        {
+            let (mut dx, mut dgamma) = ([f32::NAN; 2], [f64::NAN]);
+            let args = GradArgs::new().gamma(&gamma).dgamma(&mut dgamma);
+            let given = Statistics::of_rows(&[0.0; 2], &[1.0; 2]);
+            let operation = NormalizeScaleShift::new().with_backend(backend);
+            operation.backward(InOut::new(&dy, &mut dx), &x, rows(2, 1), given, args).unwrap();
+            assert_eq!((dx[0], dgamma), (power(19), [expected]), "{backend}");
+        }
+    }
+}
+
 #[test]
 fn what_it_does_not_take_is_an_error() {
     let (x, dy, stats) = ([1.5; 6], [0.5; 6], [0.5; 2]);
@@ -398,6 +439,12 @@ fn what_it_does_not_take_is_an_error() {
     );
     let args = GradArgs::new().dresidual(&mut second);
     assert_eq!(of(norm.backward(io(), &x, shape, args)), unsupported("dresidual"));
+    assert_eq!(of(norm.backward(io(), &x, shape, GradArgs::new().dsum(&x))), unsupported("dsum"));
+    let short_beta = GradArgs::new().beta(&[1.0_f32; 2]);
+    assert_eq!(
+        of(BatchNorm::new().backward(InOut::new(&dy, &mut dx), &x, shape, short_beta)),
+        Err(Error::Length { arg: "beta", expected: 3, got: 2 })
+    );
     let args = GradArgs::new().stats(&stats, &stats);
     assert_eq!(of(RmsNorm::new().backward(io(), &x, shape, args)), unsupported("mean"));
     let given = Statistics::of_rows(&stats, &stats);
