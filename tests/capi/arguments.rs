@@ -352,6 +352,7 @@ impl Given {
             "add_dgamma" => "dgamma",
             "add_dbeta" => "dbeta",
             "add_dresidual" => "dresidual",
+            "add_dgate" => "dgate",
             "row_mean" | "col_mean" => "mean",
             "row_rstd" | "col_rstd" => "rstd",
             "moments" if operation.name.starts_with("Moments::") => "into",

@@ -162,7 +162,7 @@ fn a_pitch_that_is_none_or_has_no_place() {
             let member = given.member(right.operation);
             // The operations say themselves where rows have pitches.
             let pitched = ["x", "y", "residual", "sum", "gate", "plus"].contains(&member)
-                || ["dy", "dx", "dsum", "dresidual"].contains(&member);
+                || ["dy", "dx", "dsum", "dresidual", "dgate"].contains(&member);
             let of_rows = match right.operation.takes {
                 Takes::Rows => true,
                 Takes::Elements => false,
