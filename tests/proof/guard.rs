@@ -326,7 +326,7 @@ fn touch_nothing_beyond(
                 values.iter().enumerate().flat_map(|values| ENDS.map(|end| (values, end)))
             {
                 let is_in_turn = |at: usize| match offset {
-                    0 => (at / 2 + i + turn) % SCALES.len() == 0,
+                    0 => (at / 2 + i + turn).is_multiple_of(SCALES.len()),
                     _ => at == way,
                 };
                 let ways: Vec<Way> =
