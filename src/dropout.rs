@@ -8,7 +8,8 @@ use crate::kernels::elementwise::dropout::{ApplyDropout, Choice};
 use crate::kernels::elementwise::stream::Threshold;
 use crate::mask::{Mask, MaskMut};
 use crate::run::execution::{Call, Execution, output_setters};
-use crate::shape::check_length;
+use crate::run::stored::in_f32;
+use crate::shape::{Rows, check_length};
 use crate::simd::{InOut, Io, Span};
 
 /// Inverted dropout (Srivastava et al., 2014).
@@ -242,7 +243,10 @@ impl Dropout {
         args: impl Into<DropoutArgs<'m>>,
     ) -> Result<&'a mut [Y], Error> {
         let args = args.into();
-        io.write_whole(|io| self.run(io, args))
+        io.write_whole(|io| {
+            let ([len, _], call) = (io.lengths(), self.execution.call(args.pool));
+            in_f32(call, io, Rows::one(len), |io| self.run(io, args))
+        })
     }
 
     /// Takes the gradient of y and returns that of x: [`forward`](Self::forward) with the mask of the forward pass, drawn again
@@ -276,8 +280,11 @@ impl Dropout {
     ) -> Result<&'a mut [Y], Error> {
         io.write_whole(|io| {
             self.plan()?;
-            io.whole()?.copy();
-            Ok(())
+            let ([len, _], call) = (io.lengths(), self.execution.call(None));
+            in_f32(call, io, Rows::one(len), |io| {
+                io.whole()?.copy();
+                Ok(())
+            })
         })
     }
 

@@ -1,13 +1,14 @@
 //! L1 and L2 regularisation of parameters: the penalty, its gradient, weight decay, the proximal step.
 #![forbid(unsafe_code)]
 
-use crate::element::Element;
+use crate::element::{Element, Elements};
 use crate::error::Error;
 use crate::kernels::elementwise::penalty::{ApplyRule, Decay, Gradient, Penalize, Proximal, Rule};
 use crate::kernels::merge::segments::Segments;
 use crate::run::execution::{Execution, output_setters};
-use crate::shape::{check_length, check_not_negative};
-use crate::simd::{InOut, Io, Span, elements, elements_mut};
+use crate::run::stored::{half_format, in_f32, read_in_f32};
+use crate::shape::{Rows, check_length, check_not_negative};
+use crate::simd::{InOut, Io, Span};
 
 /// L1 and L2 regularisation of a vector of parameters: lasso (Tibshirani, 1996), ridge (Hoerl and Kennard, 1970), and with
 /// both factors the elastic net (Zou and Hastie, 2005).
@@ -106,7 +107,8 @@ impl Regularizer {
     /// * [`Error::Parameter`]: l1 or l2 is negative or not finite.
     #[inline]
     pub fn penalty<X: Element>(&self, w: &[X]) -> Result<f64, Error> {
-        self.sum(elements(w), None)
+        let call = self.execution.call(None);
+        read_in_f32(call, Elements::of(w), |w| self.sum(w, None))
     }
 
     /// Adds the gradient of the penalty of `w` to `gradient`, of the same length: `l1 * sign(w) + l2 * w`, where the
@@ -124,7 +126,7 @@ impl Regularizer {
         w: &[X],
         gradient: &mut [Y],
     ) -> Result<(), Error> {
-        self.add(elements(w), elements_mut(gradient))
+        self.with_gradient(w, gradient, |w, gradient| self.add(w, gradient))
     }
 
     /// [`penalty`](Self::penalty) and [`add_gradient`](Self::add_gradient) in one pass over memory, with the bits of both.
@@ -138,7 +140,7 @@ impl Regularizer {
         w: &[X],
         gradient: &mut [Y],
     ) -> Result<f64, Error> {
-        self.sum(elements(w), Some(elements_mut(gradient)))
+        self.with_gradient(w, gradient, |w, gradient| self.sum(w, Some(gradient)))
     }
 
     /// Decoupled weight decay (`AdamW`): reads w, writes `y = w * (1 - learning_rate * l2)`, and returns y.
@@ -159,7 +161,7 @@ impl Regularizer {
         io: InOut<'_, 'a, X, Y>,
         learning_rate: f64,
     ) -> Result<&'a mut [Y], Error> {
-        io.write_whole(|io| self.run_decay(io, learning_rate))
+        io.write_whole(|io| self.in_f32(io, |io| self.run_decay(io, learning_rate)))
     }
 
     /// The proximal operator of `step * penalty`: reads w, writes `y = soft(w, step * l1) / (1 + step * l2)`, and returns y.
@@ -181,10 +183,42 @@ impl Regularizer {
         io: InOut<'_, 'a, X, Y>,
         step: f64,
     ) -> Result<&'a mut [Y], Error> {
-        io.write_whole(|io| self.run_proximal(io, step))
+        io.write_whole(|io| self.in_f32(io, |io| self.run_proximal(io, step)))
     }
 
-    pub(crate) fn run_decay(&self, io: Io<'_>, learning_rate: f64) -> Result<(), Error> {
+    /// Calls `run` with w and the gradient as f32.
+    #[inline]
+    fn with_gradient<T, X: Element, Y: Element>(
+        &self,
+        w: &[X],
+        gradient: &mut [Y],
+        run: impl FnOnce(&[f32], Span<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (call, mut result) = (self.execution.call(None), None);
+        let storages = [("w", X::STORAGE), ("gradient", Y::STORAGE)];
+        half_format(storages.map(|(arg, storage)| (arg, Some(storage))))?;
+        InOut::in_place(gradient).write_whole(|io| {
+            self.in_f32(io, |io| {
+                let gradient = io.whole()?;
+                result = Some(read_in_f32(call, Elements::of(w), |w| run(w, gradient))?);
+                Ok(())
+            })
+        })?;
+        // `write_whole` has called it.
+        result.ok_or(Error::Unsupported { arg: "gradient" })
+    }
+
+    /// Calls `run` with the buffers as f32.
+    fn in_f32(
+        &self,
+        io: Io<'_>,
+        run: impl FnOnce(Io<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let [len, _] = io.lengths();
+        in_f32(self.execution.call(None), io, Rows::one(len), run)
+    }
+
+    fn run_decay(&self, io: Io<'_>, learning_rate: f64) -> Result<(), Error> {
         let io = io.whole()?;
         self.check()?;
         check_not_negative("learning_rate", learning_rate)?;
@@ -192,7 +226,7 @@ impl Regularizer {
         Ok(())
     }
 
-    pub(crate) fn run_proximal(&self, io: Io<'_>, step: f64) -> Result<(), Error> {
+    fn run_proximal(&self, io: Io<'_>, step: f64) -> Result<(), Error> {
         let io = io.whole()?;
         self.check()?;
         check_not_negative("step", step)?;
@@ -200,20 +234,19 @@ impl Regularizer {
         Ok(())
     }
 
-    fn add(&self, w: &[f32], gradient: &mut [f32]) -> Result<(), Error> {
+    fn add(&self, w: &[f32], gradient: Span<'_>) -> Result<(), Error> {
         self.check()?;
         check_length("gradient", gradient.len(), w.len())?;
-        self.update(Span::in_place(gradient), w, self.gradient());
+        self.update(gradient, w, self.gradient());
         Ok(())
     }
 
     /// The penalty, and its gradient added.
-    fn sum(&self, w: &[f32], gradient: Option<&mut [f32]>) -> Result<f64, Error> {
+    fn sum(&self, w: &[f32], gradient: Option<Span<'_>>) -> Result<f64, Error> {
         self.check()?;
         if let Some(gradient) = &gradient {
             check_length("gradient", gradient.len(), w.len())?;
         }
-        let gradient = gradient.map(Span::in_place);
         let work = Penalize { w, gradient, rule: self.gradient(), first: 0 };
         let all = self.execution.call(None).reduce(work, w.len(), Segments::merged);
         Ok(all.finish().penalty(self.l1, self.l2))

@@ -36,6 +36,11 @@ impl Rows {
         }
     }
 
+    /// One row of a slice's elements.
+    pub(crate) const fn one(cols: usize) -> Self {
+        Self { rows: 1, cols }
+    }
+
     /// The number of rows.
     #[must_use]
     pub const fn rows(self) -> usize {

@@ -1,13 +1,15 @@
 //! What a backward pass may take and give beside dy, x and dx.
 #![forbid(unsafe_code)]
 
-use crate::element::{Element, GradElement, ParameterGradient};
+use crate::element::{
+    Element, Elements, ElementsMut, GradElement, ParameterGradient, Storage, check_elements, single,
+};
 use crate::error::Error;
 use crate::kernels::rows::gate_gradients::PitchedRows;
 use crate::mask::ValidRows;
 use crate::run::pool::Pool;
 use crate::shape::{Rows, check_length, check_optional};
-use crate::simd::{InOut, Pitch, RowSpan, check_rows, elements, elements_mut};
+use crate::simd::{InOut, Io, Pitch, RowSpan, check_rows};
 
 /// Optional inputs and outputs of a backward pass. All are absent at first; each setter adds one. What starts with d is the
 /// gradient of a loss by what the name goes on with.
@@ -49,20 +51,20 @@ use crate::simd::{InOut, Pitch, RowSpan, check_rows, elements, elements_mut};
 #[derive(Debug, Default)]
 #[must_use]
 pub struct GradArgs<'a> {
-    pub(crate) gamma: Option<&'a [f32]>,
-    pub(crate) beta: Option<&'a [f32]>,
-    pub(crate) gate: Option<&'a [f32]>,
+    pub(crate) gamma: Option<Elements<'a>>,
+    pub(crate) beta: Option<Elements<'a>>,
+    pub(crate) gate: Option<Elements<'a>>,
     pub(crate) gate_pitch: Option<usize>,
-    pub(crate) dgate: Option<&'a mut [f32]>,
+    pub(crate) dgate: Option<ElementsMut<'a>>,
     pub(crate) adds_dgate: bool,
     pub(crate) dgate_pitch: Option<usize>,
     pub(crate) mean: Option<&'a [f64]>,
     pub(crate) rstd: Option<&'a [f64]>,
     pub(crate) dgamma: Option<Accumulated<'a>>,
     pub(crate) dbeta: Option<Accumulated<'a>>,
-    pub(crate) dsum: Option<&'a [f32]>,
+    pub(crate) dsum: Option<Elements<'a>>,
     pub(crate) dsum_pitch: Option<usize>,
-    pub(crate) dresidual: Option<&'a mut [f32]>,
+    pub(crate) dresidual: Option<ElementsMut<'a>>,
     pub(crate) adds_dresidual: bool,
     pub(crate) dresidual_pitch: Option<usize>,
     pub(crate) x_pitch: Option<usize>,
@@ -121,14 +123,14 @@ impl<'a> GradArgs<'a> {
     #[doc(alias = "weight")]
     #[inline]
     pub fn gamma<P: Element>(mut self, gamma: &'a [P]) -> Self {
-        self.gamma = Some(elements(gamma));
+        self.gamma = Some(Elements::of(gamma));
         self
     }
 
     /// The same, if there is one.
     #[inline]
     pub fn maybe_gamma<P: Element>(mut self, gamma: Option<&'a [P]>) -> Self {
-        self.gamma = gamma.map(elements);
+        self.gamma = gamma.map(Elements::of);
         self
     }
 
@@ -137,21 +139,21 @@ impl<'a> GradArgs<'a> {
     #[doc(alias = "bias")]
     #[inline]
     pub fn beta<P: Element>(mut self, beta: &'a [P]) -> Self {
-        self.beta = Some(elements(beta));
+        self.beta = Some(Elements::of(beta));
         self
     }
 
     /// The same, if there is one.
     #[inline]
     pub fn maybe_beta<P: Element>(mut self, beta: Option<&'a [P]>) -> Self {
-        self.beta = beta.map(elements);
+        self.beta = beta.map(Elements::of);
         self
     }
 
     /// The gate z of the forward pass ([`NormArgs::gate`](crate::NormArgs::gate)). Its function and place are those of the operation.
     #[inline]
     pub fn gate<P: Element>(mut self, gate: &'a [P]) -> Self {
-        self.gate = Some(elements(gate));
+        self.gate = Some(Elements::of(gate));
         self
     }
 
@@ -178,7 +180,7 @@ impl<'a> GradArgs<'a> {
     /// ```
     #[inline]
     pub fn dgate<P: Element>(mut self, dgate: &'a mut [P]) -> Self {
-        self.dgate = Some(elements_mut(dgate));
+        self.dgate = Some(ElementsMut::of(dgate));
         self.adds_dgate = false;
         self
     }
@@ -186,7 +188,7 @@ impl<'a> GradArgs<'a> {
     /// Adds the gradient of the gate to what is there, rounded once.
     #[inline]
     pub fn add_dgate<P: Element>(mut self, dgate: &'a mut [P]) -> Self {
-        self.dgate = Some(elements_mut(dgate));
+        self.dgate = Some(ElementsMut::of(dgate));
         self.adds_dgate = true;
         self
     }
@@ -245,7 +247,7 @@ impl<'a> GradArgs<'a> {
     /// backward pass is that sum, this is the gradient that came back for it, and dx is the gradient of x and of the residual.
     #[inline]
     pub fn dsum<P: Element>(mut self, dsum: &'a [P]) -> Self {
-        self.dsum = Some(elements(dsum));
+        self.dsum = Some(Elements::of(dsum));
         self
     }
 
@@ -259,7 +261,7 @@ impl<'a> GradArgs<'a> {
     /// Writes dx, [`dsum`](Self::dsum) in it, to a second place: the gradient of the residual.
     #[inline]
     pub fn dresidual<P: Element>(mut self, dresidual: &'a mut [P]) -> Self {
-        self.dresidual = Some(elements_mut(dresidual));
+        self.dresidual = Some(ElementsMut::of(dresidual));
         self.adds_dresidual = false;
         self
     }
@@ -267,7 +269,7 @@ impl<'a> GradArgs<'a> {
     /// Adds dx, [`dsum`](Self::dsum) in it, to a second place, rounded once.
     #[inline]
     pub fn add_dresidual<P: Element>(mut self, dresidual: &'a mut [P]) -> Self {
-        self.dresidual = Some(elements_mut(dresidual));
+        self.dresidual = Some(ElementsMut::of(dresidual));
         self.adds_dresidual = true;
         self
     }
@@ -315,17 +317,38 @@ impl<'a> GradArgs<'a> {
         GradArgs {
             dgamma: self.dgamma.as_mut().map(Accumulated::reborrow),
             dbeta: self.dbeta.as_mut().map(Accumulated::reborrow),
-            dgate: self.dgate.as_deref_mut(),
-            dresidual: self.dresidual.as_deref_mut(),
+            dgate: self.dgate.as_mut().map(ElementsMut::reborrow),
+            dresidual: self.dresidual.as_mut().map(ElementsMut::reborrow),
             scratch: self.scratch.as_deref_mut(),
             ..*self
         }
     }
 
+    /// How dy, dx, x and the arguments are stored that are there.
+    pub(crate) fn storages(
+        &self,
+        io: &Io<'_>,
+        x: Elements<'_>,
+    ) -> [(&'static str, Option<Storage>); 9] {
+        let of = |elements: Option<Elements<'_>>| elements.map(|elements| elements.storage());
+        let [dy, dx] = io.storage();
+        [
+            ("dy", Some(dy)),
+            ("dx", Some(dx)),
+            ("x", Some(x.storage())),
+            ("gamma", of(self.gamma)),
+            ("beta", of(self.beta)),
+            ("gate", of(self.gate)),
+            ("dgate", self.dgate.as_ref().map(ElementsMut::storage)),
+            ("dsum", of(self.dsum)),
+            ("dresidual", self.dresidual.as_ref().map(ElementsMut::storage)),
+        ]
+    }
+
     /// Checks everything that has an element a column, or one a row or a part of it.
     pub(crate) fn check(&self, rows: Rows, parts: usize) -> Result<(), Error> {
-        check_optional("gamma", self.gamma, rows.cols())?;
-        check_optional("beta", self.beta, rows.cols())?;
+        check_elements("gamma", self.gamma, rows.cols())?;
+        check_elements("beta", self.beta, rows.cols())?;
         check_optional("mean", self.mean, rows.rows() * parts)?;
         check_optional("rstd", self.rstd, rows.rows() * parts)?;
         for (arg, gradient) in [("dgamma", &self.dgamma), ("dbeta", &self.dbeta)] {
@@ -347,8 +370,9 @@ impl<'a> GradArgs<'a> {
             Ok(PitchedRows { elements, pitch })
         };
         let x = checked(x, "x", ("x_pitch", self.x_pitch))?;
-        let dsum = self.dsum.map(|dsum| checked(dsum, "dsum", ("dsum_pitch", self.dsum_pitch)));
-        let gate = self.gate.map(|gate| checked(gate, "gate", ("gate_pitch", self.gate_pitch)));
+        let (dsum, gate) = (single("dsum", self.dsum)?, single("gate", self.gate)?);
+        let dsum = dsum.map(|dsum| checked(dsum, "dsum", ("dsum_pitch", self.dsum_pitch)));
+        let gate = gate.map(|gate| checked(gate, "gate", ("gate_pitch", self.gate_pitch)));
         Ok((x, [dsum.transpose()?, gate.transpose()?]))
     }
 
@@ -368,10 +392,11 @@ impl<'a> GradArgs<'a> {
 fn written_rows<'a>(
     rows: Rows,
     arg: &'static str,
-    out: Option<&'a mut [f32]>,
+    out: Option<ElementsMut<'a>>,
     (pitch_arg, pitch): (&'static str, Option<usize>),
 ) -> Result<Option<RowSpan<'a>>, Error> {
     let Some(out) = out else { return Ok(None) };
+    let out = out.single(arg)?;
     let io = match pitch {
         Some(pitch) => InOut::strided_in_place(out, pitch),
         None => InOut::in_place(out),

@@ -4,13 +4,15 @@
 #[cfg(feature = "capi")]
 use core::mem::MaybeUninit;
 
-use crate::element::Element;
+use crate::element::{
+    Element, Elements, ElementsMut, ElementsVec, Storage, check_elements, single,
+};
 use crate::error::Error;
 use crate::gate::GateFunction;
 use crate::mask::ValidRows;
 use crate::run::pool::Pool;
 use crate::shape::{Rows, check_length, check_optional};
-use crate::simd::{Pitch, RowInputs, SumOutput, check_rows, elements, elements_mut, elements_vec};
+use crate::simd::{Io, Pitch, RowInputs, SumOutput, check_rows};
 
 /// Optional inputs and outputs of a normalisation. All are absent at first; each setter adds one.
 ///
@@ -53,18 +55,18 @@ use crate::simd::{Pitch, RowInputs, SumOutput, check_rows, elements, elements_mu
 #[derive(Debug, Default)]
 #[must_use]
 pub struct NormArgs<'a> {
-    pub(crate) gamma: Option<&'a [f32]>,
-    pub(crate) beta: Option<&'a [f32]>,
+    pub(crate) gamma: Option<Elements<'a>>,
+    pub(crate) beta: Option<Elements<'a>>,
     pub(crate) mean: Option<&'a mut [f64]>,
     pub(crate) rstd: Option<&'a mut [f64]>,
-    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) bias: Option<Elements<'a>>,
     pub(crate) residual: Option<Residual<'a>>,
     pub(crate) residual_pitch: Option<usize>,
     pub(crate) sum: Option<SumOutput<'a>>,
     pub(crate) sum_pitch: Option<usize>,
-    pub(crate) gate: Option<&'a [f32]>,
+    pub(crate) gate: Option<Elements<'a>>,
     pub(crate) gate_pitch: Option<usize>,
-    pub(crate) added: Option<&'a [f32]>,
+    pub(crate) added: Option<Elements<'a>>,
     pub(crate) added_pitch: Option<usize>,
     pub(crate) valid: Option<ValidRows<'a>>,
     pub(crate) scratch: Option<&'a mut [f64]>,
@@ -75,16 +77,25 @@ pub struct NormArgs<'a> {
 #[derive(Debug)]
 pub(crate) enum Residual<'a> {
     /// This.
-    Read(&'a [f32]),
+    Read(Elements<'a>),
     /// This, which becomes the sum.
-    Updated(&'a mut [f32]),
+    Updated(ElementsMut<'a>),
 }
 
 impl Residual<'_> {
-    fn len(&self) -> usize {
+    /// How it is stored.
+    pub(crate) fn storage(&self) -> Storage {
         match self {
-            Self::Read(residual) => residual.len(),
-            Self::Updated(residual) => residual.len(),
+            Self::Read(residual) => residual.storage(),
+            Self::Updated(residual) => residual.storage(),
+        }
+    }
+
+    /// The same for one call.
+    pub(crate) fn reborrow(&mut self) -> Residual<'_> {
+        match self {
+            Self::Read(residual) => Residual::Read(*residual),
+            Self::Updated(residual) => Residual::Updated(residual.reborrow()),
         }
     }
 }
@@ -118,14 +129,14 @@ impl<'a> NormArgs<'a> {
     #[doc(alias = "scale")]
     #[inline]
     pub fn gamma<P: Element>(mut self, gamma: &'a [P]) -> Self {
-        self.gamma = Some(elements(gamma));
+        self.gamma = Some(Elements::of(gamma));
         self
     }
 
     /// The same, if there is one.
     #[inline]
     pub fn maybe_gamma<P: Element>(mut self, gamma: Option<&'a [P]>) -> Self {
-        self.gamma = gamma.map(elements);
+        self.gamma = gamma.map(Elements::of);
         self
     }
 
@@ -134,14 +145,14 @@ impl<'a> NormArgs<'a> {
     #[doc(alias = "shift")]
     #[inline]
     pub fn beta<P: Element>(mut self, beta: &'a [P]) -> Self {
-        self.beta = Some(elements(beta));
+        self.beta = Some(Elements::of(beta));
         self
     }
 
     /// The same, if there is one.
     #[inline]
     pub fn maybe_beta<P: Element>(mut self, beta: Option<&'a [P]>) -> Self {
-        self.beta = beta.map(elements);
+        self.beta = beta.map(Elements::of);
         self
     }
 
@@ -169,7 +180,7 @@ impl<'a> NormArgs<'a> {
     /// Adds a bias, one a column, to every row of x before the residual: `x + bias` is rounded to f32 once.
     #[inline]
     pub fn bias<P: Element>(mut self, bias: &'a [P]) -> Self {
-        self.bias = Some(elements(bias));
+        self.bias = Some(Elements::of(bias));
         self
     }
 
@@ -181,7 +192,7 @@ impl<'a> NormArgs<'a> {
     #[doc(alias = "skip")]
     #[inline]
     pub fn residual<P: Element>(mut self, residual: &'a [P]) -> Self {
-        self.residual = Some(Residual::Read(elements(residual)));
+        self.residual = Some(Residual::Read(Elements::of(residual)));
         self
     }
 
@@ -190,7 +201,7 @@ impl<'a> NormArgs<'a> {
     #[doc(alias = "SkipLayerNormalization")]
     #[inline]
     pub fn update_residual<P: Element>(mut self, residual: &'a mut [P]) -> Self {
-        self.residual = Some(Residual::Updated(elements_mut(residual)));
+        self.residual = Some(Residual::Updated(ElementsMut::of(residual)));
         self
     }
 
@@ -205,7 +216,7 @@ impl<'a> NormArgs<'a> {
     /// [`update_residual`](Self::update_residual), where the residual is the place of the sum.
     #[inline]
     pub fn sum<P: Element>(mut self, sum: &'a mut [P]) -> Self {
-        self.sum = Some(SumOutput::Slice(elements_mut(sum)));
+        self.sum = Some(SumOutput::Slice(ElementsMut::of(sum)));
         self
     }
 
@@ -213,15 +224,15 @@ impl<'a> NormArgs<'a> {
     /// is empty after [`Error::OutOfMemory`](crate::Error::OutOfMemory); another error leaves it as it was.
     #[inline]
     pub fn sum_vec<P: Element>(mut self, sum: &'a mut Vec<P>) -> Self {
-        self.sum = Some(SumOutput::Vec(elements_vec(sum)));
+        self.sum = Some(SumOutput::Vec(ElementsVec::of(sum)));
         self
     }
 
     /// Writes the sum of x, bias and residual, whose rows are contiguous, to memory that need not be initialised.
     #[cfg(feature = "capi")]
     #[inline]
-    pub(crate) fn sum_uninit(mut self, sum: &'a mut [MaybeUninit<f32>]) -> Self {
-        self.sum = Some(SumOutput::Uninit(sum));
+    pub(crate) fn sum_uninit(mut self, storage: Storage, sum: &'a mut [MaybeUninit<u8>]) -> Self {
+        self.sum = Some(SumOutput::Uninit(storage, sum));
         self
     }
 
@@ -250,7 +261,7 @@ impl<'a> NormArgs<'a> {
     #[doc(alias = "swish")]
     #[inline]
     pub fn gate<P: Element>(mut self, z: &'a [P]) -> Self {
-        self.gate = Some(elements(z));
+        self.gate = Some(Elements::of(z));
         self
     }
 
@@ -266,7 +277,7 @@ impl<'a> NormArgs<'a> {
     #[doc(alias = "post_norm")]
     #[inline]
     pub fn plus<P: Element>(mut self, added: &'a [P]) -> Self {
-        self.added = Some(elements(added));
+        self.added = Some(Elements::of(added));
         self
     }
 
@@ -310,11 +321,7 @@ impl<'a> NormArgs<'a> {
         NormArgs {
             mean: self.mean.as_deref_mut(),
             rstd: self.rstd.as_deref_mut(),
-            residual: match &mut self.residual {
-                None => None,
-                Some(Residual::Read(residual)) => Some(Residual::Read(residual)),
-                Some(Residual::Updated(residual)) => Some(Residual::Updated(residual)),
-            },
+            residual: self.residual.as_mut().map(Residual::reborrow),
             sum: self.sum.as_mut().map(SumOutput::reborrow),
             scratch: self.scratch.as_deref_mut(),
             ..*self
@@ -323,8 +330,8 @@ impl<'a> NormArgs<'a> {
 
     /// Checks gamma and beta.
     pub(crate) fn check_affine(&self, columns: usize) -> Result<(), Error> {
-        check_optional("gamma", self.gamma, columns)?;
-        check_optional("beta", self.beta, columns)
+        check_elements("gamma", self.gamma, columns)?;
+        check_elements("beta", self.beta, columns)
     }
 
     /// Checks where mean and rstd go.
@@ -351,6 +358,36 @@ impl<'a> NormArgs<'a> {
         unsupported([("mean", self.mean.is_some()), ("rstd", self.rstd.is_some())])
     }
 
+    /// How x, y and the arguments are stored that are there.
+    #[inline]
+    pub(crate) fn storages(&self, io: &Io<'_>) -> [(&'static str, Option<Storage>); 9] {
+        let of = |elements: Option<Elements<'_>>| elements.map(|elements| elements.storage());
+        let [x, y] = io.storage();
+        [
+            ("x", Some(x)),
+            ("y", Some(y)),
+            ("gamma", of(self.gamma)),
+            ("beta", of(self.beta)),
+            ("bias", of(self.bias)),
+            ("residual", self.residual.as_ref().map(Residual::storage)),
+            ("sum", self.sum.as_ref().map(SumOutput::storage)),
+            ("gate", of(self.gate)),
+            ("plus", of(self.added)),
+        ]
+    }
+
+    /// Returns an error for a sum of nothing, or whose place is the residual already.
+    #[inline]
+    pub(crate) fn check_sum(&self) -> Result<(), Error> {
+        if self.sum.is_some() {
+            // A sum needs an addend.
+            let updated = matches!(self.residual, Some(Residual::Updated(_)));
+            let is_sum = self.bias.is_some() || self.residual.is_some();
+            unsupported([("sum", updated || !is_sum)])?;
+        }
+        Ok(())
+    }
+
     /// Whether anything is read beside x.
     #[inline]
     pub(crate) fn has_inputs(&self) -> bool {
@@ -366,25 +403,31 @@ impl<'a> NormArgs<'a> {
         gate_first: Option<GateFunction>,
         inputs: &mut RowInputs<'a>,
     ) -> Result<(), Error> {
-        if let Some(bias) = self.bias {
+        if let Some(bias) = single("bias", self.bias)? {
             check_length("bias", bias.len(), rows.cols())?;
             inputs.bias(bias);
         }
         let at_pitch =
             |arg, pitch_arg, len, pitch| check_rows(rows, (arg, len), (pitch_arg, pitch));
         if let Some(residual) = self.residual.take() {
-            let len = residual.len();
-            let pitch = at_pitch("residual", "residual_pitch", len, self.residual_pitch)?;
+            let at = |len| at_pitch("residual", "residual_pitch", len, self.residual_pitch);
             match residual {
-                Residual::Read(residual) => inputs.residual(residual, pitch),
-                Residual::Updated(residual) => inputs.updated_residual(residual, pitch),
+                Residual::Read(residual) => {
+                    let residual = residual.single("residual")?;
+                    inputs.residual(residual, at(residual.len())?);
+                }
+                Residual::Updated(residual) => {
+                    let residual = residual.single("residual")?;
+                    let pitch = at(residual.len())?;
+                    inputs.updated_residual(residual, pitch);
+                }
             }
         }
-        if let Some(gate) = self.gate {
+        if let Some(gate) = single("gate", self.gate)? {
             let pitch = at_pitch("gate", "gate_pitch", gate.len(), self.gate_pitch)?;
             inputs.gate(gate, pitch, gate_first);
         }
-        if let Some(added) = self.added {
+        if let Some(added) = single("plus", self.added)? {
             let pitch = at_pitch("plus", "plus_pitch", added.len(), self.added_pitch)?;
             inputs.added(added, pitch);
         }

@@ -110,3 +110,9 @@ pub(crate) const STREAMED_BYTES: usize = 32 << 20;
 /// Normalise-scale-shift of 200 MB, GB/s with ordinary and with non-temporal stores: rows of 100 14.3 and 9.1, of 500 14.2 and
 /// 17.9, of 1000 15.6 and 19.9 (Xeon, 2026-11-23).
 pub(crate) const STREAMED_COLS: usize = 256;
+
+/// How many f32 the rows are that are widened, worked on and narrowed at a time.
+pub(crate) const TILE_ELEMENTS: usize = 8192;
+
+/// The same of backward passes, of each of dy and x. It changes bits of dgamma and dbeta of what is not stored as f32.
+pub(crate) const GRADIENT_TILE_ELEMENTS: usize = 32768;

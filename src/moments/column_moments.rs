@@ -4,14 +4,15 @@
 use crate::args::moments::MomentArgs;
 use crate::args::norm::unsupported;
 use crate::args::valid_rows::kept_rows;
-use crate::element::Element;
+use crate::element::{Element, Elements};
 use crate::error::Error;
 use crate::kernels::columns::moments::write_moments;
 use crate::memory;
 use crate::norm::columns::{column_scratch_len, column_statistics};
 use crate::run::execution::{Execution, execution_setters};
+use crate::run::stored::read_in_f32;
 use crate::shape::{Rows, check_at_least, check_length};
-use crate::simd::{check_rows, elements};
+use crate::simd::check_rows;
 use crate::welford::Moments;
 
 /// Mean and variance of every column of a matrix `[rows, cols]`, in one pass.
@@ -110,10 +111,22 @@ impl ColumnMoments {
         moments: &mut [Moments],
         args: MomentArgs<'_>,
     ) -> Result<(), Error> {
-        self.run(elements(x), rows, moments, args)
+        self.run(Elements::of(x), rows, moments, args)
     }
 
+    #[inline(never)]
     pub(crate) fn run(
+        &self,
+        x: Elements<'_>,
+        rows: Rows,
+        moments: &mut [Moments],
+        args: MomentArgs<'_>,
+    ) -> Result<(), Error> {
+        let call = self.execution.call(args.pool);
+        read_in_f32(call, x, |x| self.run_f32(x, rows, moments, args))
+    }
+
+    fn run_f32(
         &self,
         x: &[f32],
         rows: Rows,

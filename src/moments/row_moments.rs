@@ -4,12 +4,14 @@
 use crate::args::moments::MomentArgs;
 use crate::args::norm::unsupported;
 use crate::args::valid_rows::check_lengths;
-use crate::element::Element;
+use crate::element::{Element, Elements};
 use crate::error::Error;
+use crate::kernels::elementwise::storage::Widen;
 use crate::kernels::rows::moments::{MeasurePrefixes, MeasureRows};
-use crate::run::execution::{Execution, execution_setters};
+use crate::run::execution::{Call, Execution, execution_setters};
+use crate::run::stored::read_in_f32;
 use crate::shape::{Rows, check_length};
-use crate::simd::{check_rows, elements};
+use crate::simd::check_rows;
 use crate::welford::Moments;
 
 /// Mean and variance of every row of a matrix `[rows, cols]`, in one pass.
@@ -93,11 +95,22 @@ impl RowMoments {
         moments: &mut [Moments],
         args: MomentArgs<'_>,
     ) -> Result<(), Error> {
-        self.run(elements(x), rows, moments, &args)
+        self.run(Elements::of(x), rows, moments, &args)
     }
 
     #[inline(never)]
     pub(crate) fn run(
+        &self,
+        x: Elements<'_>,
+        rows: Rows,
+        moments: &mut [Moments],
+        args: &MomentArgs<'_>,
+    ) -> Result<(), Error> {
+        let call = self.execution.call(args.pool);
+        read_in_f32(call, x, |x| self.run_f32(x, rows, moments, args))
+    }
+
+    fn run_f32(
         &self,
         x: &[f32],
         rows: Rows,
@@ -122,18 +135,35 @@ impl RowMoments {
     }
 }
 
+/// Elements that are widened at a time: 16 KiB.
+const PIECE: usize = 4096;
+
 impl Moments {
     /// Adds every value of a slice: the fast kernel's moments of the slice, merged.
     ///
     /// Accuracy as [`RowMoments`], which does the same for many rows; runs on the calling thread.
     pub fn extend_from_slice<X: Element>(&mut self, x: &[X]) {
-        let x = elements(x);
+        let call = Execution::DEFAULT.call(None);
+        match Elements::of(x) {
+            Elements::F32(x) => self.extend(call, x),
+            Elements::Half(half, bits) => {
+                let mut x = [0.0; PIECE];
+                for bits in bits.chunks(PIECE) {
+                    let out = &mut x[..bits.len()];
+                    call.run_serial(Widen { half, bits, out });
+                    self.extend(call, out);
+                }
+            }
+        }
+    }
+
+    fn extend(&mut self, call: Call<'_>, x: &[f32]) {
         if x.is_empty() {
             return;
         }
         let mut moments = [Self::new()];
         let work = MeasureRows { x, cols: x.len(), pitch: x.len(), moments: &mut moments };
-        Execution::DEFAULT.call(None).run_serial(work);
+        call.run_serial(work);
         self.merge(&moments[0]);
     }
 }

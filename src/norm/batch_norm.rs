@@ -5,7 +5,7 @@ use crate::args::grad::GradArgs;
 use crate::args::gradient_sums::GradientSums;
 use crate::args::norm::NormArgs;
 use crate::args::train::{TrainArgs, check_running};
-use crate::element::Element;
+use crate::element::{Element, Elements};
 use crate::error::Error;
 use crate::kernels::columns::coefficients::RunningColumns;
 use crate::kernels::columns::running::Momentum;
@@ -13,7 +13,7 @@ use crate::norm::column_gradients::{ChannelBackward, ChannelStatistics, scratch_
 use crate::norm::columns::{BatchDriver, normalize_channels};
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Channels, check_eps};
-use crate::simd::{InOut, Io, elements};
+use crate::simd::{InOut, Io};
 
 /// Batch normalisation of a matrix `[rows, channels]`, of `[batch, channels, positions]` or of `[batch, positions,
 /// channels]` (Ioffe and Szegedy, 2015, arXiv 1502.03167).
@@ -410,7 +410,7 @@ impl BatchNorm {
         args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
         let work = ChannelBackward { execution: self.execution, shape, statistics };
-        io.write_whole(|io| work.run(io, elements(x), args))
+        io.write_whole(|io| work.run(io, Elements::of(x), args))
     }
 
     pub(crate) fn infer(

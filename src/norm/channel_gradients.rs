@@ -4,6 +4,7 @@
 use crate::args::grad::GradArgs;
 use crate::args::norm::unsupported;
 use crate::args::valid_rows::kept_rows;
+use crate::element::{Elements, single};
 use crate::error::Error;
 use crate::kernels::channels::gradients::MergePlanes;
 use crate::kernels::channels::group_gradients::{GroupGradients, SampleGradients, Slots};
@@ -18,6 +19,7 @@ use crate::norm::column_gradients::{
 };
 use crate::norm::columns::zero_planes;
 use crate::norm::rows::zero_padding;
+use crate::norm::stored_whole::gradients_whole;
 use crate::run::execution::{Call, Execution};
 use crate::shape::{Channels, check_at_least, check_eps, check_length};
 use crate::simd::{Io, LANES, RowSpan, Span};
@@ -75,6 +77,19 @@ impl GroupSpec {
     pub(crate) fn backward(
         &self,
         io: Io<'_>,
+        x: Elements<'_>,
+        shape: Channels,
+        args: GradArgs<'_>,
+    ) -> Result<(), Error> {
+        let (call, rows) = (self.execution.call(args.pool), shape.planes());
+        gradients_whole(call, io, (x, rows), args, |io, x, args| {
+            self.backward_f32(io, x, shape, args)
+        })
+    }
+
+    fn backward_f32(
+        &self,
+        io: Io<'_>,
         x: &[f32],
         shape: Channels,
         mut args: GradArgs<'_>,
@@ -104,7 +119,8 @@ impl GroupSpec {
         let scratch = memory::or_allocated(args.scratch.take(), &mut allocated, needed)?;
         let (totals, scratch) = scratch.split_at_mut(2 * channels);
         let saved = args.mean.zip(args.rstd).map(|(mean, rstd)| [mean, rstd]);
-        let work = GroupWork { spec: self, call, gamma: args.gamma, per_group: channels / groups };
+        let gamma = single("gamma", args.gamma)?;
+        let work = GroupWork { spec: self, call, gamma, per_group: channels / groups };
         let totals = if n == shape.all_positions() {
             work.run(io, x, shape, saved, (totals, scratch))
         } else {
@@ -264,6 +280,20 @@ pub(crate) fn position_gradients(
     execution: Execution,
     eps: f64,
     io: Io<'_>,
+    x: Elements<'_>,
+    shape: Channels,
+    args: GradArgs<'_>,
+) -> Result<(), Error> {
+    let call = execution.call(args.pool);
+    gradients_whole(call, io, (x, shape.planes()), args, |io, x, args| {
+        position_gradients_f32(call, eps, io, x, shape, args)
+    })
+}
+
+fn position_gradients_f32(
+    call: Call<'_>,
+    eps: f64,
+    io: Io<'_>,
     x: &[f32],
     shape: Channels,
     mut args: GradArgs<'_>,
@@ -276,7 +306,6 @@ pub(crate) fn position_gradients(
     if let Some(scratch) = &args.scratch {
         check_at_least("scratch", scratch.len(), needed)?;
     }
-    let call = execution.call(args.pool);
     if n == 0 || channels == 0 {
         write_no_parameters(&mut args);
         zero(call, io, shape, kept);
@@ -295,7 +324,7 @@ pub(crate) fn position_gradients(
         io: call.stores().apply_to_rows(io.reborrow()),
         x,
         channels,
-        gamma: args.gamma,
+        gamma: single("gamma", args.gamma)?,
         eps,
         saved: args.mean.zip(args.rstd).map(|(mean, rstd)| [mean, rstd]),
         kept,

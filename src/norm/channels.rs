@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::args::norm::NormArgs;
+use crate::element::single;
 use crate::error::Error;
 use crate::kernels::channels::first::{NormalizeGroups, Planes};
 use crate::kernels::channels::last::NormalizeSamples;
@@ -19,6 +20,7 @@ use crate::norm::columns::{
     ChannelSpan, all_rows, column_scratch_len, column_statistics, normalize_columns,
 };
 use crate::norm::rows::{clear_statistics, padding};
+use crate::norm::stored_whole::normalize_whole;
 use crate::run::execution::{Call, Execution};
 use crate::shape::{Channels, check_at_least, check_eps};
 use crate::simd::{Io, LANES, RowSpan, Span};
@@ -87,12 +89,12 @@ impl GroupSpec {
     }
 
     /// Normalises every group of every sample.
-    pub(crate) fn run(
-        &self,
-        io: Io<'_>,
-        shape: Channels,
-        mut args: NormArgs<'_>,
-    ) -> Result<(), Error> {
+    pub(crate) fn run(&self, io: Io<'_>, shape: Channels, args: NormArgs<'_>) -> Result<(), Error> {
+        let call = self.execution.call(args.pool);
+        normalize_whole(call, io, shape.planes(), args, |io, args| self.run_f32(io, shape, args))
+    }
+
+    fn run_f32(&self, io: Io<'_>, shape: Channels, mut args: NormArgs<'_>) -> Result<(), Error> {
         let io = io.span(shape.elements())?;
         let (channels, groups) = (shape.channels(), self.groups_of(shape));
         check_eps(self.eps)?;
@@ -118,7 +120,7 @@ impl GroupSpec {
         };
         // With several samples, a sample is a task and runs on one thread.
         let within = if shape.batch() > 1 { call.serial() } else { call };
-        let (gamma, beta) = (args.gamma, args.beta);
+        let [gamma, beta] = [args.gamma, args.beta];
         let normalize = |io: Span<'_>, shape: Channels, [mean, rstd]: [Option<&mut [f64]>; 2]| {
             let mut args = NormArgs { gamma, beta, ..NormArgs::new() };
             self.normalize(within, io, shape, [mean, rstd], &mut args)
@@ -137,7 +139,7 @@ impl GroupSpec {
         args: &mut NormArgs<'_>,
     ) -> Result<(), Error> {
         let (channels, positions) = (shape.channels(), shape.positions());
-        let (gamma, beta) = (args.gamma, args.beta);
+        let (gamma, beta) = (single("gamma", args.gamma)?, single("beta", args.beta)?);
         let (eps, groups) = (self.eps, self.groups_of(shape));
         let per_group = channels / groups;
         let mut allocated = Vec::new();
@@ -221,16 +223,29 @@ pub(crate) fn normalize_positions(
     shape: Channels,
     args: &mut NormArgs<'_>,
 ) -> Result<(), Error> {
+    let (call, args) = (execution.call(args.pool), args.reborrow());
+    normalize_whole(call, io, shape.planes(), args, |io, args| {
+        normalize_positions_f32(call, eps, io, shape, args)
+    })
+}
+
+fn normalize_positions_f32(
+    call: Call<'_>,
+    eps: f64,
+    io: Io<'_>,
+    shape: Channels,
+    mut args: NormArgs<'_>,
+) -> Result<(), Error> {
     let mut io = io.span(shape.elements())?;
     let statistics = shape.all_positions();
     args.check_no_row_arguments()?;
     args.check_affine(shape.channels())?;
     args.check_stats(statistics)?;
-    let padding = padding(args, statistics)?;
-    let call = execution.call(args.pool);
+    let padding = padding(&args, statistics)?;
     let (mut mean, mut rstd) = (args.mean.take(), args.rstd.take());
     if shape.elements() > 0 {
-        let rows = PerRow { gamma: args.gamma, beta: args.beta };
+        let (gamma, beta) = (single("gamma", args.gamma)?, single("beta", args.beta)?);
+        let rows = PerRow { gamma, beta };
         let outputs = [mean.as_deref_mut(), rstd.as_deref_mut()];
         normalize_all_positions(call, eps, io.reborrow(), shape, rows, outputs)?;
     }

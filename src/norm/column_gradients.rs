@@ -6,6 +6,7 @@ use crate::args::gradient_sums::GradientSums;
 use crate::args::norm::unsupported;
 use crate::args::train::check_running;
 use crate::args::valid_rows::kept_rows;
+use crate::element::{Elements, check_elements, single};
 use crate::error::Error;
 use crate::kernels::channels::batch_gradients::ChannelGradients;
 use crate::kernels::channels::gradients::{MergePlanes, PlaneGradients, PlaneSums};
@@ -18,8 +19,9 @@ use crate::kernels::row_filter::RowFilter;
 use crate::kernels::rows::column_sums::WriteGradients;
 use crate::kernels::tuning::CHANNEL_ELEMENTS;
 use crate::memory;
-use crate::norm::columns::{batch_moments, batch_scratch_len, vectors, zero_planes};
+use crate::norm::columns::{batch_moments, batch_scratch_len, matrix, vectors, zero_planes};
 use crate::norm::rows::zero_padding;
+use crate::norm::stored_whole::gradients_whole;
 use crate::run::execution::{Call, Execution};
 use crate::shape::{Channels, check_at_least, check_eps, check_length, check_optional};
 use crate::simd::{Io, LANES, RowSpan, check_rows};
@@ -95,8 +97,8 @@ pub(crate) fn check_channels(
     channels: usize,
     statistics: usize,
 ) -> Result<(), Error> {
-    check_optional("gamma", args.gamma, channels)?;
-    check_optional("beta", args.beta, channels)?;
+    check_elements("gamma", args.gamma, channels)?;
+    check_elements("beta", args.beta, channels)?;
     check_optional("mean", args.mean, statistics)?;
     check_optional("rstd", args.rstd, statistics)?;
     for (arg, gradient) in [("dgamma", &args.dgamma), ("dbeta", &args.dbeta)] {
@@ -174,7 +176,14 @@ impl<'a> ChannelStatistics<'a> {
 
 impl<'a> ChannelBackward<'a> {
     /// Makes the gradients of every channel.
-    pub(crate) fn run(&self, io: Io<'_>, x: &[f32], mut args: GradArgs<'_>) -> Result<(), Error> {
+    pub(crate) fn run(&self, io: Io<'_>, x: Elements<'_>, args: GradArgs<'_>) -> Result<(), Error> {
+        let call = self.execution.call(args.pool);
+        gradients_whole(call, io, (x, matrix(self.shape)), args, |io, x, args| {
+            self.run_f32(io, x, args)
+        })
+    }
+
+    fn run_f32(&self, io: Io<'_>, x: &[f32], mut args: GradArgs<'_>) -> Result<(), Error> {
         let Self { execution, shape, statistics } = *self;
         let channels = shape.channels();
         let io = match shape.as_rows() {
@@ -207,6 +216,7 @@ impl<'a> ChannelBackward<'a> {
         let lens = self.scratch(&args, io.writes(), n);
         let mut allocated = Vec::new();
         let scratch = memory::or_allocated(args.scratch.take(), &mut allocated, lens.total())?;
+        let gamma = single("gamma", args.gamma)?;
         // No check comes after this line.
 
         let (of_statistics, rest) = scratch.split_at_mut(lens.statistics);
@@ -215,7 +225,7 @@ impl<'a> ChannelBackward<'a> {
         let [mean, rstd] = work.statistics(statistics, [args.mean, args.rstd], of_statistics);
         if lens.sums > 0 && work.fits_a_cache() {
             let elements = statistics.depend_on_x().then_some(n as f64);
-            work.by_channels([mean, rstd], elements, of_sums, args);
+            work.by_channels([mean, rstd], elements, of_sums, gamma, args);
             return Ok(());
         }
         let mut sums = None;
@@ -234,12 +244,12 @@ impl<'a> ChannelBackward<'a> {
         }
         let means = sums.filter(|_| statistics.depend_on_x()).map(|sums| {
             let (c, d) = rest[..lens.means].split_at_mut(channels);
-            let (gamma, means) = (args.gamma, [&mut *c, &mut *d]);
+            let means = [&mut *c, &mut *d];
             call.run_serial(GradientMeans { sums, gamma, per_group: 1, elements, means });
             [&*c, &*d]
         });
         let alone = means.is_some() && elements == 1.0;
-        work.write(GradientColumns { mean, rstd, gamma: args.gamma, means, alone });
+        work.write(GradientColumns { mean, rstd, gamma, means, alone });
         Ok(())
     }
 
@@ -373,6 +383,7 @@ impl Work<'_> {
         [mean, rstd]: [&[f64]; 2],
         elements: Option<f64>,
         scratch: &mut [f64],
+        gamma: Option<&[f32]>,
         mut args: GradArgs<'_>,
     ) {
         let Self { call, x, shape, kept: (kept, n), .. } = self;
@@ -384,7 +395,7 @@ impl Work<'_> {
             batch: shape.batch(),
             mean,
             rstd,
-            gamma: args.gamma,
+            gamma,
             elements,
             kept: some.then_some(kept),
             sums: [&mut *of_dy, &mut *of_x_hat],

@@ -4,6 +4,7 @@
 use crate::args::norm::NormArgs;
 use crate::args::train::{TrainArgs, check_running};
 use crate::args::valid_rows::kept_rows;
+use crate::element::single;
 use crate::error::Error;
 use crate::kernels::channels::first::{MergeSamples, NormalizePlanes, PlaneMoments, Planes};
 use crate::kernels::columns::coefficients::{ColumnSource, GivenColumns};
@@ -15,6 +16,7 @@ use crate::kernels::lanes::Lanes64;
 use crate::kernels::row_filter::RowFilter;
 use crate::memory;
 use crate::norm::rows::{padding, zero_padding};
+use crate::norm::stored_whole::normalize_whole;
 use crate::run::execution::{Call, Execution};
 use crate::shape::{Channels, Rows, check_at_least, check_eps};
 use crate::simd::{Io, LANES, RowSpan, Span};
@@ -77,11 +79,19 @@ pub(crate) fn normalize_channels<T: ColumnSource>(
     source: T,
     args: &NormArgs<'_>,
 ) -> Result<(), Error> {
-    let io = ChannelSpan::new(io, shape)?;
-    args.check_affine(shape.channels())?;
-    let padding = padding(args, shape.all_positions())?;
-    sweep(call, io, shape, source, args, padding);
-    Ok(())
+    let NormArgs { gamma, beta, valid, .. } = *args;
+    let args = NormArgs { gamma, beta, valid, ..NormArgs::new() };
+    normalize_whole(call, io, matrix(shape), args, |io, args| {
+        let io = ChannelSpan::new(io, shape)?;
+        args.check_affine(shape.channels())?;
+        let padding = padding(&args, shape.all_positions())?;
+        sweep(call, io, shape, source, &args, padding)
+    })
+}
+
+/// The shape as a matrix of what is contiguous.
+pub(crate) fn matrix(shape: Channels) -> Rows {
+    shape.as_rows().unwrap_or(shape.planes())
 }
 
 /// Normalises every channel with the statistics of `source`, then zeroes padding. Everything has been checked.
@@ -92,8 +102,8 @@ fn sweep<T: ColumnSource>(
     source: T,
     args: &NormArgs<'_>,
     padding: Option<RowFilter<'_>>,
-) {
-    let (gamma, beta) = (args.gamma, args.beta);
+) -> Result<(), Error> {
+    let (gamma, beta) = (single("gamma", args.gamma)?, single("beta", args.beta)?);
     match io.reborrow() {
         ChannelSpan::Rows(io) => normalize_columns(call, io, source, gamma, beta),
         ChannelSpan::Planes(io) if shape.elements() > 0 => {
@@ -106,6 +116,7 @@ fn sweep<T: ColumnSource>(
     if let Some(kept) = padding {
         io.zero_padding(call, shape, kept);
     }
+    Ok(())
 }
 
 /// Normalises every column with the statistics of `source`. Everything has been checked.
@@ -144,7 +155,20 @@ impl BatchDriver {
         &self,
         io: Io<'_>,
         shape: Channels,
-        TrainArgs { norm: mut args, running }: TrainArgs<'_>,
+        TrainArgs { norm, running }: TrainArgs<'_>,
+    ) -> Result<(), Error> {
+        let call = self.execution.call(norm.pool);
+        normalize_whole(call, io, matrix(shape), norm, |io, args| {
+            self.train_f32(io, shape, args, running)
+        })
+    }
+
+    fn train_f32(
+        &self,
+        io: Io<'_>,
+        shape: Channels,
+        mut args: NormArgs<'_>,
+        running: Option<[&mut [f32]; 2]>,
     ) -> Result<(), Error> {
         let (channels, rows) = (shape.channels(), shape.all_positions());
         let io = ChannelSpan::new(io, shape)?;
@@ -199,7 +223,7 @@ impl BatchDriver {
             mean: &means.as_flattened()[..channels],
             rstd: &m2s.as_flattened()[..channels],
         };
-        sweep(call, io, shape, source, &args, (n < rows).then_some(kept));
+        sweep(call, io, shape, source, &args, (n < rows).then_some(kept))?;
         Ok(())
     }
 

@@ -3,12 +3,12 @@
 
 use crate::args::grad::GradArgs;
 use crate::args::norm::NormArgs;
-use crate::element::Element;
+use crate::element::{Element, Elements};
 use crate::error::Error;
 use crate::norm::channels::GroupSpec;
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::Channels;
-use crate::simd::{InOut, elements};
+use crate::simd::InOut;
 
 /// Instance normalisation (Ulyanov, Vedaldi and Lempitsky, 2016, arXiv 1607.08022) of `[batch, channels, positions]` or
 /// `[batch, positions, channels]`.
@@ -163,7 +163,7 @@ impl InstanceNorm {
         shape: Channels,
         args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
-        io.write_whole(|io| self.spec().backward(io, elements(x), shape, args))
+        io.write_whole(|io| self.spec().backward(io, Elements::of(x), shape, args))
     }
 
     /// How many numbers of scratch [`backward`](Self::backward) needs ([`GradArgs::scratch`]). Depends on the shape alone.

@@ -3,17 +3,19 @@
 
 use crate::args::grad::GradArgs;
 use crate::args::norm::{NormArgs, unsupported};
-use crate::element::Element;
+use crate::element::{Element, Elements};
 use crate::error::Error;
 use crate::gate::{Gate, GateFunction, GatePlace};
 use crate::kernels::rows::source::MeanVariance;
 use crate::norm::channel_gradients::{position_gradients, position_scratch_len};
 use crate::norm::channels::normalize_positions;
-use crate::norm::row_gradients::{as_rows, backward, scratch_len};
-use crate::norm::rows::{RowNorm, clear_statistics, normalize, padding};
+use crate::norm::row_gradients::{as_rows, scratch_len};
+use crate::norm::rows::{RowNorm, clear_statistics, padding};
+use crate::norm::stored_row_gradients::backward;
+use crate::norm::stored_rows::normalize;
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Rows, Shape, check_eps};
-use crate::simd::{InOut, Io, elements};
+use crate::simd::{InOut, Io};
 
 /// Layer normalisation over the last axis (Ba, Kiros and Hinton, 2016, arXiv 1607.06450).
 ///
@@ -189,7 +191,7 @@ impl LayerNorm {
         mut args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
         let shape = shape.into();
-        io.write_whole(|io| self.run_backward(io, elements(x), shape, &mut args))
+        io.write_whole(|io| self.run_backward(io, Elements::of(x), shape, &mut args))
     }
 
     /// How many numbers of scratch [`backward`](Self::backward) needs ([`GradArgs::scratch`]). Depends on the shape alone.
@@ -224,7 +226,7 @@ impl LayerNorm {
     fn run_backward(
         &self,
         io: Io<'_>,
-        x: &[f32],
+        x: Elements<'_>,
         shape: Shape,
         args: &mut GradArgs<'_>,
     ) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! The normalisation layers: one public operation a file, and the drivers that they share.
 //!
 //! A driver checks, plans and runs: `rows` for operations on rows, `columns` for those on columns, `channels` for batches of
-//! samples of channels.
+//! samples of channels. `stored_rows` and `stored_whole` run them on what is not stored as f32.
 #![forbid(unsafe_code)]
 
 pub(crate) mod batch_norm;
@@ -16,3 +16,6 @@ pub(crate) mod normalize_scale_shift;
 pub(crate) mod rms_norm;
 pub(crate) mod row_gradients;
 pub(crate) mod rows;
+pub(crate) mod stored_row_gradients;
+pub(crate) mod stored_rows;
+pub(crate) mod stored_whole;

@@ -3,7 +3,7 @@
 
 use crate::args::grad::GradArgs;
 use crate::args::norm::{NormArgs, unsupported};
-use crate::element::Element;
+use crate::element::{Element, Elements};
 use crate::error::Error;
 use crate::kernels::columns::coefficients::GivenColumns;
 use crate::kernels::rows::source::GivenRows;
@@ -11,11 +11,13 @@ use crate::norm::column_gradients::{
     ChannelBackward, ChannelStatistics, scratch_len as channel_scratch_len,
 };
 use crate::norm::columns::normalize_channels;
-use crate::norm::row_gradients::{as_rows, backward, scratch_len};
-use crate::norm::rows::{RowNorm, normalize, padding};
+use crate::norm::row_gradients::{as_rows, scratch_len};
+use crate::norm::rows::{RowNorm, padding};
+use crate::norm::stored_row_gradients::backward;
+use crate::norm::stored_rows::normalize;
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Channels, Shape, check_length};
-use crate::simd::{InOut, Io, elements};
+use crate::simd::{InOut, Io};
 
 /// Statistics that the caller passes: means, and `rstd = 1 / sqrt(var + eps)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -150,7 +152,7 @@ impl NormalizeScaleShift {
         mut args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
         let shape = shape.into();
-        io.write_whole(|io| self.run_backward(io, elements(x), shape, statistics, &mut args))
+        io.write_whole(|io| self.run_backward(io, Elements::of(x), shape, statistics, &mut args))
     }
 
     /// How many numbers of scratch [`backward`](Self::backward) needs at most ([`GradArgs::scratch`]): of [`Rows`](crate::Rows) with
@@ -167,7 +169,7 @@ impl NormalizeScaleShift {
     fn run_backward(
         &self,
         io: Io<'_>,
-        x: &[f32],
+        x: Elements<'_>,
         shape: Shape,
         Statistics { of_rows, mean, rstd }: Statistics<'_>,
         args: &mut GradArgs<'_>,

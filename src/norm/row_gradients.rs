@@ -4,6 +4,7 @@
 use crate::args::grad::{Accumulated, GradArgs};
 use crate::args::norm::unsupported;
 use crate::args::valid_rows::kept_rows;
+use crate::element::single;
 use crate::error::Error;
 use crate::kernels::rows::backward::{BackwardRows, GradientSource, sums_made};
 use crate::kernels::rows::column_sums::{RowBlocks, WriteSums};
@@ -80,6 +81,7 @@ pub(crate) fn backward<'a, T: RowSource>(
     let mut allocated = Vec::new();
     let scratch = memory::or_allocated(args.scratch.take(), &mut allocated, needed)?;
     let scratch = &mut scratch[..needed];
+    let (gamma, beta) = (single("gamma", args.gamma)?, single("beta", args.beta)?);
     // No check comes after this line.
 
     if has_work {
@@ -90,7 +92,7 @@ pub(crate) fn backward<'a, T: RowSource>(
         let mut work = BackwardRows {
             io: call.stores().apply_to_rows(io.reborrow()),
             source,
-            gamma: Gamma { gamma: args.gamma, offset: gamma_offset },
+            gamma: Gamma { gamma, offset: gamma_offset },
             has_dsum: args.dsum.is_some(),
             dresidual: dresidual.as_mut().map(RowSpan::reborrow),
             adds_dresidual: args.adds_dresidual,
@@ -104,7 +106,6 @@ pub(crate) fn backward<'a, T: RowSource>(
         if in_parts {
             let (dz, adds) = (dgate.as_mut().map(RowSpan::reborrow), args.adds_dgate);
             let gate = z.map(|z| GateGradient { gate, z, dz, adds });
-            let beta = args.beta;
             call.run_parallel(BackwardParts { rows: work, parts, x, dsum, beta, gate }, elements);
         } else {
             let mut inputs = RowInputs::new(rows.rows(), rows.cols());

@@ -1,8 +1,9 @@
 //! The driver of operations on rows: checks, then runs the kernel.
 #![forbid(unsafe_code)]
 
-use crate::args::norm::{NormArgs, Residual, unsupported};
+use crate::args::norm::NormArgs;
 use crate::args::valid_rows::kept_rows;
+use crate::element::single;
 use crate::error::Error;
 use crate::gate::{Gate, GatePlace};
 use crate::kernels::elementwise::zero_padding::ZeroPadding;
@@ -32,7 +33,7 @@ impl<T> RowNorm<T> {
     }
 }
 
-/// Normalises every row, with gamma, beta and the inputs of `args`, then zeroes padding. The caller has checked the outputs of
+/// Normalises every row of f32, with gamma, beta and the inputs of `args`, then zeroes padding. The caller has checked the outputs of
 /// statistics.
 pub(crate) fn normalize<T: RowSource>(
     call: Call<'_>,
@@ -45,13 +46,8 @@ pub(crate) fn normalize<T: RowSource>(
     let RowNorm { source, gamma_offset, gate } = norm;
     let io = io.rows(rows)?;
     args.check_affine(rows.cols())?;
-    if args.sum.is_some() {
-        // A sum needs an addend. An updated residual is already the place of the sum.
-        let updated = matches!(args.residual, Some(Residual::Updated(_)));
-        let is_sum = args.bias.is_some() || args.residual.is_some();
-        unsupported([("sum", updated || !is_sum)])?;
-    }
-    let (gamma, beta) = (args.gamma, args.beta);
+    args.check_sum()?;
+    let (gamma, beta) = (single("gamma", args.gamma)?, single("beta", args.beta)?);
     let run = |mut io: RowSpan<'_>, inputs: Inputs| {
         if rows.elements() > 0 {
             let work = NormalizeRows {

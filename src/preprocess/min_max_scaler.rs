@@ -1,7 +1,7 @@
 //! `MinMaxScaler`: every feature mapped from its own range, learnt from data, to a given one.
 #![forbid(unsafe_code)]
 
-use crate::element::Element;
+use crate::element::{Element, Elements};
 use crate::error::Error;
 use crate::kernels::columns::min_max::{
     FitRanges, MinMax, ToRange, chunk_rows, merge_chunk_ranges, merge_ranges,
@@ -9,8 +9,9 @@ use crate::kernels::columns::min_max::{
 use crate::memory::{filled, grow};
 use crate::norm::columns::normalize_columns;
 use crate::run::execution::{Execution, scaler_setters};
+use crate::run::stored::{in_f32, read_in_f32};
 use crate::shape::{Rows, check_length};
-use crate::simd::{InOut, Io, LANES, elements};
+use crate::simd::{InOut, Io, LANES};
 
 /// Maps the features of a matrix `[samples, features]` to a range: that of the samples that it was fitted with
 /// becomes `[0, 1]`, or what [`with_feature_range`](Self::with_feature_range) says.
@@ -162,7 +163,7 @@ impl MinMaxScaler {
     /// * [`Error::OutOfMemory`]: there is no memory for the ranges of what threads share.
     #[inline]
     pub fn fit<X: Element>(&mut self, x: &[X], rows: Rows) -> Result<(), Error> {
-        self.learn(elements(x), rows, true)
+        self.learn(Elements::of(x), rows, true)
     }
 
     /// Learns from another batch of samples. An empty batch changes nothing.
@@ -172,10 +173,14 @@ impl MinMaxScaler {
     /// Those of [`fit`](Self::fit). The scaler does not change where one is returned.
     #[inline]
     pub fn partial_fit<X: Element>(&mut self, x: &[X], rows: Rows) -> Result<(), Error> {
-        self.learn(elements(x), rows, false)
+        self.learn(Elements::of(x), rows, false)
     }
 
-    fn learn(&mut self, x: &[f32], rows: Rows, afresh: bool) -> Result<(), Error> {
+    fn learn(&mut self, x: Elements<'_>, rows: Rows, afresh: bool) -> Result<(), Error> {
+        read_in_f32(self.execution.call(None), x, |x| self.learn_f32(x, rows, afresh))
+    }
+
+    fn learn_f32(&mut self, x: &[f32], rows: Rows, afresh: bool) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
         check_length("features", rows.cols(), self.features())?;
         grow(&mut self.ranges, MinMax::EMPTY, ranges_len(self.execution, rows))?;
@@ -236,7 +241,9 @@ impl MinMaxScaler {
     fn run(&self, io: Io<'_>, rows: Rows, inverse: bool) -> Result<(), Error> {
         check_length("features", rows.cols(), self.features())?;
         let (ranges, to) = ((&*self.min, &*self.max), self.feature_range);
-        apply(self.execution, io, ranges, to, self.clip, inverse, rows)
+        in_f32(self.execution.call(None), io, rows, |io| {
+            apply(self.execution, io, ranges, to, self.clip, inverse, rows)
+        })
     }
 }
 

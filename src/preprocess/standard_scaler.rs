@@ -1,7 +1,7 @@
 //! `StandardScaler`: every feature less its mean, divided by its standard deviation, both learnt from data.
 #![forbid(unsafe_code)]
 
-use crate::element::Element;
+use crate::element::{Element, Elements};
 use crate::error::Error;
 use crate::kernels::columns::standard_scaler::{
     FitChunks, FitMoments, MergeInput, MergeInto, Partial, Standard, means_and_scales,
@@ -9,8 +9,9 @@ use crate::kernels::columns::standard_scaler::{
 use crate::memory::{filled, grow};
 use crate::norm::columns::normalize_columns;
 use crate::run::execution::{Execution, scaler_setters};
+use crate::run::stored::{in_f32, read_in_f32};
 use crate::shape::{Rows, check_length};
-use crate::simd::{InOut, Io, LANES, elements};
+use crate::simd::{InOut, Io, LANES};
 use crate::welford::Moments;
 
 /// Standardises the features of a matrix `[samples, features]`: mean 0 and variance 1 over the samples that it was
@@ -190,7 +191,7 @@ impl StandardScaler {
     /// * [`Error::OutOfMemory`]: there is no memory for the moments of what threads share.
     #[inline]
     pub fn fit<X: Element>(&mut self, x: &[X], rows: Rows) -> Result<(), Error> {
-        self.learn(elements(x), rows, true)
+        self.learn(Elements::of(x), rows, true)
     }
 
     /// Learns from another batch of samples. An empty batch changes nothing.
@@ -200,10 +201,14 @@ impl StandardScaler {
     /// Those of [`fit`](Self::fit). The scaler does not change where one is returned.
     #[inline]
     pub fn partial_fit<X: Element>(&mut self, x: &[X], rows: Rows) -> Result<(), Error> {
-        self.learn(elements(x), rows, false)
+        self.learn(Elements::of(x), rows, false)
     }
 
-    fn learn(&mut self, x: &[f32], rows: Rows, afresh: bool) -> Result<(), Error> {
+    fn learn(&mut self, x: Elements<'_>, rows: Rows, afresh: bool) -> Result<(), Error> {
+        read_in_f32(self.execution.call(None), x, |x| self.learn_f32(x, rows, afresh))
+    }
+
+    fn learn_f32(&mut self, x: &[f32], rows: Rows, afresh: bool) -> Result<(), Error> {
         check_length("x", x.len(), rows.elements())?;
         check_length("features", rows.cols(), self.features())?;
         let needed = partials_len(self.execution, rows);
@@ -275,10 +280,12 @@ impl StandardScaler {
         check_length("features", rows.cols(), self.features())?;
         let mean = self.with_mean.then_some(&self.mean[..]);
         let scale = self.with_std.then_some(&self.scale[..]);
-        if inverse {
-            return apply::<true>(self.execution, io, &self.moments, mean, scale, rows);
-        }
-        apply::<false>(self.execution, io, &self.moments, mean, scale, rows)
+        in_f32(self.execution.call(None), io, rows, |io| {
+            if inverse {
+                return apply::<true>(self.execution, io, &self.moments, mean, scale, rows);
+            }
+            apply::<false>(self.execution, io, &self.moments, mean, scale, rows)
+        })
     }
 }
 

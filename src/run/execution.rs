@@ -71,17 +71,33 @@ impl Call<'_> {
         elements: usize,
         merge: impl Fn(W::Output, W::Output) -> W::Output + Sync,
     ) -> W::Output {
-        let Self { execution: Execution { backend, parallelism, .. }, pool } = self;
-        let backend = backend.unwrap_or_else(Backend::detect);
+        let backend = self.execution.backend.unwrap_or_else(Backend::detect);
+        self.share(work, elements, |part| backend.dispatch(part), merge)
+    }
+
+    /// The same with tasks that dispatch themselves.
+    pub(crate) fn share<W: Split, T: Send>(
+        self,
+        work: W,
+        elements: usize,
+        task: impl Fn(W) -> T + Sync,
+        merge: impl Fn(T, T) -> T + Sync,
+    ) -> T {
+        let Self { execution: Execution { parallelism, .. }, pool } = self;
         // The calling thread is in that environment already (`capi/boundary.rs`).
         #[cfg(feature = "capi")]
         if let Some(control) = self.execution.control
             && parallelism.may_fork(elements)
         {
-            let task = |part| control.run(|| backend.dispatch(part));
-            return parallelism.reduce(pool, work, elements, task, merge);
+            return parallelism.reduce(
+                pool,
+                work,
+                elements,
+                |part| control.run(|| task(part)),
+                merge,
+            );
         }
-        parallelism.reduce(pool, work, elements, |part| backend.dispatch(part), merge)
+        parallelism.reduce(pool, work, elements, task, merge)
     }
 
     /// Runs a kernel on the calling thread.

@@ -5,4 +5,6 @@ pub(crate) mod backend;
 pub(crate) mod execution;
 pub(crate) mod parallel;
 pub(crate) mod pool;
+pub(crate) mod stored;
+pub(crate) mod tile;
 pub(crate) mod write_policy;

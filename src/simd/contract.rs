@@ -3,6 +3,8 @@
 use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Div, Mul, Sub};
 
+use crate::element::Half;
+
 /// The names of all backends, slowest first.
 pub(crate) const BACKENDS: [&str; 3] = ["portable", "avx2", "avx512"];
 
@@ -32,6 +34,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The same as a function call, for what a kernel seldom does. The compiler emits it once instead of
     /// inlining it into every loop that might need it.
     fn outline<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// Widens elements of a format to f32, exactly.
+    fn widen(self, half: Half, x: &[u16], y: &mut [f32]);
+
+    /// Narrows f32 to a format, to the nearest, ties to even.
+    fn narrow(self, half: Half, x: &[f32], y: &mut [MaybeUninit<u16>]);
 }
 
 /// A computation written once for every backend.

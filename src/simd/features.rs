@@ -53,6 +53,24 @@ macro_rules! avx512_features {
     };
 }
 
+/// The same for the conversions of f16 that most CPUs with AVX2 have: the detection, and functions that need it.
+#[cfg(all(target_arch = "x86_64", feature = "half"))]
+macro_rules! f16c_features {
+    ($($function:item)+) => {
+        /// Whether this CPU and operating system have it.
+        pub(super) fn detect() -> bool {
+            std::arch::is_x86_feature_detected!("f16c")
+        }
+
+        $(
+            #[target_feature(enable = "f16c")]
+            $function
+        )+
+    };
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "half"))]
+pub(super) use f16c_features;
 #[cfg(target_arch = "x86_64")]
 pub(super) use {avx2_features, avx512_features, backend_features};
 

@@ -5,7 +5,6 @@
 //! Where y has a pitch, all of it is initialised. One that only reads has a y of no elements. The constructors establish the
 //! invariant from references. `from_raw`, which only the C ABI calls, leaves it to its caller.
 
-use core::any::TypeId;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -13,7 +12,8 @@ use core::slice;
 
 use super::row_span::{RowInputs, RowSpan, reach};
 use super::span::Span;
-use crate::element::Element;
+use super::stored::{Place, StoredRows};
+use crate::element::{Element, ElementsMut, ElementsVec, Storage};
 use crate::error::{Error, MOST_ELEMENTS};
 use crate::shape::{Rows, check_at_least, check_length};
 
@@ -127,8 +127,8 @@ impl<'x, 'y, X: Element, Y: Element> InOut<'x, 'y, X, Y> {
         'y: 'a,
     {
         let Self { x, x_len, y, y_len, x_pitch, y_pitch, reads_only, lifetime: _ } = self;
-        let (x, y) = (as_f32(x), as_f32(y.cast_const()).cast_mut());
-        Io { x, x_len, y, y_len, x_pitch, y_pitch, reads_only, lifetime: PhantomData }
+        let (x, y, storage) = (x.cast(), y.cast(), [X::STORAGE, Y::STORAGE]);
+        Io { x, x_len, y, y_len, storage, x_pitch, y_pitch, reads_only, lifetime: PhantomData }
     }
 
     /// Rows of a shape. Errors use these names for the buffer and its pitch.
@@ -265,55 +265,108 @@ pub fn to_vec<T: Element>(
     Ok(vec)
 }
 
-/// The elements of a slice as f32, the one type that there is.
-#[inline(always)]
-fn as_f32<P: Element>(x: *const P) -> *const f32 {
-    debug_assert_eq!(TypeId::of::<P>(), TypeId::of::<f32>(), "the one element type is f32");
-    x.cast()
-}
-
-/// The same of a slice.
-#[inline(always)]
-pub(crate) fn elements<P: Element>(x: &[P]) -> &[f32] {
-    // SAFETY: P is f32, the one element type that there is.
-    unsafe { slice::from_raw_parts(as_f32(x.as_ptr()), x.len()) }
-}
-
-/// The same of a slice that is written.
-#[inline(always)]
-pub(crate) fn elements_mut<P: Element>(x: &mut [P]) -> &mut [f32] {
-    // SAFETY: as above.
-    unsafe { slice::from_raw_parts_mut(as_f32(x.as_mut_ptr()).cast_mut(), x.len()) }
-}
-
-/// The same of a vector that is filled.
-#[inline(always)]
-pub(crate) fn elements_vec<P: Element>(x: &mut Vec<P>) -> &mut Vec<f32> {
-    // SAFETY: as above.
-    unsafe { &mut *core::ptr::from_mut(x).cast() }
-}
-
 /// An [`InOut`] whose types are known at run time.
 #[derive(Debug)]
 pub(crate) struct Io<'a> {
-    x: *const f32,
+    x: *const u8,
     x_len: usize,
-    y: *mut f32,
+    y: *mut u8,
     y_len: usize,
+    /// Of x and of y.
+    storage: [Storage; 2],
     x_pitch: Option<usize>,
     y_pitch: Option<usize>,
     reads_only: bool,
-    lifetime: PhantomData<(&'a [f32], &'a mut [f32])>,
+    lifetime: PhantomData<(&'a [u8], &'a mut [u8])>,
 }
 
+/// Names of x and y, and of their pitches.
+const FORWARD: [(&str, &str); 2] = [("x", "x_pitch"), ("y", "y_pitch")];
+/// The same of a backward pass.
+const BACKWARD: [(&str, &str); 2] = [("dy", "dy_pitch"), ("dx", "dx_pitch")];
+
 impl<'a> Io<'a> {
+    /// How x and y are stored.
+    #[inline(always)]
+    pub(crate) fn storage(&self) -> [Storage; 2] {
+        self.storage
+    }
+
+    /// How x and y are stored, by their names.
+    pub(crate) fn storages(&self) -> [(&'static str, Option<Storage>); 2] {
+        let [x, y] = self.storage;
+        [("x", Some(x)), ("y", Some(y))]
+    }
+
+    /// All of x as one row, which is read.
+    pub(crate) fn reading(&mut self) -> StoredRows<'_> {
+        let x = Place { first: self.x.cast_mut(), storage: self.storage[0], pitch: self.x_len };
+        // SAFETY: the invariant: x is valid for reads of so many elements.
+        unsafe { StoredRows::of_reads(x, (1, self.x_len)) }
+    }
+
+    /// Whether there is no y.
+    pub(crate) fn reads_only(&self) -> bool {
+        self.reads_only
+    }
+
+    /// The number of elements of x and of y.
+    pub(crate) fn lengths(&self) -> [usize; 2] {
+        [self.x_len, self.y_len]
+    }
+
+    /// The pitches of x and of y.
+    pub(crate) fn pitches(&self) -> [Option<usize>; 2] {
+        [self.x_pitch, self.y_pitch]
+    }
+
+    /// Returns an error where x or y is not stored as f32.
+    #[inline(always)]
+    fn check_f32(&self, names: [(&'static str, &'static str); 2]) -> Result<(), Error> {
+        for (storage, (arg, _)) in self.storage.into_iter().zip(names) {
+            if storage != Storage::F32 {
+                return Err(Error::Type { arg });
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of any storage.
+    pub(crate) fn stored_rows(self, rows: Rows) -> Result<StoredRows<'a>, Error> {
+        self.stored(rows, FORWARD)
+    }
+
+    /// The same of a backward pass.
+    pub(crate) fn stored_gradient_rows(self, rows: Rows) -> Result<StoredRows<'a>, Error> {
+        self.stored(rows, BACKWARD)
+    }
+
+    fn stored(
+        self,
+        rows: Rows,
+        [(x, x_pitch), (y, y_pitch)]: [(&'static str, &'static str); 2],
+    ) -> Result<StoredRows<'a>, Error> {
+        let [x_storage, y_storage] = self.storage;
+        let shape = (rows.rows(), rows.cols());
+        let pitch = check_rows(rows, (x, self.x_len), (x_pitch, self.x_pitch))?;
+        let place = Place { first: self.x.cast_mut(), storage: x_storage, pitch };
+        if self.reads_only {
+            // SAFETY: the rows lie within x, as has been checked, and the invariant. There is no y.
+            return Ok(unsafe { StoredRows::of_reads(place, shape) });
+        }
+        let pitch = check_rows(rows, (y, self.y_len), (y_pitch, self.y_pitch))?;
+        let y = Place { first: self.y, storage: y_storage, pitch };
+        // SAFETY: the rows lie within x and y and do not overlap, as has been checked, and the invariant. One buffer has one type.
+        Ok(unsafe { StoredRows::from_places(place, y, shape) })
+    }
     /// All elements, which are `len` and contiguous.
     pub(crate) fn span(self, len: usize) -> Result<Span<'a>, Error> {
+        self.check_f32(FORWARD)?;
         self.check_contiguous(["x_pitch", "y_pitch"])?;
         check_length("x", self.x_len, len)?;
         check_length("y", self.y_len, len)?;
-        // SAFETY: both are `len` elements long, and the invariant.
-        Ok(unsafe { Span::from_pointers(self.x, self.y, len) })
+        // SAFETY: both are `len` f32 long, and the invariant.
+        Ok(unsafe { Span::from_pointers(self.x.cast(), self.y.cast(), len) })
     }
 
     /// All elements, which are as many in x as in y and contiguous.
@@ -339,23 +392,27 @@ impl<'a> Io<'a> {
 
     /// Rows of the gradient of y, and of that of x if it is written.
     pub(crate) fn gradient_rows(self, rows: Rows) -> Result<RowSpan<'a>, Error> {
+        self.check_f32(BACKWARD)?;
         let dy_pitch = check_rows(rows, ("dy", self.x_len), ("dy_pitch", self.x_pitch))?;
-        let dy = (self.x, dy_pitch);
+        let dy = (self.x.cast(), dy_pitch);
         if self.reads_only {
             // SAFETY: the rows lie within dy, as has been checked, and the invariant. There is no y.
             return Ok(unsafe { RowSpan::of_reads(dy, (rows.rows(), rows.cols())) });
         }
         let dx_pitch = check_rows(rows, ("dx", self.y_len), ("dx_pitch", self.y_pitch))?;
         // SAFETY: as of `rows`.
-        Ok(unsafe { RowSpan::from_pointers(dy, (self.y, dx_pitch), (rows.rows(), rows.cols())) })
+        Ok(unsafe {
+            RowSpan::from_pointers(dy, (self.y.cast(), dx_pitch), (rows.rows(), rows.cols()))
+        })
     }
 
     /// Rows of a shape.
     #[inline]
     pub(crate) fn rows(self, rows: Rows) -> Result<RowSpan<'a>, Error> {
+        self.check_f32(FORWARD)?;
         let x_pitch = check_rows(rows, ("x", self.x_len), ("x_pitch", self.x_pitch))?;
         let y_pitch = check_rows(rows, ("y", self.y_len), ("y_pitch", self.y_pitch))?;
-        let (x, y) = ((self.x, x_pitch), (self.y, y_pitch));
+        let (x, y) = ((self.x.cast(), x_pitch), (self.y.cast(), y_pitch));
         // SAFETY: the rows lie within x and y and do not overlap, as has been checked, and the invariant.
         Ok(unsafe { RowSpan::from_pointers(x, y, (rows.rows(), rows.cols())) })
     }
@@ -382,25 +439,35 @@ pub(crate) fn check_rows(
 /// Where the sum of x and a residual is written: a buffer, or a vector that grows to hold it.
 #[derive(Debug)]
 pub(crate) enum SumOutput<'a> {
-    Slice(&'a mut [f32]),
-    Vec(&'a mut Vec<f32>),
+    Slice(ElementsMut<'a>),
+    Vec(ElementsVec<'a>),
     /// Memory that need not be initialised, from C.
     #[cfg(feature = "capi")]
-    Uninit(&'a mut [MaybeUninit<f32>]),
+    Uninit(Storage, &'a mut [MaybeUninit<u8>]),
 }
 
 impl SumOutput<'_> {
     /// The same place for one call.
     pub(crate) fn reborrow(&mut self) -> SumOutput<'_> {
         match self {
-            Self::Slice(sum) => SumOutput::Slice(sum),
-            Self::Vec(sum) => SumOutput::Vec(sum),
+            Self::Slice(sum) => SumOutput::Slice(sum.reborrow()),
+            Self::Vec(sum) => SumOutput::Vec(sum.reborrow()),
             #[cfg(feature = "capi")]
-            Self::Uninit(sum) => SumOutput::Uninit(sum),
+            Self::Uninit(storage, sum) => SumOutput::Uninit(*storage, sum),
         }
     }
 
-    /// Calls `write` with the inputs, the sum of whose addends is made here. If it succeeds, a vector has the sum.
+    /// How it is stored.
+    pub(crate) fn storage(&self) -> Storage {
+        match self {
+            Self::Slice(sum) => sum.storage(),
+            Self::Vec(sum) => sum.storage(),
+            #[cfg(feature = "capi")]
+            Self::Uninit(storage, _) => *storage,
+        }
+    }
+
+    /// Calls `write` with the inputs, the sum of whose addends is made here, as f32. If it succeeds, a vector has the sum.
     ///
     /// `write` has the duty of [`InOut::write_whole`]: if it returns `Ok`, every row's sum has been made. The rows of a vector
     /// are contiguous, whatever the pitch.
@@ -411,31 +478,77 @@ impl SumOutput<'_> {
         rows: Rows,
         write: impl FnOnce(RowInputs<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let check = |len| check_rows(rows, ("sum", len), ("sum_pitch", pitch));
+        if self.storage() != Storage::F32 {
+            return Err(Error::Type { arg: "sum" });
+        }
         let shape = (rows.rows(), rows.cols());
+        self.place(pitch, rows, |Place { first, pitch, .. }| {
+            // SAFETY: `place` says that the rows are valid for writes, do not overlap and belong to this call.
+            write(unsafe { inputs.with_sum((first.cast(), pitch), shape) })
+        })
+    }
+
+    /// Calls `write` with rows of any storage, which it writes: it has the duty of [`InOut::write_whole`].
+    pub(crate) fn write_stored(
+        self,
+        pitch: Option<usize>,
+        rows: Rows,
+        write: impl FnOnce(StoredRows<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let shape = (rows.rows(), rows.cols());
+        self.place(pitch, rows, |place| {
+            // SAFETY: as above. There is no x to read: it has no rows.
+            write(unsafe { StoredRows::of_writes(place, shape) })
+        })
+    }
+
+    /// Calls `write` with the place, whose rows are valid for writes, do not overlap each other, and which nothing else reads or
+    /// writes until `write` returns. If that succeeds, a vector has its elements.
+    fn place(
+        self,
+        pitch: Option<usize>,
+        rows: Rows,
+        write: impl FnOnce(Place) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let storage = self.storage();
+        let check = |len| check_rows(rows, ("sum", len), ("sum_pitch", pitch));
         match self {
             Self::Slice(sum) => {
                 let pitch = check(sum.len())?;
-                // SAFETY: the rows lie within `sum` and do not overlap, as has been checked. `sum` is borrowed until `write`
-                // returns, and nothing else reads or writes it.
-                write(unsafe { inputs.with_sum((sum.as_mut_ptr(), pitch), shape) })
+                let first = match sum {
+                    ElementsMut::F32(sum) => sum.as_mut_ptr().cast::<u8>(),
+                    ElementsMut::Half(_, sum) => sum.as_mut_ptr().cast(),
+                };
+                write(Place { first, storage, pitch })
             }
-            Self::Vec(sum) => {
-                let len = rows.elements();
-                sum.clear();
-                crate::memory::reserve(sum, len)?;
-                // SAFETY: as above, of the capacity of `sum`.
-                write(unsafe { inputs.with_sum((sum.as_mut_ptr(), rows.cols()), shape) })?;
-                // SAFETY: the first `len` elements are within the capacity, and initialised by the duty of `write`.
-                unsafe { sum.set_len(len) };
-                Ok(())
-            }
+            Self::Vec(sum) => match sum {
+                ElementsVec::F32(sum) => fill_vec(sum, storage, rows, write),
+                #[cfg(feature = "half")]
+                ElementsVec::Bf16(sum) => fill_vec(sum, storage, rows, write),
+                #[cfg(feature = "half")]
+                ElementsVec::F16(sum) => fill_vec(sum, storage, rows, write),
+            },
             #[cfg(feature = "capi")]
-            Self::Uninit(sum) => {
-                let pitch = check(sum.len())?;
-                // SAFETY: as of a slice.
-                write(unsafe { inputs.with_sum((sum.as_mut_ptr().cast(), pitch), shape) })
+            Self::Uninit(_, sum) => {
+                let pitch = check(sum.len() / storage.size())?;
+                write(Place { first: sum.as_mut_ptr().cast(), storage, pitch })
             }
         }
     }
+}
+
+/// Makes a vector of what `write` writes.
+fn fill_vec<T>(
+    sum: &mut Vec<T>,
+    storage: Storage,
+    rows: Rows,
+    write: impl FnOnce(Place) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let len = rows.elements();
+    sum.clear();
+    crate::memory::reserve(sum, len)?;
+    write(Place { first: sum.as_mut_ptr().cast(), storage, pitch: rows.cols() })?;
+    // SAFETY: the first `len` elements are within the capacity, and initialised by the duty of `write`.
+    unsafe { sum.set_len(len) };
+    Ok(())
 }

@@ -6,6 +6,8 @@
 //! | `memory.rs` | prefetches and the fence |
 //! | `group.rs` | rows that a kernel reads and writes vector by vector |
 //! | `span.rs`, `row_span.rs` | x and y, two buffers or one, which give groups |
+//! | `stored.rs` | rows of any storage, which are widened and narrowed |
+//! | `convert.rs`, `half_words.rs` | between f32 and the formats of 16 bits |
 //! | `inout.rs` | where a call reads and writes, as its caller says it |
 //! | `features.rs` | the CPU features of each backend |
 //! | `portable.rs`, `x86_64/` | the backends |
@@ -28,29 +30,35 @@
 //! that is not inlined there is a slow function call, and nothing else would show it.
 
 mod contract;
+mod convert;
 #[cfg(feature = "capi")]
 mod environment;
 mod features;
 mod group;
+#[cfg(feature = "half")]
+mod half_words;
 mod inout;
 mod memory;
 mod portable;
 mod row_span;
 mod span;
+mod stored;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 pub(crate) use contract::{BACKENDS, Double, Float, Keep, Kernel, LANES, Real, Simd, Single, Word};
+pub(crate) use convert::round_to;
 #[cfg(feature = "capi")]
 pub(crate) use environment::Control;
 pub(crate) use group::Group;
 pub use inout::{InOut, Pitch, to_vec};
-pub(crate) use inout::{Io, SumOutput, check_rows, elements, elements_mut, elements_vec};
+pub(crate) use inout::{Io, SumOutput, check_rows};
 pub(crate) use memory::{halves, prefetch};
 pub(crate) use portable::Portable;
 pub(crate) use row_span::{ADDED, DSUM, FORWARD_X, GATE, INPUTS, RowInputs, RowSpan, Sums};
 pub(crate) use span::Span;
+pub(crate) use stored::StoredRows;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{Avx2, Avx512};

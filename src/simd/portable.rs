@@ -8,7 +8,8 @@ use core::mem::MaybeUninit;
 use core::ops::{Add, BitXor, Div, Mul, Sub};
 
 use super::contract::{Double, Float, Keep, Kernel, LANES, Line, Simd, Single, Word};
-use super::features;
+use super::{convert, features};
+use crate::element::Half;
 
 /// The token of the portable backend. Every CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,16 @@ impl Simd for Portable {
     #[inline(never)]
     fn outline<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
+    }
+
+    #[inline(always)]
+    fn widen(self, half: Half, x: &[u16], y: &mut [f32]) {
+        convert::widen(half, x, y);
+    }
+
+    #[inline(always)]
+    fn narrow(self, half: Half, x: &[f32], y: &mut [MaybeUninit<u16>]) {
+        convert::narrow(half, x, y);
     }
 }
 

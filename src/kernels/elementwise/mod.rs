@@ -3,5 +3,6 @@
 
 pub(crate) mod dropout;
 pub(crate) mod penalty;
+pub(crate) mod storage;
 pub(crate) mod stream;
 pub(crate) mod zero_padding;

@@ -11,13 +11,20 @@ mod sums;
 mod token;
 mod word;
 
+use core::mem::MaybeUninit;
+
 use self::double::F64;
 use self::lane_mask::LaneMask;
 use self::single::F32;
 pub(crate) use self::token::Avx2;
 use self::token::with_token;
 use self::word::U64;
+use crate::element::Half;
 use crate::simd::contract::{Kernel, Simd};
+#[cfg(feature = "half")]
+use crate::simd::convert;
+#[cfg(feature = "half")]
+use crate::simd::x86_64::f16c;
 
 impl Simd for Avx2 {
     type F32 = F32;
@@ -37,5 +44,33 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn outline<K: Kernel>(self, kernel: K) -> K::Output {
         with_token!(self, self.enter_outlined(kernel))
+    }
+
+    #[inline(always)]
+    fn widen(self, half: Half, x: &[u16], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len(), "an element of y for each of x");
+        match half {
+            #[cfg(feature = "half")]
+            Half::F16 if f16c::detect() => {
+                // SAFETY: the CPU has F16C, as has been seen.
+                unsafe { f16c::widen(x, y) }
+            }
+            #[cfg(feature = "half")]
+            _ => convert::widen(half, x, y),
+        }
+    }
+
+    #[inline(always)]
+    fn narrow(self, half: Half, x: &[f32], y: &mut [MaybeUninit<u16>]) {
+        assert_eq!(x.len(), y.len(), "an element of y for each of x");
+        match half {
+            #[cfg(feature = "half")]
+            Half::F16 if f16c::detect() => {
+                // SAFETY: the CPU has F16C, as has been seen.
+                unsafe { f16c::narrow(x, y) }
+            }
+            #[cfg(feature = "half")]
+            _ => convert::narrow(half, x, y),
+        }
     }
 }

@@ -5,11 +5,15 @@
 //! that are masked off.
 
 mod double;
+#[cfg(feature = "half")]
+mod half;
 mod lane_mask;
 mod single;
 mod sums;
 mod token;
 mod word;
+
+use core::mem::MaybeUninit;
 
 use self::double::F64;
 use self::lane_mask::LaneMask;
@@ -17,7 +21,10 @@ use self::single::F32;
 pub(crate) use self::token::Avx512;
 use self::token::with_token;
 use self::word::U64;
+use crate::element::Half;
 use crate::simd::contract::{Kernel, Simd};
+#[cfg(feature = "half")]
+use crate::simd::convert;
 
 impl Simd for Avx512 {
     type F32 = F32;
@@ -37,5 +44,27 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn outline<K: Kernel>(self, kernel: K) -> K::Output {
         with_token!(self, self.enter_outlined(kernel))
+    }
+
+    #[inline(always)]
+    fn widen(self, half: Half, x: &[u16], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len(), "an element of y for each of x");
+        match half {
+            #[cfg(feature = "half")]
+            Half::F16 => half::widen_f16(self, x, y),
+            #[cfg(feature = "half")]
+            _ => convert::widen(half, x, y),
+        }
+    }
+
+    #[inline(always)]
+    fn narrow(self, half: Half, x: &[f32], y: &mut [MaybeUninit<u16>]) {
+        assert_eq!(x.len(), y.len(), "an element of y for each of x");
+        match half {
+            #[cfg(feature = "half")]
+            Half::F16 => half::narrow_f16(self, x, y),
+            #[cfg(feature = "half")]
+            _ => convert::narrow(half, x, y),
+        }
     }
 }

@@ -1,0 +1,243 @@
+//! The driver of operations on rows that are not stored as f32: rows are widened into a tile that stays in L1 or L2, worked on there by the
+//! same kernels, and narrowed from there.
+#![forbid(unsafe_code)]
+
+use crate::args::norm::{NormArgs, Residual};
+use crate::element::{Elements, Storage, check_elements};
+use crate::error::Error;
+use crate::kernels::elementwise::storage::{LoadRows, LoadSum, StoreRows, SumPlace};
+use crate::kernels::row_filter::RowFilter;
+use crate::kernels::rows::source::RowSource;
+use crate::kernels::split::Split;
+use crate::kernels::tuning::TILE_ELEMENTS;
+use crate::norm::rows::{self, RowNorm};
+use crate::run::execution::Call;
+use crate::run::stored::{half_format, widened, widened_len};
+use crate::run::tile::Tile;
+use crate::shape::Rows;
+use crate::simd::{InOut, Io, StoredRows, check_rows};
+
+/// Normalises every row, with gamma, beta and the inputs of `args`, then zeroes padding. The caller has checked the outputs of
+/// statistics.
+pub(crate) fn normalize<T: RowSource>(
+    call: Call<'_>,
+    io: Io<'_>,
+    rows: Rows,
+    norm: RowNorm<T>,
+    padding: Option<RowFilter<'_>>,
+    args: &mut NormArgs<'_>,
+) -> Result<(), Error> {
+    match half_format(args.storages(&io))? {
+        None => rows::normalize(call, io, rows, norm, padding, args),
+        Some(_) => normalize_stored(call, io, rows, norm, padding, args),
+    }
+}
+
+/// The same where something is not stored as f32.
+#[inline(never)]
+fn normalize_stored<T: RowSource>(
+    call: Call<'_>,
+    io: Io<'_>,
+    rows: Rows,
+    norm: RowNorm<T>,
+    padding: Option<RowFilter<'_>>,
+    args: &mut NormArgs<'_>,
+) -> Result<(), Error> {
+    let [x_storage, _] = io.storage();
+    let mut io = io.stored_rows(rows)?;
+    args.check_affine(rows.cols())?;
+    check_elements("bias", args.bias, rows.cols())?;
+    args.check_sum()?;
+    let gate = read("gate", args.gate, ("gate_pitch", args.gate_pitch), rows)?;
+    let added = read("plus", args.added, ("plus_pitch", args.added_pitch), rows)?;
+    let mut storage = x_storage;
+    let mut updates = false;
+    let pitch = ("residual_pitch", args.residual_pitch);
+    let residual = match args.residual.take() {
+        None => None,
+        Some(Residual::Read(residual)) => {
+            storage = residual.storage();
+            read("residual", Some(residual), pitch, rows)?
+        }
+        Some(Residual::Updated(residual)) => {
+            (storage, updates) = (residual.storage(), true);
+            let pitch = check_rows(rows, ("residual", residual.len()), pitch)?;
+            Some(StoredRows::in_place(residual, pitch, (rows.rows(), rows.cols())))
+        }
+    };
+    if args.sum.as_ref().is_some_and(|sum| sum.storage() != storage) {
+        return Err(Error::Type { arg: "sum" });
+    }
+    let parameters = [args.gamma, args.beta, args.bias];
+    let mut memory = Tile::new(widened_len(&parameters))?;
+    // The first tile of this thread: later calls find its memory.
+    let work = Work { io: io.reborrow(), source: norm.source, residual, sum: None, gate, added };
+    // No check comes after this line.
+    let [gamma, beta, bias] = widened(call, parameters, &mut memory);
+    let task = Task {
+        call,
+        norm: RowNorm { source: (), gamma_offset: norm.gamma_offset, gate: norm.gate },
+        gamma,
+        beta,
+        bias,
+        storage,
+        updates,
+    };
+    let run = |work: Work<'_, T>| match rows.elements() {
+        0 => Ok(()),
+        elements => call.share(work, elements, |part| task.run(part), Result::and),
+    };
+    match args.sum.take() {
+        None => run(work)?,
+        Some(sum) => {
+            sum.write_stored(args.sum_pitch, rows, |sum| run(Work { sum: Some(sum), ..work }))?
+        }
+    }
+    if let Some(kept) = padding {
+        let mut run = kept.next_padding(0);
+        while !run.is_empty() {
+            io.zero_rows(run.clone());
+            run = kept.next_padding(run.end);
+        }
+    }
+    Ok(())
+}
+
+/// Rows of an argument that is there.
+pub(super) fn read<'a>(
+    arg: &'static str,
+    elements: Option<Elements<'a>>,
+    pitch: (&'static str, Option<usize>),
+    rows: Rows,
+) -> Result<Option<StoredRows<'a>>, Error> {
+    let Some(elements) = elements else { return Ok(None) };
+    let pitch = check_rows(rows, (arg, elements.len()), pitch)?;
+    Ok(Some(StoredRows::reading(elements, pitch, (rows.rows(), rows.cols()))))
+}
+
+/// How many rows of so many elements are widened at a time.
+pub(super) fn tile_rows(cols: usize, tile: usize) -> usize {
+    (tile / cols.max(1)).max(1)
+}
+
+/// Rows that a task works on.
+struct Work<'a, T> {
+    io: StoredRows<'a>,
+    source: T,
+    residual: Option<StoredRows<'a>>,
+    sum: Option<StoredRows<'a>>,
+    gate: Option<StoredRows<'a>>,
+    added: Option<StoredRows<'a>>,
+}
+
+impl<T: RowSource> Split for Work<'_, T> {
+    fn rows(&self) -> usize {
+        self.io.rows()
+    }
+
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let (io, high_io) = self.io.split_at(at);
+        let (source, high_source) = self.source.split_at(at);
+        let (residual, high_residual) = split(self.residual, at);
+        let (sum, high_sum) = split(self.sum, at);
+        let (gate, high_gate) = split(self.gate, at);
+        let (added, high_added) = split(self.added, at);
+        (
+            Self { io, source, residual, sum, gate, added },
+            Self {
+                io: high_io,
+                source: high_source,
+                residual: high_residual,
+                sum: high_sum,
+                gate: high_gate,
+                added: high_added,
+            },
+        )
+    }
+}
+
+/// Splits rows that may be absent.
+pub(super) fn split(
+    rows: Option<StoredRows<'_>>,
+    at: usize,
+) -> (Option<StoredRows<'_>>, Option<StoredRows<'_>>) {
+    rows.map(|rows| rows.split_at(at)).unzip()
+}
+
+/// What all tasks share.
+struct Task<'a> {
+    call: Call<'a>,
+    norm: RowNorm<()>,
+    gamma: Option<&'a [f32]>,
+    beta: Option<&'a [f32]>,
+    bias: Option<&'a [f32]>,
+    /// What the sum is rounded to.
+    storage: Storage,
+    /// Whether the residual becomes the sum.
+    updates: bool,
+}
+
+impl Task<'_> {
+    /// Works on rows, a tile at a time.
+    fn run<T: RowSource>(&self, work: Work<'_, T>) -> Result<(), Error> {
+        let (rows, cols) = (work.io.rows(), work.io.cols());
+        let most = tile_rows(cols, TILE_ELEMENTS).min(rows);
+        let rooms = [work.residual.is_some(), work.gate.is_some(), work.added.is_some()];
+        let mut memory = Tile::new(most * cols * (1 + rooms.iter().filter(|&&is| is).count()))?;
+        let mut rest = work;
+        while rest.io.rows() > 0 {
+            let rows = most.min(rest.io.rows());
+            let (part, next) = rest.split_at(rows);
+            self.tile(part, &mut memory, rows * cols)?;
+            rest = next;
+        }
+        Ok(())
+    }
+
+    /// Works on the rows of one tile.
+    fn tile<T: RowSource>(
+        &self,
+        mut work: Work<'_, T>,
+        mut memory: &mut [f32],
+        elements: usize,
+    ) -> Result<(), Error> {
+        let (call, rows) = (self.call.serial(), work.io.rows());
+        let mut room = || {
+            let (room, rest) = core::mem::take(&mut memory).split_at_mut(elements);
+            memory = rest;
+            room
+        };
+        let x = room();
+        let has_sum = self.bias.is_some() || work.residual.is_some();
+        let residual = work.residual.as_mut().map(|residual| (residual, room()));
+        let place = match &mut work.sum {
+            Some(sum) => SumPlace::Rows(sum),
+            None if self.updates => SumPlace::Residual,
+            None => SumPlace::Nowhere,
+        };
+        let sum = LoadSum { bias: self.bias, residual, storage: self.storage, place };
+        let sum = has_sum.then_some(sum);
+        call.run_serial(LoadRows { io: &work.io, rows: 0..rows, out: x, sum });
+        let mut load = |input: &Option<StoredRows<'_>>| {
+            let io = input.as_ref()?;
+            let out = room();
+            call.run_serial(LoadRows { io, rows: 0..rows, out: &mut *out, sum: None });
+            Some(&*out)
+        };
+        let (gate, added) = (load(&work.gate), load(&work.added));
+        let args = NormArgs {
+            gamma: self.gamma.map(Elements::F32),
+            beta: self.beta.map(Elements::F32),
+            gate: gate.map(Elements::F32),
+            added: added.map(Elements::F32),
+            ..NormArgs::new()
+        };
+        let RowNorm { gamma_offset, gate, .. } = self.norm;
+        let norm = RowNorm { source: work.source, gamma_offset, gate };
+        let shape = Rows::new(rows, work.io.cols())?;
+        InOut::in_place(&mut *x)
+            .write_whole(|io| rows::normalize(call, io, shape, norm, None, &mut { args }))?;
+        call.run_serial(StoreRows { io: &mut work.io, rows: 0..rows, from: x, room: None });
+        Ok(())
+    }
+}

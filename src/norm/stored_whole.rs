@@ -1,0 +1,54 @@
+//! Operations on columns and channels that are not stored as f32, with their arguments: x is widened as a whole, and y narrowed.
+//!
+//! The sums of a column go through all rows before the first y. Blocks of rows in a cache would be widened twice, once a sweep.
+#![forbid(unsafe_code)]
+
+use crate::args::grad::GradArgs;
+use crate::args::norm::NormArgs;
+use crate::element::Elements;
+use crate::error::Error;
+use crate::run::execution::Call;
+use crate::run::stored::{half_format, in_f32, widened, widened_len, x_in_f32};
+use crate::run::tile::Tile;
+use crate::shape::Rows;
+use crate::simd::Io;
+
+/// Calls `run` with x, y and the arguments as f32. `rows` is the shape as a matrix.
+pub(crate) fn normalize_whole<'a>(
+    call: Call<'_>,
+    io: Io<'_>,
+    rows: Rows,
+    args: NormArgs<'a>,
+    run: impl for<'r> FnOnce(Io<'_>, NormArgs<'r>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if half_format(args.storages(&io))?.is_none() {
+        return run(io, args);
+    }
+    let parameters = [args.gamma, args.beta];
+    let mut memory = Tile::new(widened_len(&parameters))?;
+    in_f32(call, io, rows, |io| {
+        let [gamma, beta] = widened(call, parameters, &mut memory).map(|p| p.map(Elements::F32));
+        run(io, NormArgs { gamma, beta, ..args })
+    })
+}
+
+/// Calls `run` with dy, dx, x and the arguments as f32.
+pub(crate) fn gradients_whole<'a>(
+    call: Call<'_>,
+    io: Io<'_>,
+    (x, rows): (Elements<'a>, Rows),
+    args: GradArgs<'a>,
+    run: impl for<'r> FnOnce(Io<'_>, &'r [f32], GradArgs<'r>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if half_format(args.storages(&io, x))?.is_none() {
+        return run(io, x.single("x")?, args);
+    }
+    let parameters = [args.gamma, args.beta];
+    let mut memory = Tile::new(widened_len(&parameters) + widened_len(&[Some(x)]))?;
+    in_f32(call, io, rows, |io| {
+        let (of_x, of_parameters) = memory.split_at_mut(widened_len(&[Some(x)]));
+        let x = x_in_f32(call, x, of_x);
+        let [gamma, beta] = widened(call, parameters, of_parameters).map(|p| p.map(Elements::F32));
+        run(io, x, GradArgs { gamma, beta, ..args })
+    })
+}

@@ -1,0 +1,144 @@
+//! Calls on what is not stored as f32: x is widened as a whole, and y narrowed.
+//!
+//! A copy of x as f32 costs its memory, and a sweep over it each way (`docs/performance.md`). Rows do without it
+//! (`norm/stored_rows.rs`).
+#![forbid(unsafe_code)]
+
+use crate::element::{Elements, Half, Storage};
+use crate::error::Error;
+use crate::kernels::elementwise::storage::{NarrowAll, Widen, WidenAll};
+use crate::run::execution::Call;
+use crate::run::tile::Tile;
+use crate::shape::Rows;
+use crate::simd::{InOut, Io, StoredRows};
+
+/// The format of what is not stored as f32: `None` if everything is. A call has one such format.
+#[inline]
+pub(crate) fn half_format(
+    arguments: impl IntoIterator<Item = (&'static str, Option<Storage>)>,
+) -> Result<Option<Half>, Error> {
+    let mut format = None;
+    for (arg, storage) in arguments {
+        if let Some(Storage::Half(half)) = storage
+            && half != *format.get_or_insert(half)
+        {
+            return Err(Error::Type { arg });
+        }
+    }
+    Ok(format)
+}
+
+/// Elements of memory that [`widened`] needs for these.
+pub(crate) fn widened_len(elements: &[Option<Elements<'_>>]) -> usize {
+    let half = |elements: &Elements<'_>| elements.storage() != Storage::F32;
+    elements.iter().flatten().filter(|elements| half(elements)).map(Elements::len).sum()
+}
+
+/// Parameters as f32: as they are, or widened into `memory`.
+pub(crate) fn widened<'s, const N: usize>(
+    call: Call<'_>,
+    elements: [Option<Elements<'s>>; N],
+    mut memory: &'s mut [f32],
+) -> [Option<&'s [f32]>; N] {
+    elements.map(|elements| match elements? {
+        Elements::F32(elements) => Some(elements),
+        Elements::Half(half, bits) => {
+            let (out, rest) = core::mem::take(&mut memory).split_at_mut(bits.len());
+            memory = rest;
+            call.run_serial(Widen { half, bits, out: &mut *out });
+            Some(&*out)
+        }
+    })
+}
+
+/// Calls `run` with x and y as f32.
+pub(crate) fn in_f32(
+    call: Call<'_>,
+    mut io: Io<'_>,
+    rows: Rows,
+    run: impl FnOnce(Io<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if half_format(io.storages())?.is_none() {
+        return run(io);
+    }
+    let ([x_len, y_len], [x_pitch, y_pitch]) = (io.lengths(), io.pitches());
+    let mut x = Tile::new(x_len)?;
+    widen_all(call, io.reading(), rows, &mut x);
+    let done = |result: Result<&mut [f32], Error>| result.map(|_| ());
+    let pitch = |pitch: Option<usize>| pitch.unwrap_or(rows.cols());
+    if io.reads_only() {
+        let io = match x_pitch {
+            None => InOut::read_only(&x),
+            Some(pitch) => InOut::strided_read_only(&x, pitch),
+        };
+        return done(io.write_whole(run));
+    }
+    if x_len == y_len && x_pitch == y_pitch {
+        let in_f32 = match x_pitch {
+            None => InOut::in_place(&mut x),
+            Some(pitch) => InOut::strided_in_place(&mut x, pitch),
+        };
+        done(in_f32.write_whole(run))?;
+        return narrow_all(call, io, rows, &x, pitch(y_pitch));
+    }
+    let mut y = Tile::new(y_len)?;
+    let in_f32 = match (x_pitch, y_pitch) {
+        (None, None) => InOut::new(&x, &mut y),
+        _ => InOut::strided(&x, pitch(x_pitch), &mut y, pitch(y_pitch)),
+    };
+    done(in_f32.write_whole(run))?;
+    narrow_all(call, io, rows, &y, pitch(y_pitch))
+}
+
+/// Calls `run` with elements as f32.
+pub(crate) fn read_in_f32<T>(
+    call: Call<'_>,
+    x: Elements<'_>,
+    run: impl FnOnce(&[f32]) -> Result<T, Error>,
+) -> Result<T, Error> {
+    match x {
+        Elements::F32(x) => run(x),
+        Elements::Half(..) => run(x_in_f32(call, x, &mut Tile::new(x.len())?)),
+    }
+}
+
+/// Elements as f32: as they are, or widened into `memory`.
+pub(crate) fn x_in_f32<'s>(call: Call<'_>, x: Elements<'s>, memory: &'s mut [f32]) -> &'s [f32] {
+    match x {
+        Elements::F32(x) => x,
+        Elements::Half(..) => {
+            let io = StoredRows::reading(x, x.len(), (1, x.len()));
+            widen_all(call, io, Rows::one(x.len()), memory);
+            memory
+        }
+    }
+}
+
+/// Widens all of x, which is one row; on several threads if it has the elements of `rows`.
+fn widen_all(call: Call<'_>, io: StoredRows<'_>, rows: Rows, out: &mut [f32]) {
+    let elements = io.cols();
+    let io = if rows.elements() == elements { io.cut(rows.cols()) } else { io };
+    call.run_parallel(WidenAll { io, out }, elements);
+}
+
+/// Narrows rows that begin every pitch elements of `from` into those of y.
+fn narrow_all(
+    call: Call<'_>,
+    io: Io<'_>,
+    rows: Rows,
+    from: &[f32],
+    pitch: usize,
+) -> Result<(), Error> {
+    let mut io = io.stored_rows(rows)?;
+    if pitch == rows.cols() {
+        call.run_parallel(NarrowAll { io, from }, rows.elements());
+        return Ok(());
+    }
+    for r in 0..rows.rows() {
+        let (row, rest) = io.split_at(1);
+        let from = &from[r * pitch..][..rows.cols()];
+        call.run_serial(NarrowAll { io: row, from });
+        io = rest;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Between f32 and the formats of 16 bits: what every backend can do. f16 has instructions of its own (`x86_64/`), with the same bits.
+
+use core::mem::MaybeUninit;
+
+use super::contract::Simd;
+#[cfg(feature = "half")]
+use super::half_words::{from_bf16, from_f16, narrow_each, to_bf16, to_f16, widen_each};
+use crate::element::Half;
+
+/// Widens all of `x`.
+#[inline(always)]
+pub(super) fn widen(half: Half, x: &[u16], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "an element of y for each of x");
+    match half {
+        #[cfg(feature = "half")]
+        Half::Bf16 => widen_each(x, y, from_bf16),
+        #[cfg(feature = "half")]
+        Half::F16 => widen_each(x, y, from_f16),
+    }
+}
+
+/// Narrows all of `x`.
+#[inline(always)]
+pub(super) fn narrow(half: Half, x: &[f32], y: &mut [MaybeUninit<u16>]) {
+    assert_eq!(x.len(), y.len(), "an element of y for each of x");
+    match half {
+        #[cfg(feature = "half")]
+        Half::Bf16 => narrow_each(x, y, to_bf16),
+        #[cfg(feature = "half")]
+        Half::F16 => narrow_each(x, y, to_f16),
+    }
+}
+
+/// Elements that are rounded at a time: what is between lies in L1.
+const ROUNDED: usize = 256;
+
+/// Rounds all of `x` to a format.
+#[inline(always)]
+pub(crate) fn round_to<S: Simd>(token: S, half: Half, x: &mut [f32]) {
+    let mut bits = [MaybeUninit::<u16>::uninit(); ROUNDED];
+    for x in x.chunks_mut(ROUNDED) {
+        let bits = &mut bits[..x.len()];
+        token.narrow(half, x, bits);
+        // SAFETY: `narrow` has written every element.
+        token.widen(half, unsafe { bits.assume_init_ref() }, x);
+    }
+}
