@@ -243,10 +243,7 @@ impl Dropout {
         args: impl Into<DropoutArgs<'m>>,
     ) -> Result<&'a mut [Y], Error> {
         let args = args.into();
-        io.write_whole(|io| {
-            let ([len, _], call) = (io.lengths(), self.execution.call(args.pool));
-            in_f32(call, io, Rows::one(len), |io| self.run(io, args))
-        })
+        io.write_whole(|io| self.run(io, args))
     }
 
     /// Takes the gradient of y and returns that of x: [`forward`](Self::forward) with the mask of the forward pass, drawn again
@@ -289,6 +286,11 @@ impl Dropout {
     }
 
     pub(crate) fn run(&self, io: Io<'_>, args: DropoutArgs<'_>) -> Result<(), Error> {
+        let ([len, _], call) = (io.lengths(), self.execution.call(args.pool));
+        in_f32(call, io, Rows::one(len), |io| self.run_f32(io, args))
+    }
+
+    fn run_f32(&self, io: Io<'_>, args: DropoutArgs<'_>) -> Result<(), Error> {
         let DropoutArgs { source, mask, pool } = args;
         let (io, call) = (io.whole()?, self.execution.call(pool));
         match source {

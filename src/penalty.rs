@@ -107,8 +107,7 @@ impl Regularizer {
     /// * [`Error::Parameter`]: l1 or l2 is negative or not finite.
     #[inline]
     pub fn penalty<X: Element>(&self, w: &[X]) -> Result<f64, Error> {
-        let call = self.execution.call(None);
-        read_in_f32(call, Elements::of(w), |w| self.sum(w, None))
+        self.run_penalty(Elements::of(w))
     }
 
     /// Adds the gradient of the penalty of `w` to `gradient`, of the same length: `l1 * sign(w) + l2 * w`, where the
@@ -126,7 +125,8 @@ impl Regularizer {
         w: &[X],
         gradient: &mut [Y],
     ) -> Result<(), Error> {
-        self.with_gradient(w, gradient, |w, gradient| self.add(w, gradient))
+        InOut::in_place(gradient).write_whole(|io| self.run_gradient(Elements::of(w), io))?;
+        Ok(())
     }
 
     /// [`penalty`](Self::penalty) and [`add_gradient`](Self::add_gradient) in one pass over memory, with the bits of both.
@@ -140,7 +140,10 @@ impl Regularizer {
         w: &[X],
         gradient: &mut [Y],
     ) -> Result<f64, Error> {
-        self.with_gradient(w, gradient, |w, gradient| self.sum(w, Some(gradient)))
+        let mut penalty = 0.0;
+        InOut::in_place(gradient)
+            .write_whole(|io| self.run_both(Elements::of(w), io, &mut penalty))?;
+        Ok(penalty)
     }
 
     /// Decoupled weight decay (`AdamW`): reads w, writes `y = w * (1 - learning_rate * l2)`, and returns y.
@@ -161,7 +164,7 @@ impl Regularizer {
         io: InOut<'_, 'a, X, Y>,
         learning_rate: f64,
     ) -> Result<&'a mut [Y], Error> {
-        io.write_whole(|io| self.in_f32(io, |io| self.run_decay(io, learning_rate)))
+        io.write_whole(|io| self.run_decay(io, learning_rate))
     }
 
     /// The proximal operator of `step * penalty`: reads w, writes `y = soft(w, step * l1) / (1 + step * l2)`, and returns y.
@@ -183,29 +186,41 @@ impl Regularizer {
         io: InOut<'_, 'a, X, Y>,
         step: f64,
     ) -> Result<&'a mut [Y], Error> {
-        io.write_whole(|io| self.in_f32(io, |io| self.run_proximal(io, step)))
+        io.write_whole(|io| self.run_proximal(io, step))
+    }
+
+    pub(crate) fn run_penalty(&self, w: Elements<'_>) -> Result<f64, Error> {
+        read_in_f32(self.execution.call(None), w, |w| self.sum(w, None))
+    }
+
+    pub(crate) fn run_gradient(&self, w: Elements<'_>, gradient: Io<'_>) -> Result<(), Error> {
+        self.with_gradient(w, gradient, |w, gradient| self.add(w, gradient))
+    }
+
+    /// Writes the penalty too.
+    pub(crate) fn run_both(
+        &self,
+        w: Elements<'_>,
+        gradient: Io<'_>,
+        penalty: &mut f64,
+    ) -> Result<(), Error> {
+        self.with_gradient(w, gradient, |w, gradient| {
+            *penalty = self.sum(w, Some(gradient))?;
+            Ok(())
+        })
     }
 
     /// Calls `run` with w and the gradient as f32.
-    #[inline]
-    fn with_gradient<T, X: Element, Y: Element>(
+    fn with_gradient(
         &self,
-        w: &[X],
-        gradient: &mut [Y],
-        run: impl FnOnce(&[f32], Span<'_>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let (call, mut result) = (self.execution.call(None), None);
-        let storages = [("w", X::STORAGE), ("gradient", Y::STORAGE)];
-        half_format(storages.map(|(arg, storage)| (arg, Some(storage))))?;
-        InOut::in_place(gradient).write_whole(|io| {
-            self.in_f32(io, |io| {
-                let gradient = io.whole()?;
-                result = Some(read_in_f32(call, Elements::of(w), |w| run(w, gradient))?);
-                Ok(())
-            })
-        })?;
-        // `write_whole` has called it.
-        result.ok_or(Error::Unsupported { arg: "gradient" })
+        w: Elements<'_>,
+        gradient: Io<'_>,
+        run: impl FnOnce(&[f32], Span<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let call = self.execution.call(None);
+        let [_, to] = gradient.storage();
+        half_format([("w", Some(w.storage())), ("gradient", Some(to))])?;
+        self.in_f32(gradient, |io| read_in_f32(call, w, |w| run(w, io.whole()?)))
     }
 
     /// Calls `run` with the buffers as f32.
@@ -218,20 +233,24 @@ impl Regularizer {
         in_f32(self.execution.call(None), io, Rows::one(len), run)
     }
 
-    fn run_decay(&self, io: Io<'_>, learning_rate: f64) -> Result<(), Error> {
-        let io = io.whole()?;
-        self.check()?;
-        check_not_negative("learning_rate", learning_rate)?;
-        self.update(io, &[], Decay::new(self.l2, learning_rate));
-        Ok(())
+    pub(crate) fn run_decay(&self, io: Io<'_>, learning_rate: f64) -> Result<(), Error> {
+        self.in_f32(io, |io| {
+            let io = io.whole()?;
+            self.check()?;
+            check_not_negative("learning_rate", learning_rate)?;
+            self.update(io, &[], Decay::new(self.l2, learning_rate));
+            Ok(())
+        })
     }
 
-    fn run_proximal(&self, io: Io<'_>, step: f64) -> Result<(), Error> {
-        let io = io.whole()?;
-        self.check()?;
-        check_not_negative("step", step)?;
-        self.update(io, &[], Proximal::new(self.l1, self.l2, step));
-        Ok(())
+    pub(crate) fn run_proximal(&self, io: Io<'_>, step: f64) -> Result<(), Error> {
+        self.in_f32(io, |io| {
+            let io = io.whole()?;
+            self.check()?;
+            check_not_negative("step", step)?;
+            self.update(io, &[], Proximal::new(self.l1, self.l2, step));
+            Ok(())
+        })
     }
 
     fn add(&self, w: &[f32], gradient: Span<'_>) -> Result<(), Error> {

@@ -7,8 +7,9 @@ use core::slice;
 
 use super::members::Args;
 use super::status::Fault;
+use crate::element::{Elements, ElementsMut, Half, Storage};
 use crate::shape::check_length;
-use crate::simd::InOut;
+use crate::simd::Io;
 
 /// The type of the elements of a buffer.
 pub type evenkeel_dtype = u32;
@@ -18,6 +19,10 @@ pub const EVENKEEL_NONE: evenkeel_dtype = 0;
 pub const EVENKEEL_F32: evenkeel_dtype = 1;
 /// double
 pub const EVENKEEL_F64: evenkeel_dtype = 2;
+/// bfloat16: the upper 16 bits of a float, in a `uint16_t`.
+pub const EVENKEEL_BF16: evenkeel_dtype = 3;
+/// IEEE 754 binary16: `_Float16`, or its bits in a `uint16_t`.
+pub const EVENKEEL_F16: evenkeel_dtype = 4;
 /// `uint8_t`, eight flags in each, the least significant bit first: len counts bytes. Bits beyond the last flag are written as 0
 /// and not looked at.
 pub const EVENKEEL_BITS: evenkeel_dtype = 8;
@@ -30,6 +35,8 @@ pub const EVENKEEL_MOMENTS: evenkeel_dtype = 11;
 
 /// Sets of types.
 pub(super) const F32: u32 = 1 << EVENKEEL_F32;
+/// What elements are stored as.
+pub(super) const FLOATS: u32 = F32 | 1 << EVENKEEL_BF16 | 1 << EVENKEEL_F16;
 pub(super) const F64: u32 = 1 << EVENKEEL_F64;
 pub(super) const FLAGS: u32 = 1 << EVENKEEL_BITS | 1 << EVENKEEL_BYTES;
 pub(super) const SIZE: u32 = 1 << EVENKEEL_SIZE;
@@ -42,6 +49,8 @@ const TYPES: [(&str, usize, usize); 12] = {
     let mut types = [NONE; 12];
     types[EVENKEEL_F32 as usize] = ("EVENKEEL_F32", 4, 4);
     types[EVENKEEL_F64 as usize] = ("EVENKEEL_F64", 8, align_of::<f64>());
+    types[EVENKEEL_BF16 as usize] = ("EVENKEEL_BF16", 2, 2);
+    types[EVENKEEL_F16 as usize] = ("EVENKEEL_F16", 2, 2);
     types[EVENKEEL_BITS as usize] = ("EVENKEEL_BITS", 1, 1);
     types[EVENKEEL_BYTES as usize] = ("EVENKEEL_BYTES", 1, 1);
     types[EVENKEEL_SIZE as usize] = ("EVENKEEL_SIZE", size_of::<usize>(), WORD);
@@ -439,6 +448,43 @@ pub(super) trait Buffer {
         unsafe { slice::from_raw_parts(start, len) }
     }
 
+    /// How its elements are stored, of a type in [`FLOATS`].
+    #[inline(always)]
+    fn storage(&self) -> Storage {
+        match self.raw().dtype {
+            EVENKEEL_BF16 => Storage::Half(Half::Bf16),
+            EVENKEEL_F16 => Storage::Half(Half::F16),
+            _ => Storage::F32,
+        }
+    }
+
+    /// The elements of an input, of a type in [`FLOATS`]; none of an absent one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`slice`](Self::slice).
+    #[inline(always)]
+    unsafe fn elements<'a>(&self) -> Elements<'a> {
+        // SAFETY: the caller's promise; the type is that of the buffer.
+        unsafe {
+            match self.storage() {
+                Storage::F32 => Elements::F32(self.slice()),
+                Storage::Half(half) => Elements::Half(half, self.slice()),
+            }
+        }
+    }
+
+    /// The same, if it is there.
+    ///
+    /// # Safety
+    ///
+    /// As for [`slice`](Self::slice).
+    #[inline(always)]
+    unsafe fn optional_elements<'a>(&self) -> Option<Elements<'a>> {
+        // SAFETY: the caller's promise.
+        self.is_there().then(|| unsafe { self.elements() })
+    }
+
     /// The elements of an input, if it is there.
     ///
     /// # Safety
@@ -490,14 +536,30 @@ impl evenkeel_output {
         self.is_there().then(|| unsafe { self.slice_mut() })
     }
 
-    /// The elements of an output, which need not be initialised.
+    /// The elements of an output that is read too, of a type in [`FLOATS`], if it is there.
+    ///
+    /// # Safety
+    ///
+    /// As for [`slice_mut`](Self::slice_mut).
+    pub(super) unsafe fn optional_elements_mut<'a>(&self) -> Option<ElementsMut<'a>> {
+        // SAFETY: the caller's promise; the type is that of the buffer.
+        self.is_there().then(|| unsafe {
+            match self.storage() {
+                Storage::F32 => ElementsMut::F32(self.slice_mut()),
+                Storage::Half(half) => ElementsMut::Half(half, self.slice_mut()),
+            }
+        })
+    }
+
+    /// The bytes of an output of a type in [`FLOATS`], which need not be initialised.
     ///
     /// # Safety
     ///
     /// As for [`slice_mut`](Self::slice_mut), but that they need not be readable.
-    pub(super) unsafe fn slice_uninit<'a, T>(&self) -> &'a mut [MaybeUninit<T>] {
-        // SAFETY: the caller's promise; `MaybeUninit<T>` has the layout of T.
-        unsafe { self.slice_mut() }
+    pub(super) unsafe fn bytes_uninit<'a>(&self) -> &'a mut [MaybeUninit<u8>] {
+        let (start, len) = self.start();
+        // SAFETY: the caller's promise; as many bytes as the elements have, by `check`.
+        unsafe { slice::from_raw_parts_mut(start, len * self.storage().size()) }
     }
 
     /// Returns an error if it has another length.
@@ -514,12 +576,38 @@ impl evenkeel_output {
 ///
 /// # Safety
 ///
-/// Both have been [checked](check), with y that may be x, and are floats. C promises that x is readable and y writable, and with
+/// Both have been [checked](check), with y that may be x, and are of types in [`FLOATS`]. C promises that x is readable and y writable, and with
 /// a pitch readable too. Nothing else uses them during `'a`.
 #[inline(always)]
-pub(super) unsafe fn in_out<'a>(x: &evenkeel_input, y: &evenkeel_output) -> InOut<'a, 'a> {
-    let (start, len) = x.start::<f32>();
-    // SAFETY: aligned and not NULL, as checked. They do not overlap, or begin at one address with one pitch. The rest is the
-    // caller's promise.
-    unsafe { InOut::from_raw((start.cast_const(), len), y.start(), [x.pitch(), y.pitch()]) }
+pub(super) unsafe fn in_out<'a>(x: &evenkeel_input, y: &evenkeel_output) -> Io<'a> {
+    let ((start, len), storage) = (x.start(), [x.storage(), y.storage()]);
+    // SAFETY: aligned and not NULL, as checked. They do not overlap, or begin at one address with one pitch and type. The rest is
+    // the caller's promise.
+    unsafe { Io::from_raw((start, len), y.start(), storage, [x.pitch(), y.pitch()]) }
+}
+
+/// A buffer that is read and written.
+///
+/// # Safety
+///
+/// As for [`in_out`].
+pub(super) unsafe fn in_place<'a>(x: &evenkeel_output) -> Io<'a> {
+    let (buffer, storage) = (x.start(), [x.storage(); 2]);
+    // SAFETY: aligned and not NULL, as checked. The rest is the caller's promise.
+    unsafe { Io::from_raw(buffer, buffer, storage, [None; 2]) }
+}
+
+/// dy, and dx if it is there.
+///
+/// # Safety
+///
+/// As for [`in_out`].
+pub(super) unsafe fn gradient_io<'a>(dy: &evenkeel_input, dx: &evenkeel_output) -> Io<'a> {
+    if dx.is_there() {
+        // SAFETY: the caller's promise.
+        return unsafe { in_out(dy, dx) };
+    }
+    let (start, len) = dy.start();
+    // SAFETY: aligned and not NULL, as checked. The rest is the caller's promise.
+    unsafe { Io::read_only_from_raw((start, len), dy.storage(), dy.pitch()) }
 }

@@ -5,7 +5,8 @@ use core::mem::offset_of;
 
 use super::boundary::call;
 use super::buffers::{
-    Buffer, F32, F64, FLAGS, SIZE, evenkeel_input, evenkeel_output, in_out, read, write,
+    Buffer, F32, F64, FLAGS, FLOATS, SIZE, evenkeel_input, evenkeel_output, gradient_io, read,
+    write,
 };
 use super::channels::write_len;
 use super::execution::{Run, evenkeel_execution, unknown};
@@ -20,13 +21,14 @@ use super::valid::valid_rows;
 use crate::args::grad::GradArgs;
 use crate::args::gradient_sums::GradientSums;
 use crate::args::norm::unsupported;
+use crate::element::Elements;
 use crate::error::Error;
 use crate::norm::batch_norm::BatchNorm;
 use crate::norm::group_norm::GroupNorm;
 use crate::norm::instance_norm::InstanceNorm;
 use crate::norm::layer_norm::LayerNorm;
 use crate::norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
-use crate::simd::InOut;
+use crate::simd::Io;
 
 /// The backward pass of a norm of columns or channels. What starts with d is the gradient of a loss by what the name goes on with.
 ///
@@ -90,10 +92,10 @@ pub struct evenkeel_channels_backward_args {
 members! {
     evenkeel_channels_backward_args { eps: 1e-5, groups: 32 }, 552, |args| args.execution,
     [
-        size 0, dy 8 (read(F32).required().pitched()),
-        dx 40 (write(F32).pitched().may_be(offset_of!(evenkeel_channels_backward_args, dy))),
-        shape 72, eps 120, execution 128, x 136 (read(F32).required().pitched()),
-        gamma 168 (read(F32)), mean 200 (read(F32 | F64)), rstd 232 (read(F32 | F64)),
+        size 0, dy 8 (read(FLOATS).required().pitched()),
+        dx 40 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_channels_backward_args, dy))),
+        shape 72, eps 120, execution 128, x 136 (read(FLOATS).required().pitched()),
+        gamma 168 (read(FLOATS)), mean 200 (read(F32 | F64)), rstd 232 (read(F32 | F64)),
         running_mean 264 (read(F32)), running_var 296 (read(F32)), sum_dy 328 (read(F64)),
         sum_dy_x_hat 360 (read(F64)), count 392, groups 400, dgamma 408 (write(F32 | F64)),
         dbeta 440 (write(F32 | F64)), scratch 472 (write(F64)), valid 504 (read(FLAGS | SIZE)),
@@ -119,7 +121,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_backward(
             let norm = BatchNorm::new().with_eps(args.eps).with_execution(run.execution());
             let shape = args.shape.channels()?;
             with_saved_statistics(args, run, shape.channels(), |io, x, gradients| {
-                norm.backward(io, x, shape, gradients)
+                norm.gradients(io, x, shape, norm.of_batch(), gradients)
             })
         })
     }
@@ -150,7 +152,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_backward_apply(
             let (of_dy, of_x_hat) = (args.sum_dy.slice(), args.sum_dy_x_hat.slice());
             let sums = GradientSums::new(args.count, of_dy, of_x_hat);
             with_saved_statistics(args, run, shape.channels(), |io, x, gradients| {
-                norm.backward_apply(io, x, shape, sums, gradients)
+                norm.gradients(io, x, shape, norm.of_part(sums), gradients)
             })
         })
     }
@@ -175,9 +177,9 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_backward(
             ])?;
             let norm = BatchNorm::new().with_eps(args.eps).with_execution(run.execution());
             let shape = args.shape.channels()?;
-            let running = (args.running_mean.slice(), args.running_var.slice());
+            let (mean, var) = (args.running_mean.slice(), args.running_var.slice());
             with_saved_statistics(args, run, shape.channels(), |io, x, gradients| {
-                norm.backward_inference(io, x, shape, running, gradients)
+                norm.gradients(io, x, shape, norm.of_running(mean, var), gradients)
             })
         })
     }
@@ -200,7 +202,7 @@ pub unsafe extern "C" fn evenkeel_group_norm_backward(
             let (norm, shape) = (norm.with_execution(run.execution()), args.shape.samples()?);
             let statistics = shape.batch().saturating_mul(args.groups);
             with_saved_statistics(args, run, statistics, |io, x, gradients| {
-                norm.backward(io, x, shape, gradients)
+                norm.spec().backward(io, x, shape, gradients)
             })
         })
     }
@@ -223,7 +225,7 @@ pub unsafe extern "C" fn evenkeel_instance_norm_backward(
             let shape = args.shape.samples()?;
             let statistics = shape.batch().saturating_mul(shape.channels());
             with_saved_statistics(args, run, statistics, |io, x, gradients| {
-                norm.backward(io, x, shape, gradients)
+                norm.spec().backward(io, x, shape, gradients)
             })
         })
     }
@@ -245,7 +247,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm_channels_backward(
             let norm = LayerNorm::new().with_eps(args.eps).with_execution(run.execution());
             let shape = args.shape.samples()?;
             with_saved_statistics(args, run, shape.all_positions(), |io, x, gradients| {
-                norm.backward(io, x, shape, gradients)
+                norm.run_backward(io, x, shape.into(), &mut { gradients })
             })
         })
     }
@@ -272,8 +274,9 @@ pub unsafe extern "C" fn evenkeel_normalize_scale_shift_columns_backward(
             let mean = doubles("mean", &args.mean, shape.channels(), wide_mean)?;
             let rstd = doubles("rstd", &args.rstd, shape.channels(), wide_rstd)?;
             let given = Statistics::of_columns(mean, rstd);
-            operation.backward(io(args), args.x.slice(), shape, given, gradients(args, run)?)?;
-            Ok(())
+            let (io, x) = (gradient_io(&args.dy, &args.dx), args.x.elements());
+            let mut gradients = gradients(args, run)?;
+            Ok(operation.run_backward(io, x, shape.into(), given, &mut gradients)?)
         })
     }
 }
@@ -346,11 +349,7 @@ unsafe fn with_saved_statistics(
     args: &evenkeel_channels_backward_args,
     run: &Run,
     statistics: usize,
-    backward: impl FnOnce(
-        InOut<'static, 'static>,
-        &[f32],
-        GradArgs<'_>,
-    ) -> Result<&'static mut [f32], Error>,
+    backward: impl FnOnce(Io<'_>, Elements<'_>, GradArgs<'_>) -> Result<(), Error>,
 ) -> Result<(), Box<Fault>> {
     let mut wide = [Vec::new(), Vec::new()];
     let [wide_mean, wide_rstd] = &mut wide;
@@ -364,25 +363,9 @@ unsafe fn with_saved_statistics(
         if args.rstd.is_there() {
             gradients.rstd = Some(doubles("rstd", &args.rstd, statistics, wide_rstd)?);
         }
-        backward(io(args), args.x.slice(), gradients)?;
+        backward(gradient_io(&args.dy, &args.dx), args.x.elements(), gradients)?;
     }
     Ok(())
-}
-
-/// dy, and dx if it is there.
-///
-/// # Safety
-///
-/// As for [`in_out`].
-unsafe fn io<'a>(args: &evenkeel_channels_backward_args) -> InOut<'a, 'a> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match (args.dx.is_there(), args.dy.pitch()) {
-            (true, _) => in_out(&args.dy, &args.dx),
-            (false, None) => InOut::read_only(args.dy.slice()),
-            (false, Some(pitch)) => InOut::strided_read_only(args.dy.slice(), pitch),
-        }
-    }
 }
 
 /// Everything that all passes take but the statistics.
@@ -400,7 +383,8 @@ unsafe fn gradients<'a>(
     }
     // SAFETY: the caller's promise; the type is that which was checked.
     unsafe {
-        let gradients = GradArgs::new().maybe_gamma(args.gamma.optional::<f32>());
+        let gamma = args.gamma.optional_elements();
+        let gradients = GradArgs { gamma, ..GradArgs::new() };
         let outputs = [&args.dgamma, &args.dbeta];
         let mut gradients = parameter_gradients(gradients, outputs, args.accumulate);
         if let Some(scratch) = args.scratch.optional_mut() {

@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use super::boundary::call;
 use super::buffers::{
-    Buffer, F32, F64, FLAGS, SIZE, evenkeel_input, evenkeel_output, in_out, read, write,
+    Buffer, F32, F64, FLAGS, FLOATS, SIZE, evenkeel_input, evenkeel_output, in_out, read, write,
 };
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
@@ -13,12 +13,14 @@ use super::shape::evenkeel_shape;
 use super::statistics::write_statistics;
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
+use crate::args::norm::NormArgs;
 use crate::args::train::TrainArgs;
 use crate::error::Error;
 use crate::norm::batch_norm::BatchNorm;
 use crate::norm::group_norm::GroupNorm;
 use crate::norm::instance_norm::InstanceNorm;
 use crate::shape::Channels;
+use crate::simd::Io;
 
 /// How training updates the running statistics.
 pub type evenkeel_momentum = u32;
@@ -87,9 +89,9 @@ members! {
     },
     432, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_batch_norm_training_args, x))),
-        shape 72, eps 120, execution 128, gamma 136 (read(F32)), beta 168 (read(F32)),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_batch_norm_training_args, x))),
+        shape 72, eps 120, execution 128, gamma 136 (read(FLOATS)), beta 168 (read(FLOATS)),
         mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), running_mean 264 (write(F32)),
         running_var 296 (write(F32)), momentum 328, momentum_rule 336,
         skip_non_finite_updates 344, batches 352, scratch 360 (write(F64)),
@@ -148,8 +150,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training(
                 if let Some(scratch) = args.scratch.optional_mut() {
                     train = train.scratch(scratch);
                 }
-                operation.forward_training(in_out(&args.x, &args.y), shape, train)?;
-                Ok(())
+                Ok(operation.driver().train(in_out(&args.x, &args.y), shape, train)?)
             })
         })
     }
@@ -224,10 +225,10 @@ pub struct evenkeel_batch_norm_inference_args {
 members! {
     evenkeel_batch_norm_inference_args { eps: 1e-5 }, 304, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_batch_norm_inference_args, x))),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_batch_norm_inference_args, x))),
         shape 72, eps 120, execution 128, running_mean 136 (read(F32).required()),
-        running_var 168 (read(F32).required()), gamma 200 (read(F32)), beta 232 (read(F32)),
+        running_var 168 (read(F32).required()), gamma 200 (read(FLOATS)), beta 232 (read(FLOATS)),
         valid 264 (read(FLAGS | SIZE)), valid_steps 296,
     ],
     rare valid
@@ -252,8 +253,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference(
             if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
                 norm_args = norm_args.valid(valid);
             }
-            operation.forward_inference(in_out(&args.x, &args.y), shape, mean, var, norm_args)?;
-            Ok(())
+            Ok(operation.infer(in_out(&args.x, &args.y), shape, mean, var, &norm_args)?)
         })
     }
 }
@@ -298,10 +298,10 @@ pub struct evenkeel_group_norm_args {
 members! {
     evenkeel_group_norm_args { eps: 1e-5, groups: 32 }, 344, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_group_norm_args, x))),
-        shape 72, eps 120, execution 128, groups 136, gamma 144 (read(F32)),
-        beta 176 (read(F32)), mean 208 (write(F32 | F64)), rstd 240 (write(F32 | F64)),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_group_norm_args, x))),
+        shape 72, eps 120, execution 128, groups 136, gamma 144 (read(FLOATS)),
+        beta 176 (read(FLOATS)), mean 208 (write(F32 | F64)), rstd 240 (write(F32 | F64)),
         scratch 272 (write(F64)), valid 304 (read(FLAGS | SIZE)), valid_steps 336,
     ],
     rare valid
@@ -325,7 +325,7 @@ pub unsafe extern "C" fn evenkeel_group_norm(
                 args,
                 run,
                 |_| args.groups,
-                |io, shape, args| operation.forward(io, shape, args),
+                |io, shape, args| operation.spec().run(io, shape, args),
             )
         })
     }
@@ -345,7 +345,7 @@ pub unsafe extern "C" fn evenkeel_instance_norm(
         call(args, |args, run| {
             let operation = InstanceNorm::new().with_eps(args.eps).with_execution(run.execution());
             normalize_groups(args, run, Channels::channels, |io, shape, args| {
-                operation.forward(io, shape, args)
+                operation.spec().run(io, shape, args)
             })
         })
     }
@@ -358,11 +358,7 @@ unsafe fn normalize_groups(
     args: &evenkeel_group_norm_args,
     run: &Run,
     groups: impl FnOnce(Channels) -> usize,
-    operation: impl for<'a> FnOnce(
-        crate::simd::InOut<'a, 'a>,
-        Channels,
-        crate::args::norm::NormArgs<'_>,
-    ) -> Result<&'a mut [f32], Error>,
+    operation: impl FnOnce(Io<'_>, Channels, NormArgs<'_>) -> Result<(), Error>,
 ) -> Result<(), Box<Fault>> {
     let shape = args.shape.samples()?;
     let statistics = shape.batch().saturating_mul(groups(shape));
@@ -376,8 +372,7 @@ unsafe fn normalize_groups(
             if let Some(scratch) = args.scratch.optional_mut() {
                 norm_args = norm_args.scratch(scratch);
             }
-            operation(in_out(&args.x, &args.y), shape, norm_args)?;
-            Ok(())
+            Ok(operation(in_out(&args.x, &args.y), shape, norm_args)?)
         })
     }
 }

@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use super::boundary::{call, guarded};
-use super::buffers::{Buffer, F32, FLAGS, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::buffers::{Buffer, FLAGS, FLOATS, evenkeel_input, evenkeel_output, in_out, read, write};
 use super::execution::evenkeel_execution;
 use super::members::members;
 use super::status::evenkeel_status;
@@ -44,8 +44,8 @@ pub struct evenkeel_dropout_args {
 members! {
     evenkeel_dropout_args { p: 0.5 }, 168, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_dropout_args, x))),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_dropout_args, x))),
         p 72, execution 80, seed 88, offset 96, mask 104 (read(FLAGS)), keep_mask 136 (write(FLAGS)),
     ]
 }
@@ -72,8 +72,7 @@ pub unsafe extern "C" fn evenkeel_dropout(args: *const evenkeel_dropout_args) ->
                 dropout_args = dropout_args.pool(pool);
             }
             let operation = Dropout::new().with_p(p).with_execution(run.execution());
-            operation.forward(in_out(&x, &y), dropout_args)?;
-            Ok(())
+            Ok(operation.run(in_out(&x, &y), dropout_args)?)
         })
     }
 }

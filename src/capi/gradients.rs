@@ -4,8 +4,8 @@ use core::mem::offset_of;
 
 use super::boundary::call;
 use super::buffers::{
-    Buffer, EVENKEEL_F32, F32, F64, FLAGS, SIZE, evenkeel_input, evenkeel_output, in_out, read,
-    write,
+    Buffer, EVENKEEL_F32, F32, F64, FLAGS, FLOATS, SIZE, evenkeel_input, evenkeel_output,
+    gradient_io, read, write,
 };
 use super::channels::write_len;
 use super::execution::{Run, evenkeel_execution, unknown};
@@ -16,13 +16,13 @@ use super::statistics::doubles;
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
 use crate::args::grad::GradArgs;
-use crate::element::GradElement;
+use crate::element::{Elements, GradElement};
 use crate::error::Error;
 use crate::norm::layer_norm::LayerNorm;
 use crate::norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
 use crate::norm::rms_norm::RmsNorm;
 use crate::shape::Rows;
-use crate::simd::InOut;
+use crate::simd::Io;
 
 /// Which gradients are added to what is there. The others are overwritten.
 pub type evenkeel_accumulate = u32;
@@ -99,15 +99,15 @@ pub struct evenkeel_norm_backward_args {
 members! {
     evenkeel_norm_backward_args { eps: 1e-5 }, 584, |args| args.execution,
     [
-        size 0, dy 8 (read(F32).required().pitched()),
-        dx 40 (write(F32).pitched().may_be(offset_of!(evenkeel_norm_backward_args, dy))),
-        shape 72, eps 120, execution 128, x 136 (read(F32).required().pitched()),
-        gamma 168 (read(F32)), mean 200 (read(F32 | F64)), rstd 232 (read(F32 | F64)),
+        size 0, dy 8 (read(FLOATS).required().pitched()),
+        dx 40 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_norm_backward_args, dy))),
+        shape 72, eps 120, execution 128, x 136 (read(FLOATS).required().pitched()),
+        gamma 168 (read(FLOATS)), mean 200 (read(F32 | F64)), rstd 232 (read(F32 | F64)),
         dgamma 264 (write(F32 | F64)), dbeta 296 (write(F32 | F64)),
-        dsum 328 (read(F32).pitched()), dresidual 360 (write(F32).pitched()),
+        dsum 328 (read(FLOATS).pitched()), dresidual 360 (write(FLOATS).pitched()),
         scratch 392 (write(F64)), valid 424 (read(FLAGS | SIZE)), valid_steps 456,
-        one_plus_gamma 464, accumulate 468, beta 472 (read(F32)), gate 504 (read(F32).pitched()),
-        dgate 536 (write(F32).pitched()), group_size 568, gate_function 576, gate_place 580,
+        one_plus_gamma 464, accumulate 468, beta 472 (read(FLOATS)), gate 504 (read(FLOATS).pitched()),
+        dgate 536 (write(FLOATS).pitched()), group_size 568, gate_function 576, gate_place 580,
     ],
     rare dsum
 }
@@ -130,7 +130,9 @@ pub unsafe extern "C" fn evenkeel_layer_norm_backward(
                 .with_eps(args.eps)
                 .with_gate(function, place)
                 .with_execution(run.execution());
-            with_saved_statistics(args, run, |io, x, rows, args| norm.backward(io, x, rows, args))
+            with_saved_statistics(args, run, |io, x, rows, mut args| {
+                norm.run_backward(io, x, rows.into(), &mut args)
+            })
         })
     }
 }
@@ -156,7 +158,9 @@ pub unsafe extern "C" fn evenkeel_rms_norm_backward(
             if args.group_size > 0 {
                 norm = norm.with_group_size(args.group_size);
             }
-            with_saved_statistics(args, run, |io, x, rows, args| norm.backward(io, x, rows, args))
+            with_saved_statistics(args, run, |io, x, rows, mut args| {
+                norm.run_backward(io, x, rows.into(), &mut args)
+            })
         })
     }
 }
@@ -186,8 +190,9 @@ pub unsafe extern "C" fn evenkeel_normalize_scale_shift_backward(
             let mean = doubles("mean", &args.mean, rows.rows(), wide_mean)?;
             let rstd = doubles("rstd", &args.rstd, rows.rows(), wide_rstd)?;
             let given = Statistics::of_rows(mean, rstd);
-            operation.backward(io(args), args.x.slice(), rows, given, gradients(args, run)?)?;
-            Ok(())
+            let (io, x) = (gradient_io(&args.dy, &args.dx), args.x.elements());
+            let mut gradients = gradients(args, run)?;
+            Ok(operation.run_backward(io, x, rows.into(), given, &mut gradients)?)
         })
     }
 }
@@ -228,12 +233,7 @@ fn check_rms_norm_alone(args: &evenkeel_norm_backward_args) -> Result<(), Box<Fa
 unsafe fn with_saved_statistics(
     args: &evenkeel_norm_backward_args,
     run: &Run,
-    backward: impl FnOnce(
-        InOut<'static, 'static>,
-        &[f32],
-        Rows,
-        GradArgs<'_>,
-    ) -> Result<&'static mut [f32], Error>,
+    backward: impl FnOnce(Io<'_>, Elements<'_>, Rows, GradArgs<'_>) -> Result<(), Error>,
 ) -> Result<(), Box<Fault>> {
     let (rows, mut wide) = (args.shape.rows()?, [Vec::new(), Vec::new()]);
     let [wide_mean, wide_rstd] = &mut wide;
@@ -251,25 +251,9 @@ unsafe fn with_saved_statistics(
         if args.mean.is_there() && !args.rstd.is_there() {
             return Err(Fault::Absent { arg: "rstd" }.boxed());
         }
-        backward(io(args), args.x.slice(), rows, gradients)?;
+        backward(gradient_io(&args.dy, &args.dx), args.x.elements(), rows, gradients)?;
     }
     Ok(())
-}
-
-/// dy, and dx if it is there.
-///
-/// # Safety
-///
-/// As for [`in_out`].
-unsafe fn io<'a>(args: &evenkeel_norm_backward_args) -> InOut<'a, 'a> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match (args.dx.is_there(), args.dy.pitch()) {
-            (true, _) => in_out(&args.dy, &args.dx),
-            (false, None) => InOut::read_only(args.dy.slice()),
-            (false, Some(pitch)) => InOut::strided_read_only(args.dy.slice(), pitch),
-        }
-    }
 }
 
 /// Everything that all three passes take.
@@ -290,28 +274,16 @@ unsafe fn gradients<'a>(
     let adds = |flag| args.accumulate & flag != 0;
     // SAFETY: the caller's promise; the type is that which was checked.
     unsafe {
-        let mut gradients = GradArgs::new()
-            .maybe_gamma(args.gamma.optional::<f32>())
-            .maybe_beta(args.beta.optional::<f32>());
+        let mut gradients = GradArgs::new();
+        gradients.gamma = args.gamma.optional_elements();
+        gradients.beta = args.beta.optional_elements();
         gradients = parameter_gradients(gradients, [&args.dgamma, &args.dbeta], args.accumulate);
-        if let Some(gate) = args.gate.optional::<f32>() {
-            gradients = gradients.gate(gate);
-        }
-        if let Some(dgate) = args.dgate.optional_mut::<f32>() {
-            gradients = match adds(EVENKEEL_ADD_DGATE) {
-                true => gradients.add_dgate(dgate),
-                false => gradients.dgate(dgate),
-            };
-        }
-        if let Some(dsum) = args.dsum.optional::<f32>() {
-            gradients = gradients.dsum(dsum);
-        }
-        if let Some(dresidual) = args.dresidual.optional_mut::<f32>() {
-            gradients = match adds(EVENKEEL_ADD_DRESIDUAL) {
-                true => gradients.add_dresidual(dresidual),
-                false => gradients.dresidual(dresidual),
-            };
-        }
+        gradients.gate = args.gate.optional_elements();
+        gradients.dgate = args.dgate.optional_elements_mut();
+        gradients.adds_dgate = adds(EVENKEEL_ADD_DGATE);
+        gradients.dsum = args.dsum.optional_elements();
+        gradients.dresidual = args.dresidual.optional_elements_mut();
+        gradients.adds_dresidual = adds(EVENKEEL_ADD_DRESIDUAL);
         if let Some(scratch) = args.scratch.optional_mut() {
             gradients = gradients.scratch(scratch);
         }

@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use super::boundary::{call, guarded};
 use super::buffers::{
-    Buffer, EVENKEEL_MOMENTS, F32, F64, FLAGS, MOMENTS, SIZE, check, evenkeel_input,
+    Buffer, EVENKEEL_MOMENTS, F64, FLAGS, FLOATS, MOMENTS, SIZE, check, evenkeel_input,
     evenkeel_output, read, write,
 };
 use super::channels::write_len;
@@ -65,7 +65,7 @@ pub struct evenkeel_row_moments_args {
 members! {
     evenkeel_row_moments_args {}, 160, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()), moments 40 (write(MOMENTS).required()),
+        size 0, x 8 (read(FLOATS).required().pitched()), moments 40 (write(MOMENTS).required()),
         shape 72, execution 120, lengths 128 (read(SIZE)),
     ]
 }
@@ -91,8 +91,8 @@ pub unsafe extern "C" fn evenkeel_row_moments(
             if let Some(pool) = run.pool() {
                 args = args.pool(pool);
             }
-            let x = x.slice::<f32>();
-            Ok(operation.compute(x, shape.rows()?, moments.slice_mut(), args)?)
+            let x = x.elements();
+            Ok(operation.run(x, shape.rows()?, moments.slice_mut(), &args)?)
         })
     }
 }
@@ -127,7 +127,7 @@ pub struct evenkeel_column_moments_args {
 members! {
     evenkeel_column_moments_args {}, 200, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()), moments 40 (write(MOMENTS).required()),
+        size 0, x 8 (read(FLOATS).required().pitched()), moments 40 (write(MOMENTS).required()),
         shape 72, execution 120, scratch 128 (write(F64)), valid 160 (read(FLAGS | SIZE)),
         valid_steps 192,
     ],
@@ -158,8 +158,8 @@ pub unsafe extern "C" fn evenkeel_column_moments(
             if let Some(pool) = run.pool() {
                 moment_args = moment_args.pool(pool);
             }
-            let x = x.slice::<f32>();
-            Ok(operation.compute(x, shape.rows()?, moments.slice_mut(), moment_args)?)
+            let x = x.elements();
+            Ok(operation.run(x, shape.rows()?, moments.slice_mut(), moment_args)?)
         })
     }
 }
@@ -226,7 +226,7 @@ struct Extend {
 
 members! {
     Extend {}, 72, |_| core::ptr::null(),
-    [size 0, into 8 (write(MOMENTS).required()), x 40 (read(F32).required())]
+    [size 0, into 8 (write(MOMENTS).required()), x 40 (read(FLOATS).required())]
 }
 
 /// Adds every value of `x` to `into`. Runs on the calling thread.
@@ -251,7 +251,7 @@ pub unsafe extern "C" fn evenkeel_moments_extend(
         unsafe {
             let args = Extend { into, x: *single("x", x.cast_mut())?, ..Extend::ZERO };
             check(&args)?;
-            into.slice_mut::<Moments>()[0].extend_from_slice(args.x.slice::<f32>());
+            into.slice_mut::<Moments>()[0].extend_from(args.x.elements());
         }
         Ok(())
     })

@@ -3,7 +3,9 @@
 use core::mem::offset_of;
 
 use super::boundary::call;
-use super::buffers::{Buffer, F32, F64, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::buffers::{
+    Buffer, F64, FLOATS, evenkeel_input, evenkeel_output, in_out, in_place, read, write,
+};
 use super::execution::evenkeel_execution;
 use super::members::members;
 use super::status::evenkeel_status;
@@ -32,7 +34,7 @@ pub struct evenkeel_penalty_args {
 members! {
     evenkeel_penalty_args {}, 128, |args| args.execution,
     [
-        size 0, w 8 (read(F32).required()), gradient 40 (write(F32)), penalty 72 (write(F64)),
+        size 0, w 8 (read(FLOATS).required()), gradient 40 (write(FLOATS)), penalty 72 (write(F64)),
         l1 104, l2 112, execution 120,
     ]
 }
@@ -50,17 +52,16 @@ pub unsafe extern "C" fn evenkeel_penalty(args: *const evenkeel_penalty_args) ->
             let &evenkeel_penalty_args { w, gradient, penalty, l1, l2, .. } = args;
             let operation = Regularizer::new().with_l1(l1).with_l2(l2);
             let operation = operation.with_execution(run.without_pool());
-            let w = w.slice::<f32>();
+            let w = w.elements();
             if penalty.is_there() {
                 penalty.check_length("penalty", 1)?;
             }
-            let wanted = match gradient.optional_mut::<f32>() {
-                None => operation.penalty(w)?,
-                Some(gradient) if penalty.is_there() => {
-                    operation.penalty_and_add_gradient(w, gradient)?
-                }
-                Some(gradient) => return Ok(operation.add_gradient(w, gradient)?),
-            };
+            let mut wanted = 0.0;
+            match (gradient.is_there(), penalty.is_there()) {
+                (false, _) => wanted = operation.run_penalty(w)?,
+                (true, true) => operation.run_both(w, in_place(&gradient), &mut wanted)?,
+                (true, false) => return Ok(operation.run_gradient(w, in_place(&gradient))?),
+            }
             penalty.slice_mut().fill(wanted);
             Ok(())
         })
@@ -87,8 +88,8 @@ pub struct evenkeel_weight_decay_args {
 members! {
     evenkeel_weight_decay_args {}, 96, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_weight_decay_args, x))),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_weight_decay_args, x))),
         l2 72, learning_rate 80, execution 88,
     ]
 }
@@ -106,8 +107,7 @@ pub unsafe extern "C" fn evenkeel_weight_decay(
     unsafe {
         call(args, |args, run| {
             let operation = Regularizer::new().with_l2(args.l2).with_execution(run.without_pool());
-            operation.decay(in_out(&args.x, &args.y), args.learning_rate)?;
-            Ok(())
+            Ok(operation.run_decay(in_out(&args.x, &args.y), args.learning_rate)?)
         })
     }
 }
@@ -135,8 +135,8 @@ pub struct evenkeel_proximal_args {
 members! {
     evenkeel_proximal_args {}, 104, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_proximal_args, x))),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_proximal_args, x))),
         l1 72, l2 80, step 88, execution 96,
     ]
 }
@@ -153,8 +153,7 @@ pub unsafe extern "C" fn evenkeel_proximal(args: *const evenkeel_proximal_args) 
         call(args, |args, run| {
             let operation = Regularizer::new().with_l1(args.l1).with_l2(args.l2);
             let operation = operation.with_execution(run.without_pool());
-            operation.proximal(in_out(&args.x, &args.y), args.step)?;
-            Ok(())
+            Ok(operation.run_proximal(in_out(&args.x, &args.y), args.step)?)
         })
     }
 }

@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use super::boundary::call;
 use super::buffers::{
-    Buffer, F32, F64, FLAGS, SIZE, evenkeel_input, evenkeel_output, in_out, read, write,
+    Buffer, F32, F64, FLAGS, FLOATS, SIZE, evenkeel_input, evenkeel_output, in_out, read, write,
 };
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
@@ -12,7 +12,7 @@ use super::shape::evenkeel_shape;
 use super::statistics::{MeanRstd, read_statistics, write_statistics};
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
-use crate::args::norm::NormArgs;
+use crate::args::norm::{NormArgs, Residual};
 use crate::gate::{GateFunction, GatePlace};
 use crate::norm::layer_norm::LayerNorm;
 use crate::norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
@@ -85,13 +85,13 @@ pub struct evenkeel_layer_norm_args {
 members! {
     evenkeel_layer_norm_args { eps: 1e-5 }, 472, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_layer_norm_args, x))),
-        shape 72, eps 120, execution 128, gamma 136 (read(F32)), beta 168 (read(F32)),
-        mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), bias 264 (read(F32)),
-        residual 296 (read(F32).pitched()),
-        sum 328 (write(F32).pitched().may_be(offset_of!(evenkeel_layer_norm_args, residual))),
-        gate 360 (read(F32).pitched()), plus 392 (read(F32).pitched()),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_layer_norm_args, x))),
+        shape 72, eps 120, execution 128, gamma 136 (read(FLOATS)), beta 168 (read(FLOATS)),
+        mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), bias 264 (read(FLOATS)),
+        residual 296 (read(FLOATS).pitched()),
+        sum 328 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_layer_norm_args, residual))),
+        gate 360 (read(FLOATS).pitched()), plus 392 (read(FLOATS).pitched()),
         valid 424 (read(FLAGS | SIZE)), valid_steps 456, gate_function 464, gate_place 468,
     ],
     rare bias
@@ -119,9 +119,8 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
                 .with_eps(args.eps)
                 .with_gate(function, place)
                 .with_execution(run.execution());
-            let forward = |norm_args: NormArgs<'_>| {
-                operation.forward(in_out(&args.x, &args.y), shape, norm_args)?;
-                Ok(())
+            let forward = |mut norm_args: NormArgs<'_>| {
+                Ok(operation.run(in_out(&args.x, &args.y), shape, &mut norm_args)?)
             };
             let (gamma, beta, stats) = (&args.gamma, &args.beta, [&args.mean, &args.rstd]);
             let inputs = RowInputs {
@@ -198,13 +197,13 @@ pub struct evenkeel_rms_norm_args {
 members! {
     evenkeel_rms_norm_args { eps: 1e-5 }, 456, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_rms_norm_args, x))),
-        shape 72, eps 120, execution 128, gamma 136 (read(F32)), beta 168 (read(F32)),
-        rstd 200 (write(F32 | F64)), one_plus_gamma 232, bias 240 (read(F32)),
-        residual 272 (read(F32).pitched()),
-        sum 304 (write(F32).pitched().may_be(offset_of!(evenkeel_rms_norm_args, residual))),
-        gate 336 (read(F32).pitched()), plus 368 (read(F32).pitched()),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_rms_norm_args, x))),
+        shape 72, eps 120, execution 128, gamma 136 (read(FLOATS)), beta 168 (read(FLOATS)),
+        rstd 200 (write(F32 | F64)), one_plus_gamma 232, bias 240 (read(FLOATS)),
+        residual 272 (read(FLOATS).pitched()),
+        sum 304 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_rms_norm_args, residual))),
+        gate 336 (read(FLOATS).pitched()), plus 368 (read(FLOATS).pitched()),
         valid 400 (read(FLAGS | SIZE)), valid_steps 432, gate_function 440, gate_place 444,
         group_size 448,
     ],
@@ -235,8 +234,7 @@ pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) 
                 groups = rows.cols() / args.group_size;
             }
             let forward = |norm_args: NormArgs<'_>| {
-                operation.forward(in_out(&args.x, &args.y), rows, norm_args)?;
-                Ok(())
+                Ok(operation.run(in_out(&args.x, &args.y), rows, &mut { norm_args })?)
             };
             let (gamma, beta) = (&args.gamma, &args.beta);
             let stats = [&evenkeel_output::ABSENT, &args.rstd];
@@ -290,26 +288,18 @@ impl RowInputs<'_> {
         let is_updated = sum.is_there() && sum.len > 0 && sum.data.cast_const() == residual.data;
         // SAFETY: the caller's promise. Where the sum is the residual, it is the only slice of both.
         unsafe {
-            if let Some(bias) = bias.optional::<f32>() {
-                args = args.bias(bias);
-            }
+            args.bias = bias.optional_elements();
             if is_updated {
                 sum.check_length("sum", residual.len)?;
-                args = args.update_residual(sum.slice_mut::<f32>());
+                args.residual = sum.optional_elements_mut().map(Residual::Updated);
             } else {
-                if let Some(residual) = residual.optional::<f32>() {
-                    args = args.residual(residual);
-                }
+                args.residual = residual.optional_elements().map(Residual::Read);
                 if sum.is_there() {
-                    args = args.sum_uninit(sum.slice_uninit());
+                    args = args.sum_uninit(sum.storage(), sum.bytes_uninit());
                 }
             }
-            if let Some(gate) = gate.optional::<f32>() {
-                args = args.gate(gate);
-            }
-            if let Some(plus) = plus.optional::<f32>() {
-                args = args.plus(plus);
-            }
+            args.gate = gate.optional_elements();
+            args.added = plus.optional_elements();
             if let Some(valid) = valid_rows(valid, valid_steps)? {
                 args = args.valid(valid);
             }
@@ -343,8 +333,8 @@ pub(super) unsafe fn norm_args<'a>(
     run: &'a Run,
 ) -> NormArgs<'a> {
     // SAFETY: the caller's promise.
-    let (gamma, beta) = unsafe { (gamma.optional::<f32>(), beta.optional::<f32>()) };
-    let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
+    let (gamma, beta) = unsafe { (gamma.optional_elements(), beta.optional_elements()) };
+    let args = NormArgs { gamma, beta, ..NormArgs::new() };
     NormArgs { mean, rstd, pool: run.pool(), ..args }
 }
 
@@ -423,10 +413,10 @@ pub struct evenkeel_normalize_scale_shift_args {
 members! {
     evenkeel_normalize_scale_shift_args {}, 304, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_normalize_scale_shift_args, x))),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_normalize_scale_shift_args, x))),
         shape 72, execution 120, statistics_of 128, mean 136 (read(F32 | F64).required()),
-        rstd 168 (read(F32 | F64).required()), gamma 200 (read(F32)), beta 232 (read(F32)),
+        rstd 168 (read(F32 | F64).required()), gamma 200 (read(FLOATS)), beta 232 (read(FLOATS)),
         valid 264 (read(FLAGS | SIZE)), valid_steps 296,
     ],
     rare valid
@@ -471,8 +461,7 @@ pub unsafe extern "C" fn evenkeel_normalize_scale_shift(
                     true => Statistics::of_rows(mean, rstd),
                     false => Statistics::of_columns(mean, rstd),
                 };
-                operation.forward(in_out(&args.x, &args.y), shape, given, norm_args)?;
-                Ok(())
+                Ok(operation.run(in_out(&args.x, &args.y), shape, given, &mut norm_args)?)
             })
         })
     }

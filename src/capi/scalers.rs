@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use super::boundary::call;
 use super::buffers::{
-    Buffer, F32, F64, MOMENTS, evenkeel_input, evenkeel_output, in_out, read, write,
+    Buffer, F32, F64, FLOATS, MOMENTS, evenkeel_input, evenkeel_output, in_out, read, write,
 };
 use super::execution::{evenkeel_execution, unknown};
 use super::members::members;
@@ -17,6 +17,7 @@ use crate::memory::filled;
 use crate::preprocess::min_max_scaler::{self, check_ranges};
 use crate::preprocess::normalizer::{Norm, Normalizer};
 use crate::preprocess::standard_scaler::{self, check_moments};
+use crate::run::stored::read_in_f32;
 use crate::shape::{check_length, check_optional};
 use crate::welford::Moments;
 
@@ -42,7 +43,7 @@ pub struct evenkeel_standard_scaler_partial_fit_args {
 members! {
     evenkeel_standard_scaler_partial_fit_args {}, 160, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required()), shape 40, moments 88 (write(MOMENTS).required()),
+        size 0, x 8 (read(FLOATS).required()), shape 40, moments 88 (write(MOMENTS).required()),
         m2_low 120 (write(F64)), execution 152,
     ]
 }
@@ -60,7 +61,7 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_partial_fit(
     unsafe {
         call(args, |args, run| {
             let (execution, rows) = (run.without_pool(), args.shape.rows()?);
-            let x = args.x.slice::<f32>();
+            let x = args.x.elements();
             check_length("x", x.len(), rows.elements())?;
             args.moments.check_length("moments", rows.cols())?;
             let (moments, m2_low) = (args.moments.slice_mut(), args.m2_low.optional_mut());
@@ -68,8 +69,10 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_partial_fit(
             check_moments("moments", moments)?;
             let needed = standard_scaler::partials_len(execution, rows);
             let mut partials = filled(Partial::EMPTY, needed)?;
-            standard_scaler::add(execution, x, rows, &mut partials, moments, m2_low);
-            Ok(())
+            Ok(read_in_f32(execution.call(None), x, |x| {
+                standard_scaler::add(execution, x, rows, &mut partials, moments, m2_low);
+                Ok(())
+            })?)
         })
     }
 }
@@ -155,8 +158,8 @@ pub struct evenkeel_standard_scaler_transform_args {
 members! {
     evenkeel_standard_scaler_transform_args { with_mean: 1, with_std: 1 }, 176, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_standard_scaler_transform_args, x))),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_standard_scaler_transform_args, x))),
         shape 72, moments 120 (read(MOMENTS).required()), with_mean 152, inverse 160, execution 168,
     ]
 }
@@ -184,11 +187,11 @@ pub unsafe extern "C" fn evenkeel_standard_scaler_transform(
             let mut scale = filled(0.0, moments.len())?;
             means_and_scales(moments, &mut mean, &mut scale);
             let (mean, scale) = (with_mean.then_some(&mean[..]), with_std.then_some(&scale[..]));
-            in_out(&args.x, &args.y).write_whole(|io| match inverse {
+            let io = in_out(&args.x, &args.y);
+            Ok(match inverse {
                 false => standard_scaler::apply::<false>(execution, io, moments, mean, scale, rows),
                 true => standard_scaler::apply::<true>(execution, io, moments, mean, scale, rows),
-            })?;
-            Ok(())
+            }?)
         })
     }
 }
@@ -258,7 +261,7 @@ pub struct evenkeel_min_max_scaler_partial_fit_args {
 members! {
     evenkeel_min_max_scaler_partial_fit_args {}, 160, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required()), shape 40, data_min 88 (write(F32).required()),
+        size 0, x 8 (read(FLOATS).required()), shape 40, data_min 88 (write(F32).required()),
         data_max 120 (write(F32).required()), execution 152,
     ]
 }
@@ -279,15 +282,17 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_partial_fit(
     unsafe {
         call(args, |args, run| {
             let (execution, rows) = (run.without_pool(), args.shape.rows()?);
-            let x = args.x.slice::<f32>();
+            let x = args.x.elements();
             check_length("x", x.len(), rows.elements())?;
             args.data_min.check_length("data_min", rows.cols())?;
             let (min, max) = (args.data_min.slice_mut(), args.data_max.slice_mut());
             check_ranges(RANGE, min, max)?;
             let needed = min_max_scaler::ranges_len(execution, rows);
             let mut ranges = filled(MinMax::EMPTY, needed)?;
-            min_max_scaler::add(execution, x, rows, &mut ranges, min, max);
-            Ok(())
+            Ok(read_in_f32(execution.call(None), x, |x| {
+                min_max_scaler::add(execution, x, rows, &mut ranges, min, max);
+                Ok(())
+            })?)
         })
     }
 }
@@ -374,8 +379,8 @@ pub struct evenkeel_min_max_scaler_transform_args {
 members! {
     evenkeel_min_max_scaler_transform_args { range_max: 1.0 }, 216, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_min_max_scaler_transform_args, x))),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_min_max_scaler_transform_args, x))),
         shape 72, data_min 120 (read(F32).required()), data_max 152 (read(F32).required()),
         range_min 184, range_max 192, clip 200, execution 208,
     ]
@@ -399,10 +404,8 @@ pub unsafe extern "C" fn evenkeel_min_max_scaler_transform(
             check_length("data_min", ranges.0.len(), rows.cols())?;
             check_ranges(RANGE, ranges.0, ranges.1)?;
             let to = [args.range_min, args.range_max];
-            in_out(&args.x, &args.y).write_whole(|io| {
-                min_max_scaler::apply(execution, io, ranges, to, clip, inverse, rows)
-            })?;
-            Ok(())
+            let io = in_out(&args.x, &args.y);
+            Ok(min_max_scaler::apply(execution, io, ranges, to, clip, inverse, rows)?)
         })
     }
 }
@@ -437,8 +440,8 @@ pub struct evenkeel_normalizer_args {
 members! {
     evenkeel_normalizer_args { norm: EVENKEEL_NORM_L2 }, 136, |args| args.execution,
     [
-        size 0, x 8 (read(F32).required().pitched()),
-        y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_normalizer_args, x))),
+        size 0, x 8 (read(FLOATS).required().pitched()),
+        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_normalizer_args, x))),
         shape 72, norm 120, execution 128,
     ]
 }
@@ -463,8 +466,7 @@ pub unsafe extern "C" fn evenkeel_normalizer(
                 (_, got) => return Err(unknown("reserved", "0", got.into())),
             };
             let operation = Normalizer::new().with_norm(norm).with_execution(run.without_pool());
-            operation.forward(in_out(&args.x, &args.y), args.shape.rows()?)?;
-            Ok(())
+            Ok(operation.run(in_out(&args.x, &args.y), args.shape.rows()?)?)
         })
     }
 }

@@ -143,8 +143,13 @@ impl Moments {
     ///
     /// Accuracy as [`RowMoments`], which does the same for many rows; runs on the calling thread.
     pub fn extend_from_slice<X: Element>(&mut self, x: &[X]) {
+        self.extend_from(Elements::of(x));
+    }
+
+    #[inline(never)]
+    pub(crate) fn extend_from(&mut self, x: Elements<'_>) {
         let call = Execution::DEFAULT.call(None);
-        match Elements::of(x) {
+        match x {
             Elements::F32(x) => self.extend(call, x),
             Elements::Half(half, bits) => {
                 let mut x = [0.0; PIECE];

@@ -319,8 +319,9 @@ impl BatchNorm {
         shape: impl Into<Channels>,
         args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
-        let statistics = ChannelStatistics::Batch { eps: self.eps };
-        self.gradients(io, x, shape.into(), statistics, args)
+        let statistics = self.of_batch();
+        let (shape, x) = (shape.into(), Elements::of(x));
+        io.write_whole(|io| self.gradients(io, x, shape, statistics, args))
     }
 
     /// Writes and returns dx of a batch that is in several places, from the sums of all of them.
@@ -365,8 +366,9 @@ impl BatchNorm {
         sums: GradientSums<'_>,
         args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
-        let statistics = ChannelStatistics::Part { sums, eps: self.eps };
-        self.gradients(io, x, shape.into(), statistics, args)
+        let statistics = self.of_part(sums);
+        let (shape, x) = (shape.into(), Elements::of(x));
+        io.write_whole(|io| self.gradients(io, x, shape, statistics, args))
     }
 
     /// The gradients of [`forward_inference`](Self::forward_inference), whose running statistics are constants:
@@ -390,9 +392,9 @@ impl BatchNorm {
         (running_mean, running_var): (&[f32], &[f32]),
         args: GradArgs<'_>,
     ) -> Result<&'a mut [Y], Error> {
-        let statistics =
-            ChannelStatistics::Running { mean: running_mean, var: running_var, eps: self.eps };
-        self.gradients(io, x, shape.into(), statistics, args)
+        let statistics = self.of_running(running_mean, running_var);
+        let (shape, x) = (shape.into(), Elements::of(x));
+        io.write_whole(|io| self.gradients(io, x, shape, statistics, args))
     }
 
     /// How many numbers of scratch the backward passes need at most ([`GradArgs::scratch`]).
@@ -401,16 +403,27 @@ impl BatchNorm {
         scratch_len(self.execution, shape.into())
     }
 
-    fn gradients<'a, X: Element, Y: Element>(
+    pub(crate) fn of_batch(&self) -> ChannelStatistics<'static> {
+        ChannelStatistics::Batch { eps: self.eps }
+    }
+
+    pub(crate) fn of_part<'a>(&self, sums: GradientSums<'a>) -> ChannelStatistics<'a> {
+        ChannelStatistics::Part { sums, eps: self.eps }
+    }
+
+    pub(crate) fn of_running<'a>(&self, mean: &'a [f32], var: &'a [f32]) -> ChannelStatistics<'a> {
+        ChannelStatistics::Running { mean, var, eps: self.eps }
+    }
+
+    pub(crate) fn gradients(
         &self,
-        io: InOut<'_, 'a, X, Y>,
-        x: &[X],
+        io: Io<'_>,
+        x: Elements<'_>,
         shape: Channels,
         statistics: ChannelStatistics<'_>,
         args: GradArgs<'_>,
-    ) -> Result<&'a mut [Y], Error> {
-        let work = ChannelBackward { execution: self.execution, shape, statistics };
-        io.write_whole(|io| work.run(io, Elements::of(x), args))
+    ) -> Result<(), Error> {
+        ChannelBackward { execution: self.execution, shape, statistics }.run(io, x, args)
     }
 
     pub(crate) fn infer(

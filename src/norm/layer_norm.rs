@@ -223,7 +223,7 @@ impl LayerNorm {
     }
 
     #[inline(never)]
-    fn run_backward(
+    pub(crate) fn run_backward(
         &self,
         io: Io<'_>,
         x: Elements<'_>,

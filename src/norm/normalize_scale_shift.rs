@@ -166,7 +166,7 @@ impl NormalizeScaleShift {
     }
 
     #[inline(never)]
-    fn run_backward(
+    pub(crate) fn run_backward(
         &self,
         io: Io<'_>,
         x: Elements<'_>,

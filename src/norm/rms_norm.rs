@@ -247,7 +247,7 @@ impl RmsNorm {
     }
 
     #[inline(never)]
-    fn run_backward(
+    pub(crate) fn run_backward(
         &self,
         io: Io<'_>,
         x: Elements<'_>,

@@ -241,9 +241,7 @@ impl MinMaxScaler {
     fn run(&self, io: Io<'_>, rows: Rows, inverse: bool) -> Result<(), Error> {
         check_length("features", rows.cols(), self.features())?;
         let (ranges, to) = ((&*self.min, &*self.max), self.feature_range);
-        in_f32(self.execution.call(None), io, rows, |io| {
-            apply(self.execution, io, ranges, to, self.clip, inverse, rows)
-        })
+        apply(self.execution, io, ranges, to, self.clip, inverse, rows)
     }
 }
 
@@ -326,6 +324,20 @@ pub(crate) fn add(
 /// Checks the range and whether a number has been seen, then maps x to the range, or back. Everything else has been
 /// checked.
 pub(crate) fn apply(
+    execution: Execution,
+    io: Io<'_>,
+    (min, max): (&[f32], &[f32]),
+    to: [f64; 2],
+    clip: bool,
+    inverse: bool,
+    rows: Rows,
+) -> Result<(), Error> {
+    in_f32(execution.call(None), io, rows, |io| {
+        apply_f32(execution, io, (min, max), to, clip, inverse, rows)
+    })
+}
+
+fn apply_f32(
     execution: Execution,
     io: Io<'_>,
     (min, max): (&[f32], &[f32]),

@@ -280,12 +280,10 @@ impl StandardScaler {
         check_length("features", rows.cols(), self.features())?;
         let mean = self.with_mean.then_some(&self.mean[..]);
         let scale = self.with_std.then_some(&self.scale[..]);
-        in_f32(self.execution.call(None), io, rows, |io| {
-            if inverse {
-                return apply::<true>(self.execution, io, &self.moments, mean, scale, rows);
-            }
-            apply::<false>(self.execution, io, &self.moments, mean, scale, rows)
-        })
+        if inverse {
+            return apply::<true>(self.execution, io, &self.moments, mean, scale, rows);
+        }
+        apply::<false>(self.execution, io, &self.moments, mean, scale, rows)
     }
 }
 
@@ -370,11 +368,13 @@ pub(crate) fn apply<const INVERSE: bool>(
     scale: Option<&[f64]>,
     rows: Rows,
 ) -> Result<(), Error> {
-    let io = io.rows(rows)?;
-    if !is_fitted(moments) && rows.elements() > 0 {
-        return Err(Error::NotFitted { arg: "scaler" });
-    }
-    let source = Standard::<INVERSE> { mean, scale };
-    normalize_columns(execution.call(None), io, source, None, None);
-    Ok(())
+    in_f32(execution.call(None), io, rows, |io| {
+        let io = io.rows(rows)?;
+        if !is_fitted(moments) && rows.elements() > 0 {
+            return Err(Error::NotFitted { arg: "scaler" });
+        }
+        let source = Standard::<INVERSE> { mean, scale };
+        normalize_columns(execution.call(None), io, source, None, None);
+        Ok(())
+    })
 }

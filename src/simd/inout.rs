@@ -3,7 +3,7 @@
 //! Invariant of [`InOut`] and [`Io`]: x is valid for reads of `x_len` elements, y for writes of `y_len`. Either they begin at
 //! one address with one pitch, or they do not overlap. Nothing else writes to either during `'a`, and nothing else reads y.
 //! Where y has a pitch, all of it is initialised. One that only reads has a y of no elements. The constructors establish the
-//! invariant from references. `from_raw`, which only the C ABI calls, leaves it to its caller.
+//! invariant from references. Those from raw pointers, which only the C ABI calls, leave it to their caller.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -101,22 +101,6 @@ impl<'x, 'y, X: Element, Y: Element> InOut<'x, 'y, X, Y> {
     fn of(x: &'x [X], (y, y_len): (*mut Y, usize), [x_pitch, y_pitch]: [Option<usize>; 2]) -> Self {
         let (x, x_len, lifetime) = (x.as_ptr(), x.len(), PhantomData);
         Self { x, x_len, y, y_len, x_pitch, y_pitch, reads_only: false, lifetime }
-    }
-
-    /// Reads `x`, writes `y`: buffers of C, whose rows begin every so many elements where there is a pitch.
-    ///
-    /// # Safety
-    ///
-    /// The pointers are aligned and not null, those of no elements too. They, the numbers of elements and the pitches keep the
-    /// invariant at the head of this file.
-    #[cfg(feature = "capi")]
-    #[inline]
-    pub(crate) unsafe fn from_raw(
-        (x, x_len): (*const X, usize),
-        (y, y_len): (*mut Y, usize),
-        [x_pitch, y_pitch]: [Option<usize>; 2],
-    ) -> Self {
-        Self { x, x_len, y, y_len, x_pitch, y_pitch, reads_only: false, lifetime: PhantomData }
     }
 
     /// The same buffers, of a type that is known at run time.
@@ -286,6 +270,41 @@ const FORWARD: [(&str, &str); 2] = [("x", "x_pitch"), ("y", "y_pitch")];
 const BACKWARD: [(&str, &str); 2] = [("dy", "dy_pitch"), ("dx", "dx_pitch")];
 
 impl<'a> Io<'a> {
+    /// Reads `x`, writes `y`: buffers of C, whose rows begin every so many elements where there is a pitch.
+    ///
+    /// # Safety
+    ///
+    /// The pointers are aligned for their storage and not null, those of no elements too. They, the numbers of elements and the pitches
+    /// keep the invariant at the head of this file.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) unsafe fn from_raw(
+        (x, x_len): (*mut u8, usize),
+        (y, y_len): (*mut u8, usize),
+        storage: [Storage; 2],
+        [x_pitch, y_pitch]: [Option<usize>; 2],
+    ) -> Self {
+        let (reads_only, lifetime) = (false, PhantomData);
+        Self { x, x_len, y, y_len, storage, x_pitch, y_pitch, reads_only, lifetime }
+    }
+
+    /// Reads `x`, likewise, and writes nothing.
+    ///
+    /// # Safety
+    ///
+    /// As for [`from_raw`](Self::from_raw).
+    #[cfg(feature = "capi")]
+    pub(crate) unsafe fn read_only_from_raw(
+        x: (*mut u8, usize),
+        storage: Storage,
+        pitch: Option<usize>,
+    ) -> Self {
+        let y = NonNull::<f64>::dangling().as_ptr().cast();
+        // SAFETY: the caller's promise; a y of no elements overlaps nothing.
+        let io = unsafe { Self::from_raw(x, (y, 0), [storage; 2], [pitch, None]) };
+        Self { reads_only: true, ..io }
+    }
+
     /// How x and y are stored.
     #[inline(always)]
     pub(crate) fn storage(&self) -> [Storage; 2] {
