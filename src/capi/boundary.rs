@@ -82,14 +82,18 @@ pub(super) fn guarded(
 
 #[cold]
 fn panicked(payload: Box<dyn Any + Send>) -> evenkeel_status {
+    report(Fault::Panic(panic_message(payload)).boxed())
+}
+
+/// The message of a panic, whose payload is freed if that is a message.
+pub(super) fn panic_message(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast::<String>().map(|text| *text);
     let text = text.or_else(|payload| payload.downcast::<&str>().map(|text| (*text).to_owned()));
-    let message = text.unwrap_or_else(|payload| {
+    text.unwrap_or_else(|payload| {
         // The destructor of another payload is unknown, and it might panic.
         core::mem::forget(payload);
         "a panic without a message".to_owned()
-    });
-    report(Fault::Panic(message).boxed())
+    })
 }
 
 /// The size that a structure says it has.

@@ -10,6 +10,7 @@ use core::mem;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::boundary::panic_message;
 use super::execution::{evenkeel_parallel_for, unknown};
 use super::status::Fault;
 use crate::run::pool::Pool;
@@ -58,7 +59,7 @@ unsafe extern "C" fn run_part(work: *mut c_void, index: usize) {
     let Some(entered) = Entered::new(work.addr()) else { return };
     // A part that panics is never done, which its call finds. No panic may unwind into the host.
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| entered.part()(index))) {
-        mem::forget(payload);
+        drop(panic_message(payload));
     }
 }
 

@@ -10,6 +10,7 @@ mod arguments;
 mod bad_input;
 mod calls;
 mod environment;
+mod half;
 mod others;
 mod out_of_memory;
 mod pool;

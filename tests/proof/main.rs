@@ -25,6 +25,8 @@ mod gradient_laws;
 mod gradients;
 #[cfg(target_os = "linux")]
 mod guard;
+#[cfg(feature = "half")]
+mod half;
 mod hard_data;
 mod laws;
 mod masks;

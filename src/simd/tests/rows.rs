@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::scalar::{SENTINEL, Scalar, numbers, panics, same_memory};
+use crate::element::ElementsMut;
 use crate::gate::GateFunction;
 use crate::shape::Rows;
 use crate::simd::contract::{Float, Simd};
@@ -127,7 +128,7 @@ fn row_spans_panic_for_inputs_that_do_not_hold_their_rows() {
     let mut sum = vec![SENTINEL; 40];
     let mut assert_panics = |inputs: RowInputs<'_>, (rows, cols), what: &str| {
         let shape = Rows::new(rows, cols).expect("a small shape");
-        let output = SumOutput::Slice(&mut sum);
+        let output = SumOutput::Slice(ElementsMut::F32(&mut sum));
         assert!(panics(|| output.write_whole(None, inputs, shape, |_| Ok(()))), "{what}");
     };
     let mut gate = RowInputs::new(4, 10);
@@ -180,7 +181,7 @@ fn row_spans_stream_only_what_is_not_read() {
             Ok(())
         };
         let written = if has_sum {
-            SumOutput::Slice(&mut sum).write_whole(None, others, shape, write)
+            SumOutput::Slice(ElementsMut::F32(&mut sum)).write_whole(None, others, shape, write)
         } else {
             write(others)
         };
@@ -300,7 +301,7 @@ pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
             others.added(&added, added_pitch);
             others.bias(&bias[..COLS]);
             others.residual(&residual, residual_pitch);
-            let output = SumOutput::Slice(&mut kept);
+            let output = SumOutput::Slice(ElementsMut::F32(&mut kept));
             let written = output.write_whole(Some(sum_pitch), others, shape, |mut others| {
                 in_parts(at, io.with_inputs(&mut others));
                 Ok(())
@@ -318,7 +319,7 @@ pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
             others.gate(&gate, gate_pitch, Some(GateFunction::Silu));
             others.bias(&bias[..COLS]);
             others.residual(&residual, residual_pitch);
-            let output = SumOutput::Slice(&mut kept);
+            let output = SumOutput::Slice(ElementsMut::F32(&mut kept));
             let written = output.write_whole(Some(sum_pitch), others, shape, |mut others| {
                 in_parts(at, io.with_inputs(&mut others));
                 Ok(())

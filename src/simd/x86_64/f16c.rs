@@ -34,7 +34,7 @@ f16c_features! {
             // SAFETY: `x` is 8 readable elements of 32 bits, and `y` 8 writable ones of 16.
             unsafe {
                 let x = _mm256_loadu_ps(x.as_ptr());
-                let bits = _mm256_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+                let bits = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
                 _mm_storeu_si128(y.as_mut_ptr().cast(), bits);
             }
         }
