@@ -431,7 +431,9 @@ pub(super) trait Buffer {
     #[inline(always)]
     fn start<T>(&self) -> (*mut T, usize) {
         let &evenkeel_output { data, len, .. } = self.raw();
-        let start = if len == 0 { NonNull::dangling().as_ptr() } else { data.cast() };
+        // Aligned for every type of elements, whatever T is.
+        let dangling = NonNull::<f64>::dangling().as_ptr().cast();
+        let start = if len == 0 { dangling } else { data.cast() };
         (start, len)
     }
 

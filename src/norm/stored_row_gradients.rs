@@ -5,6 +5,8 @@
 //! another, and then the segments. Both are cut by the shape alone, so that the sums have the same bits for every number of threads.
 #![forbid(unsafe_code)]
 
+use core::ops::Range;
+
 use crate::args::grad::{Accumulated, GradArgs};
 use crate::args::norm::unsupported;
 use crate::args::valid_rows::kept_rows;
@@ -358,8 +360,22 @@ impl Task<'_> {
         }
         let mut add_room = (self.adds_dresidual || self.adds_dgate).then(room);
         let mut store = |io: &mut StoredRows<'_>, from: &[f32], adds: bool| {
-            let room = add_room.as_deref_mut().filter(|_| adds);
-            call.run_serial(StoreRows { io, rows: 0..rows, from, room });
+            let Some(room) = add_room.as_deref_mut().filter(|_| adds) else {
+                return call.run_serial(StoreRows { io, rows: 0..rows, from, room: None });
+            };
+            // What is added to keeps its padding.
+            let of_tile = |rows: Range<usize>| rows.start - work.first..rows.end - work.first;
+            let (end, mut run) = (work.first + rows, work.first..work.first);
+            while run.end < end {
+                run = match self.kept {
+                    None => run.end..end,
+                    Some(kept) => kept.before(end).next_run(run.end, rows),
+                };
+                let rows = of_tile(run.clone());
+                let elements = rows.start * shape.cols()..rows.end * shape.cols();
+                let (from, room) = (&from[elements.clone()], Some(&mut room[elements]));
+                call.run_serial(StoreRows { io, rows, from, room });
+            }
         };
         if has_dx {
             store(&mut work.io, dy, false);

@@ -117,7 +117,8 @@ pub(crate) fn x_in_f32<'s>(call: Call<'_>, x: Elements<'s>, memory: &'s mut [f32
 /// Widens all of x, which is one row; on several threads if it has the elements of `rows`.
 fn widen_all(call: Call<'_>, io: StoredRows<'_>, rows: Rows, out: &mut [f32]) {
     let elements = io.cols();
-    let io = if rows.elements() == elements { io.cut(rows.cols()) } else { io };
+    let is_all = elements > 0 && rows.elements() == elements;
+    let io = if is_all { io.cut(rows.cols()) } else { io };
     call.run_parallel(WidenAll { io, out }, elements);
 }
 

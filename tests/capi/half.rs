@@ -142,7 +142,11 @@ fn assert_rounded(
         } else {
             words(single)
         };
-        assert_eq!(words(half), single, "{what}: {}", half.name);
+        let got = words(half);
+        if let Some(i) = (0..got.len()).find(|&i| got[i] != single[i]) {
+            let (got, expected) = (got[i], single[i]);
+            panic!("{what}: {}[{i}]: expected {expected:x}, got {got:x}", half.name);
+        }
     }
 }
 
