@@ -4,7 +4,7 @@
 //!
 //! * Row `r` of a buffer is the `cols` elements from `r` times its pitch on.
 //! * All rows of x and of the inputs are valid for reads, those of y for writes. y is valid for reads too where it is x or
-//!   an addend.
+//!   an addend, and where a kernel has written it and reads it [again](RowSpan::again).
 //! * The rows of x are those of y or do not overlap them. Rows of the other inputs do not overlap y. Rows of y do not
 //!   overlap each other.
 //! * Nothing else writes to any of them during `'a`, and nothing else reads y.
