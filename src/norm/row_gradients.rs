@@ -104,7 +104,10 @@ pub(crate) fn backward<'a, T: RowSource>(
             source,
             gamma: Gamma { gamma: args.gamma, offset: gamma_offset },
             has_dsum: args.dsum.is_some(),
-            dresidual: dresidual.as_mut().map(RowSpan::reborrow),
+            dresidual: dresidual.as_mut().map(|rows| match args.adds_dresidual {
+                true => rows.reborrow(),
+                false => call.stores().apply_to_written(rows.reborrow()),
+            }),
             adds_dresidual: args.adds_dresidual,
             dropout: dropout.as_ref(),
             has_dbias,

@@ -214,6 +214,12 @@ impl<'a> RowSpan<'a> {
         self
     }
 
+    /// The same rows with non-temporal stores, where x is y and is not read.
+    pub(crate) fn streaming_unread(mut self) -> Self {
+        self.streams = self.writes();
+        self
+    }
+
     /// Whether y is written by non-temporal stores where that is possible.
     #[inline(always)]
     pub(crate) fn streams(&self) -> bool {

@@ -371,6 +371,10 @@ pub(super) fn write_dx<
 ) {
     let zero = V::splat(token, V::Elem::from_f64(0.0));
     let (mut dy, mut x_hat) = ([zero; R], [zero; R]);
+    let second_streams = extra.second.as_ref().is_some_and(
+        #[inline(always)]
+        |second| second.streams(),
+    );
     for i in 0..group.full() {
         let factor = gamma.load(token, i);
         for r in 0..R {
@@ -392,7 +396,11 @@ pub(super) fn write_dx<
             if let (true, Some(second)) = (KIND != PLAIN, &mut extra.second) {
                 let added =
                     if extra.adds { second.load::<Single<V>>(token, r, i) + dx } else { dx };
-                second.store::<_, false>(r, i, added);
+                if STREAM && second_streams {
+                    second.store::<_, true>(r, i, added);
+                } else {
+                    second.store::<_, false>(r, i, added);
+                }
             }
             if let (DROPPED, Some(dropped)) = (KIND, extra.dropped) {
                 dx = dropped.apply(token, i, dx);
