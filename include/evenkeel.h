@@ -360,6 +360,9 @@ typedef struct evenkeel_dropout_args {
   struct evenkeel_input mask;
   // The mask that is drawn, written likewise; it is absent where `mask` is there.
   struct evenkeel_output keep_mask;
+  // Its rows, or its channels of each sample, are dropped as a whole, with one draw each, and masks have a flag for each: DropPath,
+  // spatial dropout. All zeros: every element has a draw.
+  struct evenkeel_shape shape;
 } evenkeel_dropout_args;
 
 // The mask that dropout draws. `mask` has to be there.
@@ -446,6 +449,19 @@ typedef struct evenkeel_norm_backward_args {
   evenkeel_gate_function gate_function;
   // What was multiplied with it.
   evenkeel_gate_place gate_place;
+  // The forward pass's, with the seed and the offset, the rows and the mask that follow: dropout of dx, which dresidual does not see. 0 without `dropout_mask`: there is
+  // no dropout.
+  double dropout_p;
+  // The stream that the mask is drawn again from, as in `evenkeel_dropout_args`: element `[r, c]` has the index offset + r * cols + c.
+  uint64_t dropout_seed;
+  uint64_t dropout_offset;
+  // So many rows are dropped as a whole, with one draw; a divisor of the rows. 0: every element has a draw.
+  size_t dropout_rows;
+  // What is kept, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag an element (or for rows that are dropped as a whole); absent: drawn.
+  struct evenkeel_input dropout_mask;
+  // The gradient of the bias: one a column, the sum over all rows of dx, written; `EVENKEEL_F32` or `EVENKEEL_F64`. There has to be
+  // a dx.
+  struct evenkeel_output dbias;
 } evenkeel_norm_backward_args;
 
 // The moments of every row, or of the first elements of every row. x, moments and the shape, a matrix, have to be there.
@@ -546,11 +562,11 @@ typedef struct evenkeel_proximal_args {
 
 // LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 //
-// `s = x + bias + residual`,
+// `s = dropout(x + bias) + residual`,
 // `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * f(gate) + plus`
 //
-// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
-// plus.
+// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, dropout, residual, sum,
+// gate and plus.
 typedef struct evenkeel_layer_norm_args {
   size_t size;
   // The elements of the shape.
@@ -574,7 +590,7 @@ typedef struct evenkeel_layer_norm_args {
   struct evenkeel_input bias;
   // As x, added to x.
   struct evenkeel_input residual;
-  // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+  // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias, dropout or a residual.
   struct evenkeel_output sum;
   // As x: the result, or x, is multiplied with a function of the gate.
   struct evenkeel_input gate;
@@ -589,11 +605,23 @@ typedef struct evenkeel_layer_norm_args {
   evenkeel_gate_function gate_function;
   // What is multiplied with it.
   evenkeel_gate_place gate_place;
+  // The probability of dropping an element of x + bias, from 0 to 1, before the residual is added. 0 without `dropout_mask`: there is
+  // no dropout.
+  double dropout_p;
+  // The stream that the mask is drawn from, as in `evenkeel_dropout_args`: element `[r, c]` has the index offset + r * cols + c.
+  uint64_t dropout_seed;
+  uint64_t dropout_offset;
+  // So many rows are dropped as a whole, with one draw; a divisor of the rows. 0: every element has a draw.
+  size_t dropout_rows;
+  // What is kept, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag an element (or for rows that are dropped as a whole); absent: drawn.
+  struct evenkeel_input dropout_mask;
+  // The mask that is drawn, written likewise; it is absent where `dropout_mask` is there.
+  struct evenkeel_output keep_mask;
 } evenkeel_layer_norm_args;
 
 // RmsNorm: every row divided by its root mean square.
 //
-// `s = x + bias + residual`,
+// `s = dropout(x + bias) + residual`,
 // `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * f(gate) + plus`
 //
 // x, y and the shape, a matrix, have to be there.
@@ -622,7 +650,7 @@ typedef struct evenkeel_rms_norm_args {
   struct evenkeel_input bias;
   // As x, added to x.
   struct evenkeel_input residual;
-  // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+  // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias, dropout or a residual.
   struct evenkeel_output sum;
   // As x: the result, or x, is multiplied with a function of the gate.
   struct evenkeel_input gate;
@@ -639,6 +667,18 @@ typedef struct evenkeel_rms_norm_args {
   // Every so many elements of a row are normalised by themselves, as Mamba-2 does with several groups; a divisor of the columns.
   // rstd has one a group then. 0: the whole row.
   size_t group_size;
+  // The probability of dropping an element of x + bias, from 0 to 1, before the residual is added. 0 without `dropout_mask`: there is
+  // no dropout.
+  double dropout_p;
+  // The stream that the mask is drawn from, as in `evenkeel_dropout_args`: element `[r, c]` has the index offset + r * cols + c.
+  uint64_t dropout_seed;
+  uint64_t dropout_offset;
+  // So many rows are dropped as a whole, with one draw; a divisor of the rows. 0: every element has a draw.
+  size_t dropout_rows;
+  // What is kept, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag an element (or for rows that are dropped as a whole); absent: drawn.
+  struct evenkeel_input dropout_mask;
+  // The mask that is drawn, written likewise; it is absent where `dropout_mask` is there.
+  struct evenkeel_output keep_mask;
 } evenkeel_rms_norm_args;
 
 // Whose statistics are given.
@@ -895,6 +935,8 @@ typedef struct evenkeel_normalizer_args {
 #define EVENKEEL_ADD_DRESIDUAL 4
 
 #define EVENKEEL_ADD_DGATE 8
+
+#define EVENKEEL_ADD_DBIAS 16
 
 // silu(z) = z / (1 + exp(-z)), also called swish: Mamba-2, Nemotron-H, Zamba2, Gated `DeltaNet`, Qwen3-Next. The default.
 #define EVENKEEL_GATE_SILU 0
@@ -1357,18 +1399,21 @@ const char *evenkeel_last_error_message(void);
 #define EVENKEEL_LAYER_NORM_INIT \
   {sizeof(evenkeel_layer_norm_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 1e-5, \
    0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
-   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0}
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0, \
+   0, 0, 0, 0, EVENKEEL_ABSENT, EVENKEEL_ABSENT}
 
 #define EVENKEEL_RMS_NORM_INIT \
   {sizeof(evenkeel_rms_norm_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 1e-5, 0, \
    EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
-   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0, 0}
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0, 0, 0, 0, 0, 0, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT}
 
 #define EVENKEEL_NORM_BACKWARD_INIT \
   {sizeof(evenkeel_norm_backward_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 1e-5, \
    0, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
    EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0, \
-   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0}
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0, 0, 0, 0, 0, 0, 0, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT}
 
 #define EVENKEEL_CHANNELS_BACKWARD_INIT \
   {sizeof(evenkeel_channels_backward_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, \
@@ -1399,7 +1444,7 @@ const char *evenkeel_last_error_message(void);
 
 #define EVENKEEL_DROPOUT_INIT \
   {sizeof(evenkeel_dropout_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0.5, 0, 0, 0, \
-   EVENKEEL_ABSENT, EVENKEEL_ABSENT}
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE}
 
 #define EVENKEEL_DROPOUT_MASK_INIT \
   {sizeof(evenkeel_dropout_mask_args), EVENKEEL_ABSENT, 0, 0.5, 0, 0, 0}

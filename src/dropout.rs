@@ -1,15 +1,17 @@
 //! Dropout: elements chosen by a random stream are set to zero, the others are scaled up.
 #![forbid(unsafe_code)]
 
-use crate::args::dropout::{DropoutArgs, MaskSource, Stream};
+use crate::args::dropout::{
+    DropoutArgs, DropoutPlan, DropoutUnit, MaskSource, Stream, keep_choice, scale,
+};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::elementwise::dropout::{ApplyDropout, Choice};
-use crate::kernels::elementwise::stream::Threshold;
-use crate::mask::{Mask, MaskMut};
-use crate::run::execution::{Call, Execution, output_setters};
+use crate::kernels::elementwise::dropout_units::{ApplyToUnits, Lie};
+use crate::mask::MaskMut;
+use crate::run::execution::{Execution, output_setters};
 use crate::run::stored::in_f32;
-use crate::shape::{Rows, check_length};
+use crate::shape::Rows;
 use crate::simd::{InOut, Io, Span};
 
 /// Inverted dropout (Srivastava et al., 2014).
@@ -144,36 +146,6 @@ impl Default for Dropout {
     }
 }
 
-/// What p means.
-enum DropoutPlan {
-    KeepAll,
-    DropAll,
-    Draw { threshold: Threshold, realised: f64 },
-}
-
-impl DropoutPlan {
-    fn realised_p(&self) -> f64 {
-        match *self {
-            Self::KeepAll => 0.0,
-            Self::DropAll => 1.0,
-            Self::Draw { realised, .. } => realised,
-        }
-    }
-
-    /// The scale of a mask that is drawn.
-    fn scale(&self) -> f32 {
-        match self {
-            Self::DropAll => 0.0,
-            _ => scale(self.realised_p()),
-        }
-    }
-}
-
-/// What elements are multiplied by that are kept with the probability 1 - p.
-fn scale(p: f64) -> f32 {
-    (1.0 / (1.0 - p)) as f32
-}
-
 impl Dropout {
     /// p = 0.5, on the detected backend, with automatic parallelism.
     #[must_use]
@@ -199,7 +171,7 @@ impl Dropout {
     ///
     /// * [`Error::Parameter`]: p is not from 0 to 1.
     pub fn realised_p(&self) -> Result<f64, Error> {
-        self.plan().map(|plan| plan.realised_p())
+        DropoutPlan::new("p", self.p).map(DropoutPlan::realised_p)
     }
 
     /// What kept elements are multiplied by where the mask is drawn: `1 / (1 - realised p)`, and 0 where p is 1.
@@ -210,7 +182,7 @@ impl Dropout {
     ///
     /// * [`Error::Parameter`]: p is not from 0 to 1.
     pub fn scale(&self) -> Result<f32, Error> {
-        self.plan().map(|plan| plan.scale())
+        DropoutPlan::new("p", self.p).map(DropoutPlan::scale)
     }
 
     /// Writes the mask of `len` elements.
@@ -223,7 +195,7 @@ impl Dropout {
     /// * [`Error::Length`]: `mask` is not as long as `len` needs.
     /// * [`Error::StreamOverflow`]: the range ends beyond 2^64.
     pub fn mask(&self, stream: Stream, len: usize, mask: MaskMut<'_>) -> Result<(), Error> {
-        self.draw(self.execution.call(None), None, stream, len, Some(mask))
+        self.apply(None, len, DropoutArgs::draw(stream).keep_mask(mask))
     }
 
     /// Drops elements of x and returns y. The mask is drawn from a [`Stream`], or is a given [`Mask`].
@@ -276,7 +248,7 @@ impl Dropout {
         io: InOut<'_, 'a, X, Y>,
     ) -> Result<&'a mut [Y], Error> {
         io.write_whole(|io| {
-            self.plan()?;
+            DropoutPlan::new("p", self.p)?;
             let ([len, _], call) = (io.lengths(), self.execution.call(None));
             in_f32(call, io, Rows::one(len), |io| {
                 io.whole()?.copy();
@@ -291,102 +263,67 @@ impl Dropout {
     }
 
     fn run_f32(&self, io: Io<'_>, args: DropoutArgs<'_>) -> Result<(), Error> {
-        let DropoutArgs { source, mask, pool } = args;
-        let (io, call) = (io.whole()?, self.execution.call(pool));
-        match source {
-            MaskSource::Drawn(stream) => {
-                let len = io.len();
-                self.draw(call, Some(io), stream, len, mask)
-            }
-            MaskSource::Given(_) if mask.is_some() => Err(Error::Unsupported { arg: "mask" }),
-            MaskSource::Given(given) => self.choose(call, io, given),
-        }
+        let io = io.whole()?;
+        let len = io.len();
+        self.apply(Some(io), len, args)
     }
 
-    fn plan(&self) -> Result<DropoutPlan, Error> {
-        match self.p {
-            p if !(0.0..=1.0).contains(&p) => {
-                Err(Error::Parameter { arg: "p", expected: "a probability, from 0 to 1", got: p })
-            }
-            0.0 => Ok(DropoutPlan::KeepAll),
-            1.0 => Ok(DropoutPlan::DropAll),
-            p => {
-                let (threshold, realised) = Threshold::new(p);
-                Ok(DropoutPlan::Draw { threshold, realised })
-            }
-        }
-    }
-
-    /// Draws the mask, and applies it to `io` and writes it as far as they are there.
-    fn draw(
-        &self,
-        call: Call<'_>,
-        io: Option<Span<'_>>,
-        Stream { seed, offset }: Stream,
-        len: usize,
-        mask: Option<MaskMut<'_>>,
-    ) -> Result<(), Error> {
-        let plan = self.plan()?;
-        match &mask {
-            Some(MaskMut::Packed(bits)) => check_length("mask", bits.len(), len.div_ceil(8))?,
-            Some(MaskMut::Bytes(bytes)) => check_length("mask", bytes.len(), len)?,
-            None => {}
-        }
-        if len as u128 > (1 << 64) - u128::from(offset) {
-            return Err(Error::StreamOverflow { offset, len });
-        }
-        match plan {
-            DropoutPlan::KeepAll => {
-                if let Some(io) = io {
-                    io.copy();
-                }
-                fill_mask(mask, len, true);
-            }
-            DropoutPlan::DropAll => {
+    /// Draws the mask or takes the given one, and applies it to `io` and writes it as far as they are there.
+    fn apply(&self, io: Option<Span<'_>>, len: usize, args: DropoutArgs<'_>) -> Result<(), Error> {
+        let plan = DropoutPlan::new("p", self.p)?;
+        let units = args.unit.count(len)?;
+        args.check(units, ["mask"; 2])?;
+        let DropoutArgs { source, mask, unit, pool } = args;
+        let call = self.execution.call(pool);
+        let (choice, scale) = match (source, plan) {
+            (_, DropoutPlan::DropAll) => {
                 if let Some(io) = io {
                     io.zero();
                 }
-                fill_mask(mask, len, false);
+                if let Some(mask) = mask {
+                    mask.fill(units, false);
+                }
+                return Ok(());
             }
-            DropoutPlan::Draw { threshold, .. } => {
-                let choice = Choice::Stream { seed, offset, threshold };
-                let io = io.map(|io| call.stores().apply(io, len));
-                let work = ApplyDropout { len, io, scale: plan.scale(), choice, mask };
-                call.run_parallel(work, len);
+            (MaskSource::Drawn(_), DropoutPlan::KeepAll) => {
+                if let Some(io) = io {
+                    io.copy();
+                }
+                if let Some(mask) = mask {
+                    mask.fill(units, true);
+                }
+                return Ok(());
+            }
+            (MaskSource::Drawn(Stream { seed, offset }), DropoutPlan::Draw { threshold, .. }) => {
+                (Choice::Stream { seed, offset, threshold }, plan.scale())
+            }
+            // Whoever has drawn it.
+            (MaskSource::Given(mask), _) => (Choice::Mask(mask), scale(self.p)),
+        };
+        let io = io.map(|io| call.stores().apply(io, len));
+        match (unit, io) {
+            (DropoutUnit::Element, io) => {
+                call.run_parallel(ApplyDropout { len, io, scale, choice, mask }, len);
+            }
+            (_, None) => {
+                let work = ApplyDropout { len: units, io: None, scale, choice, mask };
+                call.run_parallel(work, units);
+            }
+            (unit, Some(io)) => {
+                let choice = keep_choice(call, choice, units, mask);
+                let lie = match unit {
+                    DropoutUnit::Channel(channels) if channels.is_last() => Lie::Columns {
+                        positions: channels.positions(),
+                        columns: channels.channels(),
+                    },
+                    _ => Lie::Runs(len / units.max(1)),
+                };
+                if len > 0 {
+                    let work = ApplyToUnits { io, lie, first: 0, scale, choice };
+                    call.run_parallel(work, len);
+                }
             }
         }
         Ok(())
-    }
-
-    /// Applies a given mask, whoever has drawn it: with the nominal scale.
-    fn choose(&self, call: Call<'_>, io: Span<'_>, mask: Mask<'_>) -> Result<(), Error> {
-        let (plan, len) = (self.plan()?, io.len());
-        match mask {
-            Mask::Packed(bits) => check_length("mask", bits.len(), len.div_ceil(8))?,
-            Mask::Bytes(bytes) => check_length("mask", bytes.len(), len)?,
-        }
-        if let DropoutPlan::DropAll = plan {
-            io.zero();
-            return Ok(());
-        }
-        let (scale, choice) = (scale(self.p), Choice::Mask(mask));
-        let io = Some(call.stores().apply(io, len));
-        let work = ApplyDropout { len, io, scale, choice, mask: None };
-        call.run_parallel(work, len);
-        Ok(())
-    }
-}
-
-/// A mask that keeps everything, or nothing.
-fn fill_mask(mask: Option<MaskMut<'_>>, len: usize, keep: bool) {
-    match mask {
-        Some(MaskMut::Packed(bits)) => {
-            bits.fill(if keep { u8::MAX } else { 0 });
-            if let (Some(last), true) = (bits.last_mut(), !len.is_multiple_of(8)) {
-                *last &= u8::MAX >> (8 - len % 8);
-            }
-        }
-        Some(MaskMut::Bytes(bytes)) => bytes.fill(u8::from(keep)),
-        None => {}
     }
 }

@@ -61,7 +61,7 @@
 //! | [`BatchNorm`] | as `LayerNorm`, by the batch's or by running statistics | columns, channels | yes, also in two steps |
 //! | [`GroupNorm`], [`InstanceNorm`] | as `LayerNorm`, over a group of channels, or over each | channels | yes |
 //! | [`NormalizeScaleShift`] | `gamma * (x - mean) * rstd + beta`, by given statistics | rows, columns, channels | yes |
-//! | [`Dropout`] | `x / (1 - p)` where a random mask keeps, else 0 | any | yes |
+//! | [`Dropout`] | `x / (1 - p)` where a random mask keeps, else 0; also of whole rows and channels | any | yes |
 //! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | count, mean and sum of squared deviations | rows; columns; a stream | |
 //! | [`preprocess`]: [`StandardScaler`](preprocess::StandardScaler) | `(x - mean) / std` of a feature, learnt in batches, and back | columns | |
 //! | [`preprocess`]: [`MinMaxScaler`](preprocess::MinMaxScaler) | `(x - min) / (max - min) * (b - a) + a` of a feature, likewise | columns | |

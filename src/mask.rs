@@ -1,6 +1,9 @@
 //! Masks: which elements dropout keeps, and which rows of a matrix are data rather than padding.
 #![forbid(unsafe_code)]
 
+use crate::error::Error;
+use crate::shape::check_length;
+
 /// A mask that is read.
 ///
 /// The element with index i of a call is bit `i % 8` (least significant first, as in Apache Arrow's
@@ -45,6 +48,14 @@ pub enum ValidRows<'a> {
 }
 
 impl<'a> Mask<'a> {
+    /// Checks that the mask is that of `len` elements.
+    pub(crate) fn check(self, arg: &'static str, len: usize) -> Result<(), Error> {
+        match self {
+            Self::Packed(bits) => check_length(arg, bits.len(), len.div_ceil(8)),
+            Self::Bytes(bytes) => check_length(arg, bytes.len(), len),
+        }
+    }
+
     /// The elements before `at`, which begins a byte, and the others.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         match self {
@@ -61,6 +72,43 @@ impl<'a> Mask<'a> {
 }
 
 impl<'a> MaskMut<'a> {
+    /// The same mask for one call.
+    pub(crate) fn reborrow(&mut self) -> MaskMut<'_> {
+        match self {
+            Self::Packed(bits) => MaskMut::Packed(bits),
+            Self::Bytes(bytes) => MaskMut::Bytes(bytes),
+        }
+    }
+
+    /// The mask, which is written, to be read.
+    pub(crate) fn written(self) -> Mask<'a> {
+        match self {
+            Self::Packed(bits) => Mask::Packed(bits),
+            Self::Bytes(bytes) => Mask::Bytes(bytes),
+        }
+    }
+
+    /// Checks that the mask is that of `len` elements.
+    pub(crate) fn check(&self, arg: &'static str, len: usize) -> Result<(), Error> {
+        match self {
+            Self::Packed(bits) => check_length(arg, bits.len(), len.div_ceil(8)),
+            Self::Bytes(bytes) => check_length(arg, bytes.len(), len),
+        }
+    }
+
+    /// Keeps all of `len` elements, or none.
+    pub(crate) fn fill(self, len: usize, keep: bool) {
+        match self {
+            Self::Packed(bits) => {
+                bits.fill(if keep { u8::MAX } else { 0 });
+                if let (Some(last), true) = (bits.last_mut(), !len.is_multiple_of(8)) {
+                    *last &= u8::MAX >> (8 - len % 8);
+                }
+            }
+            Self::Bytes(bytes) => bytes.fill(u8::from(keep)),
+        }
+    }
+
     /// The elements before `at`, which begins a byte, and the others.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         match self {

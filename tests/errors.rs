@@ -63,7 +63,7 @@ use evenkeel::preprocess::{MinMaxScaler, StandardScaler};
 use evenkeel::{
     Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, Error, GroupNorm, InOut,
     InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs, NormalizeScaleShift,
-    Parallelism, RmsNorm, RowMoments, Rows, Statistics, TrainArgs, ValidRows,
+    Parallelism, RmsNorm, RowMoments, Rows, Statistics, Stream, TrainArgs, ValidRows,
 };
 use proptest::prelude::*;
 
@@ -428,6 +428,7 @@ fn an_argument_that_the_operation_does_not_take() {
     // What belongs to rows alone.
     let mut of_rows = |check: &mut dyn FnMut(Args<'_>)| {
         check(("bias", NormArgs::new().bias(&columns)));
+        check(("dropout", NormArgs::new().dropout(0.5, Stream { seed: 1, offset: 0 })));
         check(("residual", NormArgs::new().residual(&z)));
         check(("residual", NormArgs::new().update_residual(&mut out)));
         check(("sum", NormArgs::new().sum(&mut out)));

@@ -32,7 +32,15 @@ MEANS = [0.0, 1e4, 1e6]
 # Of an output, as a part of |gamma| * max(1, |x_hat|) + |beta|; of a variance, relative.
 PROMISE = 1e-6
 # Of dx, as a part of rstd * max|g| * (1 + |x_hat|).
-PROMISES = {"LayerNorm backward": 7e-6, "RmsNorm forward + backward": 4e-6}
+PROMISES = {
+    "LayerNorm backward": 7e-6,
+    "RmsNorm forward + backward": 4e-6,
+    "BatchNorm backward": 7e-6,
+    "GroupNorm backward": 7e-6,
+    "dropout + residual + LayerNorm backward": 7e-6,
+}
+# Of GroupNorm: channels of a group.
+GROUPED = 8
 
 
 MOMENTS = np.dtype([("count", "u8"), ("mean", "f8"), ("mean_low", "f8"), ("m2", "f8")])
@@ -89,6 +97,15 @@ class Data:
         mean_g = 0.0 if mean_of_squares else g.mean(1, keepdims=True)
         expected = rstd * (g - mean_g - x_hat * (g * x_hat).mean(1, keepdims=True))
         scale = rstd * np.abs(g).max(1, keepdims=True) * (1 + np.abs(x_hat))
+        return float((np.abs(dx - expected) / scale).max())
+
+    def column_gradient_error(self, dx):
+        x, g = self.x.astype(np.float64), self.dy.astype(np.float64) * self.gamma
+        mean = x.mean(0)
+        rstd = 1 / np.sqrt(((x - mean) ** 2).mean(0) + EPS)
+        x_hat = (x - mean) * rstd
+        expected = rstd * (g - g.mean(0) - x_hat * (g * x_hat).mean(0))
+        scale = rstd * np.abs(g).max(0) * (1 + np.abs(x_hat))
         return float((np.abs(dx - expected) / scale).max())
 
     def variance_error(self, var, axis):
@@ -160,6 +177,142 @@ def layer_norm_backward(library, data, execution, threads):
     return {
         "evenkeel": (ours, lambda: d.gradient_error(d.dx)),
         "PyTorch": (peer, lambda: d.gradient_error(out["dx"].numpy())),
+    }
+
+
+def batch_norm_backward(library, data, execution, threads):
+    """dx, dgamma and dbeta of the columns, from batch statistics that the forward pass kept."""
+    d = data
+    mean, rstd = np.zeros((2, d.cols))
+    library.prepare(
+        "batch_norm_training", x=d.x, y=d.y, shape=d.shape, mean=mean, rstd=rstd, eps=EPS, execution=execution
+    )()
+    shared = dict(
+        dy=d.dy, dx=d.dx, x=d.x, shape=d.shape, gamma=d.gamma, mean=mean, rstd=rstd, dgamma=d.dgamma, dbeta=d.dbeta,
+        eps=EPS, execution=execution,
+    )  # fmt: skip
+    ours = library.prepare("batch_norm_backward", "channels_backward", **shared)
+    x, dy, w, b = map(torch.from_numpy, (d.x, d.dy, d.gamma, d.beta))
+    their_mean, their_var, out = torch.zeros(d.cols), torch.ones(d.cols), {}
+    _, saved_mean, saved_rstd = torch.ops.aten.native_batch_norm(x, w, b, their_mean, their_var, True, 0.1, EPS)
+
+    def peer():
+        out["dx"], _, _ = torch.ops.aten.native_batch_norm_backward(
+            dy, x, w, their_mean, their_var, saved_mean, saved_rstd, True, EPS, [True, True, True]
+        )
+
+    return {
+        "evenkeel": (ours, lambda: d.column_gradient_error(d.dx)),
+        "PyTorch": (peer, lambda: d.column_gradient_error(out["dx"].numpy())),
+    }
+
+
+def group_norm_backward(library, data, execution, threads):
+    """dx, dgamma and dbeta of one sample, whose channels are the rows; eight channels are a group."""
+    d = data
+    groups = d.rows // GROUPED
+    gamma = (1 + 0.1 * np.random.default_rng(5).standard_normal(d.rows)).astype(np.float32)
+    dgamma, dbeta = np.zeros((2, d.rows), np.float32)
+    shape = library.channels_first(1, d.rows, d.cols)
+    mean, rstd = np.zeros((2, groups))
+    library.prepare(
+        "group_norm", x=d.x, y=d.y, shape=shape, groups=groups, mean=mean, rstd=rstd, eps=EPS, execution=execution
+    )()
+    ours = library.prepare(
+        "group_norm_backward", "channels_backward", dy=d.dy, dx=d.dx, x=d.x, shape=shape, groups=groups, gamma=gamma,
+        mean=mean, rstd=rstd, dgamma=dgamma, dbeta=dbeta, eps=EPS, execution=execution,
+    )  # fmt: skip
+    x, dy = (torch.from_numpy(a).reshape(1, d.rows, d.cols) for a in (d.x, d.dy))
+    w, b, out = torch.from_numpy(gamma), torch.zeros(d.rows), {}
+    _, saved_mean, saved_rstd = torch.ops.aten.native_group_norm(x, w, b, 1, d.rows, d.cols, groups, EPS)
+
+    def peer():
+        out["dx"], _, _ = torch.ops.aten.native_group_norm_backward(
+            dy, x, saved_mean, saved_rstd, w, 1, d.rows, d.cols, groups, [True, True, True]
+        )
+
+    def error(dx):
+        of_groups = (groups, GROUPED * d.cols)
+        x, g = d.x.astype(np.float64), d.dy.astype(np.float64) * gamma[:, None]
+        x, g, dx = (a.reshape(of_groups) for a in (x, g, dx))
+        mean = x.mean(1, keepdims=True)
+        rstd = 1 / np.sqrt(((x - mean) ** 2).mean(1, keepdims=True) + EPS)
+        x_hat = (x - mean) * rstd
+        expected = rstd * (g - g.mean(1, keepdims=True) - x_hat * (g * x_hat).mean(1, keepdims=True))
+        scale = rstd * np.abs(g).max(1, keepdims=True) * (1 + np.abs(x_hat))
+        return float((np.abs(dx - expected) / scale).max())
+
+    return {"evenkeel": (ours, lambda: error(d.dx)), "PyTorch": (peer, lambda: error(out["dx"].numpy()))}
+
+
+def dropped_layer_norm(library, data, execution, threads):
+    """y = norm(residual + dropout(x)). Each is checked with the mask that it drew, which its sum shows."""
+    d = data
+    residual, total = (aligned(d.x.size, np.float32).reshape(d.shape) for _ in range(2))
+    residual[:] = np.random.default_rng(3).standard_normal(d.shape, np.float32)
+    mean, rstd = np.zeros((2, d.rows))
+    ours = library.prepare(
+        "layer_norm", x=d.x, y=d.y, shape=d.shape, gamma=d.gamma, beta=d.beta, residual=residual, sum=total, mean=mean,
+        rstd=rstd, dropout_p=P, dropout_seed=7, eps=EPS, execution=execution,
+    )  # fmt: skip
+    x, r, w, b = map(torch.from_numpy, (d.x, residual, d.gamma, d.beta))
+    out = {}
+
+    def peer():
+        dropped, out["mask"] = torch.native_dropout(x, P, True)
+        out["sum"] = dropped + r
+        out["y"], _, _ = torch.ops.aten.native_layer_norm(out["sum"], [d.cols], w, b, EPS)
+
+    def error(y, total):
+        of_sum = Data.__new__(Data)
+        of_sum.x, of_sum.gamma, of_sum.beta = total, d.gamma, d.beta
+        deviations = abs((total == residual).mean() - P) / np.sqrt(P * (1 - P) / total.size)
+        assert deviations < 5, f"{deviations} deviations off p"
+        return of_sum.output_error(y, 1)
+
+    return {
+        "evenkeel": (ours, lambda: error(d.y, total)),
+        "PyTorch": (peer, lambda: error(out["y"].numpy(), out["sum"].numpy())),
+    }
+
+
+def dropped_layer_norm_backward(library, data, execution, threads):
+    """From dy: the gradients of the residual, of x, of its bias, and of gamma and beta. PyTorch is given our mask."""
+    d = data
+    mean, rstd = np.zeros((2, d.rows))
+    bits = np.zeros((d.x.size + 7) // 8, np.uint8)
+    library.prepare("dropout_mask", mask=(bits, library.BITS), count=d.x.size, p=P, seed=7, execution=execution)()
+    library.prepare("layer_norm", x=d.x, y=d.y, shape=d.shape, mean=mean, rstd=rstd, eps=EPS, execution=execution)()
+    dresidual, dbias = aligned(d.x.size, np.float32).reshape(d.shape), np.zeros(d.cols, np.float32)
+    shared = dict(
+        dy=d.dy, dx=d.dx, x=d.x, shape=d.shape, gamma=d.gamma, mean=mean, rstd=rstd, dgamma=d.dgamma, dbeta=d.dbeta,
+        dresidual=dresidual, dbias=dbias, dropout_p=P, dropout_seed=7, eps=EPS, execution=execution,
+    )  # fmt: skip
+    scratch = library.scratch("norm_backward", "norm_backward", **shared)
+    ours = library.prepare("layer_norm_backward", "norm_backward", **shared, scratch=scratch)
+    x, dy, w, b = map(torch.from_numpy, (d.x, d.dy, d.gamma, d.beta))
+    kept = np.unpackbits(bits, count=d.x.size, bitorder="little").reshape(d.shape).astype(bool)
+    mask = torch.from_numpy(kept)
+    _, their_mean, their_rstd = torch.ops.aten.native_layer_norm(x, [d.cols], w, b, EPS)
+    out = {}
+
+    def peer():
+        out["ds"], _, _ = torch.ops.aten.native_layer_norm_backward(
+            dy, x, [d.cols], their_mean, their_rstd, w, b, [True, True, True]
+        )
+        out["dx"] = torch.ops.aten.native_dropout_backward(out["ds"], mask, 1 / (1 - P))
+        out["dbias"] = out["dx"].sum(0)
+
+    def error(ds, dx, dbias):
+        np.testing.assert_allclose(dx, np.where(kept, ds / (1 - P), 0), rtol=1e-4)
+        # PyTorch sums in f32.
+        size = np.abs(dx.astype(np.float64)).sum(0)
+        assert (np.abs(dbias - dx.astype(np.float64).sum(0)) <= 1e-5 * size).all()
+        return d.gradient_error(ds)
+
+    return {
+        "evenkeel": (ours, lambda: error(dresidual, d.dx, dbias)),
+        "PyTorch": (peer, lambda: error(*(out[name].numpy() for name in ("ds", "dx", "dbias")))),
     }
 
 
@@ -293,8 +446,12 @@ OPERATIONS = {
     "RmsNorm": rms_norm,
     "LayerNorm backward": layer_norm_backward,
     "RmsNorm forward + backward": rms_norm_both,
+    "dropout + residual + LayerNorm": dropped_layer_norm,
+    "dropout + residual + LayerNorm backward": dropped_layer_norm_backward,
     "BatchNorm training": batch_norm_training,
     "BatchNorm inference": batch_norm_inference,
+    "BatchNorm backward": batch_norm_backward,
+    "GroupNorm backward": group_norm_backward,
     "dropout with mask": dropout,
     "var_mean of rows": var_mean(1),
     "var_mean of columns": var_mean(0),

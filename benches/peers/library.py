@@ -87,6 +87,8 @@ class Library:
             if isinstance(value, np.ndarray):
                 dtype = dtype or {"float32": self.F32, "float64": self.F64}.get(str(value.dtype), self.MOMENTS)
                 setattr(args, member, type(getattr(args, member))(value.ctypes.data, value.size, 0, dtype, 0))
+            elif member == "shape" and isinstance(value, ctypes.Structure):
+                args.shape = value
             elif isinstance(value, tuple):
                 args.shape.layout, args.shape.rows, args.shape.cols = self.ROWS, *value
             elif isinstance(value, ctypes.Structure):
@@ -94,6 +96,13 @@ class Library:
             else:
                 setattr(args, member, value)
         return args
+
+    def channels_first(self, batch, channels, positions):
+        """A shape of samples whose channels come first."""
+        shape = self.header.types["evenkeel_shape"]()
+        shape.layout = self.CHANNELS_FIRST
+        shape.batch, shape.channels, shape.positions = batch, channels, positions
+        return shape
 
     def prepare(self, name, structure=None, **members):
         """The call with these members of its arguments, a structure of the same name unless it has another one."""

@@ -35,7 +35,7 @@ pub enum Traffic {
     ReadTwoThenCopy,
     /// Two inputs, and again both and y: three sums and a copy.
     ReadThreeThenCopy,
-    /// x and y, and a residual that is read and written: two copies.
+    /// x and y, and a residual that is read and written; or dy and x, and dx and its second place: two copies.
     CopyTwice,
     /// Nothing of x and y: one bit of mask an element, compared with the fastest plain sum of x.
     Mask,
@@ -75,6 +75,16 @@ pub const OPERATIONS: &[Operation] = &[
         name: "rms_norm_backward",
         traffic: Traffic::ReadTwoThenCopy,
         run: rms_norm_backward,
+    },
+    Operation {
+        name: "dropout_residual_layer_norm",
+        traffic: Traffic::CopyTwice,
+        run: dropout_residual_layer_norm,
+    },
+    Operation {
+        name: "dropout_residual_layer_norm_backward",
+        traffic: Traffic::CopyTwice,
+        run: dropout_residual_layer_norm_backward,
     },
     Operation { name: "normalize_scale_shift", traffic: Traffic::Copy, run: normalize_scale_shift },
     Operation { name: "row_moments", traffic: Traffic::Read, run: row_moments },
@@ -205,6 +215,7 @@ pub struct Buffers {
     running_var: Vec<f32>,
     dgamma: Vec<f32>,
     dbeta: Vec<f32>,
+    dbias: Vec<f32>,
     scratch: Vec<f64>,
     mask: Vec<u8>,
     standard_scaler: StandardScaler,
@@ -264,6 +275,7 @@ impl Buffers {
             running_var: vec![1.0; cols],
             dgamma: vec![0.0; cols],
             dbeta: vec![0.0; cols],
+            dbias: vec![0.0; cols],
             scratch: vec![0.0; scratch],
             mask: vec![0; shape.elements().div_ceil(8)],
             standard_scaler,
@@ -374,6 +386,43 @@ fn rms_norm_backward(b: &mut Buffers, backend: Backend) {
     let args =
         GradArgs::new().gamma(&b.gamma).rstd(&b.rstd).dgamma(&mut b.dgamma).scratch(&mut b.scratch);
     RmsNorm::new()
+        .with_backend(backend)
+        .with_parallelism(parallelism)
+        .with_stores(b.stores)
+        .backward(InOut::new(&b.z, &mut b.y), &b.x, b.rows, args)
+        .expect("the buffers fit");
+}
+
+/// Training: the sum, which backward needs, takes the place of the residual, and the mask is drawn again there.
+fn dropout_residual_layer_norm(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
+    let args = NormArgs::new()
+        .affine(&b.gamma, &b.beta)
+        .bias(&b.beta)
+        .dropout(0.1, STREAM)
+        .update_residual(&mut b.residual)
+        .stats(&mut b.mean, &mut b.rstd);
+    LayerNorm::new()
+        .with_backend(backend)
+        .with_parallelism(parallelism)
+        .with_stores(b.stores)
+        .forward(InOut::new(&b.x, &mut b.y), b.rows, args)
+        .expect("the buffers fit");
+}
+
+/// z is dy, y is dx, and the residual's place has its gradient.
+fn dropout_residual_layer_norm_backward(b: &mut Buffers, backend: Backend) {
+    let parallelism = b.parallelism();
+    let args = GradArgs::new()
+        .gamma(&b.gamma)
+        .stats(&b.mean, &b.rstd)
+        .dropout(0.1, STREAM)
+        .dresidual(&mut b.residual)
+        .dgamma(&mut b.dgamma)
+        .dbeta(&mut b.dbeta)
+        .dbias(&mut b.dbias)
+        .scratch(&mut b.scratch);
+    LayerNorm::new()
         .with_backend(backend)
         .with_parallelism(parallelism)
         .with_stores(b.stores)

@@ -1,6 +1,7 @@
 //! What a backward pass may take and give beside dy, x and dx.
 #![forbid(unsafe_code)]
 
+use crate::args::dropout::DropoutArgs;
 use crate::element::{
     Element, Elements, ElementsMut, GradElement, ParameterGradient, Storage, check_elements, single,
 };
@@ -23,6 +24,8 @@ use crate::simd::{InOut, Io, Pitch, RowSpan, check_rows};
 /// | [`dgamma`](Self::dgamma), [`dbeta`](Self::dbeta) | gradients of gamma and beta, written | columns |
 /// | [`add_dgamma`](Self::add_dgamma), [`add_dbeta`](Self::add_dbeta) | the same, added to what is there | columns |
 /// | [`dgate`](Self::dgate), [`add_dgate`](Self::add_dgate) | gradient of the gate, written or added to | as x |
+/// | [`dbias`](Self::dbias), [`add_dbias`](Self::add_dbias) | gradient of the bias, written or added to | columns |
+/// | [`dropout`](Self::dropout) | dropout of the forward pass, between bias and residual | mask: as x |
 /// | [`dsum`](Self::dsum) | the gradient of the sum that the forward pass kept, added to dx | as x |
 /// | [`dresidual`](Self::dresidual), [`add_dresidual`](Self::add_dresidual) | a second place for dx, written or added to | as x |
 /// | [`x_pitch`](Self::x_pitch), [`gate_pitch`](Self::gate_pitch), ... | elements from the start of a row of x, or of another argument, to the start of the next | |
@@ -31,7 +34,7 @@ use crate::simd::{InOut, Io, Pitch, RowSpan, check_rows};
 /// | [`pool`](Self::pool) | the host's threads, in place of rayon's | |
 ///
 /// That is the table of rows. Of columns and channels, gamma and the gradients of parameters have an element a channel, mean and rstd
-/// one a channel, a group or a position, as the forward pass wrote them. There is no dsum, and no second place for dx.
+/// one a channel, a group or a position, as the forward pass wrote them. There is no dbias, no dropout, no dsum, and no second place for dx.
 ///
 /// An operation that does not take an argument returns [`Error::Unsupported`](crate::Error::Unsupported) before it writes
 /// anything. A pitch counts where its argument is there. A setter that is called twice keeps the second value. The
@@ -62,6 +65,8 @@ pub struct GradArgs<'a> {
     pub(crate) rstd: Option<&'a [f64]>,
     pub(crate) dgamma: Option<Accumulated<'a>>,
     pub(crate) dbeta: Option<Accumulated<'a>>,
+    pub(crate) dbias: Option<Accumulated<'a>>,
+    pub(crate) dropout: Option<(f64, DropoutArgs<'a>)>,
     pub(crate) dsum: Option<Elements<'a>>,
     pub(crate) dsum_pitch: Option<usize>,
     pub(crate) dresidual: Option<ElementsMut<'a>>,
@@ -107,6 +112,8 @@ impl<'a> GradArgs<'a> {
             rstd: None,
             dgamma: None,
             dbeta: None,
+            dbias: None,
+            dropout: None,
             dsum: None,
             dsum_pitch: None,
             dresidual: None,
@@ -243,6 +250,50 @@ impl<'a> GradArgs<'a> {
         self
     }
 
+    /// The forward pass dropped elements of x with probability `p` ([`NormArgs::dropout`](crate::NormArgs::dropout)), before it added the
+    /// residual. With the gradient ds of the sum, [`dsum`](Self::dsum) in it, dx is that of x, and the second place has ds:
+    ///
+    /// ```text
+    /// ds = backward(dy) + dsum;  dresidual = ds;  dx = dropout(ds)
+    /// ```
+    ///
+    /// The mask is the one that the forward pass kept, or is drawn again from its stream. A given mask has the scale of given masks: see
+    /// [`Dropout`](crate::Dropout).
+    ///
+    /// ```
+    /// use evenkeel::{GradArgs, InOut, LayerNorm, NormArgs, Rows, Stream};
+    ///
+    /// let (x, residual, stream) = ([1.0_f32, -2.0, 4.0], [0.5_f32; 3], Stream { seed: 1, offset: 0 });
+    /// let (mut y, mut sum, norm, rows) = ([0.0_f32; 3], [0.0_f32; 3], LayerNorm::new(), Rows::new(1, 3)?);
+    /// let args = NormArgs::new().dropout(0.5, stream).residual(&residual).sum(&mut sum);
+    /// norm.forward(InOut::new(&x, &mut y), rows, args)?;
+    ///
+    /// let (dy, mut dx, mut dresidual) = ([1.0_f32, 0.0, 0.0], [0.0_f32; 3], [0.0_f32; 3]);
+    /// let args = GradArgs::new().dropout(0.5, stream).dresidual(&mut dresidual);
+    /// norm.backward(InOut::new(&dy, &mut dx), &sum, rows, args)?;
+    /// assert!(dx.iter().zip(&dresidual).all(|(&dx, ds)| dx == 0.0 || dx == 2.0 * ds));
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    #[inline]
+    pub fn dropout(mut self, p: f64, args: impl Into<DropoutArgs<'a>>) -> Self {
+        self.dropout = Some((p, args.into()));
+        self
+    }
+
+    /// Writes the gradient of the bias that the forward pass added to x, one a column: the sum over all rows of dx, made in f64.
+    #[inline]
+    pub fn dbias<G: GradElement>(mut self, dbias: &'a mut [G]) -> Self {
+        self.dbias = Some(Accumulated::new(dbias, false));
+        self
+    }
+
+    /// Adds the gradient of the bias to what is there, rounded once.
+    #[inline]
+    pub fn add_dbias<G: GradElement>(mut self, dbias: &'a mut [G]) -> Self {
+        self.dbias = Some(Accumulated::new(dbias, true));
+        self
+    }
+
     /// Adds this to dx, rounded once more. Where the forward pass normalised `sum = x + residual` and gave the sum on, x of the
     /// backward pass is that sum, this is the gradient that came back for it, and dx is the gradient of x and of the residual.
     #[inline]
@@ -258,7 +309,7 @@ impl<'a> GradArgs<'a> {
         self
     }
 
-    /// Writes dx, [`dsum`](Self::dsum) in it, to a second place: the gradient of the residual.
+    /// Writes dx before dropout, [`dsum`](Self::dsum) in it, to a second place: the gradient of the residual.
     #[inline]
     pub fn dresidual<P: Element>(mut self, dresidual: &'a mut [P]) -> Self {
         self.dresidual = Some(ElementsMut::of(dresidual));
@@ -266,7 +317,7 @@ impl<'a> GradArgs<'a> {
         self
     }
 
-    /// Adds dx, [`dsum`](Self::dsum) in it, to a second place, rounded once.
+    /// Adds dx before dropout, [`dsum`](Self::dsum) in it, to a second place, rounded once.
     #[inline]
     pub fn add_dresidual<P: Element>(mut self, dresidual: &'a mut [P]) -> Self {
         self.dresidual = Some(ElementsMut::of(dresidual));
@@ -317,6 +368,8 @@ impl<'a> GradArgs<'a> {
         GradArgs {
             dgamma: self.dgamma.as_mut().map(Accumulated::reborrow),
             dbeta: self.dbeta.as_mut().map(Accumulated::reborrow),
+            dbias: self.dbias.as_mut().map(Accumulated::reborrow),
+            dropout: self.dropout.as_mut().map(|(p, dropout)| (*p, dropout.reborrow())),
             dgate: self.dgate.as_mut().map(ElementsMut::reborrow),
             dresidual: self.dresidual.as_mut().map(ElementsMut::reborrow),
             scratch: self.scratch.as_deref_mut(),
@@ -351,7 +404,8 @@ impl<'a> GradArgs<'a> {
         check_elements("beta", self.beta, rows.cols())?;
         check_optional("mean", self.mean, rows.rows() * parts)?;
         check_optional("rstd", self.rstd, rows.rows() * parts)?;
-        for (arg, gradient) in [("dgamma", &self.dgamma), ("dbeta", &self.dbeta)] {
+        let gradients = [("dgamma", &self.dgamma), ("dbeta", &self.dbeta), ("dbias", &self.dbias)];
+        for (arg, gradient) in gradients {
             if let Some(gradient) = gradient {
                 check_length(arg, gradient.out.len(), rows.cols())?;
             }

@@ -4,6 +4,7 @@
 #[cfg(feature = "capi")]
 use core::mem::MaybeUninit;
 
+use crate::args::dropout::DropoutArgs;
 use crate::element::{
     Element, Elements, ElementsMut, ElementsVec, Storage, check_elements, single,
 };
@@ -21,6 +22,7 @@ use crate::simd::{Io, Pitch, RowInputs, SumOutput, check_rows};
 /// | [`gamma`](Self::gamma), [`beta`](Self::beta), [`affine`](Self::affine) | what `x_hat` is multiplied with, and what is added then | columns, or channels |
 /// | [`stats`](Self::stats), [`rstd`](Self::rstd) | mean and `1 / sqrt(var + eps)`, written | one a statistic |
 /// | [`bias`](Self::bias) | added to x before the residual and the statistics | columns |
+/// | [`dropout`](Self::dropout) | drops elements of x with its bias, before the residual is added | mask: as x |
 /// | [`residual`](Self::residual), [`update_residual`](Self::update_residual) | added to x before the statistics; or the same, and it becomes the sum | as x |
 /// | [`sum`](Self::sum), [`sum_vec`](Self::sum_vec) | the sum of x, bias and residual, written | as x |
 /// | [`gate`](Self::gate) | z: the result, or x, is multiplied with `silu(z)` or `sigmoid(z)` | as x |
@@ -32,7 +34,7 @@ use crate::simd::{Io, Pitch, RowInputs, SumOutput, check_rows};
 /// An operation that does not take an argument returns [`Error::Unsupported`](crate::Error::Unsupported) before it writes
 /// anything. A pitch has no effect without its argument. A setter that is called twice keeps the second value.
 ///
-/// | | gamma, beta | stats | bias, residual, sum, gate, plus | valid | scratch |
+/// | | gamma, beta | stats | bias, dropout, residual, sum, gate, plus | valid | scratch |
 /// |---|---|---|---|---|---|
 /// | `LayerNorm`, `RmsNorm` of rows | yes | yes (`RmsNorm`: `rstd`) | yes | yes | not needed |
 /// | `LayerNorm` over channels that come first | yes | yes | no | yes | not needed |
@@ -60,6 +62,7 @@ pub struct NormArgs<'a> {
     pub(crate) mean: Option<&'a mut [f64]>,
     pub(crate) rstd: Option<&'a mut [f64]>,
     pub(crate) bias: Option<Elements<'a>>,
+    pub(crate) dropout: Option<(f64, DropoutArgs<'a>)>,
     pub(crate) residual: Option<Residual<'a>>,
     pub(crate) residual_pitch: Option<usize>,
     pub(crate) sum: Option<SumOutput<'a>>,
@@ -110,6 +113,7 @@ impl<'a> NormArgs<'a> {
             mean: None,
             rstd: None,
             bias: None,
+            dropout: None,
             residual: None,
             residual_pitch: None,
             sum: None,
@@ -184,6 +188,36 @@ impl<'a> NormArgs<'a> {
         self
     }
 
+    /// Drops elements of x, its bias in it, with probability `p` before the residual is added:
+    ///
+    /// ```text
+    /// y = norm(residual + dropout(x + bias))
+    /// ```
+    ///
+    /// The mask is drawn from a [`Stream`](crate::Stream), or given ([`DropoutArgs`]), and kept where
+    /// [`DropoutArgs::keep_mask`] says. Element `[r, c]` has the index `r * columns + c`, whatever the pitch. In f32 the bits are those of
+    /// [`Dropout`](crate::Dropout) and a norm with a residual, one after the other. p = 0 costs nothing where the mask is drawn. Rows may be
+    /// dropped as a whole ([`DropoutArgs::whole_rows`]: all columns of one row or more), channels may not.
+    ///
+    /// ```
+    /// use evenkeel::{Dropout, InOut, LayerNorm, NormArgs, Rows, Stream};
+    ///
+    /// let (x, residual, stream) = ([1.0_f32; 6], [0.5_f32; 6], Stream { seed: 1, offset: 0 });
+    /// let (mut y, mut dropped, mut again) = ([0.0_f32; 6], [0.0_f32; 6], [0.0_f32; 6]);
+    /// let (norm, rows) = (LayerNorm::new(), Rows::new(2, 3)?);
+    /// norm.forward(InOut::new(&x, &mut y), rows, NormArgs::new().dropout(0.5, stream).residual(&residual))?;
+    ///
+    /// Dropout::new().with_p(0.5).forward(InOut::new(&x, &mut dropped), stream)?;
+    /// norm.forward(InOut::new(&dropped, &mut again), rows, NormArgs::new().residual(&residual))?;
+    /// assert_eq!(y, again);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    #[inline]
+    pub fn dropout(mut self, p: f64, args: impl Into<DropoutArgs<'a>>) -> Self {
+        self.dropout = Some((p, args.into()));
+        self
+    }
+
     /// Adds a residual to x, and normalises the sum, rounded to f32 once. The sum is kept where [`sum`](Self::sum) says.
     ///
     /// ```text
@@ -212,7 +246,7 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// Writes the sum of x, bias and residual. Its rows are contiguous, unless `sum_pitch` is set. There has to be a bias or a residual. It does not go with
+    /// Writes the sum of x, bias and residual. Its rows are contiguous, unless `sum_pitch` is set. There has to be a bias, dropout or a residual. It does not go with
     /// [`update_residual`](Self::update_residual), where the residual is the place of the sum.
     #[inline]
     pub fn sum<P: Element>(mut self, sum: &'a mut [P]) -> Self {
@@ -321,6 +355,7 @@ impl<'a> NormArgs<'a> {
         NormArgs {
             mean: self.mean.as_deref_mut(),
             rstd: self.rstd.as_deref_mut(),
+            dropout: self.dropout.as_mut().map(|(p, dropout)| (*p, dropout.reborrow())),
             residual: self.residual.as_mut().map(Residual::reborrow),
             sum: self.sum.as_mut().map(SumOutput::reborrow),
             scratch: self.scratch.as_deref_mut(),
@@ -345,6 +380,7 @@ impl<'a> NormArgs<'a> {
     pub(crate) fn check_no_row_arguments(&self) -> Result<(), Error> {
         unsupported([
             ("bias", self.bias.is_some()),
+            ("dropout", self.dropout.is_some()),
             ("residual", self.residual.is_some()),
             ("sum", self.sum.is_some()),
             ("gate", self.gate.is_some()),
@@ -382,7 +418,7 @@ impl<'a> NormArgs<'a> {
         if self.sum.is_some() {
             // A sum needs an addend.
             let updated = matches!(self.residual, Some(Residual::Updated(_)));
-            let is_sum = self.bias.is_some() || self.residual.is_some();
+            let is_sum = self.bias.is_some() || self.dropout.is_some() || self.residual.is_some();
             unsupported([("sum", updated || !is_sum)])?;
         }
         Ok(())
@@ -391,7 +427,10 @@ impl<'a> NormArgs<'a> {
     /// Whether anything is read beside x.
     #[inline]
     pub(crate) fn has_inputs(&self) -> bool {
-        !matches!(self, Self { bias: None, residual: None, gate: None, added: None, .. })
+        !matches!(
+            self,
+            Self { bias: None, dropout: None, residual: None, gate: None, added: None, .. }
+        )
     }
 
     /// Checks what is read beside x against the shape, and adds it to the inputs of a span. `gate_first` is the function of a gate

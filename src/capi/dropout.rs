@@ -4,12 +4,14 @@ use core::mem::offset_of;
 
 use super::boundary::{call, guarded};
 use super::buffers::{Buffer, FLAGS, FLOATS, evenkeel_input, evenkeel_output, in_out, read, write};
-use super::execution::evenkeel_execution;
+use super::execution::{evenkeel_execution, unknown};
 use super::members::members;
-use super::status::evenkeel_status;
+use super::shape::evenkeel_shape;
+use super::status::{Fault, evenkeel_status};
 use super::valid::{mask, mask_mut};
 use crate::args::dropout::{DropoutArgs, Stream};
 use crate::dropout::Dropout;
+use crate::shape::{Rows, Shape};
 use crate::simd::Control;
 
 /// Dropout in training: y = x * scale where an element is kept, +0.0 where it is dropped. x and y have to be there.
@@ -39,14 +41,18 @@ pub struct evenkeel_dropout_args {
     pub mask: evenkeel_input,
     /// The mask that is drawn, written likewise; it is absent where `mask` is there.
     pub keep_mask: evenkeel_output,
+    /// Its rows, or its channels of each sample, are dropped as a whole, with one draw each, and masks have a flag for each: DropPath,
+    /// spatial dropout. All zeros: every element has a draw.
+    pub shape: evenkeel_shape,
 }
 
 members! {
-    evenkeel_dropout_args { p: 0.5 }, 168, |args| args.execution,
+    evenkeel_dropout_args { p: 0.5 }, 216, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
         y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_dropout_args, x))),
         p 72, execution 80, seed 88, offset 96, mask 104 (read(FLAGS)), keep_mask 136 (write(FLAGS)),
+        shape 168,
     ]
 }
 
@@ -67,6 +73,12 @@ pub unsafe extern "C" fn evenkeel_dropout(args: *const evenkeel_dropout_args) ->
             };
             if keep_mask.is_there() {
                 dropout_args = dropout_args.keep_mask(mask_mut(&keep_mask));
+            }
+            if args.shape.is_there() {
+                dropout_args = match args.shape.either()? {
+                    Shape::Rows(rows) => dropout_args.whole_rows(rows),
+                    Shape::Channels(channels) => dropout_args.whole_channels(channels),
+                };
             }
             if let Some(pool) = run.pool() {
                 dropout_args = dropout_args.pool(pool);
@@ -89,6 +101,55 @@ pub unsafe extern "C" fn evenkeel_dropout_backward(
 ) -> evenkeel_status {
     // SAFETY: the caller's promise. One computation, as in Rust.
     unsafe { evenkeel_dropout(args) }
+}
+
+/// Dropout as an option of a norm of rows.
+pub(super) struct NormDropout<'s> {
+    pub(super) p: f64,
+    pub(super) stream: Stream,
+    /// Rows that are dropped as a whole, or 0.
+    pub(super) rows: usize,
+    pub(super) mask: &'s evenkeel_input,
+    pub(super) keep_mask: Option<&'s evenkeel_output>,
+}
+
+impl NormDropout<'_> {
+    /// Whether it is there.
+    #[inline(always)]
+    pub(super) fn is_there(&self) -> bool {
+        let masks = self.mask.dtype | self.keep_mask.map_or(0, |mask| mask.dtype);
+        self.p != 0.0 || masks != 0 || self.rows != 0
+    }
+
+    /// The arguments of the operation.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Buffer::slice`] and [`evenkeel_output::slice_mut`].
+    #[inline(never)]
+    pub(super) unsafe fn args<'a>(
+        &self,
+        shape: Rows,
+    ) -> Result<(f64, DropoutArgs<'a>), Box<Fault>> {
+        // SAFETY: the caller's promise.
+        let mut args = match self.mask.is_there() {
+            true => DropoutArgs::given(unsafe { mask(self.mask) }),
+            false => DropoutArgs::draw(self.stream),
+        };
+        if let Some(keep_mask) = self.keep_mask.filter(|mask| mask.is_there()) {
+            // SAFETY: the caller's promise.
+            args = args.keep_mask(unsafe { mask_mut(keep_mask) });
+        }
+        if self.rows > 0 {
+            if !shape.rows().is_multiple_of(self.rows) {
+                let expected = "a divisor of the rows, or 0";
+                return Err(unknown("dropout_rows", expected, self.rows as u64));
+            }
+            let (units, cols) = (shape.rows() / self.rows, shape.cols().saturating_mul(self.rows));
+            args = args.whole_rows(Rows::new(units, cols)?);
+        }
+        Ok((self.p, args))
+    }
 }
 
 /// The mask that dropout draws. `mask` has to be there.

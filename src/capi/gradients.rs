@@ -8,6 +8,7 @@ use super::buffers::{
     gradient_io, read, write,
 };
 use super::channels::write_len;
+use super::dropout::NormDropout;
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
 use super::rows::{evenkeel_gate_function, evenkeel_gate_place, flag, gate};
@@ -15,6 +16,7 @@ use super::shape::evenkeel_shape;
 use super::statistics::doubles;
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
+use crate::args::dropout::Stream;
 use crate::args::grad::GradArgs;
 use crate::element::{Elements, GradElement};
 use crate::error::Error;
@@ -30,6 +32,7 @@ pub const EVENKEEL_ADD_DGAMMA: evenkeel_accumulate = 1;
 pub const EVENKEEL_ADD_DBETA: evenkeel_accumulate = 2;
 pub const EVENKEEL_ADD_DRESIDUAL: evenkeel_accumulate = 4;
 pub const EVENKEEL_ADD_DGATE: evenkeel_accumulate = 8;
+pub const EVENKEEL_ADD_DBIAS: evenkeel_accumulate = 16;
 
 /// The backward pass of a norm of rows. What starts with d is the gradient of a loss by what the name goes on with.
 ///
@@ -94,10 +97,23 @@ pub struct evenkeel_norm_backward_args {
     pub gate_function: evenkeel_gate_function,
     /// What was multiplied with it.
     pub gate_place: evenkeel_gate_place,
+    /// The forward pass's, with the seed and the offset, the rows and the mask that follow: dropout of dx, which dresidual does not see. 0 without `dropout_mask`: there is
+    /// no dropout.
+    pub dropout_p: f64,
+    /// The stream that the mask is drawn again from, as in `evenkeel_dropout_args`: element `[r, c]` has the index offset + r * cols + c.
+    pub dropout_seed: u64,
+    pub dropout_offset: u64,
+    /// So many rows are dropped as a whole, with one draw; a divisor of the rows. 0: every element has a draw.
+    pub dropout_rows: usize,
+    /// What is kept, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag an element (or for rows that are dropped as a whole); absent: drawn.
+    pub dropout_mask: evenkeel_input,
+    /// The gradient of the bias: one a column, the sum over all rows of dx, written; `EVENKEEL_F32` or `EVENKEEL_F64`. There has to be
+    /// a dx.
+    pub dbias: evenkeel_output,
 }
 
 members! {
-    evenkeel_norm_backward_args { eps: 1e-5 }, 584, |args| args.execution,
+    evenkeel_norm_backward_args { eps: 1e-5 }, 680, |args| args.execution,
     [
         size 0, dy 8 (read(FLOATS).required().pitched()),
         dx 40 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_norm_backward_args, dy))),
@@ -108,6 +124,8 @@ members! {
         scratch 392 (write(F64)), valid 424 (read(FLAGS | SIZE)), valid_steps 456,
         one_plus_gamma 464, accumulate 468, beta 472 (read(FLOATS)), gate 504 (read(FLOATS).pitched()),
         dgate 536 (write(FLOATS).pitched()), group_size 568, gate_function 576, gate_place 580,
+        dropout_p 584, dropout_seed 592, dropout_offset 600, dropout_rows 608,
+        dropout_mask 616 (read(FLAGS)), dbias 648 (write(F32 | F64)),
     ],
     rare dsum
 }
@@ -265,8 +283,11 @@ unsafe fn gradients<'a>(
     args: &evenkeel_norm_backward_args,
     run: &'a Run,
 ) -> Result<GradArgs<'a>, Box<Fault>> {
-    const ALL: u32 =
-        EVENKEEL_ADD_DGAMMA | EVENKEEL_ADD_DBETA | EVENKEEL_ADD_DRESIDUAL | EVENKEEL_ADD_DGATE;
+    const ALL: u32 = EVENKEEL_ADD_DGAMMA
+        | EVENKEEL_ADD_DBETA
+        | EVENKEEL_ADD_DRESIDUAL
+        | EVENKEEL_ADD_DGATE
+        | EVENKEEL_ADD_DBIAS;
     if args.accumulate & !ALL != 0 {
         let expected = "a sum of EVENKEEL_ADD_...";
         return Err(unknown("accumulate", expected, args.accumulate.into()));
@@ -284,6 +305,22 @@ unsafe fn gradients<'a>(
         gradients.dsum = args.dsum.optional_elements();
         gradients.dresidual = args.dresidual.optional_elements_mut();
         gradients.adds_dresidual = adds(EVENKEEL_ADD_DRESIDUAL);
+        gradients = match args.dbias.dtype {
+            _ if !args.dbias.is_there() => gradients,
+            EVENKEEL_F32 => dbias::<f32>(gradients, &args.dbias, adds(EVENKEEL_ADD_DBIAS)),
+            _ => dbias::<f64>(gradients, &args.dbias, adds(EVENKEEL_ADD_DBIAS)),
+        };
+        let dropout = NormDropout {
+            p: args.dropout_p,
+            stream: Stream { seed: args.dropout_seed, offset: args.dropout_offset },
+            rows: args.dropout_rows,
+            mask: &args.dropout_mask,
+            keep_mask: None,
+        };
+        if dropout.is_there() {
+            let (p, dropout) = dropout.args(args.shape.rows()?)?;
+            gradients = gradients.dropout(p, dropout);
+        }
         if let Some(scratch) = args.scratch.optional_mut() {
             gradients = gradients.scratch(scratch);
         }
@@ -349,4 +386,17 @@ unsafe fn dbeta<'a, G: GradElement>(
     // SAFETY: the caller's promise.
     let out = unsafe { out.slice_mut::<G>() };
     if adds { gradients.add_dbeta(out) } else { gradients.dbeta(out) }
+}
+
+/// # Safety
+///
+/// As for [`evenkeel_output::slice_mut`].
+unsafe fn dbias<'a, G: GradElement>(
+    gradients: GradArgs<'a>,
+    out: &evenkeel_output,
+    adds: bool,
+) -> GradArgs<'a> {
+    // SAFETY: the caller's promise.
+    let out = unsafe { out.slice_mut::<G>() };
+    if adds { gradients.add_dbias(out) } else { gradients.dbias(out) }
 }

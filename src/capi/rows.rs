@@ -6,17 +6,20 @@ use super::boundary::call;
 use super::buffers::{
     Buffer, F32, F64, FLAGS, FLOATS, SIZE, evenkeel_input, evenkeel_output, in_out, read, write,
 };
+use super::dropout::NormDropout;
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
 use super::shape::evenkeel_shape;
 use super::statistics::{MeanRstd, read_statistics, write_statistics};
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
+use crate::args::dropout::Stream;
 use crate::args::norm::{NormArgs, Residual};
 use crate::gate::{GateFunction, GatePlace};
 use crate::norm::layer_norm::LayerNorm;
 use crate::norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
 use crate::norm::rms_norm::RmsNorm;
+use crate::norm::row_gradients::as_rows;
 use crate::shape::{Channels, Shape};
 
 /// The function of a gate.
@@ -35,11 +38,11 @@ pub const EVENKEEL_GATE_BEFORE_NORM: evenkeel_gate_place = 1;
 
 /// LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 ///
-/// `s = x + bias + residual`,
+/// `s = dropout(x + bias) + residual`,
 /// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * f(gate) + plus`
 ///
-/// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
-/// plus.
+/// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, dropout, residual, sum,
+/// gate and plus.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_layer_norm_args {
@@ -65,7 +68,7 @@ pub struct evenkeel_layer_norm_args {
     pub bias: evenkeel_input,
     /// As x, added to x.
     pub residual: evenkeel_input,
-    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias, dropout or a residual.
     pub sum: evenkeel_output,
     /// As x: the result, or x, is multiplied with a function of the gate.
     pub gate: evenkeel_input,
@@ -80,10 +83,22 @@ pub struct evenkeel_layer_norm_args {
     pub gate_function: evenkeel_gate_function,
     /// What is multiplied with it.
     pub gate_place: evenkeel_gate_place,
+    /// The probability of dropping an element of x + bias, from 0 to 1, before the residual is added. 0 without `dropout_mask`: there is
+    /// no dropout.
+    pub dropout_p: f64,
+    /// The stream that the mask is drawn from, as in `evenkeel_dropout_args`: element `[r, c]` has the index offset + r * cols + c.
+    pub dropout_seed: u64,
+    pub dropout_offset: u64,
+    /// So many rows are dropped as a whole, with one draw; a divisor of the rows. 0: every element has a draw.
+    pub dropout_rows: usize,
+    /// What is kept, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag an element (or for rows that are dropped as a whole); absent: drawn.
+    pub dropout_mask: evenkeel_input,
+    /// The mask that is drawn, written likewise; it is absent where `dropout_mask` is there.
+    pub keep_mask: evenkeel_output,
 }
 
 members! {
-    evenkeel_layer_norm_args { eps: 1e-5 }, 472, |args| args.execution,
+    evenkeel_layer_norm_args { eps: 1e-5 }, 568, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
         y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_layer_norm_args, x))),
@@ -93,6 +108,8 @@ members! {
         sum 328 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_layer_norm_args, residual))),
         gate 360 (read(FLOATS).pitched()), plus 392 (read(FLOATS).pitched()),
         valid 424 (read(FLAGS | SIZE)), valid_steps 456, gate_function 464, gate_place 468,
+        dropout_p 472, dropout_seed 480, dropout_offset 488, dropout_rows 496,
+        dropout_mask 504 (read(FLAGS)), keep_mask 536 (write(FLAGS)),
     ],
     rare bias
 }
@@ -131,10 +148,17 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
                 plus: &args.plus,
                 valid: &args.valid,
                 valid_steps: args.valid_steps,
+                dropout: NormDropout {
+                    p: args.dropout_p,
+                    stream: Stream { seed: args.dropout_seed, offset: args.dropout_offset },
+                    rows: args.dropout_rows,
+                    mask: &args.dropout_mask,
+                    keep_mask: Some(&args.keep_mask),
+                },
             };
             if inputs.are_there() {
                 return write_statistics(stats, statistics, |stats| {
-                    forward(inputs.add_to(norm_args(gamma, beta, stats, run))?)
+                    forward(inputs.add_to(norm_args(gamma, beta, stats, run), shape)?)
                 });
             }
             write_statistics(stats, statistics, |stats| forward(norm_args(gamma, beta, stats, run)))
@@ -144,7 +168,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
 
 /// RmsNorm: every row divided by its root mean square.
 ///
-/// `s = x + bias + residual`,
+/// `s = dropout(x + bias) + residual`,
 /// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * f(gate) + plus`
 ///
 /// x, y and the shape, a matrix, have to be there.
@@ -175,7 +199,7 @@ pub struct evenkeel_rms_norm_args {
     pub bias: evenkeel_input,
     /// As x, added to x.
     pub residual: evenkeel_input,
-    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias, dropout or a residual.
     pub sum: evenkeel_output,
     /// As x: the result, or x, is multiplied with a function of the gate.
     pub gate: evenkeel_input,
@@ -192,10 +216,22 @@ pub struct evenkeel_rms_norm_args {
     /// Every so many elements of a row are normalised by themselves, as Mamba-2 does with several groups; a divisor of the columns.
     /// rstd has one a group then. 0: the whole row.
     pub group_size: usize,
+    /// The probability of dropping an element of x + bias, from 0 to 1, before the residual is added. 0 without `dropout_mask`: there is
+    /// no dropout.
+    pub dropout_p: f64,
+    /// The stream that the mask is drawn from, as in `evenkeel_dropout_args`: element `[r, c]` has the index offset + r * cols + c.
+    pub dropout_seed: u64,
+    pub dropout_offset: u64,
+    /// So many rows are dropped as a whole, with one draw; a divisor of the rows. 0: every element has a draw.
+    pub dropout_rows: usize,
+    /// What is kept, `EVENKEEL_BITS` or `EVENKEEL_BYTES`, a flag an element (or for rows that are dropped as a whole); absent: drawn.
+    pub dropout_mask: evenkeel_input,
+    /// The mask that is drawn, written likewise; it is absent where `dropout_mask` is there.
+    pub keep_mask: evenkeel_output,
 }
 
 members! {
-    evenkeel_rms_norm_args { eps: 1e-5 }, 456, |args| args.execution,
+    evenkeel_rms_norm_args { eps: 1e-5 }, 552, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
         y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_rms_norm_args, x))),
@@ -206,6 +242,8 @@ members! {
         gate 336 (read(FLOATS).pitched()), plus 368 (read(FLOATS).pitched()),
         valid 400 (read(FLAGS | SIZE)), valid_steps 432, gate_function 440, gate_place 444,
         group_size 448,
+        dropout_p 456, dropout_seed 464, dropout_offset 472, dropout_rows 480,
+        dropout_mask 488 (read(FLAGS)), keep_mask 520 (write(FLAGS)),
     ],
     rare bias
 }
@@ -247,10 +285,17 @@ pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) 
                 plus: &args.plus,
                 valid: &args.valid,
                 valid_steps: args.valid_steps,
+                dropout: NormDropout {
+                    p: args.dropout_p,
+                    stream: Stream { seed: args.dropout_seed, offset: args.dropout_offset },
+                    rows: args.dropout_rows,
+                    mask: &args.dropout_mask,
+                    keep_mask: Some(&args.keep_mask),
+                },
             };
             if inputs.are_there() {
                 return write_statistics(stats, statistics, |stats| {
-                    forward(inputs.add_to(norm_args(gamma, beta, stats, run))?)
+                    forward(inputs.add_to(norm_args(gamma, beta, stats, run), rows.into())?)
                 });
             }
             write_statistics(stats, statistics, |stats| forward(norm_args(gamma, beta, stats, run)))
@@ -267,6 +312,7 @@ struct RowInputs<'s> {
     plus: &'s evenkeel_input,
     valid: &'s evenkeel_input,
     valid_steps: usize,
+    dropout: NormDropout<'s>,
 }
 
 impl RowInputs<'_> {
@@ -274,7 +320,9 @@ impl RowInputs<'_> {
     #[inline(always)]
     fn are_there(&self) -> bool {
         let types = self.bias.dtype | self.residual.dtype | self.sum.dtype | self.gate.dtype;
-        types | self.plus.dtype | self.valid.dtype != 0 || self.valid_steps != 0
+        types | self.plus.dtype | self.valid.dtype != 0
+            || self.valid_steps != 0
+            || self.dropout.is_there()
     }
 
     /// The arguments of the operation with what is there.
@@ -283,12 +331,20 @@ impl RowInputs<'_> {
     ///
     /// As for [`Buffer::slice`] and [`evenkeel_output::slice_mut`].
     #[inline(never)]
-    unsafe fn add_to<'a>(&self, mut args: NormArgs<'a>) -> Result<NormArgs<'a>, Box<Fault>> {
-        let &Self { bias, residual, sum, gate, plus, valid, valid_steps } = self;
+    unsafe fn add_to<'a>(
+        &self,
+        mut args: NormArgs<'a>,
+        shape: Shape,
+    ) -> Result<NormArgs<'a>, Box<Fault>> {
+        let &Self { bias, residual, sum, gate, plus, valid, valid_steps, ref dropout } = self;
         let is_updated = sum.is_there() && sum.len > 0 && sum.data.cast_const() == residual.data;
         // SAFETY: the caller's promise. Where the sum is the residual, it is the only slice of both.
         unsafe {
             args.bias = bias.optional_elements();
+            if dropout.is_there() {
+                let (p, dropout) = dropout.args(as_rows(shape)?)?;
+                args = args.dropout(p, dropout);
+            }
             if is_updated {
                 sum.check_length("sum", residual.len)?;
                 args.residual = sum.optional_elements_mut().map(Residual::Updated);

@@ -30,6 +30,12 @@ pub struct evenkeel_shape {
 }
 
 impl evenkeel_shape {
+    /// Whether a member is not 0, where there need not be a shape.
+    pub(super) fn is_there(&self) -> bool {
+        let Self { layout, reserved, rows, cols, batch, channels, positions } = *self;
+        layout | reserved != 0 || rows | cols | batch | channels | positions != 0
+    }
+
     /// Of a function that takes either.
     #[inline(always)]
     pub(super) fn either(&self) -> Result<Shape, Box<Fault>> {

@@ -85,6 +85,8 @@ pub(crate) fn check_no_row_arguments(args: &GradArgs<'_>) -> Result<(), Error> {
     unsupported([
         ("gate", args.gate.is_some()),
         ("dgate", args.dgate.is_some()),
+        ("dbias", args.dbias.is_some()),
+        ("dropout", args.dropout.is_some()),
         ("dsum", args.dsum.is_some()),
         ("dresidual", args.dresidual.is_some()),
         ("rstd", args.rstd.is_some() && args.mean.is_none()),

@@ -14,6 +14,7 @@ pub(crate) mod instance_norm;
 pub(crate) mod layer_norm;
 pub(crate) mod normalize_scale_shift;
 pub(crate) mod rms_norm;
+pub(crate) mod row_dropout;
 pub(crate) mod row_gradients;
 pub(crate) mod rows;
 pub(crate) mod stored_row_gradients;

@@ -12,6 +12,7 @@ use crate::kernels::rows::gate_gradients::{BackwardParts, GateGradient};
 use crate::kernels::rows::gradient_sweeps::Gamma;
 use crate::kernels::rows::source::RowSource;
 use crate::memory;
+use crate::norm::row_dropout::MatrixDropout;
 use crate::norm::rows::{RowNorm, zero_padding};
 use crate::run::execution::Call;
 use crate::shape::{Rows, Shape, check_at_least};
@@ -22,7 +23,7 @@ const WORK: usize = 2;
 
 /// Numbers of scratch that a backward pass over so many rows needs at most.
 pub(crate) fn scratch_len(rows: Rows) -> usize {
-    RowBlocks::new(rows.rows(), rows.cols(), 2, true).total_scratch()
+    RowBlocks::new(rows.rows(), rows.cols(), 2, 2).total_scratch()
 }
 
 /// The rows of a shape, if it is one of rows.
@@ -52,9 +53,13 @@ pub(crate) fn backward<'a, T: RowSource>(
     let kept = (count < rows.rows()).then_some(kept);
     let (x, [dsum, z]) = args.inputs(x, rows)?;
     let (mut dresidual, mut dgate) = (args.take_dresidual(rows)?, args.take_dgate(rows)?);
+    let keeps_mask = matches!(&args.dropout, Some((_, dropout)) if dropout.mask.is_some());
+    let dropout = MatrixDropout::check(args.dropout.take(), rows)?;
     unsupported([
         ("gate", z.is_some() && !T::TAKES_INPUTS),
         ("dgate", dgate.is_some() && z.is_none()),
+        ("keep_mask", keeps_mask),
+        ("dbias", args.dbias.is_some() && !io.writes()),
         ("dsum", dsum.is_some() && !io.writes()),
         ("dresidual", dresidual.is_some() && !io.writes()),
     ])?;
@@ -62,19 +67,23 @@ pub(crate) fn backward<'a, T: RowSource>(
     // Rows that are not worked on as a whole need more room, and have both sums.
     let in_parts = parts > 1 || z.is_some();
     let extra = args.dsum.is_some() || dresidual.is_some();
+    let dropout = dropout.and_then(|dropout| dropout.keep_mask(call)).filter(|_| io.writes());
+    let has_dbias = args.dbias.is_some();
     let wanted = match (&args.dgamma, &args.dbeta) {
         (None, None) => 0,
         (Some(_), None) => 1,
         (_, Some(_)) => 2,
     };
     let sums = match wanted {
-        _ if in_parts => 2,
+        _ if in_parts || dropout.is_some() || has_dbias => 2,
         0 => 0,
         wanted => sums_made::<T>(wanted, extra),
     };
-    let blocks = RowBlocks::new(rows.rows(), rows.cols(), sums, in_parts);
+    let others = usize::from(in_parts) + usize::from(has_dbias);
+    let blocks = RowBlocks::new(rows.rows(), rows.cols(), sums, others);
     let has_work = rows.elements() > 0 && (io.writes() || wanted > 0 || dgate.is_some());
-    let needed = if has_work || wanted > 0 { blocks.total_scratch() } else { 0 };
+    let writes_sums = wanted > 0 || has_dbias;
+    let needed = if has_work || writes_sums { blocks.total_scratch() } else { 0 };
     if let Some(scratch) = &args.scratch {
         check_at_least("scratch", scratch.len(), scratch_len(rows))?;
     }
@@ -89,13 +98,21 @@ pub(crate) fn backward<'a, T: RowSource>(
             (mean, Some(rstd)) => GradientSource::Saved { mean, rstd, parts },
             (_, None) => GradientSource::Made(source),
         };
+        // Dropout of parts reads dx again.
+        let reads_dx = in_parts && (dropout.is_some() || has_dbias);
+        let io = io.reborrow();
         let mut work = BackwardRows {
-            io: call.stores().apply_to_rows(io.reborrow()),
+            io: if reads_dx { io } else { call.stores().apply_to_rows(io) },
             source,
             gamma: Gamma { gamma, offset: gamma_offset },
             has_dsum: args.dsum.is_some(),
-            dresidual: dresidual.as_mut().map(RowSpan::reborrow),
+            dresidual: dresidual.as_mut().map(|rows| match args.adds_dresidual {
+                true => rows.reborrow(),
+                false => call.stores().apply_to_written(rows.reborrow()),
+            }),
             adds_dresidual: args.adds_dresidual,
+            dropout: dropout.as_ref(),
+            has_dbias,
             kept,
             first: 0,
             blocks,
@@ -119,8 +136,8 @@ pub(crate) fn backward<'a, T: RowSource>(
     } else {
         scratch.fill(0.0);
     }
-    if wanted > 0 {
-        let out = [args.dgamma.take(), args.dbeta.take()]
+    if writes_sums {
+        let out = [args.dgamma.take(), args.dbeta.take(), args.dbias.take()]
             .map(|out| out.map(|Accumulated { out, adds }| (out, adds)));
         call.run_serial(WriteSums { scratch, blocks, out });
     }

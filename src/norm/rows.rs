@@ -11,6 +11,7 @@ use crate::kernels::row_filter::RowFilter;
 use crate::kernels::rows::affine::Inputs;
 use crate::kernels::rows::normalize::NormalizeRows;
 use crate::kernels::rows::source::RowSource;
+use crate::norm::row_dropout::MatrixDropout;
 use crate::run::execution::Call;
 use crate::shape::Rows;
 use crate::simd::{Io, RowInputs, RowSpan};
@@ -48,7 +49,8 @@ pub(crate) fn normalize<T: RowSource>(
     args.check_affine(rows.cols())?;
     args.check_sum()?;
     let (gamma, beta) = (single("gamma", args.gamma)?, single("beta", args.beta)?);
-    let run = |mut io: RowSpan<'_>, inputs: Inputs| {
+    let run = |mut io: RowSpan<'_>, inputs: Inputs, dropout: Option<MatrixDropout<'_>>| {
+        let dropout = dropout.and_then(|dropout| dropout.keep_mask(call));
         if rows.elements() > 0 {
             let work = NormalizeRows {
                 io: call.stores().apply_to_rows(io.reborrow()),
@@ -57,6 +59,7 @@ pub(crate) fn normalize<T: RowSource>(
                 beta,
                 gamma_offset,
                 inputs,
+                dropout: dropout.as_ref(),
             };
             call.run_parallel(work, rows.elements());
         }
@@ -66,22 +69,28 @@ pub(crate) fn normalize<T: RowSource>(
         Ok(())
     };
     let mut others;
-    let (io, inputs) = if args.has_inputs() {
+    let (io, inputs, dropout) = if args.has_inputs() {
         let gate_at = |place| args.gate.and_then(|_| gate.at(place));
         let inputs = Inputs { gate: gate_at(GatePlace::AfterNorm), added: args.added.is_some() };
         let gate_first = gate_at(GatePlace::BeforeNorm);
         others = RowInputs::new(rows.rows(), rows.cols());
         args.take_inputs(rows, gate_first, &mut others)?;
+        let dropout = MatrixDropout::check(args.dropout.take(), rows)?;
+        if let Some(dropout) = &dropout
+            && (dropout.changes() || args.sum.is_some())
+        {
+            others.dropped(dropout.goes_by_row());
+        }
         if let Some(sum) = args.sum.take() {
             return sum.write_whole(args.sum_pitch, others, rows, |mut others| {
-                run(io.with_inputs(&mut others), inputs)
+                run(io.with_inputs(&mut others), inputs, dropout)
             });
         }
-        (io.with_inputs(&mut others), inputs)
+        (io.with_inputs(&mut others), inputs, dropout)
     } else {
-        (io, Inputs::NONE)
+        (io, Inputs::NONE, None)
     };
-    run(io, inputs)
+    run(io, inputs, dropout)
 }
 
 /// Checks which rows are data. `None` if all of them are.

@@ -7,6 +7,7 @@
 
 use core::ops::Range;
 
+use crate::args::dropout::DropoutArgs;
 use crate::args::grad::{Accumulated, GradArgs};
 use crate::args::norm::unsupported;
 use crate::args::valid_rows::kept_rows;
@@ -28,7 +29,7 @@ use crate::run::tile::Tile;
 use crate::shape::{Rows, check_at_least};
 use crate::simd::{InOut, Io, StoredRows, check_rows};
 
-/// The most rows of a tile: each has a flag where there is padding.
+/// The most rows of a tile.
 const MOST_ROWS: usize = 1024;
 
 /// The most segments: tasks have a segment each.
@@ -70,7 +71,10 @@ fn backward_stored<T: RowSource>(
     let dresidual = ("dresidual", args.dresidual.take());
     let dresidual = written(dresidual, ("dresidual_pitch", args.dresidual_pitch), rows)?;
     let dgate = written(("dgate", args.dgate.take()), ("dgate_pitch", args.dgate_pitch), rows)?;
+    let keeps_mask = matches!(&args.dropout, Some((_, dropout)) if dropout.mask.is_some());
     unsupported([
+        ("keep_mask", keeps_mask),
+        ("dbias", args.dbias.is_some() && !io.writes()),
         ("gate", gate.is_some() && !T::TAKES_INPUTS),
         ("dgate", dgate.is_some() && gate.is_none()),
         ("dsum", dsum.is_some() && !io.writes()),
@@ -80,7 +84,9 @@ fn backward_stored<T: RowSource>(
         check_at_least("scratch", scratch.len(), scratch_len(rows))?;
     }
     let wants = [args.dgamma.is_some(), args.dbeta.is_some()];
-    let segments = Segments::new(rows);
+    // The stream of dropout, and the blocks of dbias, go through all rows.
+    let whole = args.dropout.is_some() || args.dbias.is_some();
+    let segments = if whole { Segments::whole(rows) } else { Segments::new(rows) };
     let sums_len = if wants == [false; 2] { 0 } else { segments.count * 2 * rows.cols() };
     let mut sums = memory::filled(0.0, sums_len)?;
     let parameters = [args.gamma, args.beta];
@@ -104,6 +110,8 @@ fn backward_stored<T: RowSource>(
             segments,
             sums: &mut sums,
             first: 0,
+            dropout: args.dropout.take(),
+            dbias: args.dbias.take(),
         };
         let task = Task {
             call,
@@ -112,11 +120,19 @@ fn backward_stored<T: RowSource>(
             beta,
             kept,
             wants,
+            whole,
             adds_dresidual: args.adds_dresidual,
             adds_dgate: args.adds_dgate,
         };
         let elements = rows.elements().saturating_mul(2);
-        call.share(work, elements, |part| task.run(part), Result::and)?;
+        if whole {
+            task.run(work)?;
+        } else {
+            call.share(work, elements, |part| task.run(part), Result::and)?;
+        }
+    }
+    if let Some(Accumulated { out, adds: false }) = args.dbias.take() {
+        out.clear();
     }
     let cols = rows.cols();
     for (half, out) in [args.dgamma.take(), args.dbeta.take()].into_iter().enumerate() {
@@ -170,6 +186,12 @@ struct Segments {
 }
 
 impl Segments {
+    /// All rows as one tile.
+    fn whole(rows: Rows) -> Self {
+        let rows = rows.rows().max(1);
+        Self { count: 1, rows, tile: rows }
+    }
+
     fn new(rows: Rows) -> Self {
         let tile = tile_rows(rows.cols(), GRADIENT_TILE_ELEMENTS).min(MOST_ROWS);
         let of_segment = rows.rows().div_ceil(SEGMENTS).max(1).next_multiple_of(tile);
@@ -195,6 +217,9 @@ struct Work<'a, T> {
     sums: &'a mut [f64],
     /// The row that row 0 is of all.
     first: usize,
+    /// Where all rows are one tile.
+    dropout: Option<(f64, DropoutArgs<'a>)>,
+    dbias: Option<Accumulated<'a>>,
 }
 
 impl<'a, T: RowSource> Work<'a, T> {
@@ -213,7 +238,7 @@ impl<'a, T: RowSource> Work<'a, T> {
         let (dresidual, high_dresidual) = split(dresidual, at);
         let (dgate, high_dgate) = split(dgate, at);
         let (sums, high_sums) = self.sums.split_at_mut(sums);
-        let first = self.first;
+        let (first, dropout, dbias) = (self.first, self.dropout, self.dbias);
         (
             Self {
                 io,
@@ -229,6 +254,8 @@ impl<'a, T: RowSource> Work<'a, T> {
                 segments,
                 sums,
                 first,
+                dropout,
+                dbias,
             },
             Self {
                 io: high_io,
@@ -244,6 +271,8 @@ impl<'a, T: RowSource> Work<'a, T> {
                 segments,
                 sums: high_sums,
                 first: first + at,
+                dropout: None,
+                dbias: None,
             },
         )
     }
@@ -271,6 +300,8 @@ struct Task<'a> {
     kept: Option<RowFilter<'a>>,
     /// Whether dgamma and dbeta are wanted.
     wants: [bool; 2],
+    /// Whether all rows are one tile.
+    whole: bool,
     adds_dresidual: bool,
     adds_dgate: bool,
 }
@@ -287,6 +318,7 @@ impl Task<'_> {
         ];
         let rooms = 2 + rooms.iter().filter(|&&is| is).count();
         let mut memory = Tile::new(tile * cols * rooms)?;
+        let mut flags = memory::filled(0, if self.kept.is_some() { tile } else { 0 })?;
         let mut scratch = memory::filled(0.0, scratch_len(Rows::new(tile, cols)?))?;
         let mut rest = work;
         while rest.io.rows() > 0 {
@@ -295,7 +327,7 @@ impl Task<'_> {
             while segment.io.rows() > 0 {
                 let rows = tile.min(segment.io.rows());
                 let (part, others) = segment.cut(rows, 0);
-                self.tile(part, &mut *sums, &mut memory, &mut scratch)?;
+                self.tile(part, &mut *sums, &mut memory, (&mut scratch, &mut flags))?;
                 segment = others;
             }
             rest = next;
@@ -309,9 +341,10 @@ impl Task<'_> {
         mut work: Work<'_, T>,
         sums: &mut [f64],
         mut memory: &mut [f32],
-        scratch: &mut [f64],
+        (scratch, flags): (&mut [f64], &mut [u8]),
     ) -> Result<(), Error> {
-        let (call, rows) = (self.call.serial(), work.io.rows());
+        let (call, rows) = (self.call, work.io.rows());
+        let call = if self.whole { call } else { call.serial() };
         let shape = Rows::new(rows, work.io.cols())?;
         let mut room = || {
             let (room, rest) = core::mem::take(&mut memory).split_at_mut(shape.elements());
@@ -326,8 +359,6 @@ impl Task<'_> {
         let (dy, x) = (load(&work.io), load(&work.x));
         let (gate, dsum) = (work.gate.as_ref().map(&mut load), work.dsum.as_ref().map(&mut load));
         let mut dgate = work.dgate.as_ref().map(|_| room());
-        let mut flags = [0; MOST_ROWS];
-        let flags = &mut flags[..rows];
         let args = GradArgs {
             gamma: self.gamma.map(Elements::F32),
             beta: self.beta.map(Elements::F32),
@@ -341,9 +372,11 @@ impl Task<'_> {
                 for (flag, row) in flags.iter_mut().zip(range) {
                     *flag = u8::from(kept.count(row..row + 1) == 1);
                 }
-                ValidRows::Mask(Mask::Bytes(&*flags))
+                ValidRows::Mask(Mask::Bytes(&flags[..rows]))
             }),
             scratch: Some(scratch),
+            dropout: work.dropout,
+            dbias: work.dbias,
             ..GradArgs::new()
         };
         let (of_gamma, of_beta) = sums.split_at_mut(sums.len() / 2);

@@ -5,17 +5,19 @@
 use crate::args::norm::{NormArgs, Residual};
 use crate::element::{Elements, Storage, check_elements};
 use crate::error::Error;
-use crate::kernels::elementwise::storage::{LoadRows, LoadSum, StoreRows, SumPlace};
+use crate::kernels::elementwise::storage::{LoadRows, LoadSum, StoreRows, SumPlace, SumRows};
 use crate::kernels::row_filter::RowFilter;
+use crate::kernels::rows::dropped::RowDropout;
 use crate::kernels::rows::source::RowSource;
 use crate::kernels::split::Split;
 use crate::kernels::tuning::TILE_ELEMENTS;
+use crate::norm::row_dropout::{MatrixDropout, drop_rows};
 use crate::norm::rows::{self, RowNorm};
 use crate::run::execution::Call;
 use crate::run::stored::{half_format, widened, widened_len};
 use crate::run::tile::Tile;
 use crate::shape::Rows;
-use crate::simd::{InOut, Io, StoredRows, check_rows};
+use crate::simd::{InOut, Io, Span, StoredRows, check_rows};
 
 /// Normalises every row, with gamma, beta and the inputs of `args`, then zeroes padding. The caller has checked the outputs of
 /// statistics.
@@ -48,6 +50,8 @@ fn normalize_stored<T: RowSource>(
     args.check_affine(rows.cols())?;
     check_elements("bias", args.bias, rows.cols())?;
     args.check_sum()?;
+    let drops = args.dropout.is_some();
+    let dropout = MatrixDropout::check(args.dropout.take(), rows)?;
     let gate = read("gate", args.gate, ("gate_pitch", args.gate_pitch), rows)?;
     let added = read("plus", args.added, ("plus_pitch", args.added_pitch), rows)?;
     let mut storage = x_storage;
@@ -74,8 +78,13 @@ fn normalize_stored<T: RowSource>(
     let work = Work { io: io.reborrow(), source: norm.source, residual, sum: None, gate, added };
     // No check comes after this line.
     let [gamma, beta, bias] = widened(call, parameters, &mut memory);
+    let dropout = dropout.and_then(|dropout| dropout.keep_mask(call));
     let task = Task {
         call,
+        // The stream goes through all rows.
+        tile: if dropout.is_some() { rows.rows() } else { tile_rows(rows.cols(), TILE_ELEMENTS) },
+        dropout,
+        has_sum: bias.is_some() || drops || work.residual.is_some(),
         norm: RowNorm { source: (), gamma_offset: norm.gamma_offset, gate: norm.gate },
         gamma,
         beta,
@@ -85,6 +94,7 @@ fn normalize_stored<T: RowSource>(
     };
     let run = |work: Work<'_, T>| match rows.elements() {
         0 => Ok(()),
+        _ if task.dropout.is_some() => task.run(work),
         elements => call.share(work, elements, |part| task.run(part), Result::and),
     };
     match args.sum.take() {
@@ -171,6 +181,11 @@ struct Task<'a> {
     gamma: Option<&'a [f32]>,
     beta: Option<&'a [f32]>,
     bias: Option<&'a [f32]>,
+    dropout: Option<RowDropout<'a>>,
+    /// Rows of a tile: all, where there is dropout.
+    tile: usize,
+    /// Whether x has addends, or is dropped.
+    has_sum: bool,
     /// What the sum is rounded to.
     storage: Storage,
     /// Whether the residual becomes the sum.
@@ -181,7 +196,7 @@ impl Task<'_> {
     /// Works on rows, a tile at a time.
     fn run<T: RowSource>(&self, work: Work<'_, T>) -> Result<(), Error> {
         let (rows, cols) = (work.io.rows(), work.io.cols());
-        let most = tile_rows(cols, TILE_ELEMENTS).min(rows);
+        let most = self.tile.min(rows);
         let rooms = [work.residual.is_some(), work.gate.is_some(), work.added.is_some()];
         let mut memory = Tile::new(most * cols * (1 + rooms.iter().filter(|&&is| is).count()))?;
         let mut rest = work;
@@ -201,23 +216,31 @@ impl Task<'_> {
         mut memory: &mut [f32],
         elements: usize,
     ) -> Result<(), Error> {
-        let (call, rows) = (self.call.serial(), work.io.rows());
+        let (call, rows) = (self.call, work.io.rows());
+        let call = if self.dropout.is_some() { call } else { call.serial() };
         let mut room = || {
             let (room, rest) = core::mem::take(&mut memory).split_at_mut(elements);
             memory = rest;
             room
         };
         let x = room();
-        let has_sum = self.bias.is_some() || work.residual.is_some();
         let residual = work.residual.as_mut().map(|residual| (residual, room()));
         let place = match &mut work.sum {
             Some(sum) => SumPlace::Rows(sum),
             None if self.updates => SumPlace::Residual,
             None => SumPlace::Nowhere,
         };
-        let sum = LoadSum { bias: self.bias, residual, storage: self.storage, place };
-        let sum = has_sum.then_some(sum);
-        call.run_serial(LoadRows { io: &work.io, rows: 0..rows, out: x, sum });
+        let mut sum = LoadSum { bias: self.bias, residual, storage: self.storage, place };
+        if let Some(dropout) = self.dropout {
+            let (residual, place) = (None, SumPlace::Nowhere);
+            let first = LoadSum { bias: sum.bias.take(), residual, storage: Storage::F32, place };
+            call.run_serial(LoadRows { io: &work.io, rows: 0..rows, out: x, sum: Some(first) });
+            drop_rows(call, Span::in_place(x), work.io.cols(), dropout);
+            call.run_serial(SumRows { rows: 0..rows, out: x, sum });
+        } else {
+            let sum = self.has_sum.then_some(sum);
+            call.run_serial(LoadRows { io: &work.io, rows: 0..rows, out: x, sum });
+        }
         let mut load = |input: &Option<StoredRows<'_>>| {
             let io = input.as_ref()?;
             let out = room();

@@ -36,6 +36,12 @@ impl Stores {
         if non_temporal { io.streaming() } else { io }
     }
 
+    /// The same of rows whose y is written and not read, whatever x is.
+    pub(crate) fn apply_to_written(self, io: RowSpan<'_>) -> RowSpan<'_> {
+        let non_temporal = self.non_temporal(io.rows() * io.cols(), io.cols());
+        if non_temporal { io.streaming_unread() } else { io }
+    }
+
     /// The same of rows whose columns are worked on: where they are contiguous, narrow ones are worked on as wide ones.
     pub(crate) fn apply_to_columns(self, io: RowSpan<'_>) -> RowSpan<'_> {
         let elements = io.rows() * io.cols();

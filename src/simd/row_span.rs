@@ -4,7 +4,7 @@
 //!
 //! * Row `r` of a buffer is the `cols` elements from `r` times its pitch on.
 //! * All rows of x and of the inputs are valid for reads, those of y for writes. y is valid for reads too where it is x or
-//!   an addend.
+//!   an addend, and where a kernel has written it and reads it [again](RowSpan::again).
 //! * The rows of x are those of y or do not overlap them. Rows of the other inputs do not overlap y. Rows of y do not
 //!   overlap each other.
 //! * Nothing else writes to any of them during `'a`, and nothing else reads y.
@@ -69,6 +69,9 @@ pub(crate) struct RowInputs<'a> {
     residual: Option<Input>,
     /// Whether the residual becomes the sum.
     updated: bool,
+    /// Whether dropout is between bias and residual, so that x is a sum without them too; and whether it goes row by row.
+    dropped: bool,
+    by_row: bool,
     /// Where the sum is made, if not in y.
     sum: Option<Input>,
     gate: Option<Input>,
@@ -168,7 +171,8 @@ impl<'a> RowSpan<'a> {
             let mut terms = [inputs.x, inputs.residual, inputs.sum, gate].into_iter().flatten();
             io.x = if gate.is_some() { y } else { inputs.sum.unwrap_or(y) };
             let contiguous = |input: Input| input.pitch == io.cols;
-            inputs.contiguous = inputs.bias.is_none() && contiguous(io.x) && terms.all(contiguous);
+            let one = inputs.bias.is_none() && !inputs.by_row;
+            inputs.contiguous = one && contiguous(io.x) && terms.all(contiguous);
         }
         io.others = Some(inputs);
         io
@@ -210,6 +214,12 @@ impl<'a> RowSpan<'a> {
         self
     }
 
+    /// The same rows with non-temporal stores, where x is y and is not read.
+    pub(crate) fn streaming_unread(mut self) -> Self {
+        self.streams = self.writes();
+        self
+    }
+
     /// Whether y is written by non-temporal stores where that is possible.
     #[inline(always)]
     pub(crate) fn streams(&self) -> bool {
@@ -220,6 +230,12 @@ impl<'a> RowSpan<'a> {
     #[inline(always)]
     pub(crate) fn alike(&self) -> bool {
         self.dst_pitch.is_multiple_of(LANES)
+    }
+
+    /// The number of row 0 among those that the inputs were added to.
+    #[inline(always)]
+    pub(crate) fn first(&self) -> usize {
+        self.first
     }
 
     /// The number of rows.
@@ -283,6 +299,17 @@ impl<'a> RowSpan<'a> {
         let at = if self.writes() { row * self.dst_pitch + start } else { 0 };
         let dst = self.dst.wrapping_add(at);
         RowSpan { x, dst, rows: 1, cols: end - start, first: 0, lifetime: PhantomData, ..*self }
+    }
+
+    /// The rows of y, which are written already, as x and y.
+    #[inline(always)]
+    pub(crate) fn again(self) -> Self {
+        assert!(self.writes() && self.others.is_none(), "there is a y alone");
+        Self {
+            x: Input { first: self.dst.cast_const(), pitch: self.dst_pitch },
+            streams: false,
+            ..self
+        }
     }
 
     /// The same row, whose x is another. No input may be beside x.
@@ -461,6 +488,8 @@ impl<'a> RowInputs<'a> {
             bias: None,
             residual: None,
             updated: false,
+            dropped: false,
+            by_row: false,
             sum: None,
             gate: None,
             gate_first: None,
@@ -480,7 +509,7 @@ impl<'a> RowInputs<'a> {
     /// Whether x becomes a sum.
     #[inline(always)]
     fn has_sum(&self) -> bool {
-        self.bias.is_some() || self.residual.is_some()
+        self.dropped || self.bias.is_some() || self.residual.is_some()
     }
 
     /// The same inputs, where the sum of the addends is made in `sum`, which has rows of a shape at a pitch.
@@ -506,6 +535,11 @@ impl<'a> RowInputs<'a> {
         assert_eq!(bias.len(), self.shape.1, "a bias for every column");
         // Every row has the same bias.
         self.bias = Some(Input { first: bias.as_ptr(), pitch: 0 });
+    }
+
+    /// Puts dropout between x with its bias and the residual: of single rows alone, or of several as one too.
+    pub(crate) fn dropped(&mut self, by_row: bool) {
+        (self.dropped, self.by_row) = (true, by_row);
     }
 
     /// Adds `residual` to x before it is read.

@@ -4,7 +4,7 @@ use evenkeel::capi::*;
 use evenkeel::penalty::Regularizer;
 
 use crate::arguments::{Call, Pass};
-use crate::registry::{OPERATIONS, group_size};
+use crate::registry::{DROPOUT_P, DROPOUT_STREAM, OPERATIONS, group_size};
 
 /// The row's name, and the call.
 pub(crate) struct Row {
@@ -28,7 +28,24 @@ macro_rules! row {
 
 const VALID: [&str; 6] = ["row_bits", "row_bytes", "row_lengths", "half", "lengths", "bits"];
 
+/// The probability of dropout in a norm, if its mask is drawn or one is there.
+fn dropout_p(c: &Call<'_>, drawn: bool) -> f64 {
+    let has_mask = c.given.iter().any(|given| ["drop_mask", "drop_bits"].contains(&given.name));
+    if drawn || has_mask { DROPOUT_P } else { 0.0 }
+}
+
 fn layer_norm(c: &Call<'_>, shape: evenkeel_shape, gate_place: u32) -> evenkeel_status {
+    dropped_layer_norm(c, shape, gate_place, 0)
+}
+
+/// So many rows are dropped as a whole, if any are.
+fn dropped_layer_norm(
+    c: &Call<'_>,
+    shape: evenkeel_shape,
+    gate_place: u32,
+    dropout_rows: usize,
+) -> evenkeel_status {
+    let dropout_p = dropout_p(c, dropout_rows > 0);
     let (valid, valid_steps) = c.valid(&VALID, shape.positions);
     let updated = c.write("updated");
     let is_updated = updated.dtype != 0 || updated.len != 0;
@@ -50,6 +67,12 @@ fn layer_norm(c: &Call<'_>, shape: evenkeel_shape, gate_place: u32) -> evenkeel_
         valid,
         valid_steps,
         gate_place,
+        dropout_p,
+        dropout_seed: DROPOUT_STREAM.seed,
+        dropout_offset: DROPOUT_STREAM.offset,
+        dropout_rows,
+        dropout_mask: c.read("drop_bits"),
+        keep_mask: c.write(if dropout_rows > 0 { "row_mask" } else { "drop_mask" }),
         ..evenkeel_layer_norm_args::default()
     };
     c.pass(evenkeel_layer_norm, args)
@@ -84,6 +107,11 @@ fn rms_norm(
         gate_function,
         gate_place,
         group_size,
+        dropout_p: dropout_p(c, false),
+        dropout_seed: DROPOUT_STREAM.seed,
+        dropout_offset: DROPOUT_STREAM.offset,
+        dropout_mask: c.read("drop_bits"),
+        keep_mask: c.write("drop_mask"),
         ..evenkeel_rms_norm_args::default()
     };
     c.pass(evenkeel_rms_norm, args)
@@ -119,6 +147,8 @@ struct Settings {
     one_plus_gamma: u32,
     gate: (u32, u32),
     group_size: usize,
+    /// Whether dropout is drawn.
+    drawn: bool,
 }
 
 fn backward(
@@ -143,7 +173,9 @@ fn backward(
     let dbeta = output("dbeta", EVENKEEL_ADD_DBETA);
     let dresidual = output("dresidual", EVENKEEL_ADD_DRESIDUAL);
     let dgate = output("dgate", EVENKEEL_ADD_DGATE);
-    let Settings { one_plus_gamma, gate: (gate_function, gate_place), group_size } = settings;
+    let dbias = output("dbias", EVENKEEL_ADD_DBIAS);
+    let Settings { one_plus_gamma, gate: (gate_function, gate_place), group_size, drawn } =
+        settings;
     let reads_only = is_there(c.write("dy"));
     let args = evenkeel_norm_backward_args {
         dy: c.read(if reads_only { "dy" } else { "x" }),
@@ -170,6 +202,11 @@ fn backward(
         group_size,
         gate_function,
         gate_place,
+        dropout_p: dropout_p(c, drawn),
+        dropout_seed: DROPOUT_STREAM.seed,
+        dropout_offset: DROPOUT_STREAM.offset,
+        dropout_mask: c.read("drop_bits"),
+        dbias,
         ..evenkeel_norm_backward_args::default()
     };
     c.pass(function, args)
@@ -299,6 +336,18 @@ fn dropout(
     function: unsafe extern "C" fn(*const evenkeel_dropout_args) -> evenkeel_status,
     p: f64,
 ) -> evenkeel_status {
+    dropout_of(c, function, p, evenkeel_dropout_args::default().shape)
+}
+
+/// With a shape whose rows or channels are dropped as a whole.
+fn dropout_of(
+    c: &Call<'_>,
+    function: unsafe extern "C" fn(*const evenkeel_dropout_args) -> evenkeel_status,
+    p: f64,
+    shape: evenkeel_shape,
+) -> evenkeel_status {
+    let masks = ["mask", "mask_bytes", "row_mask"].map(|name| c.write(name));
+    let absent = c.write("");
     let args = evenkeel_dropout_args {
         x: c.read("x"),
         y: c.write("y"),
@@ -306,8 +355,9 @@ fn dropout(
         execution: c.execution,
         seed: c.setting.stream.seed,
         offset: c.setting.stream.offset,
-        mask: c.valid(&["bits", "bytes"], 0).0,
-        keep_mask: if c.write("mask").len > 0 { c.write("mask") } else { c.write("mask_bytes") },
+        mask: c.valid(&["bits", "bytes", "column_bits"], 0).0,
+        keep_mask: masks.into_iter().find(|mask| mask.len > 0).unwrap_or(absent),
+        shape,
         ..evenkeel_dropout_args::default()
     };
     c.pass(function, args)
@@ -435,6 +485,13 @@ pub(crate) static CALLS: &[Row] = &[
     row("LayerNorm::backward", "evenkeel_layer_norm_backward", |c| {
         backward(c, evenkeel_layer_norm_backward, "saved", Settings::default())
     }),
+    row("LayerNorm::forward, whole rows dropped", "evenkeel_layer_norm", |c| {
+        dropped_layer_norm(c, c.rows(), 0, 1)
+    }),
+    row("LayerNorm::backward, dropout drawn again", "evenkeel_layer_norm_backward", |c| {
+        let settings = Settings { drawn: true, ..Settings::default() };
+        backward(c, evenkeel_layer_norm_backward, "saved", settings)
+    }),
     row("LayerNorm::backward, read only", "evenkeel_layer_norm_backward", |c| {
         backward(c, evenkeel_layer_norm_backward, "saved", Settings::default())
     }),
@@ -454,7 +511,8 @@ pub(crate) static CALLS: &[Row] = &[
     }),
     row("RmsNorm::backward, gated first, grouped", "evenkeel_rms_norm_backward", |c| {
         let gate = (EVENKEEL_GATE_SIGMOID, EVENKEEL_GATE_BEFORE_NORM);
-        let settings = Settings { gate, group_size: group_size(c.setting.rows), one_plus_gamma: 0 };
+        let settings =
+            Settings { gate, group_size: group_size(c.setting.rows), ..Settings::default() };
         backward(c, evenkeel_rms_norm_backward, "saved", settings)
     }),
     row("RmsNorm::backward, gated first, read only", "evenkeel_rms_norm_backward", |c| {
@@ -544,6 +602,12 @@ pub(crate) static CALLS: &[Row] = &[
     }),
     row("Dropout::backward", "evenkeel_dropout_backward", |c| {
         dropout(c, evenkeel_dropout_backward, P)
+    }),
+    row("Dropout::forward, whole rows", "evenkeel_dropout", |c| {
+        dropout_of(c, evenkeel_dropout, P, c.rows())
+    }),
+    row("Dropout::backward, whole channels", "evenkeel_dropout_backward", |c| {
+        dropout_of(c, evenkeel_dropout_backward, P, c.last())
     }),
     row("Dropout::forward_inference", "evenkeel_dropout", |c| dropout(c, evenkeel_dropout, 0.0)),
     row("Regularizer::penalty", "evenkeel_penalty", |c| penalty(c, true)),

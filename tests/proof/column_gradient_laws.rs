@@ -460,6 +460,9 @@ fn what_it_does_not_take_is_an_error() {
             }] as [&dyn Fn(GradArgs<'_>) -> Result<(), Error>; 2]
         {
             assert_eq!(run(GradArgs::new().dsum(&other)), unsupported("dsum"));
+            let dropped = GradArgs::new().dropout(0.5, evenkeel::Stream { seed: 1, offset: 0 });
+            assert_eq!(run(dropped), unsupported("dropout"));
+            assert_eq!(run(GradArgs::new().dbias(&mut [0.0_f32; 1])), unsupported("dbias"));
             assert_eq!(run(GradArgs::new().dresidual(&mut second)), unsupported("dresidual"));
             assert_eq!(run(GradArgs::new().rstd(&stats)), unsupported("rstd"));
         }

@@ -12,6 +12,8 @@ mod column_gradients;
 mod columns;
 mod common;
 mod dropout;
+mod dropout_units;
+mod dropped_norms;
 mod edges;
 mod empty;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -24,6 +24,10 @@ pub use values::Values;
 /// The options that nearly every normalisation has, which tests choose by themselves.
 pub const AFFINE: [&str; 2] = ["gamma", "beta"];
 
+/// The probability of dropout in norms, and its stream: in the middle of a byte, next to the end of a block.
+pub const DROPOUT_P: f64 = 0.3;
+pub const DROPOUT_STREAM: Stream = Stream { seed: 6, offset: 4091 };
+
 /// A row of the registry.
 pub struct Operation {
     /// `Type::method`, and what is special after a comma.

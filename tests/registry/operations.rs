@@ -11,7 +11,7 @@ use evenkeel::{
 
 use super::Kind::{F32, F64, U8, Usize};
 use super::Role::{Read, Update, Write};
-use super::{Bag, Buffer, Kind, Operation, Setting, Takes, group_size};
+use super::{Bag, Buffer, DROPOUT_P, DROPOUT_STREAM, Kind, Operation, Setting, Takes, group_size};
 
 type Io<'x, 'y> = Option<InOut<'x, 'y>>;
 
@@ -49,6 +49,9 @@ fn packed(rows: Rows) -> Option<usize> {
 }
 fn packed_rows(rows: Rows) -> Option<usize> {
     Some(rows.rows().div_ceil(8))
+}
+fn packed_cols(rows: Rows) -> Option<usize> {
+    Some(rows.cols().div_ceil(8))
 }
 fn column_scratch(rows: Rows) -> Option<usize> {
     Some(ColumnMoments::new().scratch_len(rows))
@@ -131,6 +134,11 @@ const GATE: Buffer = read("gate", F32, elements).from("z").option("gate");
 const ALWAYS_GATE: Buffer = read("gate", F32, elements).from("z");
 const PLUS: Buffer = read("plus", F32, elements).from("z").option("plus");
 
+/// Dropout of norms: drawn, and kept as bits; or given.
+const DROPOUT: Buffer = write("drop_mask", U8, packed).called("keep_mask").option("dropout");
+const GIVEN_DROPOUT: Buffer =
+    read("drop_bits", U8, packed).called("dropout_mask").from("bits").option("dropout_given");
+
 /// The x of a backward pass, which reads dy where others read x.
 const FORWARD_X: Buffer = read("forward_x", F32, elements).called("x").from("z");
 const SAVED_MEAN: Buffer =
@@ -146,6 +154,9 @@ const ADD_DGAMMA: Buffer = Buffer::new("add_dgamma", F64, Update, cols_of)
 const ADD_DBETA: Buffer =
     Buffer::new("add_dbeta", F32, Update, cols_of).called("dbeta").from("beta").option("add_dbeta");
 const DSUM: Buffer = read("dsum", F32, elements).from("z").option("dsum");
+const DBIAS: Buffer = write("dbias", F64, cols_of).option("dbias");
+const ADD_DBIAS: Buffer =
+    Buffer::new("add_dbias", F32, Update, cols_of).called("dbias").from("beta").option("add_dbias");
 const DRESIDUAL: Buffer = write("dresidual", F32, elements).option("dresidual");
 const ADD_DRESIDUAL: Buffer = Buffer::new("add_dresidual", F32, Update, elements)
     .called("dresidual")
@@ -173,8 +184,12 @@ const fn add_dbeta(len: fn(Rows) -> Option<usize>) -> Buffer {
 }
 
 /// What a backward pass writes or adds to.
-const GRADIENT_EXCLUDES: &[(&str, &str)] =
-    &[("dgamma", "add_dgamma"), ("dbeta", "add_dbeta"), ("dresidual", "add_dresidual")];
+const GRADIENT_EXCLUDES: &[(&str, &str)] = &[
+    ("dgamma", "add_dgamma"),
+    ("dbeta", "add_dbeta"),
+    ("dresidual", "add_dresidual"),
+    ("dbias", "add_dbias"),
+];
 
 const fn running(name: &'static str, len: fn(Rows) -> Option<usize>) -> Buffer {
     Buffer::new(name, F32, Update, len).option("running")
@@ -183,7 +198,7 @@ const fn running(name: &'static str, len: fn(Rows) -> Option<usize>) -> Buffer {
 /// What goes together, and what does not, of the inputs of rows.
 const ROW_EXCLUDES: &[(&str, &str)] =
     &[("residual", "update_residual"), ("sum", "update_residual")];
-const ROW_NEEDS: &[(&str, &[&str])] = &[("sum", &["residual", "bias"])];
+const ROW_NEEDS: &[(&str, &[&str])] = &[("sum", &["residual", "bias", "dropout"])];
 /// One way to say which rows are valid.
 const ONE_VALID: &[(&str, &str)] =
     &[("valid", "valid_bytes"), ("valid", "valid_lengths"), ("valid_bytes", "valid_lengths")];
@@ -215,6 +230,13 @@ fn norm_args<'a>(bag: &mut Bag<'a>) -> NormArgs<'a> {
     }
     if let Some(bias) = bag.maybe_f32("bias") {
         args = args.bias(bias);
+    }
+    if let Some(bits) = bag.maybe_u8_mut("drop_mask") {
+        let drawn = DropoutArgs::draw(DROPOUT_STREAM);
+        args = args.dropout(DROPOUT_P, drawn.keep_mask(MaskMut::Packed(bits)));
+    }
+    if let Some(bits) = bag.maybe_u8("drop_bits") {
+        args = args.dropout(DROPOUT_P, Mask::Packed(bits));
     }
     if let Some(residual) = bag.maybe_f32("residual") {
         args = args.residual(residual);
@@ -287,6 +309,15 @@ fn grad_args<'a>(bag: &mut Bag<'a>) -> GradArgs<'a> {
     }
     if let Some(dbeta) = bag.maybe_f32_mut("add_dbeta") {
         args = args.add_dbeta(dbeta);
+    }
+    if let Some(dbias) = bag.maybe_f64_mut("dbias") {
+        args = args.dbias(dbias);
+    }
+    if let Some(dbias) = bag.maybe_f32_mut("add_dbias") {
+        args = args.add_dbias(dbias);
+    }
+    if let Some(bits) = bag.maybe_u8("drop_bits") {
+        args = args.dropout(DROPOUT_P, Mask::Packed(bits));
     }
     if let Some(dsum) = bag.maybe_f32("dsum") {
         args = args.dsum(dsum);
@@ -410,6 +441,7 @@ pub static OPERATIONS: &[Operation] = &[
             RESIDUAL,
             SUM,
             BIAS,
+            DROPOUT,
             GATE,
             PLUS,
             VALID_BITS,
@@ -468,6 +500,7 @@ pub static OPERATIONS: &[Operation] = &[
             RESIDUAL,
             SUM,
             BIAS,
+            DROPOUT,
             GATE,
             PLUS,
             VALID_BITS,
@@ -516,6 +549,7 @@ pub static OPERATIONS: &[Operation] = &[
             RESIDUAL,
             SUM,
             BIAS,
+            GIVEN_DROPOUT,
             ALWAYS_GATE,
             PLUS,
             VALID_BITS,
@@ -556,6 +590,7 @@ pub static OPERATIONS: &[Operation] = &[
             RESIDUAL,
             SUM,
             BIAS,
+            DROPOUT,
             GATE,
             PLUS,
             VALID_BITS,
@@ -590,6 +625,9 @@ pub static OPERATIONS: &[Operation] = &[
             DBETA,
             ADD_DGAMMA,
             ADD_DBETA,
+            GIVEN_DROPOUT,
+            DBIAS,
+            ADD_DBIAS,
             DSUM,
             DRESIDUAL,
             ADD_DRESIDUAL,
@@ -602,6 +640,35 @@ pub static OPERATIONS: &[Operation] = &[
         },
     )
     .excludes(GRADIENT_EXCLUDES),
+    operation(
+        "LayerNorm::forward, whole rows dropped",
+        Takes::Rows,
+        &[
+            gamma(cols_of),
+            RESIDUAL,
+            SUM,
+            write("row_mask", U8, packed_rows).called("keep_mask").option("mask"),
+            VALID_BYTES,
+        ],
+        |s, x, bag| {
+            let mut drawn = DropoutArgs::draw(DROPOUT_STREAM).whole_rows(s.rows);
+            if let Some(bits) = bag.maybe_u8_mut("row_mask") {
+                drawn = drawn.keep_mask(MaskMut::Packed(bits));
+            }
+            let args = norm_args(bag).dropout(DROPOUT_P, drawn);
+            done(layer_norm(s).forward(io(x), s.rows, args))
+        },
+    ),
+    operation(
+        "LayerNorm::backward, dropout drawn again",
+        Takes::Rows,
+        &[FORWARD_X, gamma(cols_of), DGAMMA, DBIAS, DSUM, DRESIDUAL, VALID_BITS],
+        |s, dy, bag| {
+            let x = bag.f32("forward_x");
+            let args = grad_args(bag).dropout(DROPOUT_P, DROPOUT_STREAM);
+            done(layer_norm(s).backward(io(dy), x, s.rows, args))
+        },
+    ),
     operation(
         "LayerNorm::backward, read only",
         Takes::Nothing,
@@ -632,6 +699,9 @@ pub static OPERATIONS: &[Operation] = &[
             DBETA,
             ADD_DGAMMA,
             ADD_DBETA,
+            GIVEN_DROPOUT,
+            DBIAS,
+            ADD_DBIAS,
             DSUM,
             DRESIDUAL,
             ADD_DRESIDUAL,
@@ -673,6 +743,8 @@ pub static OPERATIONS: &[Operation] = &[
             DGATE,
             ADD_DGATE,
             DBETA,
+            GIVEN_DROPOUT,
+            DBIAS,
             DRESIDUAL,
             VALID_BITS,
             scratch(backward_scratch),
@@ -694,6 +766,8 @@ pub static OPERATIONS: &[Operation] = &[
             DGATE,
             ADD_DGATE,
             DGAMMA,
+            GIVEN_DROPOUT,
+            ADD_DBIAS,
             DSUM,
             ADD_DRESIDUAL,
             VALID_BYTES,
@@ -737,6 +811,8 @@ pub static OPERATIONS: &[Operation] = &[
             DBETA,
             ADD_DGAMMA,
             ADD_DBETA,
+            GIVEN_DROPOUT,
+            ADD_DBIAS,
             DSUM,
             DRESIDUAL,
             ADD_DRESIDUAL,
@@ -1196,6 +1272,27 @@ pub static OPERATIONS: &[Operation] = &[
     operation("Dropout::backward", Takes::Elements, &[], |s, x, _| {
         done(dropout(s).backward(io(x), s.stream))
     }),
+    operation(
+        "Dropout::forward, whole rows",
+        Takes::Elements,
+        &[write("row_mask", U8, packed_rows).called("mask").option("mask")],
+        |s, x, bag| {
+            let mut args = DropoutArgs::draw(s.stream).whole_rows(s.rows);
+            if let Some(bits) = bag.maybe_u8_mut("row_mask") {
+                args = args.keep_mask(MaskMut::Packed(bits));
+            }
+            done(dropout(s).forward(io(x), args))
+        },
+    ),
+    operation(
+        "Dropout::backward, whole channels",
+        Takes::Elements,
+        &[read("column_bits", U8, packed_cols).called("mask").from("bits")],
+        |s, x, bag| {
+            let args = DropoutArgs::given(Mask::Packed(bag.u8("column_bits")));
+            done(dropout(s).backward(io(x), args.whole_channels(last(s.rows))))
+        },
+    ),
     operation("Dropout::forward_inference", Takes::Elements, &[], |s, x, _| {
         done(dropout(s).forward_inference(io(x)))
     }),

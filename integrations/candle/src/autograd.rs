@@ -6,7 +6,7 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Storage, Tensor,
     bail,
 };
-use evenkeel::{GradArgs, InOut, NormArgs, Rows, to_vec};
+use evenkeel::{Dropout, GradArgs, InOut, NormArgs, Rows, Stream, to_vec};
 
 use crate::layout::{f32s, rows, shape, vector};
 
@@ -63,13 +63,14 @@ impl Norm {
         }
     }
 
-    /// `x + residual`, the norm of it, and an application that knows its output.
+    /// `x + residual`, with dropout of x where there is any, the norm of it, and an application that knows its output.
     pub(crate) fn of_sum(
         self,
         x: &Tensor,
         residual: &Tensor,
         gamma: &Tensor,
         beta: Option<&Tensor>,
+        dropout: Option<(f64, Stream)>,
     ) -> Result<(Vec<f32>, Application)> {
         let (x, of_x) = x.storage_and_layout();
         let (residual, of_residual) = residual.storage_and_layout();
@@ -84,6 +85,9 @@ impl Norm {
             .sum_vec(&mut sum);
         if let Some((beta, of_beta)) = &beta {
             args = args.beta(vector(cpu(beta)?, of_beta)?);
+        }
+        if let Some((p, stream)) = dropout {
+            args = args.dropout(p, stream);
         }
         let y = to_vec(x.rows.elements(), |y| {
             let io = InOut::strided_uninit(x.elements, x.pitch, y);
@@ -260,7 +264,11 @@ impl CustomOp3 for Application {
 }
 
 /// `x + residual` that has been computed already. candle adds what comes back from the norm of the sum and from the sum itself.
-pub(crate) struct Sum(pub(crate) Mutex<Option<Vec<f32>>>);
+pub(crate) struct Sum {
+    pub(crate) sum: Mutex<Option<Vec<f32>>>,
+    /// What x went through before.
+    pub(crate) dropout: Option<(f64, Stream)>,
+}
 
 impl CustomOp2 for Sum {
     fn name(&self) -> &'static str {
@@ -276,7 +284,7 @@ impl CustomOp2 for Sum {
     ) -> Result<(CpuStorage, Shape)> {
         f32s(x)?;
         shape(of_x)?;
-        let sum = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let sum = self.sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(sum) = sum else { bail!("a sum is handed out once") };
         Ok((CpuStorage::F32(sum), of_x.shape().clone()))
     }
@@ -288,6 +296,17 @@ impl CustomOp2 for Sum {
         _: &Tensor,
         dsum: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((Some(dsum.clone()), Some(dsum.clone())))
+        let Some((p, stream)) = self.dropout else {
+            return Ok((Some(dsum.clone()), Some(dsum.clone())));
+        };
+        let dsum = dsum.contiguous()?;
+        let (storage, layout) = dsum.storage_and_layout();
+        let elements = vector(cpu(&storage)?, layout)?;
+        let dx = to_vec(elements.len(), |dx| {
+            Dropout::new().with_p(p).backward(InOut::uninit(elements, dx), stream)
+        });
+        let dx = Tensor::from_vec(dx.map_err(Error::wrap)?, dsum.shape(), dsum.device())?;
+        drop(storage);
+        Ok((Some(dx), Some(dsum)))
     }
 }

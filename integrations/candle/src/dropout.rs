@@ -32,14 +32,19 @@ impl Dropout {
     ///
     /// If p is no probability, or the device is no CPU.
     pub fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        match self.next(x, train) {
+            None => Ok(x.clone()),
+            Some((p, stream)) => apply(p, stream, x),
+        }
+    }
+
+    /// p and the stream of the next mask, for as many elements as x has; none where nothing is dropped.
+    pub(crate) fn next(&self, x: &Tensor, train: bool) -> Option<(f64, Stream)> {
         if !train || self.p == 0.0 {
-            return Ok(x.clone());
+            return None;
         }
         let offset = self.next.fetch_add(x.elem_count() as u64, Ordering::Relaxed);
-        let dropout = evenkeel::Dropout::new().with_p(self.p);
-        let drop = Drop { dropout, stream: Stream { seed: self.seed, offset } };
-        let single = x.to_dtype(DType::F32)?.contiguous()?;
-        single.apply_op1(drop)?.to_dtype(x.dtype())
+        Some((self.p, Stream { seed: self.seed, offset }))
     }
 }
 
@@ -47,6 +52,13 @@ impl ModuleT for Dropout {
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.forward(x, train)
     }
+}
+
+/// Drops elements of x.
+pub(crate) fn apply(p: f64, stream: Stream, x: &Tensor) -> Result<Tensor> {
+    let drop = Drop { dropout: evenkeel::Dropout::new().with_p(p), stream };
+    let single = x.to_dtype(DType::F32)?.contiguous()?;
+    single.apply_op1(drop)?.to_dtype(x.dtype())
 }
 
 /// One mask.

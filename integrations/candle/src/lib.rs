@@ -7,6 +7,7 @@
 //! * [`ops`] has the same as functions of tensors, and [`ops::add_layer_norm`] and [`ops::add_rms_norm`], which normalise
 //!   `x + residual` and return the sum as well.
 //! * [`GroupNorm`], [`BatchNorm`] and [`Dropout`] are modules likewise. Dropout takes a seed, and keeps no mask.
+//!   [`LayerNorm::forward_dropout_add`] is dropout, an addition and the norm in one sweep over memory.
 //!
 //! Tensors of another type than f32 are converted, and their outputs are converted back. Rows of x may lie at any pitch, such as
 //! a part of a wider matrix; where the elements of a row are not neighbours, x is copied first. Work runs on rayon's current

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{LayerNormConfig, Module, VarBuilder};
 
+use crate::dropout::Dropout;
 use crate::ops;
 
 /// LayerNorm over the last dimension, in the place of `candle_nn::LayerNorm`.
@@ -62,6 +63,30 @@ impl LayerNorm {
             return ops::add_layer_norm(x, residual, weight, bias.as_ref(), *eps);
         }
         let (y, sum) = ops::add_rms_norm(x, residual, weight, *eps)?;
+        Ok((add(y, bias.as_ref())?, sum))
+    }
+}
+
+impl LayerNorm {
+    /// The norm of `residual + dropout(x)`, and that sum, in one sweep over memory; without dropout unless `train`. No mask is kept: the
+    /// backward pass draws it again.
+    ///
+    /// # Errors
+    ///
+    /// As of [`forward_add`](Self::forward_add), and if p is no probability.
+    pub fn forward_dropout_add(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        dropout: &Dropout,
+        train: bool,
+    ) -> Result<(Tensor, Tensor)> {
+        let Self { weight, bias, remove_mean, eps } = self;
+        let (sum, dropout) = ([x, residual], dropout.next(x, train));
+        if *remove_mean {
+            return ops::add_norm(ops::layer(*eps), sum, weight, bias.as_ref(), dropout);
+        }
+        let (y, sum) = ops::add_norm(ops::rms(*eps), sum, weight, None, dropout)?;
         Ok((add(y, bias.as_ref())?, sum))
     }
 }
@@ -139,6 +164,21 @@ impl RmsNorm {
     /// As of [`ops::add_rms_norm`].
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<(Tensor, Tensor)> {
         self.0.forward_add(x, residual)
+    }
+
+    /// The norm of `residual + dropout(x)`, and that sum: see [`LayerNorm::forward_dropout_add`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`LayerNorm::forward_dropout_add`].
+    pub fn forward_dropout_add(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        dropout: &Dropout,
+        train: bool,
+    ) -> Result<(Tensor, Tensor)> {
+        self.0.forward_dropout_add(x, residual, dropout, train)
     }
 }
 

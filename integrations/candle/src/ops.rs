@@ -4,7 +4,10 @@ use std::sync::Mutex;
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use evenkeel::Stream;
+
 use crate::autograd::{Norm, Sum, rows_at_a_pitch};
+use crate::dropout::apply;
 
 /// LayerNorm over the last dimension of x: `gamma * (x - mean) / sqrt(var + eps) + beta`. Without gamma it is 1, without beta 0.
 ///
@@ -17,7 +20,7 @@ pub fn layer_norm(
     beta: Option<&Tensor>,
     eps: f64,
 ) -> Result<Tensor> {
-    norm(Norm::Layer(evenkeel::LayerNorm::new().with_eps(eps)), x, gamma, beta)
+    norm(layer(eps), x, gamma, beta)
 }
 
 /// `RmsNorm` over the last dimension of x: `gamma * x / sqrt(mean of x^2 + eps)`. Without gamma it is 1.
@@ -26,7 +29,7 @@ pub fn layer_norm(
 ///
 /// As of [`layer_norm`].
 pub fn rms_norm(x: &Tensor, gamma: Option<&Tensor>, eps: f64) -> Result<Tensor> {
-    norm(Norm::Rms(evenkeel::RmsNorm::new().with_eps(eps)), x, gamma, None)
+    norm(rms(eps), x, gamma, None)
 }
 
 /// `sum = x + residual`, and LayerNorm of it, in one sweep over memory. Returns the norm and the sum; both have gradients.
@@ -41,7 +44,7 @@ pub fn add_layer_norm(
     beta: Option<&Tensor>,
     eps: f64,
 ) -> Result<(Tensor, Tensor)> {
-    add_norm(Norm::Layer(evenkeel::LayerNorm::new().with_eps(eps)), x, residual, gamma, beta)
+    add_norm(layer(eps), [x, residual], gamma, beta, None)
 }
 
 /// The same with `RmsNorm`.
@@ -55,7 +58,15 @@ pub fn add_rms_norm(
     gamma: &Tensor,
     eps: f64,
 ) -> Result<(Tensor, Tensor)> {
-    add_norm(Norm::Rms(evenkeel::RmsNorm::new().with_eps(eps)), x, residual, gamma, None)
+    add_norm(rms(eps), [x, residual], gamma, None, None)
+}
+
+pub(crate) fn layer(eps: f64) -> Norm {
+    Norm::Layer(evenkeel::LayerNorm::new().with_eps(eps))
+}
+
+pub(crate) fn rms(eps: f64) -> Norm {
+    Norm::Rms(evenkeel::RmsNorm::new().with_eps(eps))
 }
 
 /// The tensor in f32, by an operation that has a gradient. The same tensor where it is f32 already.
@@ -77,12 +88,13 @@ fn norm(norm: Norm, x: &Tensor, gamma: Option<&Tensor>, beta: Option<&Tensor>) -
     y.to_dtype(dtype)
 }
 
-fn add_norm(
+/// The sum of x, with dropout where there is any, and a residual; and its norm.
+pub(crate) fn add_norm(
     norm: Norm,
-    x: &Tensor,
-    residual: &Tensor,
+    [x, residual]: [&Tensor; 2],
     gamma: &Tensor,
     beta: Option<&Tensor>,
+    dropout: Option<(f64, Stream)>,
 ) -> Result<(Tensor, Tensor)> {
     if x.shape() != residual.shape() || x.dtype() != residual.dtype() {
         bail!("x and the residual differ: {:?} and {:?}", x.shape(), residual.shape());
@@ -90,13 +102,16 @@ fn add_norm(
     let dtype = x.dtype();
     if dtype != DType::F32 {
         // The sum has the type of x, and is rounded to it before it is normalised.
-        let sum = (x + residual)?;
+        let sum = match dropout {
+            Some((p, stream)) => (apply(p, stream, x)? + residual)?,
+            None => (x + residual)?,
+        };
         return Ok((self::norm(norm, &sum, Some(gamma), beta)?, sum));
     }
     let (x, residual) = (rows_at_a_pitch(x)?, rows_at_a_pitch(residual)?);
     let (gamma, beta) = (single(gamma)?, beta.map(single).transpose()?);
-    let (sum, application) = norm.of_sum(&x, &residual, &gamma, beta.as_ref())?;
-    let sum = x.apply_op2(&residual, Sum(Mutex::new(Some(sum))))?;
+    let (sum, application) = norm.of_sum(&x, &residual, &gamma, beta.as_ref(), dropout)?;
+    let sum = x.apply_op2(&residual, Sum { sum: Mutex::new(Some(sum)), dropout })?;
     let y = match beta {
         None => sum.apply_op2(&gamma, application)?,
         Some(beta) => sum.apply_op3(&gamma, &beta, application)?,

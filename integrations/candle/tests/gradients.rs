@@ -3,7 +3,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, VarBuilder, VarMap};
-use evenkeel_candle::{LayerNorm, RmsNorm, layer_norm, ops, rms_norm};
+use evenkeel_candle::{Dropout, LayerNorm, RmsNorm, layer_norm, ops, rms_norm};
 
 const EPS: f64 = 1e-5;
 
@@ -195,6 +195,45 @@ fn the_sum_and_its_norm_have_the_gradients_of_both() {
         for (var, of) in [(&x, &x64), (&residual, &residual64), (&gamma, &gamma64)] {
             assert_near("a gradient", &gradient(&got, var), &gradient(&expected, of));
         }
+    }
+}
+
+/// Law: the sum and the norm are those of dropout, an addition and a norm, and so are the gradients of x and of the residual. A seed
+/// gives the same mask to both.
+#[test]
+fn dropout_before_the_sum_has_the_gradients_of_the_operations() {
+    for (centred, train) in [(true, true), (false, true), (true, false)] {
+        let what = format!("centred {centred}, train {train}");
+        let (x, residual) = (var(&[9, 33], 1), var(&[9, 33], 2));
+        let (gamma, beta) = (var(&[33], 3), var(&[33], 4));
+        let [fused, apart] = [(); 2].map(|()| Dropout::new(0.3, 5));
+        let weight = gamma.as_tensor().clone();
+        let (y, sum) = match centred {
+            true => LayerNorm::new(weight, beta.as_tensor().clone(), EPS)
+                .forward_dropout_add(&x, &residual, &fused, train),
+            false => RmsNorm::new(weight, EPS).forward_dropout_add(&x, &residual, &fused, train),
+        }
+        .unwrap();
+        let (x64, residual64, gamma64, beta64) =
+            (double(&x), double(&residual), double(&gamma), double(&beta));
+        // What the mask multiplies x with.
+        let ones = Tensor::ones((9, 33), DType::F32, &Device::Cpu).unwrap();
+        let factors = apart.forward(&ones, train).unwrap().to_dtype(DType::F64).unwrap();
+        assert_eq!(train, values(&factors).contains(&0.0), "{what}");
+        let sum64 = ((x64.as_tensor() * &factors).unwrap() + residual64.as_tensor()).unwrap();
+        let shift = centred.then(|| beta64.as_tensor().clone());
+        let y64 = slow(&sum64, Some(&gamma64), shift.as_ref(), centred).unwrap();
+        assert_near(&format!("{what}: the sum"), &sum, &sum64);
+        assert_near(&format!("{what}: the norm"), &y, &y64);
+        let both = |y: &Tensor, sum: &Tensor| (loss(y)? + loss(&sum.sqr()?)?)?.backward();
+        let (got, expected) = (both(&y, &sum).unwrap(), both(&y64, &sum64).unwrap());
+        for (var, of) in [(&x, &x64), (&residual, &residual64), (&gamma, &gamma64)] {
+            assert_near(&what, &gradient(&got, var), &gradient(&expected, of));
+        }
+        // Of the sum alone there is no gradient of the norm to add.
+        let (got, expected) = (sum.sum_all().unwrap(), sum64.sum_all().unwrap());
+        let (got, expected) = (got.backward().unwrap(), expected.backward().unwrap());
+        assert_near(&what, &gradient(&got, &x), &gradient(&expected, &x64));
     }
 }
 

@@ -27,7 +27,7 @@ use crate::mask::{Mask, MaskMut};
 use crate::simd::{Float, Group, Keep, Kernel, LANES, Simd, Span, Word};
 
 /// Elements that are decided together: two vectors.
-const GROUP: usize = 2 * LANES;
+pub(super) const GROUP: usize = 2 * LANES;
 
 /// Elements of a unit of work: a task begins at a multiple of it, and so at a byte of the mask.
 const UNIT: usize = STREAM_BLOCK as usize;
@@ -130,8 +130,8 @@ impl Cursor<'_> {
             let index = offset + done as u64;
             let skip = (index % STREAM_BLOCK) as usize;
             let count = (len - done).min(STREAM_BLOCK as usize - skip);
-            let generators = Generators::new(token, seed, index / STREAM_BLOCK);
-            self.run(token, &mut Drawn::<S, BITS> { generators, least }, skip, count);
+            let mut drawn = Drawn::<S, BITS>::new(token, seed, index / STREAM_BLOCK, least);
+            self.run(token, &mut drawn, skip, count);
             done += count;
         }
     }
@@ -314,15 +314,22 @@ impl Writer<'_> {
 }
 
 /// Takes the choice group by group, as what [`Choice`] says.
-trait Chooser<S: Simd> {
+pub(super) trait Chooser<S: Simd> {
     /// The next 32 elements.
     fn next(&mut self, token: S) -> [S::Keep; 2];
 }
 
 /// The elements of one block.
-struct Drawn<S: Simd, const BITS: u32> {
+pub(super) struct Drawn<S: Simd, const BITS: u32> {
     generators: Generators<S>,
     least: i32,
+}
+
+impl<S: Simd, const BITS: u32> Drawn<S, BITS> {
+    #[inline(always)]
+    pub(super) fn new(token: S, seed: u64, block: u64, least: i32) -> Self {
+        Self { generators: Generators::new(token, seed, block), least }
+    }
 }
 
 impl<S: Simd, const BITS: u32> Chooser<S> for Drawn<S, BITS> {
@@ -382,8 +389,8 @@ impl<S: Simd> Chooser<S> for Packed<'_> {
 }
 
 /// A given mask, one byte an element: kept where it is not 0.
-struct Bytes<'a> {
-    bytes: &'a [u8],
+pub(super) struct Bytes<'a> {
+    pub(super) bytes: &'a [u8],
 }
 
 impl<S: Simd> Chooser<S> for Bytes<'_> {
@@ -405,6 +412,6 @@ fn keep_32_bits<S: Simd>(token: S, bits: u32) -> [S::Keep; 2] {
 }
 
 #[inline(always)]
-fn bits<S: Simd>(keep: [S::Keep; 2]) -> u32 {
+pub(super) fn bits<S: Simd>(keep: [S::Keep; 2]) -> u32 {
     u32::from(keep[0].to_bits()) | u32::from(keep[1].to_bits()) << 16
 }

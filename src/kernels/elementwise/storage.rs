@@ -59,7 +59,17 @@ impl Kernel for LoadRows<'_, '_> {
     fn run<S: Simd>(self, token: S) {
         let Self { io, rows, out, sum } = self;
         io.load(token, rows.clone(), out);
-        let Some(LoadSum { bias, mut residual, storage, place }) = sum else { return };
+        if let Some(sum) = sum {
+            sum.make(token, rows, out);
+        }
+    }
+}
+
+impl LoadSum<'_, '_> {
+    /// Makes the sum of `out` and its addends in `out`.
+    #[inline(always)]
+    fn make<S: Simd>(self, token: S, rows: Range<usize>, out: &mut [f32]) {
+        let Self { bias, mut residual, storage, place } = self;
         if let Some(bias) = bias {
             for row in out.chunks_exact_mut(bias.len().max(1)) {
                 add(row, bias);
@@ -77,6 +87,22 @@ impl Kernel for LoadRows<'_, '_> {
             (SumPlace::Residual, Some((residual, _))) => residual.store(token, rows, out),
             _ => {}
         }
+    }
+}
+
+/// Makes the sum of rows in `out` and their addends there.
+pub(crate) struct SumRows<'a, 'r> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) out: &'a mut [f32],
+    pub(crate) sum: LoadSum<'a, 'r>,
+}
+
+impl Kernel for SumRows<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        self.sum.make(token, self.rows, self.out);
     }
 }
 

@@ -25,13 +25,16 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use super::column_sums::{ChunkWork, ColumnSums, RowBlocks};
+use super::column_sums::{ChunkWork, ColumnSums, DbiasSums, RowBlocks};
+use super::dropped::{DroppedPart, DroppedRows, RowDropout, dropped_rows, in_parts};
 use super::gradient_sweeps::{
-    Coefficients, Extra, Gamma, Means, add_columns, extremes, largest_factor, row_sums, write_dx,
+    Coefficients, DROPPED, EXTRA, Extra, Gamma, Means, PLAIN, add_columns, extremes,
+    largest_factor, row_sums, write_dx,
 };
 use super::reduce::Cascades;
 use super::source::{RowSource, RowStatistics};
 use super::sweep::Standardize;
+use crate::kernels::elementwise::choices::REACH;
 use crate::kernels::row_filter::RowFilter;
 use crate::kernels::split::Split;
 use crate::simd::{FORWARD_X, Float, INPUTS, Kernel, RowSpan, Simd};
@@ -47,6 +50,10 @@ pub(crate) struct BackwardRows<'a, T> {
     /// A second place for dx, x and y of it, and whether dx is added to what is there.
     pub(crate) dresidual: Option<RowSpan<'a>>,
     pub(crate) adds_dresidual: bool,
+    /// Dropout of dx, once it is in its second place.
+    pub(crate) dropout: Option<&'a RowDropout<'a>>,
+    /// Whether dx is summed, in the last numbers of the scratch of each chunk.
+    pub(crate) has_dbias: bool,
     /// The rows that have gradients, and the number of row 0 among them.
     pub(crate) kept: Option<RowFilter<'a>>,
     pub(crate) first: usize,
@@ -121,11 +128,14 @@ impl<T: RowSource> Kernel for BackwardRows<'_, T> {
     fn run<S: Simd>(self, token: S) {
         let extra = self.has_dsum || self.dresidual.is_some();
         match self.sums {
-            0 if extra => token.vectorize(BackwardRowsBy::<T, 0, true>(self)),
-            0 => token.vectorize(BackwardRowsBy::<T, 0, false>(self)),
-            _ if extra => token.vectorize(BackwardRowsBy::<T, 2, true>(self)),
-            1 if !T::CENTRED => token.vectorize(BackwardRowsBy::<T, 1, false>(self)),
-            _ => token.vectorize(BackwardRowsBy::<T, 2, false>(self)),
+            _ if self.dropout.is_some() || self.has_dbias => {
+                token.vectorize(BackwardRowsBy::<T, 2, DROPPED>(self));
+            }
+            0 if extra => token.vectorize(BackwardRowsBy::<T, 0, EXTRA>(self)),
+            0 => token.vectorize(BackwardRowsBy::<T, 0, PLAIN>(self)),
+            _ if extra => token.vectorize(BackwardRowsBy::<T, 2, EXTRA>(self)),
+            1 if !T::CENTRED => token.vectorize(BackwardRowsBy::<T, 1, PLAIN>(self)),
+            _ => token.vectorize(BackwardRowsBy::<T, 2, PLAIN>(self)),
         }
     }
 }
@@ -136,50 +146,76 @@ pub(crate) fn sums_made<T: RowSource>(wanted: usize, extra: bool) -> usize {
     if T::CENTRED || extra { 2 } else { wanted }
 }
 
-/// The same with `N` sums of each column; with `EXTRA`, something may be added to dx, and it may have a second place.
-struct BackwardRowsBy<'a, T, const N: usize, const EXTRA: bool>(BackwardRows<'a, T>);
+/// The same with `N` sums of each column, and what `KIND` says is done with dx.
+struct BackwardRowsBy<'a, T, const N: usize, const KIND: u8>(BackwardRows<'a, T>);
 
-impl<T: RowSource, const N: usize, const EXTRA: bool> Kernel for BackwardRowsBy<'_, T, N, EXTRA> {
+impl<T: RowSource, const N: usize, const KIND: u8> Kernel for BackwardRowsBy<'_, T, N, KIND> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
         let largest = largest_factor::<S>(token, self.0.gamma);
         match S::ROWS {
+            // The choices of dropout are made in the order of the elements.
+            _ if KIND == DROPPED => self.chunks::<S, 1>(token, largest),
             2.. => self.chunks::<S, 2>(token, largest),
             _ => self.chunks::<S, 1>(token, largest),
         }
     }
 }
 
-impl<T: RowSource, const N: usize, const EXTRA: bool> BackwardRowsBy<'_, T, N, EXTRA> {
+impl<T: RowSource, const N: usize, const KIND: u8> BackwardRowsBy<'_, T, N, KIND> {
     #[inline(always)]
     fn chunks<S: Simd, const R: usize>(self, token: S, largest: f64) {
         let BackwardRows { io, source, gamma, kept, first, blocks, scratch, .. } = self.0;
-        let BackwardRows { has_dsum, dresidual, adds_dresidual, .. } = self.0;
+        let BackwardRows { has_dsum, dresidual, adds_dresidual, dropout, has_dbias, .. } = self.0;
         let (rows, cols) = (io.rows(), io.cols());
-        let sums = ColumnSums::new(&mut [], 0);
-        let part = Part { io, gamma, largest, has_dsum, dresidual, adds_dresidual, sums };
-        let work =
-            &mut Groups::<_, R, N, EXTRA> { cols, source, part, cascades: None, cascade: None };
+        let mut dropped = dropped_rows(dropout, first, (rows, cols));
+        let dropped = dropped.as_mut();
+        let (sums, dbias) = (ColumnSums::new(&mut [], 0), None);
+        let part = Part {
+            io,
+            gamma,
+            largest,
+            has_dsum,
+            dresidual,
+            adds_dresidual,
+            dropped,
+            first,
+            dbias,
+            sums,
+        };
+        let work = &mut Groups::<_, R, N, KIND> {
+            cols,
+            has_dbias,
+            source,
+            part,
+            cascades: None,
+            cascade: None,
+        };
         blocks.go_through(token, rows, (kept, first), scratch, work);
     }
 }
 
 /// Rows that are worked on in groups of `R`.
-struct Groups<'a, 's, T: RowSource, const R: usize, const N: usize, const EXTRA: bool> {
+struct Groups<'a, 's, T: RowSource, const R: usize, const N: usize, const KIND: u8> {
     cols: usize,
+    has_dbias: bool,
     source: GradientSource<'a, T>,
-    part: Part<'a, 's, N, EXTRA>,
+    part: Part<'a, 's, N, KIND>,
     cascades: Cascades<T::Block, R>,
     cascade: Cascades<T::Block, 1>,
 }
 
-impl<'s, T: RowSource, const R: usize, const N: usize, const EXTRA: bool> ChunkWork<'s>
-    for Groups<'_, 's, T, R, N, EXTRA>
+impl<'s, T: RowSource, const R: usize, const N: usize, const KIND: u8> ChunkWork<'s>
+    for Groups<'_, 's, T, R, N, KIND>
 {
     #[inline(always)]
-    fn begin_chunk(&mut self, scratch: &'s mut [f64]) {
+    fn begin_chunk(&mut self, mut scratch: &'s mut [f64]) {
+        if KIND == DROPPED && self.has_dbias {
+            let (others, dbias) = DbiasSums::new(scratch, self.cols);
+            (scratch, self.part.dbias) = (others, Some(dbias));
+        }
         self.part.sums = ColumnSums::new(scratch, self.cols);
     }
 
@@ -214,7 +250,7 @@ impl<'s, T: RowSource, const R: usize, const N: usize, const EXTRA: bool> ChunkW
 }
 
 /// Rows whose gradients are made of their statistics, or some columns of them that have statistics of their own.
-pub(super) struct Part<'a, 's, const N: usize, const EXTRA: bool> {
+pub(super) struct Part<'a, 's, const N: usize, const KIND: u8> {
     /// As of [`BackwardRows`].
     pub(super) io: RowSpan<'a>,
     pub(super) gamma: Gamma<'a>,
@@ -223,6 +259,10 @@ pub(super) struct Part<'a, 's, const N: usize, const EXTRA: bool> {
     pub(super) has_dsum: bool,
     pub(super) dresidual: Option<RowSpan<'a>>,
     pub(super) adds_dresidual: bool,
+    /// Dropout of dx, with the number of row 0, and the sums of it.
+    pub(super) dropped: Option<&'a mut DroppedRows<'a>>,
+    pub(super) first: usize,
+    pub(super) dbias: Option<DbiasSums<'s>>,
     pub(super) sums: ColumnSums<'s, N>,
 }
 
@@ -267,7 +307,7 @@ impl<T: RowSource> GradientSource<'_, T> {
     }
 }
 
-impl<const N: usize, const EXTRA: bool> Part<'_, '_, N, EXTRA> {
+impl<const N: usize, const KIND: u8> Part<'_, '_, N, KIND> {
     /// `R` rows with these statistics.
     #[inline(always)]
     pub(super) fn rows<T: RowSource, S: Simd, const R: usize>(
@@ -322,22 +362,31 @@ impl<const N: usize, const EXTRA: bool> Part<'_, '_, N, EXTRA> {
         );
         let (cols, head) = (group.cols(), group.before_line());
         for (start, end) in [(0, head), (head, cols)] {
-            if start < end {
+            for (start, end) in parts::<KIND>(start, end) {
                 let part = &mut group.columns(start, end);
                 let gamma = self.gamma.columns(start, end);
                 let sums = &mut self.sums.step(start, end);
-                let second = second.as_mut().map(
-                    #[inline(always)]
-                    |rows| rows.columns(start, end),
-                );
-                let (has_dsum, adds) = (self.has_dsum, self.adds_dresidual);
-                let extra = Extra { has_dsum, second, adds };
+                let extra = Extra {
+                    has_dsum: self.has_dsum,
+                    second: second.as_mut().map(
+                        #[inline(always)]
+                        |rows| rows.columns(start, end),
+                    ),
+                    adds: self.adds_dresidual,
+                    dropped: dropped_part::<S, KIND>(
+                        token,
+                        &mut self.dropped,
+                        self.first + first,
+                        (start, end),
+                    ),
+                    dbias: dbias_part::<KIND>(&mut self.dbias, start, end),
+                };
                 if part.streams() {
-                    write_dx::<T, V, _, true, R, N, EXTRA>(
+                    write_dx::<T, V, _, true, R, N, KIND>(
                         token, part, &rows, gamma, ahead, extra, sums,
                     );
                 } else {
-                    write_dx::<T, V, _, false, R, N, EXTRA>(
+                    write_dx::<T, V, _, false, R, N, KIND>(
                         token, part, &rows, gamma, ahead, extra, sums,
                     );
                 }
@@ -353,7 +402,7 @@ impl<const N: usize, const EXTRA: bool> Part<'_, '_, N, EXTRA> {
         first: usize,
         statistics: &[RowStatistics],
     ) {
-        token.outline(OneByOne::<T, N, EXTRA> {
+        token.outline(OneByOne::<T, N, KIND> {
             work: self,
             first,
             statistics,
@@ -363,14 +412,14 @@ impl<const N: usize, const EXTRA: bool> Part<'_, '_, N, EXTRA> {
 }
 
 /// The same of rows of which some leave f32, one by one.
-struct OneByOne<'w, 'a, 's, T, const N: usize, const EXTRA: bool> {
-    work: &'w mut Part<'a, 's, N, EXTRA>,
+struct OneByOne<'w, 'a, 's, T, const N: usize, const KIND: u8> {
+    work: &'w mut Part<'a, 's, N, KIND>,
     first: usize,
     statistics: &'w [RowStatistics],
     source: PhantomData<T>,
 }
 
-impl<T: RowSource, const N: usize, const EXTRA: bool> Kernel for OneByOne<'_, '_, '_, T, N, EXTRA> {
+impl<T: RowSource, const N: usize, const KIND: u8> Kernel for OneByOne<'_, '_, '_, T, N, KIND> {
     type Output = ();
 
     #[inline(always)]
@@ -399,17 +448,79 @@ impl<T: RowSource, const N: usize, const EXTRA: bool> Kernel for OneByOne<'_, '_
             let sums = work.sums.chunk();
             if work.io.writes() {
                 let mut group = work.io.group::<1, INPUTS>(row);
-                let second = work.dresidual.as_mut().map(
+                let mut second = work.dresidual.as_mut().map(
                     #[inline(always)]
                     |rows| rows.group::<1, 1>(row),
                 );
-                let extra = Extra { has_dsum: work.has_dsum, second, adds: work.adds_dresidual };
-                write_dx::<T, S::F64, _, false, 1, N, EXTRA>(
-                    token, &mut group, &rows, work.gamma, 0, extra, sums,
-                );
+                for (start, end) in parts::<KIND>(0, group.cols()) {
+                    let extra = Extra {
+                        has_dsum: work.has_dsum,
+                        second: second.as_mut().map(
+                            #[inline(always)]
+                            |rows| rows.columns(start, end),
+                        ),
+                        adds: work.adds_dresidual,
+                        dropped: dropped_part::<S, KIND>(
+                            token,
+                            &mut work.dropped,
+                            work.first + row,
+                            (start, end),
+                        ),
+                        dbias: dbias_part::<KIND>(&mut work.dbias, start, end),
+                    };
+                    write_dx::<T, S::F64, _, false, 1, N, KIND>(
+                        token,
+                        &mut group.columns(start, end),
+                        &rows,
+                        work.gamma.columns(start, end),
+                        0,
+                        extra,
+                        &mut sums.columns(start, end),
+                    );
+                }
             } else {
                 add_columns::<T, S::F64, _, 1, N>(token, &group, &rows, sums);
             }
         }
     }
+}
+
+/// The parts of columns `start` up to `end` that are swept over at a time.
+#[inline(always)]
+fn parts<const KIND: u8>(start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> {
+    let len = if KIND == DROPPED { REACH } else { usize::MAX };
+    in_parts(start, end, len)
+}
+
+/// Dropout of some columns of a row.
+#[inline(always)]
+fn dropped_part<'w, S: Simd, const KIND: u8>(
+    token: S,
+    dropped: &'w mut Option<&mut DroppedRows<'_>>,
+    row: usize,
+    columns: (usize, usize),
+) -> Option<DroppedPart<'w>> {
+    if KIND != DROPPED {
+        return None;
+    }
+    dropped.as_mut().map(
+        #[inline(always)]
+        |dropped| dropped.reach(token, row, columns),
+    )
+}
+
+/// The sums of dx of some columns.
+#[inline(always)]
+fn dbias_part<'w, const KIND: u8>(
+    dbias: &'w mut Option<DbiasSums<'_>>,
+    start: usize,
+    end: usize,
+) -> Option<DbiasSums<'w>> {
+    if KIND != DROPPED {
+        return None;
+    }
+    dbias.as_mut().map(
+        #[inline(always)]
+        |dbias| dbias.columns(start, end),
+    )
 }

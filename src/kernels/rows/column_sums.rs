@@ -1,4 +1,4 @@
-//! The sums of a backward pass over rows, one for each column: dgamma and dbeta.
+//! The sums of a backward pass over rows, one for each column: dgamma, dbeta, and dbias.
 //!
 //! The plain algorithm, for the rows of a matrix:
 //!
@@ -13,6 +13,7 @@
 //!   roundings, where one sum of 64 rows has 64.
 //! * **Chunks of blocks**, at most [`MOST_CHUNKS`], are what threads share. Each has sums of its own; the order in which chunks
 //!   are added depends on the shape alone.
+//! * **dbias is summed in f64** ([`DbiasSums`]): nothing bounds what is added to dx, so that a sum in f32 could overflow.
 //! * **A row that leaves f32** is added to the f64 of its chunk, and to no sum in f32.
 #![forbid(unsafe_code)]
 
@@ -43,15 +44,15 @@ pub(crate) struct RowBlocks {
 }
 
 impl RowBlocks {
-    /// Depends on the shape alone, on how many sums there are (none, that of dgamma, or both), and on whether a chunk has room for
-    /// two rows of f32 beside them.
-    pub(crate) fn new(rows: usize, cols: usize, sums: usize, has_room: bool) -> Self {
+    /// Depends on the shape alone, on how many sums there are (none, that of dgamma, or both), and on how many rows of f64 a chunk has
+    /// beside them.
+    pub(crate) fn new(rows: usize, cols: usize, sums: usize, others: usize) -> Self {
         // Four blocks of few rows, for threads to share.
         let block = rows.div_ceil(4).next_power_of_two().clamp(STEP, STEP * STEP);
         let blocks = rows.div_ceil(block).max(1);
         let each = blocks.div_ceil(MOST_CHUNKS);
         // A sum in f64, and two in f32.
-        let scratch = cols.saturating_mul(2 * sums + usize::from(has_room));
+        let scratch = cols.saturating_mul(2 * sums + others);
         Self {
             rows: block,
             chunk: each.saturating_mul(block),
@@ -133,6 +134,41 @@ pub(super) struct ColumnSums<'s, const N: usize> {
     chunk: Sums<'s, f64, N>,
 }
 
+/// The sums of dx of a chunk, one of each column.
+pub(super) struct DbiasSums<'s>(&'s mut [f64]);
+
+impl<'s> DbiasSums<'s> {
+    /// No sums yet, at the end of the scratch of a chunk; and the rest of it.
+    pub(super) fn new(scratch: &'s mut [f64], cols: usize) -> (&'s mut [f64], Self) {
+        let (scratch, sums) = scratch.split_at_mut(scratch.len() - cols);
+        sums.fill(0.0);
+        (scratch, Self(sums))
+    }
+
+    /// Those of columns `start` up to `end`.
+    #[inline(always)]
+    pub(super) fn columns(&mut self, start: usize, end: usize) -> DbiasSums<'_> {
+        DbiasSums(&mut self.0[start..end])
+    }
+
+    /// Adds vector `i` of dx.
+    #[inline(always)]
+    pub(super) fn add<S: Simd>(&mut self, token: S, i: usize, dx: S::F32) {
+        let sums = &mut self.0.as_chunks_mut::<LANES>().0[i];
+        (S::F64::load_f64(token, sums) + S::F64::widen(dx)).store_f64(sums);
+    }
+
+    /// Adds the lanes after the full vectors.
+    #[inline(always)]
+    pub(super) fn add_tail<S: Simd>(&mut self, _: S, dx: S::F32) {
+        let mut all = [0.0; LANES];
+        dx.store_init(&mut all);
+        for (sum, dx) in self.0.as_chunks_mut::<LANES>().1.iter_mut().zip(all) {
+            *sum += f64::from(dx);
+        }
+    }
+}
+
 /// A sum of each column, `N` times.
 pub(super) struct Sums<'s, E, const N: usize>([&'s mut [E]; N]);
 
@@ -201,7 +237,7 @@ impl<'s, E, const N: usize> Sums<'s, E, N> {
 
     /// Columns `start` up to `end`.
     #[inline(always)]
-    fn columns(&mut self, start: usize, end: usize) -> Sums<'_, E, N> {
+    pub(super) fn columns(&mut self, start: usize, end: usize) -> Sums<'_, E, N> {
         let mut parts: [&mut [E]; N] = core::array::from_fn(
             #[inline(always)]
             |_| Default::default(),
@@ -304,7 +340,8 @@ impl<V: Double, const N: usize> LaneSums<V, N> for Sums<'_, f64, N> {
 pub(crate) struct WriteSums<'s, 'a> {
     pub(crate) scratch: &'s mut [f64],
     pub(crate) blocks: RowBlocks,
-    pub(crate) out: [Option<(ParameterGradient<'a>, bool)>; 2],
+    /// dgamma, dbeta and dbias.
+    pub(crate) out: [Option<(ParameterGradient<'a>, bool)>; 3],
 }
 
 impl Kernel for WriteSums<'_, '_> {
@@ -315,7 +352,9 @@ impl Kernel for WriteSums<'_, '_> {
         let Self { scratch, blocks, out } = self;
         for (k, out) in out.into_iter().enumerate() {
             let Some((out, adds)) = out else { continue };
-            let at = k * out.len()..(k + 1) * out.len();
+            // The last is at the end of the scratch.
+            let start = if k < 2 { k * out.len() } else { blocks.scratch - out.len() };
+            let at = start..start + out.len();
             let (first, others) = scratch.split_at_mut(blocks.scratch);
             let sums = &mut first[at.clone()];
             for other in others.chunks_exact(blocks.scratch.max(1)) {

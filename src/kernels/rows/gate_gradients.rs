@@ -15,6 +15,8 @@
 //!
 //! * **One part at a time**: a row, or a group of it. What takes the place of dy or x, and du, are two rows of scratch. All
 //!   that a part needs is in L1 when it is read again: memory is read and written once.
+//! Dropout of dx, and the sums of it, come last.
+//!
 //! * **u has the bits of the forward pass**, and so have the statistics that are made of it.
 //! * **f and f' share an exponential and a division** (`kernels/rows/gate.rs`). No difference cancels in f'.
 #![forbid(unsafe_code)]
@@ -22,13 +24,15 @@
 use core::ops::Range;
 
 use super::backward::{BackwardRows, GradientSource, Part};
-use super::column_sums::{ChunkWork, ColumnSums};
+use super::column_sums::{ChunkWork, ColumnSums, DbiasSums};
+use super::dropped::{DroppedRows, dropped_rows, in_parts};
 use super::gate::{gate, gate_and_slope};
-use super::gradient_sweeps::{Gamma, largest_factor};
+use super::gradient_sweeps::{EXTRA, Gamma, largest_factor};
 use super::reduce::Cascades;
 use super::source::{MeanVariance, RowSource, RowStatistics};
 use super::sweep::Standardize;
 use crate::gate::{Gate, GateFunction, GatePlace};
+use crate::kernels::elementwise::choices::REACH;
 use crate::kernels::split::Split;
 use crate::simd::{Float, Kernel, LANES, RowInputs, RowSpan, Simd, Span, halves};
 
@@ -120,12 +124,16 @@ impl<T: RowSource> Kernel for Parts<'_, T> {
     fn run<S: Simd>(self, token: S) {
         let BackwardParts { rows, parts, x, dsum, beta, gate } = self.0;
         let BackwardRows { io, source, gamma, dresidual, adds_dresidual, kept, first, .. } = rows;
-        let BackwardRows { blocks, scratch, .. } = rows;
-        let count = io.rows();
+        let BackwardRows { blocks, scratch, dropout, has_dbias, .. } = rows;
+        let (count, cols) = (io.rows(), io.cols());
         let work = &mut Chunk {
             io,
             dresidual,
             adds_dresidual,
+            dropped: dropped_rows(dropout, first, (count, cols)),
+            first,
+            has_dbias,
+            dbias: None,
             parts,
             x,
             dsum,
@@ -147,6 +155,10 @@ struct Chunk<'a, 's, T: RowSource> {
     io: RowSpan<'a>,
     dresidual: Option<RowSpan<'a>>,
     adds_dresidual: bool,
+    dropped: Option<DroppedRows<'a>>,
+    first: usize,
+    has_dbias: bool,
+    dbias: Option<DbiasSums<'s>>,
     parts: usize,
     x: PitchedRows<'a>,
     dsum: Option<PitchedRows<'a>>,
@@ -163,8 +175,12 @@ struct Chunk<'a, 's, T: RowSource> {
 
 impl<'s, T: RowSource> ChunkWork<'s> for Chunk<'_, 's, T> {
     #[inline(always)]
-    fn begin_chunk(&mut self, scratch: &'s mut [f64]) {
+    fn begin_chunk(&mut self, mut scratch: &'s mut [f64]) {
         let cols = self.io.cols();
+        if self.has_dbias {
+            let (others, dbias) = DbiasSums::new(scratch, cols);
+            (scratch, self.dbias) = (others, Some(dbias));
+        }
         let (sums, buffers) = scratch.split_at_mut(4 * cols);
         self.sums = ColumnSums::new(sums, cols);
         let (first, second) = halves(buffers).split_at_mut(cols);
@@ -249,13 +265,16 @@ impl<T: RowSource> Chunk<'_, '_, T> {
             }
             None => (false, dresidual.take()),
         };
-        let mut rows = Part::<2, true> {
+        let mut rows = Part::<2, EXTRA> {
             io: io.with_inputs(&mut inputs),
             gamma,
             largest: self.largest,
             has_dsum,
             dresidual: second,
             adds_dresidual: self.adds_dresidual,
+            dropped: None,
+            first: 0,
+            dbias: None,
             sums: self.sums.columns(start, end),
         };
         rows.rows::<T, S, 1>(token, 0, [statistics]);
@@ -265,6 +284,18 @@ impl<T: RowSource> Chunk<'_, '_, T> {
             let dx = self.io.writes().then(|| self.io.part(row, columns));
             let (du, adds) = (&du[..len], self.adds_dresidual);
             token.outline(BeforeNorm { gate, x, du, dsum, dx, dresidual, adds });
+        }
+        if self.io.writes() && (self.dropped.is_some() || self.dbias.is_some()) {
+            token.outline(Finish {
+                dx: self.io.part(row, columns).again(),
+                dropped: self.dropped.as_mut(),
+                row: self.first + row,
+                start,
+                dbias: self.dbias.as_mut().map(
+                    #[inline(always)]
+                    |dbias| dbias.columns(start, end),
+                ),
+            });
         }
     }
 }
@@ -404,6 +435,57 @@ impl Kernel for BeforeNorm<'_> {
                 }
             },
         );
+    }
+}
+
+/// Dropout of dx, and its sums.
+struct Finish<'w, 'd> {
+    dx: RowSpan<'w>,
+    dropped: Option<&'w mut DroppedRows<'d>>,
+    row: usize,
+    /// The first column.
+    start: usize,
+    dbias: Option<DbiasSums<'w>>,
+}
+
+impl Kernel for Finish<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        let Self { mut dx, mut dropped, row, start: first, mut dbias } = self;
+        let mut dx = dx.group::<1, 1>(0);
+        for (start, end) in in_parts(0, dx.cols(), REACH) {
+            let mut dx = dx.columns(start, end);
+            let dropped = dropped.as_mut().map(
+                #[inline(always)]
+                |dropped| dropped.reach(token, row, (first + start, first + end)),
+            );
+            let mut dbias = dbias.as_mut().map(
+                #[inline(always)]
+                |dbias| dbias.columns(start, end),
+            );
+            for i in 0..dx.full() {
+                let mut value: S::F32 = dx.load(token, 0, i);
+                if let Some(dropped) = dropped {
+                    value = dropped.apply(token, i, value);
+                }
+                dx.store::<_, false>(0, i, value);
+                if let Some(dbias) = &mut dbias {
+                    dbias.add(token, i, value);
+                }
+            }
+            if dx.tail() > 0 {
+                let mut value: S::F32 = dx.load_tail(token, 0, 0.0);
+                if let Some(dropped) = dropped {
+                    value = dropped.apply(token, dx.full(), value);
+                }
+                dx.store_tail(0, value);
+                if let Some(dbias) = &mut dbias {
+                    dbias.add_tail(token, value);
+                }
+            }
+        }
     }
 }
 

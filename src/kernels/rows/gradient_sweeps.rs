@@ -4,7 +4,8 @@
 #![forbid(unsafe_code)]
 
 use super::block::{BLOCK, TERMS};
-use super::column_sums::LaneSums;
+use super::column_sums::{DbiasSums, LaneSums};
+use super::dropped::DroppedPart;
 use super::source::{RowSource, RowStatistics};
 use super::sweep::Standardize;
 use crate::kernels::range::{LARGEST, LARGEST_GRADIENT_SQUARES};
@@ -333,11 +334,20 @@ fn add_to_sums<V: Float, const N: usize>(sums: &mut [V; N], dy: V, x_hat: V) {
     }
 }
 
+/// dx is written, and nothing else is done with it.
+pub(super) const PLAIN: u8 = 0;
+/// Something may be added to dx, and it may have a second place.
+pub(super) const EXTRA: u8 = 1;
+/// Likewise, and then there is dropout, or the sum of dx: of one row at a time.
+pub(super) const DROPPED: u8 = 2;
+
 /// What is done with dx beside writing it.
 pub(super) struct Extra<'w, const R: usize> {
     pub(super) has_dsum: bool,
     pub(super) second: Option<Group<'w, R>>,
     pub(super) adds: bool,
+    pub(super) dropped: Option<DroppedPart<'w>>,
+    pub(super) dbias: Option<DbiasSums<'w>>,
 }
 
 /// The second sweep over `R` rows: dx, and the sums of columns. The next group of rows is `ahead` elements on.
@@ -349,7 +359,7 @@ pub(super) fn write_dx<
     const STREAM: bool,
     const R: usize,
     const N: usize,
-    const EXTRA: bool,
+    const KIND: u8,
 >(
     token: V::Token,
     group: &mut Group<'_, R, INPUTS>,
@@ -361,6 +371,10 @@ pub(super) fn write_dx<
 ) {
     let zero = V::splat(token, V::Elem::from_f64(0.0));
     let (mut dy, mut x_hat) = ([zero; R], [zero; R]);
+    let second_streams = extra.second.as_ref().is_some_and(
+        #[inline(always)]
+        |second| second.streams(),
+    );
     for i in 0..group.full() {
         let factor = gamma.load(token, i);
         for r in 0..R {
@@ -376,14 +390,24 @@ pub(super) fn write_dx<
         sums.store(i, of_columns);
         for r in 0..R {
             let mut dx = rows[r].dx::<T>((dy[r], x_hat[r], factor)).to_single();
-            if EXTRA && extra.has_dsum {
+            if KIND != PLAIN && extra.has_dsum {
                 dx = group.load_input::<Single<V>>(token, DSUM, r, i) + dx;
             }
-            group.store::<_, STREAM>(r, i, dx);
-            if let (true, Some(second)) = (EXTRA, &mut extra.second) {
+            if let (true, Some(second)) = (KIND != PLAIN, &mut extra.second) {
                 let added =
                     if extra.adds { second.load::<Single<V>>(token, r, i) + dx } else { dx };
-                second.store::<_, false>(r, i, added);
+                if STREAM && second_streams {
+                    second.store::<_, true>(r, i, added);
+                } else {
+                    second.store::<_, false>(r, i, added);
+                }
+            }
+            if let (DROPPED, Some(dropped)) = (KIND, extra.dropped) {
+                dx = dropped.apply(token, i, dx);
+            }
+            group.store::<_, STREAM>(r, i, dx);
+            if let (DROPPED, Some(dbias)) = (KIND, &mut extra.dbias) {
+                dbias.add(token, i, dx);
             }
         }
     }
@@ -396,14 +420,20 @@ pub(super) fn write_dx<
             let dy: V = group.load_tail(token, r, fill);
             add_to_sums(&mut of_columns, dy, x);
             let mut dx = rows[r].dx::<T>((dy, x, factor)).to_single();
-            if EXTRA && extra.has_dsum {
+            if KIND != PLAIN && extra.has_dsum {
                 dx = group.load_input_tail::<Single<V>>(token, DSUM, r, 0.0) + dx;
             }
-            group.store_tail(r, dx);
-            if let (true, Some(second)) = (EXTRA, &mut extra.second) {
+            if let (true, Some(second)) = (KIND != PLAIN, &mut extra.second) {
                 let added =
                     if extra.adds { second.load_tail::<Single<V>>(token, r, 0.0) + dx } else { dx };
                 second.store_tail(r, added);
+            }
+            if let (DROPPED, Some(dropped)) = (KIND, extra.dropped) {
+                dx = dropped.apply(token, group.full(), dx);
+            }
+            group.store_tail(r, dx);
+            if let (DROPPED, Some(dbias)) = (KIND, &mut extra.dbias) {
+                dbias.add_tail(token, dx);
             }
         }
         sums.store_tail(of_columns);

@@ -5,6 +5,7 @@ pub(crate) mod affine;
 pub(crate) mod backward;
 pub(crate) mod block;
 pub(crate) mod column_sums;
+pub(crate) mod dropped;
 pub(crate) mod gate;
 pub(crate) mod gate_gradients;
 pub(crate) mod gradient_sweeps;

@@ -35,6 +35,7 @@
 use core::marker::PhantomData;
 
 use super::affine::{ABSENT, ColumnAffine, GIVEN, GammaBeta, Gated, Inputs, OFFSET, WithInputs};
+use super::dropped::{DroppedRows, RowDropout, dropped_rows};
 use super::parts::NormalizeParts;
 use super::reduce::Cascades;
 use super::short_rows::{SHORT_COLS, ShortRows, ShortStatistics};
@@ -55,6 +56,8 @@ pub(crate) struct NormalizeRows<'a, T> {
     pub(crate) gamma_offset: f32,
     /// What `io` has beside x.
     pub(crate) inputs: Inputs,
+    /// Dropout of x before its residual is added.
+    pub(crate) dropout: Option<&'a RowDropout<'a>>,
 }
 
 impl<T: RowSource> Split for NormalizeRows<'_, T> {
@@ -123,19 +126,20 @@ impl<T: RowSource> NormalizeRows<'_, T> {
 
     #[inline(always)]
     fn with<S: Simd, A: ColumnAffine, const IN: usize>(self, token: S, affine: A) {
-        token.vectorize(NormalizeRowsBy::<T, A, IN> { io: self.io, source: self.source, affine });
+        let Self { io, source, dropout, .. } = self;
+        token.vectorize(NormalizeRowsBy::<T, A, IN> { io, source, affine, dropout });
     }
 
     /// With several parts a row. The case that models have is compiled for itself: gamma alone.
     #[inline(always)]
     fn in_parts<S: Simd>(self, token: S) {
-        let Self { io, source, gamma, beta, gamma_offset: offset, inputs } = self;
+        let Self { io, source, gamma, beta, gamma_offset: offset, inputs, dropout } = self;
         if let (Some(gamma), None, Inputs { gate: None, added: false }) = (gamma, beta, inputs) {
             let affine = GammaBeta::<OFFSET, false>::new(gamma, &[], offset);
-            return token.vectorize(NormalizeParts::<T, _, 1> { io, source, affine });
+            return token.vectorize(NormalizeParts::<T, _, 1> { io, source, affine, dropout });
         }
         let affine = WithInputs { gamma, beta, offset, inputs };
-        token.vectorize(NormalizeParts::<T, _, INPUTS> { io, source, affine });
+        token.vectorize(NormalizeParts::<T, _, INPUTS> { io, source, affine, dropout });
     }
 }
 
@@ -144,6 +148,7 @@ struct NormalizeRowsBy<'a, T, A, const IN: usize> {
     io: RowSpan<'a>,
     source: T,
     affine: A,
+    dropout: Option<&'a RowDropout<'a>>,
 }
 
 impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for NormalizeRowsBy<'_, T, A, IN> {
@@ -169,18 +174,19 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
         let grouped = R > 1 && in_groups(self.io.streams(), self.io.alike(), cols);
         let grouped = if grouped { rows - rows % R } else { 0 };
         let (mut cascades, mut cascade) = (None, None);
+        let dropped = &mut dropped_rows(self.dropout, self.io.first(), (rows, cols));
         let mut first = 0;
         while first < short {
-            self.short_rows(token, first);
+            self.short_rows(token, first, dropped);
             first += LANES;
         }
         while first < grouped {
-            let statistics = self.statistics::<S, R>(token, first, &mut cascades);
+            let statistics = self.statistics::<S, R>(token, first, dropped, &mut cascades);
             self.sweep_group(token, first, statistics);
             first += R;
         }
         while first < rows {
-            let statistics = self.statistics::<S, 1>(token, first, &mut cascade);
+            let statistics = self.statistics::<S, 1>(token, first, dropped, &mut cascade);
             self.sweep_group(token, first, statistics);
             first += 1;
         }
@@ -188,8 +194,13 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
 
     /// Sixteen rows.
     #[inline(always)]
-    fn short_rows<S: Simd>(&mut self, token: S, first: usize) {
-        make_rows(token, &mut self.io, first, LANES);
+    fn short_rows<S: Simd>(
+        &mut self,
+        token: S,
+        first: usize,
+        dropped: &mut Option<DroppedRows<'_>>,
+    ) {
+        make_rows(token, &mut self.io, dropped, (first, LANES));
         let ahead = self.io.ahead(LANES);
         let rows = self.io.group::<LANES, IN>(first);
         let (source, x) = (&mut self.source, ShortRows::new(rows.rows(), ahead));
@@ -212,9 +223,10 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
         &mut self,
         token: S,
         first: usize,
+        dropped: &mut Option<DroppedRows<'_>>,
         cascades: &mut Cascades<T::Block, R>,
     ) -> [RowStatistics; R] {
-        make_rows(token, &mut self.io, first, R);
+        make_rows(token, &mut self.io, dropped, (first, R));
         let x = self.io.group::<R, 1>(first);
         self.source.rows(token, first, x.rows(), cascades)
     }

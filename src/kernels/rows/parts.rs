@@ -8,6 +8,7 @@
 use core::marker::PhantomData;
 
 use super::affine::ColumnAffine;
+use super::dropped::{RowDropout, dropped_rows};
 use super::source::RowSource;
 use super::sweep::{Standardize, SweepOneByOne, sweep};
 use super::terms::make_part;
@@ -18,6 +19,7 @@ pub(super) struct NormalizeParts<'a, T, A, const IN: usize> {
     pub(super) io: RowSpan<'a>,
     pub(super) source: T,
     pub(super) affine: A,
+    pub(super) dropout: Option<&'a RowDropout<'a>>,
 }
 
 impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for NormalizeParts<'_, T, A, IN> {
@@ -25,14 +27,16 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for NormalizeParts<'
 
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
-        let Self { mut io, mut source, affine } = self;
+        let Self { mut io, mut source, affine, dropout } = self;
+        let shape = (io.rows(), io.cols());
+        let dropped = &mut dropped_rows(dropout, io.first(), shape);
         let parts = source.parts();
         let cols = io.cols() / parts;
         let mut cascade = None;
         for row in 0..io.rows() {
             for part in 0..parts {
                 let columns = (part * cols, (part + 1) * cols);
-                make_part(token, &mut io, row, columns);
+                make_part(token, &mut io, dropped, row, columns);
                 let [statistics] = source.rows::<S, 1>(
                     token,
                     row * parts + part,
