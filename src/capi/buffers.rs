@@ -174,7 +174,7 @@ impl Member {
 }
 
 /// The most buffers of a structure.
-const MOST: usize = 16;
+const MOST: usize = 17;
 
 /// Returns an error if a buffer of a structure cannot be a slice, or if an output shares memory with another buffer, unless it
 /// is exactly the input that it may be.

@@ -126,7 +126,9 @@ fn assert_rounded(
     let expected = (CALLS[row].call)(&Call::new(&setting, &given));
     let status = (CALLS[row].call)(&Call::new(&setting, &passed));
     assert_eq!(status, expected, "{what}: {}", message());
-    if expected != EVENKEEL_OK {
+    // A scale may make sums that the format does not hold: `tests/proof/half.rs` has them.
+    let drops = options.contains(&"dropout") && operation.method().ends_with("::forward");
+    if expected != EVENKEEL_OK || drops {
         return;
     }
     for (half, single) in passed.iter().zip(&given) {

@@ -4,8 +4,8 @@
 
 use ::half::{bf16, f16};
 use evenkeel::{
-    Dropout, Element, Error, GradArgs, InOut, LayerNorm, NormArgs, Parallelism, RmsNorm, reference,
-    to_vec,
+    Dropout, DropoutArgs, Element, Error, GradArgs, InOut, LayerNorm, MaskMut, NormArgs,
+    Parallelism, RmsNorm, Stream, reference, to_vec,
 };
 
 use crate::common::*;
@@ -67,6 +67,7 @@ both! {
     bits_do_not_depend_on_threads_place_or_backend
     gradients_do_not_depend_on_threads_or_backend
     a_sum_is_rounded_before_it_is_normalised
+    dropout_in_a_norm_is_that_of_f32_and_the_sum_is_rounded
     a_gradient_of_beta_counts_every_row
     types_that_do_not_go_together_are_errors
 }
@@ -298,6 +299,29 @@ mod for_type {
         let mut updated = stream.clone();
         assert!(normed(&x, args().update_residual(&mut updated)) == expected, "a sum in f32");
         assert_eq!(updated, sum);
+    }
+
+    pub(super) fn dropout_in_a_norm_is_that_of_f32_and_the_sum_is_rounded<T: Half + Default>() {
+        for (count, cols) in [(5, 333), (40, 5000)] {
+            let (shape, x) = (rows(count, cols), normals::<T>(count * cols, 1));
+            let (residual, bias) = (normals::<T>(count * cols, 2), normals::<T>(cols, 3));
+            let stream = Stream { seed: 9, offset: 77 };
+            let mut sum: Vec<f32> =
+                x.iter().enumerate().map(|(i, x)| x.wide() + bias[i % cols].wide()).collect();
+            Dropout::new().with_p(0.3).forward(InOut::in_place(&mut sum), stream).unwrap();
+            let sum: Vec<T> =
+                sum.iter().zip(&residual).map(|(x, r)| T::narrow(x + r.wide())).collect();
+            let norm = RmsNorm::new();
+            let mut expected = vec![T::default(); x.len()];
+            norm.forward(InOut::new(&sum, &mut expected), shape, NormArgs::new()).unwrap();
+            let (mut kept, mut mask) = (Vec::<T>::new(), vec![0; x.len().div_ceil(8)]);
+            let args = NormArgs::new().bias(&bias).residual(&residual).sum_vec(&mut kept);
+            let dropout = DropoutArgs::draw(stream).keep_mask(MaskMut::Packed(&mut mask));
+            let args = args.dropout(0.3, dropout);
+            let y = to_vec(x.len(), |y| norm.forward(InOut::uninit(&x, y), shape, args)).unwrap();
+            assert!(kept == sum, "the sum");
+            assert!(y == expected, "y");
+        }
     }
 
     /// A sum in the type itself stops at 256 in bf16.
