@@ -8,8 +8,10 @@ use crate::contenders::{Contender, OPERATIONS, Operation, Traffic, operation};
 pub const USAGE: &str = "usage: throughput [--all] [--json] [--seconds S] [--threads N]
                   [--stores auto|cached|non-temporal]
                   [--op NAME]... [--backend NAME]... [--shape ROWSxCOLS]...
+                  [--dtype f32|bf16|f16]...
        throughput --svg FILE [--seconds S] [--threads N] [--op NAME]... [--backend NAME]...
 --all takes every backend, operation and shape; --op, --backend and --shape choose among them.
+--dtype bf16 and f16 need the feature half, and measure layer_norm, rms_norm, their backward passes and dropout.
 --svg draws GB/s over size instead, with shapes of its own; without --backend, of every backend.";
 
 /// Every shape of `--all`. The first ones live in L2, 2048x1024 in a large L3, the largest in memory.
@@ -41,12 +43,14 @@ pub struct Arguments {
     pub stores: Stores,
     pub operations: Vec<&'static str>,
     pub backends: Vec<&'static str>,
+    pub dtypes: Vec<&'static str>,
 }
 
 impl Arguments {
     pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let (mut all, mut json, mut svg, mut seconds) = (false, false, None, None);
         let mut stores = Stores::Auto;
+        let mut dtypes = vec![];
         let (mut operations, mut backends, mut shapes, mut threads) =
             (vec![], vec![], vec![], vec![]);
         while let Some(word) = words.next() {
@@ -73,6 +77,7 @@ impl Arguments {
                         other => return Err(format!("unknown stores: {other}")),
                     };
                 }
+                "--dtype" => dtypes.push(one_of(&value()?, DTYPES.iter().copied())?),
                 "--op" => operations.push(one_of(&value()?, OPERATIONS.iter().map(|op| op.name))?),
                 "--backend" => {
                     let name = value()?;
@@ -110,6 +115,12 @@ impl Arguments {
         if shapes.is_empty() {
             shapes = if all { SHAPES.to_vec() } else { FEW_SHAPES.to_vec() };
         }
+        if dtypes.is_empty() {
+            dtypes.push("f32");
+        }
+        if svg.is_some() && dtypes != ["f32"] {
+            return Err("--svg draws f32".to_owned());
+        }
         if threads.is_empty() {
             threads = vec![1];
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -122,19 +133,34 @@ impl Arguments {
             (None, true) => 240.0,
             (None, false) => 13.0,
         });
-        Ok(Self { json, svg, seconds, threads, shapes, stores, operations, backends })
+        Ok(Self { json, svg, seconds, threads, shapes, stores, operations, backends, dtypes })
     }
 
     /// The yardsticks, and every chosen operation on every chosen backend.
     pub fn contenders(&self) -> Vec<Contender> {
         let mut contenders = vec![Contender::Memcpy, Contender::NonTemporalCopy, Contender::Read];
         for &name in &self.operations {
-            for &backend in &self.backends {
-                contenders.push(Contender::Operation { name, backend });
+            for &dtype in self.dtypes.iter().filter(|&&dtype| is_measured(name, dtype)) {
+                for &backend in &self.backends {
+                    contenders.push(Contender::Operation { name, dtype, backend });
+                }
             }
         }
         contenders
     }
+}
+
+/// The types that this build has.
+const DTYPES: &[&str] = if cfg!(feature = "half") { &["f32", "bf16", "f16"] } else { &["f32"] };
+
+/// Whether an operation is measured on elements of this type.
+fn is_measured(name: &str, dtype: &str) -> bool {
+    #[cfg(feature = "half")]
+    if dtype != "f32" {
+        return crate::half::OPERATIONS.contains(&name);
+    }
+    let _ = name;
+    dtype == "f32"
 }
 
 fn one_of(
@@ -142,6 +168,6 @@ fn one_of(
     names: impl Iterator<Item = &'static str> + Clone,
 ) -> Result<&'static str, String> {
     names.clone().find(|name| *name == word).ok_or_else(|| {
-        format!("unknown operation: {word}; there are {}", names.collect::<Vec<_>>().join(", "))
+        format!("unknown: {word}; there are {}", names.collect::<Vec<_>>().join(", "))
     })
 }

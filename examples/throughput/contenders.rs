@@ -165,7 +165,7 @@ impl Operation {
 }
 
 /// Elements that start at a cache line, as engines allocate them.
-struct Aligned {
+pub struct Aligned {
     elements: Vec<f32>,
     range: Range<usize>,
 }
@@ -197,24 +197,24 @@ impl DerefMut for Aligned {
 
 /// Buffers of one shape, allocated and touched.
 pub struct Buffers {
-    rows: Rows,
+    pub rows: Rows,
     threads: usize,
-    stores: Stores,
-    x: Aligned,
-    y: Aligned,
+    pub stores: Stores,
+    pub x: Aligned,
+    pub y: Aligned,
     residual: Aligned,
-    z: Aligned,
-    gamma: Aligned,
-    beta: Aligned,
-    mean: Vec<f64>,
-    rstd: Vec<f64>,
+    pub z: Aligned,
+    pub gamma: Aligned,
+    pub beta: Aligned,
+    pub mean: Vec<f64>,
+    pub rstd: Vec<f64>,
     moments: Vec<Moments>,
     column_mean: Vec<f64>,
     column_rstd: Vec<f64>,
     running_mean: Vec<f32>,
     running_var: Vec<f32>,
-    dgamma: Vec<f32>,
-    dbeta: Vec<f32>,
+    pub dgamma: Vec<f32>,
+    pub dbeta: Vec<f32>,
     dbias: Vec<f32>,
     scratch: Vec<f64>,
     mask: Vec<u8>,
@@ -229,6 +229,9 @@ pub struct Buffers {
     plane_beta: Vec<f32>,
     plane_dgamma: Vec<f32>,
     plane_dbeta: Vec<f32>,
+    /// The same elements in 16 bits.
+    #[cfg(feature = "half")]
+    pub narrowed: crate::half::Narrowed,
 }
 
 impl Buffers {
@@ -287,10 +290,12 @@ impl Buffers {
             plane_beta: (0..rows).map(|i| 0.1 * spread(i + 7)).collect(),
             plane_dgamma: vec![0.0; rows],
             plane_dbeta: vec![0.0; rows],
+            #[cfg(feature = "half")]
+            narrowed: Default::default(),
         }
     }
 
-    fn parallelism(&self) -> Parallelism {
+    pub fn parallelism(&self) -> Parallelism {
         if self.threads == 1 { Parallelism::Serial } else { Parallelism::AtMost(self.threads) }
     }
 
@@ -310,6 +315,7 @@ pub enum Contender {
     Read,
     Operation {
         name: &'static str,
+        dtype: &'static str,
         backend: &'static str,
     },
 }
@@ -326,8 +332,13 @@ impl Contender {
             Self::Read => buffers.x.par_chunks(share).for_each(|x| {
                 black_box(sum(x));
             }),
-            Self::Operation { name, backend } => {
+            Self::Operation { name, dtype, backend } => {
                 let backend = Backend::by_name(backend).expect("the backend is available");
+                #[cfg(feature = "half")]
+                if dtype != "f32" {
+                    return crate::half::run(name, dtype, buffers, backend);
+                }
+                debug_assert_eq!(dtype, "f32", "others need the feature half");
                 (operation(name).expect("the operation exists").run)(buffers, backend);
             }
         }
@@ -725,7 +736,7 @@ fn dropout_mask(b: &mut Buffers, backend: Backend) {
         .expect("the buffers fit");
 }
 
-const STREAM: Stream = Stream { seed: 42, offset: 0 };
+pub const STREAM: Stream = Stream { seed: 42, offset: 0 };
 
 /// A copy with non-temporal stores.
 #[cfg(target_arch = "x86_64")]

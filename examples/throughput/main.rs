@@ -16,6 +16,8 @@
 mod arguments;
 mod contenders;
 mod cpu;
+#[cfg(feature = "half")]
+mod half;
 mod measure;
 mod picture;
 
@@ -49,8 +51,8 @@ fn main() {
              bits and is compared with the sum of as many f32.\n"
         );
         println!(
-            "{:<22} {:<9} {:>11} {:>7} {:>9} {:>8} {:>8}",
-            "operation", "backend", "shape", "threads", "us", "GB/s", "of copy"
+            "{:<22} {:<5} {:<9} {:>11} {:>7} {:>9} {:>8} {:>8}",
+            "operation", "dtype", "backend", "shape", "threads", "us", "GB/s", "of copy"
         );
     }
 
@@ -91,13 +93,15 @@ fn report(
     let (rows, cols) = (shape.rows(), shape.cols());
     let mut lines = String::new();
     for contender in contenders {
-        let Contender::Operation { name, backend } = *contender else { continue };
+        let Contender::Operation { name, dtype, backend } = *contender else { continue };
         let operation = contenders::operation(name).expect("contenders name known operations");
         let ns = times[contender];
-        let bytes = operation.bytes(shape);
+        // The yardsticks move f32.
+        let part = if dtype == "f32" { 1 } else { 2 };
+        let bytes = operation.bytes(shape) / part;
         let line = if arguments.json {
             json!({
-                "op": name, "dtype": "f32", "backend": backend, "rows": rows, "cols": cols,
+                "op": name, "dtype": dtype, "backend": backend, "rows": rows, "cols": cols,
                 "threads": threads, "ns": ns, "bytes": bytes,
                 "memcpy_ns": times[&Contender::Memcpy],
                 "nt_copy_ns": times[&Contender::NonTemporalCopy],
@@ -106,11 +110,11 @@ fn report(
             .to_string()
         } else {
             format!(
-                "{name:<22} {backend:<9} {:>11} {threads:>7} {:>9.2} {:>8.1} {:>8.2}",
+                "{name:<22} {dtype:<5} {backend:<9} {:>11} {threads:>7} {:>9.2} {:>8.1} {:>8.2}",
                 format!("{rows}x{cols}"),
                 ns / 1e3,
                 bytes as f64 / ns,
-                operation.traffic.yardstick(times) / ns,
+                operation.traffic.yardstick(times) / part as f64 / ns,
             )
         };
         lines += &line;

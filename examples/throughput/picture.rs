@@ -100,7 +100,7 @@ fn lines(arguments: &Arguments, operation: &Operation, measured: &[(Rows, Times)
     let mut lines =
         vec![line(YARDSTICK.stroke_width(6), &|times| operation.traffic.yardstick(times))];
     for &backend in &arguments.backends {
-        let contender = Contender::Operation { name: operation.name, backend };
+        let contender = Contender::Operation { name: operation.name, dtype: "f32", backend };
         lines.push(line(colour(backend).stroke_width(2), &|times| times[&contender]));
     }
     lines
