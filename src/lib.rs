@@ -188,6 +188,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `rayon` | yes | threads of rayon's pool. Without it a call is serial, or runs on the threads of a [`Pool`]; the bits are the same |
+//! | `half` | no | [`Element`] is also `bf16` and `f16` of the crate `half`. Without it nothing of them is compiled |
 //! | `capi` | no | the C ABI, for `libevenkeel` and its header |
 
 #![deny(unsafe_code)]
