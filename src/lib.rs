@@ -156,8 +156,8 @@
 //! # Subnormal numbers
 //!
 //! They are numbers like any other, and cost more: x86 CPUs multiply them in microcode. Where all of x are subnormal, a norm takes
-//! 20 to 80 times as long (`docs/performance.md` in the repository). Sums cost nothing more, so [`Dropout`] with p = 0.5, which
-//! doubles, takes a quarter longer, unless its stores are non-temporal. With another p it takes 19 times as long.
+//! more than ten times longer (`docs/performance.md` in the repository has the figures). Sums cost nothing more, so [`Dropout`] with
+//! p = 0.5, which doubles, is hardly slower. With another p it is.
 //!
 //! No call can switch that off: Rust code is only defined in the default floating-point environment. A host can:
 //!

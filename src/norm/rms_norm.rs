@@ -121,7 +121,7 @@ impl RmsNorm {
     /// elements a row.
     ///
     /// A group has the bits that it has as a row of its own. Groups are worked on one by one, while rows share loads and sums: groups
-    /// cost about a third more than as many rows.
+    /// cost more than as many rows (`docs/performance.md` in the repository says how much).
     ///
     /// ```
     /// use evenkeel::{InOut, NormArgs, RmsNorm, Rows};

@@ -86,8 +86,7 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
         let mut panel = CoefficientPanel::EMPTY;
         let mut outside = [0; COEFFICIENT_VECTORS];
         let mut any_outside = 0;
-        // No branch on what is outside: the divisions of several vectors overlap. With one, the coefficients of 16
-        // columns took 155 cycles.
+        // No branch on what is outside: the divisions of several vectors overlap (docs/performance.md, "What helped").
         for (i, outside) in outside[..end - first].iter_mut().enumerate() {
             let (wide, unfit) = self.coefficients(token, first + i);
             let single = wide.narrow(token);
