@@ -148,7 +148,7 @@ impl RmsNorm {
     /// # Gate
     ///
     /// After the norm, with `factor = gamma * silu(z)`, which has to be in the range of f32, and without beta, the error of y is at most
-    /// `(1e-6 * |factor| + 2^-148 * max(1, |gamma|)) * max(1, |x_hat|)`. A NaN in z makes its own element NaN; minus infinity is a
+    /// `(1.2e-6 * |factor| + 2^-148 * max(1, |gamma|)) * max(1, |x_hat|)`. A NaN in z makes its own element NaN; minus infinity is a
     /// gate of 0, infinity an infinite one.
     ///
     /// ```
