@@ -353,6 +353,7 @@ impl Given {
             "add_dbeta" => "dbeta",
             "add_dresidual" => "dresidual",
             "add_dgate" => "dgate",
+            "seen" => "moments",
             "row_mean" | "col_mean" => "mean",
             "row_rstd" | "col_rstd" => "rstd",
             "moments" if operation.name.starts_with("Moments::") => "into",
