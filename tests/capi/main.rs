@@ -14,6 +14,7 @@ mod others;
 mod out_of_memory;
 mod pool;
 mod same_bits;
+mod state;
 mod structs;
 
 #[path = "../registry/mod.rs"]

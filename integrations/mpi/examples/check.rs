@@ -327,7 +327,7 @@ fn same_on_all_ranks(world: &SimpleCommunicator, what: &str, got: &Step) {
     let Step { running, saved, gradients, .. } = got;
     let mut hash = Hash::new();
     running.iter().for_each(|of| hash.f32s(of));
-    [&saved.mean, &saved.rstd, &gradients.dgamma, &gradients.dbeta].map(|of| hash.f64s(of));
+    [&saved.mean, &saved.rstd, &gradients.dgamma, &gradients.dbeta].into_iter().for_each(|of| hash.f64s(of));
     let all = all_hashes(world, hash);
     assert!(all.iter().all(|hash| *hash == all[0]), "{what}: ranks differ");
 }
@@ -373,8 +373,8 @@ fn bits(world: &SimpleCommunicator, deal: &str) -> u64 {
     let mut hash = Hash::new();
     all_hashes(world, own).iter().for_each(|own| hash.bytes(&own.to_le_bytes()));
     got.running.iter().for_each(|of| hash.f32s(of));
-    [&got.saved.mean, &got.saved.rstd].map(|of| hash.f64s(of));
-    [&got.gradients.dgamma, &got.gradients.dbeta].map(|of| hash.f64s(of));
+    [&got.saved.mean, &got.saved.rstd].into_iter().for_each(|of| hash.f64s(of));
+    [&got.gradients.dgamma, &got.gradients.dbeta].into_iter().for_each(|of| hash.f64s(of));
     let (_, range) = batch.part(cuts[rank], cuts[rank + 1]);
     let rows = matrix(cuts[rank + 1] - cuts[rank], 300);
     let mut standard = StandardScaler::new(300).expect("a small scaler");
