@@ -7,9 +7,7 @@ use super::buffers::{
 use super::members::members;
 use super::rows::flag;
 use super::status::{Fault, evenkeel_status};
-use crate::preprocess::state::{
-    Kind, State, check_ranges, min_max_to_bytes, standard_to_bytes,
-};
+use crate::preprocess::state::{Kind, State, check_ranges, min_max_to_bytes, standard_to_bytes};
 use crate::shape::{check_length, check_optional};
 use crate::welford::check_moments;
 

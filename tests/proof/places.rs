@@ -147,7 +147,13 @@ fn parts_that_do_not_fit() {
     let (one, operation) = (Moments { count: 2, m2: 1.0, ..Moments::new() }, ColumnMoments::new());
     let mut moments = [one; 3];
     for len in [1, 2, 4, 5, 7] {
-        let expected = if len < 3 { 3 } else if len < 6 { 6 } else { 9 };
+        let expected = if len < 3 {
+            3
+        } else if len < 6 {
+            6
+        } else {
+            9
+        };
         let error = Error::Length { arg: "parts", expected, got: len };
         assert_eq!(operation.merge(&vec![Moments::new(); len], &mut moments), Err(error));
     }
@@ -264,9 +270,7 @@ fn gradients_of_places_are_those_of_one() {
     operation.backward(InOut::new(&dy, &mut expected), &x, shape, args).unwrap();
 
     let cuts = [0, 64, 64, 65, rows_of];
-    let part = |cut: &[usize]| {
-        (cut[0] * cols..cut[1] * cols, rows(cut[1] - cut[0], cols))
-    };
+    let part = |cut: &[usize]| (cut[0] * cols..cut[1] * cols, rows(cut[1] - cut[0], cols));
     let (mut of_dy, mut of_x_hat) = (vec![0.0; cols], vec![0.0; cols]);
     for cut in cuts.windows(2) {
         let (range, shape) = part(cut);
@@ -347,7 +351,8 @@ fn statistics_that_do_not_fit() {
     let (mut moments, args) = ([of(9, 1.0); 3], MomentArgs::new().x_pitch(5));
     let result = ColumnMoments::new().compute(&[0.0_f32; 24], shape, &mut moments, args);
     assert_eq!(result, Err(Error::Unsupported { arg: "x_pitch" }));
-    let result = ColumnMoments::new().compute(&[0.0_f32; 23], shape, &mut moments, MomentArgs::new());
+    let result =
+        ColumnMoments::new().compute(&[0.0_f32; 23], shape, &mut moments, MomentArgs::new());
     assert_eq!(result, Err(Error::Length { arg: "x", expected: 24, got: 23 }));
     assert_eq!(moments, [of(9, 1.0); 3]);
 }

@@ -10,9 +10,7 @@ use std::process::abort;
 use std::time::Duration;
 
 use evenkeel::preprocess::{MinMaxScaler, StandardScaler};
-use evenkeel::{
-    BatchNorm, Channels, GradArgs, InOut, Mask, Rows, TrainArgs, ValidRows,
-};
+use evenkeel::{BatchNorm, Channels, GradArgs, InOut, Mask, Rows, TrainArgs, ValidRows};
 use evenkeel_mpi::{Affine, Error, Gradients, Saved, SyncBatchNorm, scalers};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives};
@@ -282,13 +280,7 @@ impl Exact {
     }
 
     /// y and dx of some elements of the batch, within what evenkeel promises of one process.
-    fn check_outputs(
-        &self,
-        what: &str,
-        batch: &Batch,
-        range: std::ops::Range<usize>,
-        got: &Step,
-    ) {
+    fn check_outputs(&self, what: &str, batch: &Batch, range: std::ops::Range<usize>, got: &Step) {
         for (at, i) in range.enumerate() {
             let c = channel(batch.shape, i);
             let (gamma, beta) = (f64::from(batch.gamma[c]), f64::from(batch.beta[c]));
@@ -327,7 +319,9 @@ fn same_on_all_ranks(world: &SimpleCommunicator, what: &str, got: &Step) {
     let Step { running, saved, gradients, .. } = got;
     let mut hash = Hash::new();
     running.iter().for_each(|of| hash.f32s(of));
-    [&saved.mean, &saved.rstd, &gradients.dgamma, &gradients.dbeta].into_iter().for_each(|of| hash.f64s(of));
+    [&saved.mean, &saved.rstd, &gradients.dgamma, &gradients.dbeta]
+        .into_iter()
+        .for_each(|of| hash.f64s(of));
     let all = all_hashes(world, hash);
     assert!(all.iter().all(|hash| *hash == all[0]), "{what}: ranks differ");
 }
@@ -460,20 +454,18 @@ fn errors(world: &SimpleCommunicator) {
     let sync = SyncBatchNorm::new(world, norm());
     let other_norm = if odd_one_out { norm().with_eps(1e-3) } else { norm() };
     let other_settings = SyncBatchNorm::new(world, other_norm);
-    let case = |what: &str,
-                    cols: usize,
-                    y_len: usize,
-                    sync: &SyncBatchNorm<'_, SimpleCommunicator>| {
-        let (x, mut y) = (vec![1.0_f32; 4 * cols], vec![7.0_f32; y_len]);
-        let mut running = [vec![0.5; cols], vec![1.0; cols]];
-        let [mean, var] = &mut running;
-        let affine = Affine::default();
-        let result = sync.forward(&x, &mut y, matrix(4, cols), affine, Some((mean, var)));
-        let error = result.expect_err(what);
-        assert!(y.iter().all(|y| *y == 7.0), "{what}: y is written");
-        assert_eq!(running, [vec![0.5; cols], vec![1.0; cols]], "{what}: written");
-        error
-    };
+    let case =
+        |what: &str, cols: usize, y_len: usize, sync: &SyncBatchNorm<'_, SimpleCommunicator>| {
+            let (x, mut y) = (vec![1.0_f32; 4 * cols], vec![7.0_f32; y_len]);
+            let mut running = [vec![0.5; cols], vec![1.0; cols]];
+            let [mean, var] = &mut running;
+            let affine = Affine::default();
+            let result = sync.forward(&x, &mut y, matrix(4, cols), affine, Some((mean, var)));
+            let error = result.expect_err(what);
+            assert!(y.iter().all(|y| *y == 7.0), "{what}: y is written");
+            assert_eq!(running, [vec![0.5; cols], vec![1.0; cols]], "{what}: written");
+            error
+        };
     let error = case("a wrong length on one rank", 6, 24 - usize::from(odd_one_out), &sync);
     match odd_one_out {
         true => assert!(matches!(error, Error::Here(evenkeel::Error::Length { .. })), "{error}"),
@@ -483,7 +475,8 @@ fn errors(world: &SimpleCommunicator) {
         return;
     }
     let differs = |error: &Error, of: &str| {
-        let is_it = matches!(error, Error::Differs { rank, what, .. } if *rank == ranks - 1 && *what == of);
+        let is_it =
+            matches!(error, Error::Differs { rank, what, .. } if *rank == ranks - 1 && *what == of);
         assert!(is_it, "{of}: {error}");
     };
     let cols = 6 + usize::from(odd_one_out);

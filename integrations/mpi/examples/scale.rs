@@ -20,7 +20,9 @@ fn main() {
     let world = universe.world();
     let ranks = world.size() as usize;
     if world.rank() == 0 {
-        println!("{ranks} ranks, {ROWS} rows a rank, microseconds (median of {TIMES}, slowest rank)");
+        println!(
+            "{ranks} ranks, {ROWS} rows a rank, microseconds (median of {TIMES}, slowest rank)"
+        );
         println!("channels  bytes/rank  header  allgather  allreduce   merge    step  without MPI");
     }
     for channels in [64, 256, 1024, 4096] {

@@ -44,8 +44,9 @@ fn run(world: &SimpleCommunicator) -> Result<()> {
     if !own.exists() {
         generate(&own, world.rank() as u64)?;
     }
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(&own)?.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<_>>()?;
+    let mut files: Vec<PathBuf> = fs::read_dir(&own)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()?;
     files.sort();
 
     // Learn: each rank its own files, then all from each other.
@@ -79,7 +80,8 @@ fn run(world: &SimpleCommunicator) -> Result<()> {
         each_batch(file, |x, rows| {
             scaler.transform(InOut::in_place(x), rows)?;
             for row in x.chunks(COLUMNS.len()) {
-                let fields = row.iter().map(|x| if x.is_nan() { String::new() } else { x.to_string() });
+                let fields =
+                    row.iter().map(|x| if x.is_nan() { String::new() } else { x.to_string() });
                 writeln!(to, "{}", fields.collect::<Vec<_>>().join(","))?;
             }
             Ok(())
@@ -90,7 +92,8 @@ fn run(world: &SimpleCommunicator) -> Result<()> {
     if world.rank() == 0 {
         println!("{:12} {:>9} {:>12} {:>12}", "column", "values", "mean", "deviation");
         for (c, name) in COLUMNS.iter().enumerate() {
-            let (count, mean, scale) = (scaler.moments()[c].count, scaler.mean()[c], scaler.scale()[c]);
+            let (count, mean, scale) =
+                (scaler.moments()[c].count, scaler.mean()[c], scaler.scale()[c]);
             println!("{name:12} {count:>9} {mean:>12.4} {scale:>12.4}");
         }
         println!("saved in {}", saved.display());
@@ -112,7 +115,9 @@ fn each_batch(file: &Path, mut call: impl FnMut(&mut [f32], Rows) -> Result<()>)
                 x.push(if field.is_empty() { f32::NAN } else { field.parse()? });
             }
             if x.len() - before != COLUMNS.len() {
-                return Err(format!("{}: a row of {} fields", file.display(), x.len() - before).into());
+                return Err(
+                    format!("{}: a row of {} fields", file.display(), x.len() - before).into()
+                );
             }
         }
         if x.is_empty() {
@@ -142,7 +147,11 @@ fn generate(folder: &Path, rank: u64) -> Result<()> {
             let humidity = 100.0 * uniform().sqrt();
             write!(file, "{temperature:.2},{pressure:.1},{humidity:.1},")?;
             // The anemometer fails now and then.
-            if uniform() < 0.05 { writeln!(file) } else { writeln!(file, "{:.2}", -5.0 * uniform().ln()) }?;
+            if uniform() < 0.05 {
+                writeln!(file)
+            } else {
+                writeln!(file, "{:.2}", -5.0 * uniform().ln())
+            }?;
         }
         file.flush()?;
     }
@@ -170,7 +179,8 @@ impl Bar {
             let full = "#".repeat(WIDTH * done / all);
             let end = if done == all { "\n" } else { "" };
             // A bar that cannot be shown is none of the data's business.
-            let _ = write!(stderr(), "\r{:9} [{full:WIDTH$}] {done} of {all} files{end}", self.what);
+            let _ =
+                write!(stderr(), "\r{:9} [{full:WIDTH$}] {done} of {all} files{end}", self.what);
         }
     }
 }

@@ -61,7 +61,8 @@ fn merge_fitted<S: Scaler>(
     };
     let prepared = fitted.and_then(|()| own.state());
     let bytes = agree(comm, header, prepared)?;
-    let words: Vec<u64> = bytes.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word)).collect();
+    let words: Vec<u64> =
+        bytes.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word)).collect();
     for words in gather(comm, &words).chunks_exact(words.len()) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         all.add(&S::restored(&bytes)?)?;

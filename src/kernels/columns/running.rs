@@ -89,8 +89,9 @@ impl Kernel for MomentStatistics<'_> {
                 let running = running.as_mut().map(|running| running.part(columns.clone()));
                 if !writes {
                     let checked = running.map_or(Ok(()), |part| part.check(token, rows, m2s));
-                    checked.map_err(|Overflow { channel, var }| {
-                        Overflow { channel: channel + columns.start, var }
+                    checked.map_err(|Overflow { channel, var }| Overflow {
+                        channel: channel + columns.start,
+                        var,
                     })?;
                     continue;
                 }
