@@ -139,6 +139,8 @@ fn a_buffer_of_another_length() {
                 "sum",
                 "dy",
                 "dx",
+                "mean",
+                "parts",
             ];
             let mut shorter = right.given.clone();
             shorter[i].buffer.len -= 1;
