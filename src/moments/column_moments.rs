@@ -137,7 +137,8 @@ impl ColumnMoments {
     /// | each begins at a multiple of the rows of a block | within 1e-12 of the whole, and one rounding of the mean |
     /// | any | within the accuracy of `compute` |
     ///
-    /// With channels first, a sample is what a block is here. A part may be empty. Columns may have different counts. A
+    /// A power of two of neighbouring parts may be merged first, which changes no bit. With channels first, a sample is what a block is
+    /// here. A part may be empty. Columns may have different counts. A
     /// [`mean_low`](Moments::mean_low) is not looked at, and 0 in the result. Runs on the calling thread; O(parts), nothing is
     /// allocated.
     ///

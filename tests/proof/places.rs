@@ -54,6 +54,32 @@ fn parts_of_a_power_of_two_of_blocks_have_the_bits_of_the_whole() {
     }
 }
 
+/// Law: a power of two of neighbouring parts can be merged first, as two levels of collectives do: the same bits.
+#[test]
+fn merged_groups_merge_to_the_same_bits() {
+    let random = &mut Random::new(36);
+    let mut one = || Moments {
+        count: 1 + random.below(70) as u64,
+        mean: random.normal(),
+        m2: random.normal().abs(),
+        ..Moments::new()
+    };
+    for (cols, backend) in with_backends([1, 16, 37]) {
+        let operation = ColumnMoments::new().with_backend(backend);
+        for places in 1..=17 {
+            let parts: Vec<Moments> = (0..places * cols).map(|_| one()).collect();
+            let expected = merged(operation, &parts, cols);
+            for group in [1, 2, 4, 8] {
+                let groups = parts.chunks(group * cols);
+                let of_groups: Vec<Moments> =
+                    groups.flat_map(|parts| merged(operation, parts, cols)).collect();
+                let got = merged(operation, &of_groups, cols);
+                assert_eq!(got, expected, "{backend}, {places} parts in groups of {group}");
+            }
+        }
+    }
+}
+
 /// Law: parts that begin at blocks are within 1e-12 of the whole, and any parts within the accuracy of one call.
 #[test]
 fn any_parts_are_the_whole() {
