@@ -153,6 +153,7 @@ pub(crate) fn write_moments(rows: usize, means: &[Lanes64], m2s: &[Lanes64], out
 }
 
 /// Rows of a block of so many columns.
+#[inline(always)]
 pub(crate) const fn block_rows(cols: usize) -> usize {
     BLOCK_ROWS * narrow::factor(cols)
 }

@@ -163,6 +163,7 @@ pub(crate) struct RunningUpdate<'a> {
 
 impl RunningUpdate<'_> {
     /// Those of some columns.
+    #[inline(always)]
     fn part(&mut self, columns: Range<usize>) -> RunningUpdate<'_> {
         let Self { mean, var, .. } = self;
         let (mean, var) = (&mut mean[columns.clone()], &mut var[columns]);
