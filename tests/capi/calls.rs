@@ -677,6 +677,6 @@ fn every_function_of_the_header_is_tested() {
     tested.dedup();
     functions.sort_unstable();
     assert_eq!(functions, tested);
-    // 36, and 12 of backward passes.
-    assert!(functions.len() <= 48, "{} functions: say here why there is one more", functions.len());
+    // 36, 12 of backward passes, 3 of a batch in several places, and 5 of scalers as bytes.
+    assert!(functions.len() <= 56, "{} functions: say here why there is one more", functions.len());
 }
