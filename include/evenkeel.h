@@ -270,6 +270,41 @@ typedef struct evenkeel_batch_norm_training_args {
   size_t valid_steps;
 } evenkeel_batch_norm_training_args;
 
+// The statistics of BatchNorm's training of a batch that is in several places: from the moments of all of it, one set a channel.
+//
+// It is the second of three steps. The first is `evenkeel_column_moments` in every place, and `evenkeel_column_moments_merge`. The
+// third is `evenkeel_normalize_scale_shift` with mean and rstd, in every place. In one place, the three have the bits of
+// `evenkeel_batch_norm_training`. moments have to be there. Runs on the calling thread.
+typedef struct evenkeel_batch_norm_statistics_args {
+  size_t size;
+  // One a channel, all with one count.
+  struct evenkeel_input moments;
+  // At least 0. Default: 1e-5.
+  double eps;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+  // Written, one a channel; `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+  struct evenkeel_output mean;
+  // 1 / sqrt(var + eps), written likewise, where mean is.
+  struct evenkeel_output rstd;
+  // Updated, one a channel, where `running_var` is; start with 0.
+  struct evenkeel_output running_mean;
+  // Updated likewise; start with 1.
+  struct evenkeel_output running_var;
+  // From 0 to 1. Default: 0.9.
+  double momentum;
+  // `EVENKEEL_MOMENTUM_...`. Default: `EVENKEEL_MOMENTUM_KEEP`.
+  evenkeel_momentum momentum_rule;
+  // As in `evenkeel_batch_norm_training_args`.
+  uint32_t unbiased_running_var;
+  // Likewise.
+  uint32_t skip_non_finite_updates;
+  // 0
+  uint32_t reserved;
+  // How many batches came before this one, for `EVENKEEL_MOMENTUM_CUMULATIVE`.
+  uint64_t batches;
+} evenkeel_batch_norm_statistics_args;
+
 // BatchNorm's inference: every column of a matrix, or channel of samples, by running statistics.
 //
 // `y = gamma * (x - running_mean) / sqrt(running_var + eps) + beta`
@@ -478,12 +513,12 @@ typedef struct evenkeel_row_moments_args {
   struct evenkeel_input lengths;
 } evenkeel_row_moments_args;
 
-// The moments of every column. x, moments and the shape, a matrix, have to be there.
+// The moments of every column of a matrix, or of every channel of samples. x, moments and the shape have to be there.
 typedef struct evenkeel_column_moments_args {
   size_t size;
   // The elements of the shape.
   struct evenkeel_input x;
-  // Written, one a column.
+  // Written, one a column or channel.
   struct evenkeel_output moments;
   struct evenkeel_shape shape;
   // NULL: the default.
@@ -495,6 +530,20 @@ typedef struct evenkeel_column_moments_args {
   // 0 without lengths.
   size_t valid_steps;
 } evenkeel_column_moments_args;
+
+// The moments of a whole from those of its parts, one set a column of each. The result depends on the parts and on their order
+// alone. Where each part but the last has the same power of two of blocks (`evenkeel_column_moments_block_rows`), and the last as many
+// or fewer, it has the bits of `evenkeel_column_moments` of the whole. `mean_low` of the parts is not looked at. parts and moments
+// have to be there. Runs on the calling thread.
+typedef struct evenkeel_column_moments_merge_args {
+  size_t size;
+  // Those of the first part, then those of the second, and so on: each as many as moments.
+  struct evenkeel_input parts;
+  // Written, one a column.
+  struct evenkeel_output moments;
+  // NULL: the default. A pool of the host is not used.
+  const struct evenkeel_execution *execution;
+} evenkeel_column_moments_merge_args;
 
 // Number, mean and sum of squared deviations of a set of values. All zeros is the empty set. The population variance is
 // m2 / count, the sample variance m2 / (count - 1).
@@ -718,6 +767,94 @@ typedef struct evenkeel_normalize_scale_shift_args {
   size_t valid_steps;
 } evenkeel_normalize_scale_shift_args;
 
+// The kind of a scaler.
+typedef uint32_t evenkeel_scaler;
+
+// What a state is of. What does not belong to its kind is 0.
+typedef struct evenkeel_scaler_info {
+  size_t features;
+  // `EVENKEEL_STANDARD_SCALER` or `EVENKEEL_MIN_MAX_SCALER`
+  evenkeel_scaler scaler;
+  // As in `evenkeel_standard_scaler_transform_args`.
+  uint32_t with_mean;
+  // Likewise.
+  uint32_t with_std;
+  // As in `evenkeel_min_max_scaler_transform_args`.
+  uint32_t clip;
+  // Likewise.
+  double range_min;
+  // Likewise.
+  double range_max;
+} evenkeel_scaler_info;
+
+// The arguments of `evenkeel_scaler_state_info`: both have to be there.
+typedef struct evenkeel_scaler_state_info_args {
+  size_t size;
+  // The state, `EVENKEEL_BYTES`.
+  struct evenkeel_input bytes;
+  // Written.
+  struct evenkeel_scaler_info *info;
+} evenkeel_scaler_state_info_args;
+
+// The state of a standard scaler, from what it has learnt and its settings. moments and bytes have to be there. A call allocates a
+// temporary as large as bytes.
+typedef struct evenkeel_standard_scaler_to_bytes_args {
+  size_t size;
+  // One a column.
+  struct evenkeel_input moments;
+  // As in `evenkeel_standard_scaler_partial_fit_args`; absent: zeros.
+  struct evenkeel_input m2_low;
+  // Written, 32 bytes and 40 a column; `EVENKEEL_BYTES`.
+  struct evenkeel_output bytes;
+  // As in `evenkeel_standard_scaler_transform_args`. Default: 1.
+  uint32_t with_mean;
+  // Likewise.
+  uint32_t with_std;
+} evenkeel_standard_scaler_to_bytes_args;
+
+// What a standard scaler has learnt, from its state. bytes and moments have to be there. `evenkeel_scaler_state_info` tells how many
+// columns there are, and the settings.
+typedef struct evenkeel_standard_scaler_from_bytes_args {
+  size_t size;
+  // The state, `EVENKEEL_BYTES`.
+  struct evenkeel_input bytes;
+  // Written, one a column.
+  struct evenkeel_output moments;
+  // Written, as in `evenkeel_standard_scaler_partial_fit_args`; absent: it is lost.
+  struct evenkeel_output m2_low;
+} evenkeel_standard_scaler_from_bytes_args;
+
+// The state of a min-max scaler, from what it has learnt and its settings. `data_min`, `data_max` and bytes have to be there. A call
+// allocates a temporary as large as bytes.
+typedef struct evenkeel_min_max_scaler_to_bytes_args {
+  size_t size;
+  // One a column.
+  struct evenkeel_input data_min;
+  // One a column.
+  struct evenkeel_input data_max;
+  // Written, 48 bytes and 8 a column; `EVENKEEL_BYTES`.
+  struct evenkeel_output bytes;
+  // As in `evenkeel_min_max_scaler_transform_args`. Default: 0.
+  double range_min;
+  // Likewise. Default: 1.
+  double range_max;
+  // Likewise. Default: 0.
+  uint32_t clip;
+  // 0
+  uint32_t reserved;
+} evenkeel_min_max_scaler_to_bytes_args;
+
+// What a min-max scaler has learnt, from its state. All have to be there.
+typedef struct evenkeel_min_max_scaler_from_bytes_args {
+  size_t size;
+  // The state, `EVENKEEL_BYTES`.
+  struct evenkeel_input bytes;
+  // Written, one a column.
+  struct evenkeel_output data_min;
+  // Written, one a column.
+  struct evenkeel_output data_max;
+} evenkeel_min_max_scaler_from_bytes_args;
+
 // What a standard scaler learns of the samples of x: number, mean and sum of squared deviations of every column. NaN are not
 // counted; no rows change nothing. x, the shape, a matrix, and moments have to be there. A call allocates a temporary of about
 // 40 bytes a column, sixteen times as much where tasks may share the work.
@@ -892,7 +1029,7 @@ typedef struct evenkeel_normalizer_args {
 // and not looked at.
 #define EVENKEEL_BITS 8
 
-// `uint8_t`, a flag in each, which is not 0 where it is set, and written as 0 or 1.
+// `uint8_t`, a flag in each, which is not 0 where it is set, and written as 0 or 1; or the bytes of a scaler's state.
 #define EVENKEEL_BYTES 9
 
 // `size_t`
@@ -955,6 +1092,12 @@ typedef struct evenkeel_normalizer_args {
 
 // Of columns or channels: one of each a column or channel.
 #define EVENKEEL_OF_COLUMNS 2
+
+// A standard scaler. Its state has 32 bytes and 40 a column.
+#define EVENKEEL_STANDARD_SCALER 1
+
+// A min-max scaler. Its state has 48 bytes and 8 a column.
+#define EVENKEEL_MIN_MAX_SCALER 2
 
 // The sum of absolute values.
 #define EVENKEEL_NORM_L1 1
@@ -1027,6 +1170,9 @@ typedef struct evenkeel_normalizer_args {
 
 // A running variance would not be finite as float after this batch, which is finite.
 #define EVENKEEL_STATISTIC_OVERFLOW 17
+
+// Bytes are not the state of a scaler.
+#define EVENKEEL_FORMAT 18
 
 #ifdef __cplusplus
 extern "C" {
@@ -1122,6 +1268,13 @@ evenkeel_status evenkeel_channels_backward_scratch_len(const struct evenkeel_cha
 //
 // `args` points to a structure as this header describes it.
 evenkeel_status evenkeel_batch_norm_training(const struct evenkeel_batch_norm_training_args *args);
+
+// The statistics of BatchNorm's training, from the moments of a whole batch.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_batch_norm_statistics(const struct evenkeel_batch_norm_statistics_args *args);
 
 // Writes to `scratch_len` how many doubles of scratch `evenkeel_batch_norm_training` uses for these arguments, of which the
 // shape and the execution count.
@@ -1248,6 +1401,17 @@ evenkeel_status evenkeel_column_moments(const struct evenkeel_column_moments_arg
 evenkeel_status evenkeel_column_moments_scratch_len(const struct evenkeel_column_moments_args *args,
                                                     size_t *scratch_len);
 
+// The moments of a whole from those of its parts.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_column_moments_merge(const struct evenkeel_column_moments_merge_args *args);
+
+// Rows of a block of a matrix of so many columns: where parts of a matrix begin at multiples of it, their blocks are those of the
+// whole.
+size_t evenkeel_column_moments_block_rows(size_t cols);
+
 // Adds the values of `other` to `into`: the merge of Chan, Golub and LeVeque. `other` may be `into`.
 //
 // # Safety
@@ -1305,6 +1469,41 @@ evenkeel_status evenkeel_rms_norm(const struct evenkeel_rms_norm_args *args);
 //
 // `args` points to a structure as this header describes it.
 evenkeel_status evenkeel_normalize_scale_shift(const struct evenkeel_normalize_scale_shift_args *args);
+
+// Checks the header and the length of a state, and writes what it is of.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_scaler_state_info(const struct evenkeel_scaler_state_info_args *args);
+
+// The state of a standard scaler as bytes.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_standard_scaler_to_bytes(const struct evenkeel_standard_scaler_to_bytes_args *args);
+
+// A standard scaler from its state.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_standard_scaler_from_bytes(const struct evenkeel_standard_scaler_from_bytes_args *args);
+
+// The state of a min-max scaler as bytes.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_min_max_scaler_to_bytes(const struct evenkeel_min_max_scaler_to_bytes_args *args);
+
+// A min-max scaler from its state.
+//
+// # Safety
+//
+// `args` points to a structure as this header describes it.
+evenkeel_status evenkeel_min_max_scaler_from_bytes(const struct evenkeel_min_max_scaler_from_bytes_args *args);
 
 // A standard scaler learns from samples.
 //
@@ -1457,6 +1656,13 @@ const char *evenkeel_last_error_message(void);
   {sizeof(evenkeel_column_moments_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, 0, \
    EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
 
+#define EVENKEEL_COLUMN_MOMENTS_MERGE_INIT \
+  {sizeof(evenkeel_column_moments_merge_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_BATCH_NORM_STATISTICS_INIT \
+  {sizeof(evenkeel_batch_norm_statistics_args), EVENKEEL_ABSENT, 1e-5, 0, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0.9, EVENKEEL_MOMENTUM_KEEP, 0, 0, 0, 0}
+
 #define EVENKEEL_PENALTY_INIT \
   {sizeof(evenkeel_penalty_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0.0, 0.0, 0}
 
@@ -1493,6 +1699,25 @@ const char *evenkeel_last_error_message(void);
 #define EVENKEEL_MIN_MAX_SCALER_TRANSFORM_INIT \
   {sizeof(evenkeel_min_max_scaler_transform_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
    EVENKEEL_NO_SHAPE, EVENKEEL_ABSENT, EVENKEEL_ABSENT, 0.0, 1.0, 0, 0, 0}
+
+#define EVENKEEL_SCALER_STATE_INFO_INIT \
+  {sizeof(evenkeel_scaler_state_info_args), EVENKEEL_ABSENT, 0}
+
+#define EVENKEEL_STANDARD_SCALER_TO_BYTES_INIT \
+  {sizeof(evenkeel_standard_scaler_to_bytes_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, 1, 1}
+
+#define EVENKEEL_STANDARD_SCALER_FROM_BYTES_INIT \
+  {sizeof(evenkeel_standard_scaler_from_bytes_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT}
+
+#define EVENKEEL_MIN_MAX_SCALER_TO_BYTES_INIT \
+  {sizeof(evenkeel_min_max_scaler_to_bytes_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT, 0.0, 1.0, 0, 0}
+
+#define EVENKEEL_MIN_MAX_SCALER_FROM_BYTES_INIT \
+  {sizeof(evenkeel_min_max_scaler_from_bytes_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, \
+   EVENKEEL_ABSENT}
 
 #define EVENKEEL_NORMALIZER_INIT \
   {sizeof(evenkeel_normalizer_args), EVENKEEL_ABSENT, EVENKEEL_ABSENT, EVENKEEL_NO_SHAPE, \

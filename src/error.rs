@@ -99,6 +99,15 @@ pub enum Error {
         /// What has not been fitted.
         arg: &'static str,
     },
+    /// Bytes are not the state of a scaler.
+    Format {
+        /// The first byte of what is wrong.
+        at: usize,
+        /// What has to be there.
+        expected: &'static str,
+        /// The number that came.
+        got: u64,
+    },
     /// A range of a random stream ends beyond its 2^64 elements.
     StreamOverflow {
         /// The index of the first element.
@@ -174,6 +183,9 @@ impl fmt::Display for Error {
                     f,
                     "`{arg}`: expected one that has been fitted, got one that has seen nothing"
                 )
+            }
+            Self::Format { at, expected, got } => {
+                write!(f, "`bytes`: expected {expected} at byte {at}, got {got:#x}")
             }
             Self::StreamOverflow { offset, len } => {
                 write!(

@@ -58,11 +58,11 @@
 //! |---|---|---|---|
 //! | [`LayerNorm`] | `gamma * (x - mean) / sqrt(var + eps) + beta` | rows; the channels of a position | yes |
 //! | [`RmsNorm`] | `gamma * x / sqrt(mean(x^2) + eps) + beta` | rows, groups of a row | yes |
-//! | [`BatchNorm`] | as `LayerNorm`, by the batch's or by running statistics | columns, channels | yes, also in two steps |
+//! | [`BatchNorm`] | as `LayerNorm`, by the batch's or by running statistics; both passes also in parts | columns, channels | yes |
 //! | [`GroupNorm`], [`InstanceNorm`] | as `LayerNorm`, over a group of channels, or over each | channels | yes |
 //! | [`NormalizeScaleShift`] | `gamma * (x - mean) * rstd + beta`, by given statistics | rows, columns, channels | yes |
 //! | [`Dropout`] | `x / (1 - p)` where a random mask keeps, else 0; also of whole rows and channels | any | yes |
-//! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | count, mean and sum of squared deviations | rows; columns; a stream | |
+//! | [`RowMoments`], [`ColumnMoments`], [`Moments`] | count, mean and sum of squared deviations | rows; columns, channels; a stream | |
 //! | [`preprocess`]: [`StandardScaler`](preprocess::StandardScaler) | `(x - mean) / std` of a feature, learnt in batches, and back | columns | |
 //! | [`preprocess`]: [`MinMaxScaler`](preprocess::MinMaxScaler) | `(x - min) / (max - min) * (b - a) + a` of a feature, likewise | columns | |
 //! | [`preprocess`]: [`Normalizer`](preprocess::Normalizer) | `x / norm`: L1, L2 or the largest | rows | |
@@ -77,7 +77,10 @@
 //! * [`RmsNorm`] alone: 1 + gamma in place of gamma, and [groups](RmsNorm::with_group_size) of a row.
 //!
 //! A backward pass reads dy, the gradient of a loss by y, and x. It writes dx, and the gradients of gamma and beta, each if
-//! [`GradArgs`] has a place for it. [`BatchNorm::backward_apply`] makes dx of a batch that is in several places.
+//! [`GradArgs`] has a place for it.
+//!
+//! A batch, or a data set, may lie in several places: in processes, on machines. [`BatchNorm::training_statistics`] says which calls
+//! make its statistics, [`BatchNorm::backward_apply`] its gradients. [Scalers](preprocess#saved-scalers) become bytes, and merge.
 //!
 //! # Glossary
 //!

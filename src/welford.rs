@@ -19,6 +19,8 @@
 //! and `x - mean'` is `delta - delta / n'`, in which no mean is rounded.
 #![forbid(unsafe_code)]
 
+use crate::error::Error;
+
 /// Number, mean and sum of squared deviations of a set of values: what statistics are merged from.
 ///
 /// * `count`: n
@@ -37,6 +39,10 @@
 /// (`NumAcc4`, mean / std 1e8) all 15 digits of the deviation are right, where the plain update has 12.
 ///
 /// A NaN or an infinity among the values makes `mean` or `m2` NaN.
+///
+/// **Layout**: plain old data of 32 bytes without padding, in Rust and in C: `count` at 0, `mean` at 8, `mean_low` at 16, `m2` at 24,
+/// each in the byte order of the machine. Any 32 bytes are moments of this type. All zeros are those of no values. So a slice of them
+/// can be sent to another process of the same byte order as it is.
 ///
 /// ```
 /// use evenkeel::Moments;
@@ -125,4 +131,14 @@ impl Moments {
     pub fn sample_variance(&self) -> Option<f64> {
         (self.count > 1).then(|| self.m2 / (self.count - 1) as f64)
     }
+}
+
+/// Checks that some values can have these moments.
+pub(crate) fn check_moments(arg: &'static str, moments: &[Moments]) -> Result<(), Error> {
+    // Without an early exit, so that it is vectorised.
+    if !moments.iter().fold(false, |negative, moments| negative | (moments.m2 < 0.0)) {
+        return Ok(());
+    }
+    let got = moments.iter().map(|moments| moments.m2).find(|m2| *m2 < 0.0).unwrap_or(f64::NAN);
+    Err(Error::Parameter { arg, expected: "sums of squared deviations of at least 0", got })
 }

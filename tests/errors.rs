@@ -52,7 +52,9 @@
 //! | statistics that no data have | error | `statistics_that_no_samples_have` |
 //! | NaN, infinities and constants among the features | ignored; NaN; scale 1 | `scalers::non_finite_values_...`, `scalers::constant_features` |
 //! | a backend that the CPU lacks, or that no one knows | error | `a_name_that_no_backend_has_or_whose_backend_this_cpu_lacks` |
-//! | moments of nothing, merged | nothing changes | `moments::an_empty_set_merges_as_nothing` |
+//! | moments of nothing, merged | nothing changes | `moments::an_empty_set_merges_as_nothing`, `places::empty_parts_change_nothing` |
+//! | moments of parts that are not one set a column; channels of several counts | error | `places::parts_that_do_not_fit`, `places::statistics_that_do_not_fit` |
+//! | bytes that are not the state of a scaler | error | `state::bytes_that_are_no_state_are_errors` |
 //! | counts over 2^24, 2^53, 2^64 | exact up to the last, where they stop | `edges::counts_of_any_size` |
 
 #[path = "registry/mod.rs"]
@@ -108,9 +110,13 @@ impl Operation {
         let of = ["Dropout::", "Regularizer::"];
         of.iter().any(|of| self.is(of)) && !self.is("Dropout::mask")
     }
-    /// Whether its state or its output is no buffer of the call's. `scalers_...` are about these.
+    /// Whether its state or its output is no buffer of the call's, or its lengths are measured by each other and not by a shape.
+    /// `scalers_...` are about these, and `proof::places`.
     fn has_state(&self) -> bool {
-        self.name.contains("Scaler::") || self.is("Moments::")
+        let measures_itself = ["ColumnMoments::merge", "BatchNorm::training_statistics"];
+        self.name.contains("Scaler::")
+            || self.is("Moments::")
+            || measures_itself.contains(&self.name)
     }
     /// What errors call x and y, and their pitches.
     fn io_names(&self) -> [[&'static str; 2]; 2] {

@@ -26,7 +26,7 @@ pub const EVENKEEL_F16: evenkeel_dtype = 4;
 /// `uint8_t`, eight flags in each, the least significant bit first: len counts bytes. Bits beyond the last flag are written as 0
 /// and not looked at.
 pub const EVENKEEL_BITS: evenkeel_dtype = 8;
-/// `uint8_t`, a flag in each, which is not 0 where it is set, and written as 0 or 1.
+/// `uint8_t`, a flag in each, which is not 0 where it is set, and written as 0 or 1; or the bytes of a scaler's state.
 pub const EVENKEEL_BYTES: evenkeel_dtype = 9;
 /// `size_t`
 pub const EVENKEEL_SIZE: evenkeel_dtype = 10;
@@ -38,6 +38,7 @@ pub(super) const F32: u32 = 1 << EVENKEEL_F32;
 /// What elements are stored as.
 pub(super) const FLOATS: u32 = F32 | 1 << EVENKEEL_BF16 | 1 << EVENKEEL_F16;
 pub(super) const F64: u32 = 1 << EVENKEEL_F64;
+pub(super) const BYTES: u32 = 1 << EVENKEEL_BYTES;
 pub(super) const FLAGS: u32 = 1 << EVENKEEL_BITS | 1 << EVENKEEL_BYTES;
 pub(super) const SIZE: u32 = 1 << EVENKEEL_SIZE;
 pub(super) const MOMENTS: u32 = 1 << EVENKEEL_MOMENTS;

@@ -4,7 +4,8 @@ use core::mem::offset_of;
 
 use super::boundary::call;
 use super::buffers::{
-    Buffer, F32, F64, FLAGS, FLOATS, SIZE, evenkeel_input, evenkeel_output, in_out, read, write,
+    Buffer, F32, F64, FLAGS, FLOATS, MOMENTS, SIZE, evenkeel_input, evenkeel_output, in_out, read,
+    write,
 };
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
@@ -21,6 +22,7 @@ use crate::norm::group_norm::GroupNorm;
 use crate::norm::instance_norm::InstanceNorm;
 use crate::shape::Channels;
 use crate::simd::Io;
+use crate::welford::Moments;
 
 /// How training updates the running statistics.
 pub type evenkeel_momentum = u32;
@@ -113,31 +115,14 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training(
     unsafe {
         call(args, |args, run| {
             let shape = args.shape.channels()?;
-            let &evenkeel_batch_norm_training_args { running_mean, running_var, .. } = args;
-            let unbiased = flag("unbiased_running_var", args.unbiased_running_var, 0)?;
-            let skip = args.skip_non_finite_updates;
-            let skip = flag("skip_non_finite_updates", skip, args.reserved)?;
-            let operation = BatchNorm::new()
-                .with_eps(args.eps)
-                .with_unbiased_running_var(unbiased)
-                .with_skip_non_finite_updates(skip)
-                .with_execution(run.execution());
-            let operation = match args.momentum_rule {
-                EVENKEEL_MOMENTUM_KEEP => operation.with_momentum(args.momentum),
-                EVENKEEL_MOMENTUM_PYTORCH => operation.with_pytorch_momentum(args.momentum),
-                EVENKEEL_MOMENTUM_CUMULATIVE => operation.with_cumulative_average(args.batches),
-                got => {
-                    let expected = "a number EVENKEEL_MOMENTUM_...";
-                    return Err(unknown("momentum_rule", expected, got.into()));
-                }
-            };
-            if running_mean.is_there() != running_var.is_there() {
-                let arg = if running_mean.is_there() { "running_var" } else { "running_mean" };
-                return Err(Fault::Absent { arg }.boxed());
-            }
-            if !args.mean.is_there() && args.rstd.is_there() {
-                return Err(Fault::Absent { arg: "mean" }.boxed());
-            }
+            let evenkeel_batch_norm_training_args { running_mean, running_var, .. } = args;
+            let operation = training(
+                args.eps,
+                (args.momentum_rule, args.momentum, args.batches),
+                [args.unbiased_running_var, args.skip_non_finite_updates, args.reserved],
+            )?
+            .with_execution(run.execution());
+            check_pairs([&args.mean, &args.rstd], [running_mean, running_var])?;
             write_statistics([&args.mean, &args.rstd], shape.channels(), |stats| {
                 let norm = norm_args(&args.gamma, &args.beta, stats, run);
                 let mut train = TrainArgs { norm, running: None };
@@ -151,6 +136,123 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training(
                     train = train.scratch(scratch);
                 }
                 Ok(operation.driver().train(in_out(&args.x, &args.y), shape, train)?)
+            })
+        })
+    }
+}
+
+/// BatchNorm as it trains, of what C passes: eps, the momentum's rule, itself and the batches before, and the two flags with what is
+/// reserved.
+fn training(
+    eps: f64,
+    (rule, momentum, batches): (evenkeel_momentum, f64, u64),
+    [unbiased, skip, reserved]: [u32; 3],
+) -> Result<BatchNorm, Box<Fault>> {
+    let unbiased = flag("unbiased_running_var", unbiased, 0)?;
+    let skip = flag("skip_non_finite_updates", skip, reserved)?;
+    let operation = BatchNorm::new().with_eps(eps).with_unbiased_running_var(unbiased);
+    let operation = operation.with_skip_non_finite_updates(skip);
+    match rule {
+        EVENKEEL_MOMENTUM_KEEP => Ok(operation.with_momentum(momentum)),
+        EVENKEEL_MOMENTUM_PYTORCH => Ok(operation.with_pytorch_momentum(momentum)),
+        EVENKEEL_MOMENTUM_CUMULATIVE => Ok(operation.with_cumulative_average(batches)),
+        got => Err(unknown("momentum_rule", "a number EVENKEEL_MOMENTUM_...", got.into())),
+    }
+}
+
+/// Returns an error where one of the running statistics is absent, or mean where rstd is there.
+fn check_pairs(
+    [mean, rstd]: [&evenkeel_output; 2],
+    [running_mean, running_var]: [&evenkeel_output; 2],
+) -> Result<(), Box<Fault>> {
+    if running_mean.is_there() != running_var.is_there() {
+        let arg = if running_mean.is_there() { "running_var" } else { "running_mean" };
+        return Err(Fault::Absent { arg }.boxed());
+    }
+    if !mean.is_there() && rstd.is_there() {
+        return Err(Fault::Absent { arg: "mean" }.boxed());
+    }
+    Ok(())
+}
+
+/// The statistics of BatchNorm's training of a batch that is in several places: from the moments of all of it, one set a channel.
+///
+/// It is the second of three steps. The first is `evenkeel_column_moments` in every place, and `evenkeel_column_moments_merge`. The
+/// third is `evenkeel_normalize_scale_shift` with mean and rstd, in every place. In one place, the three have the bits of
+/// `evenkeel_batch_norm_training`. moments have to be there. Runs on the calling thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_batch_norm_statistics_args {
+    pub size: usize,
+    /// One a channel, all with one count.
+    pub moments: evenkeel_input,
+    /// At least 0. Default: 1e-5.
+    pub eps: f64,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
+    /// Written, one a channel; `EVENKEEL_F64`, or `EVENKEEL_F32` by way of a temporary.
+    pub mean: evenkeel_output,
+    /// 1 / sqrt(var + eps), written likewise, where mean is.
+    pub rstd: evenkeel_output,
+    /// Updated, one a channel, where `running_var` is; start with 0.
+    pub running_mean: evenkeel_output,
+    /// Updated likewise; start with 1.
+    pub running_var: evenkeel_output,
+    /// From 0 to 1. Default: 0.9.
+    pub momentum: f64,
+    /// `EVENKEEL_MOMENTUM_...`. Default: `EVENKEEL_MOMENTUM_KEEP`.
+    pub momentum_rule: evenkeel_momentum,
+    /// As in `evenkeel_batch_norm_training_args`.
+    pub unbiased_running_var: u32,
+    /// Likewise.
+    pub skip_non_finite_updates: u32,
+    /// 0
+    pub reserved: u32,
+    /// How many batches came before this one, for `EVENKEEL_MOMENTUM_CUMULATIVE`.
+    pub batches: u64,
+}
+
+members! {
+    evenkeel_batch_norm_statistics_args {
+        eps: 1e-5, momentum: 0.9, momentum_rule: EVENKEEL_MOMENTUM_KEEP
+    },
+    216, |args| args.execution,
+    [
+        size 0, moments 8 (read(MOMENTS).required()), eps 40, execution 48,
+        mean 56 (write(F32 | F64)), rstd 88 (write(F32 | F64)), running_mean 120 (write(F32)),
+        running_var 152 (write(F32)), momentum 184, momentum_rule 192,
+        skip_non_finite_updates 200, batches 208,
+    ]
+}
+
+/// The statistics of BatchNorm's training, from the moments of a whole batch.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_batch_norm_statistics(
+    args: *const evenkeel_batch_norm_statistics_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let operation = training(
+                args.eps,
+                (args.momentum_rule, args.momentum, args.batches),
+                [args.unbiased_running_var, args.skip_non_finite_updates, args.reserved],
+            )?
+            .with_execution(run.execution());
+            check_pairs([&args.mean, &args.rstd], [&args.running_mean, &args.running_var])?;
+            let moments = args.moments.slice::<Moments>();
+            write_statistics([&args.mean, &args.rstd], moments.len(), |[mean, rstd]| {
+                let norm = NormArgs { mean, rstd, ..NormArgs::new() };
+                let mut train = TrainArgs { norm, running: None };
+                if args.running_mean.is_there() {
+                    let running_mean = args.running_mean.slice_mut();
+                    train = train.running(running_mean, args.running_var.slice_mut());
+                }
+                Ok(operation.training_statistics(moments, train)?)
             })
         })
     }

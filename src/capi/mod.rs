@@ -11,7 +11,7 @@
 //! | `members.rs` | where the members of structures lie, and what their buffers may be |
 //! | `execution.rs`, `pool.rs`, `backends.rs` | how a call runs: backend, stores, tasks, the host's pool |
 //! | `shape.rs`, `statistics.rs`, `valid.rs` | arguments that several operations have |
-//! | `rows.rs`, `gradients.rs`, `channels.rs`, `channel_gradients.rs`, `moments.rs`, `dropout.rs`, `penalty.rs`, `scalers.rs` | the operations |
+//! | `rows.rs`, `gradients.rs`, `channels.rs`, `channel_gradients.rs`, `moments.rs`, `dropout.rs`, `penalty.rs`, `scalers.rs`, `scaler_state.rs` | the operations |
 //! | `status.rs` | how a call ended |
 #![expect(
     non_camel_case_types,
@@ -32,6 +32,7 @@ mod moments;
 mod penalty;
 mod pool;
 mod rows;
+mod scaler_state;
 mod scalers;
 mod shape;
 mod statistics;
@@ -48,6 +49,7 @@ pub use gradients::*;
 pub use moments::*;
 pub use penalty::*;
 pub use rows::*;
+pub use scaler_state::*;
 pub use scalers::*;
 pub use shape::*;
 pub use status::*;

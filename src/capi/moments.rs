@@ -1,4 +1,4 @@
-//! Moments: of rows, of columns, of streams, merged.
+//! Moments: of rows, of columns and channels, of streams, merged.
 
 use core::mem::offset_of;
 
@@ -104,14 +104,14 @@ fn with_pitch<'a>(x: &evenkeel_input) -> MomentArgs<'a> {
     }
 }
 
-/// The moments of every column. x, moments and the shape, a matrix, have to be there.
+/// The moments of every column of a matrix, or of every channel of samples. x, moments and the shape have to be there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_column_moments_args {
     pub size: usize,
     /// The elements of the shape.
     pub x: evenkeel_input,
-    /// Written, one a column.
+    /// Written, one a column or channel.
     pub moments: evenkeel_output,
     pub shape: evenkeel_shape,
     /// NULL: the default.
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn evenkeel_column_moments(
                 moment_args = moment_args.pool(pool);
             }
             let x = x.elements();
-            Ok(operation.run(x, shape.rows()?, moments.slice_mut(), moment_args)?)
+            Ok(operation.run(x, shape.channels()?, moments.slice_mut(), moment_args)?)
         })
     }
 }
@@ -179,9 +179,58 @@ pub unsafe extern "C" fn evenkeel_column_moments_scratch_len(
     unsafe {
         call(args, |args, run| {
             let operation = ColumnMoments::new().with_execution(run.execution());
-            write_len(scratch_len, operation.scratch_len(args.shape.rows()?))
+            write_len(scratch_len, operation.scratch_len(args.shape.channels()?))
         })
     }
+}
+
+/// The moments of a whole from those of its parts, one set a column of each. The result depends on the parts and on their order
+/// alone. Where each part but the last has the same power of two of blocks (`evenkeel_column_moments_block_rows`), and the last as many
+/// or fewer, it has the bits of `evenkeel_column_moments` of the whole. `mean_low` of the parts is not looked at. parts and moments
+/// have to be there. Runs on the calling thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct evenkeel_column_moments_merge_args {
+    pub size: usize,
+    /// Those of the first part, then those of the second, and so on: each as many as moments.
+    pub parts: evenkeel_input,
+    /// Written, one a column.
+    pub moments: evenkeel_output,
+    /// NULL: the default. A pool of the host is not used.
+    pub execution: *const evenkeel_execution,
+}
+
+members! {
+    evenkeel_column_moments_merge_args {}, 80, |args| args.execution,
+    [
+        size 0, parts 8 (read(MOMENTS).required()), moments 40 (write(MOMENTS).required()),
+        execution 72,
+    ]
+}
+
+/// The moments of a whole from those of its parts.
+///
+/// # Safety
+///
+/// `args` points to a structure as this header describes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evenkeel_column_moments_merge(
+    args: *const evenkeel_column_moments_merge_args,
+) -> evenkeel_status {
+    // SAFETY: the caller's promise; `call` has checked the buffers before the closure runs.
+    unsafe {
+        call(args, |args, run| {
+            let operation = ColumnMoments::new().with_execution(run.execution());
+            Ok(operation.merge(args.parts.slice(), args.moments.slice_mut())?)
+        })
+    }
+}
+
+/// Rows of a block of a matrix of so many columns: where parts of a matrix begin at multiples of it, their blocks are those of the
+/// whole.
+#[unsafe(no_mangle)]
+pub extern "C" fn evenkeel_column_moments_block_rows(cols: usize) -> usize {
+    ColumnMoments::block_rows(cols)
 }
 
 /// Adds the values of `other` to `into`: the merge of Chan, Golub and LeVeque. `other` may be `into`.

@@ -14,12 +14,13 @@ use super::status::evenkeel_status;
 use crate::kernels::columns::min_max::{MinMax, merge_ranges};
 use crate::kernels::columns::standard_scaler::{Partial, means_and_scales};
 use crate::memory::filled;
-use crate::preprocess::min_max_scaler::{self, check_ranges};
+use crate::preprocess::min_max_scaler;
 use crate::preprocess::normalizer::{Norm, Normalizer};
-use crate::preprocess::standard_scaler::{self, check_moments};
+use crate::preprocess::standard_scaler;
+use crate::preprocess::state::check_ranges;
 use crate::run::stored::read_in_f32;
 use crate::shape::{check_length, check_optional};
-use crate::welford::Moments;
+use crate::welford::{Moments, check_moments};
 
 /// What a standard scaler learns of the samples of x: number, mean and sum of squared deviations of every column. NaN are not
 /// counted; no rows change nothing. x, the shape, a matrix, and moments have to be there. A call allocates a temporary of about

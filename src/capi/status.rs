@@ -48,6 +48,8 @@ pub const EVENKEEL_TYPE: evenkeel_status = 15;
 pub const EVENKEEL_STRUCT_SIZE: evenkeel_status = 16;
 /// A running variance would not be finite as float after this batch, which is finite.
 pub const EVENKEEL_STATISTIC_OVERFLOW: evenkeel_status = 17;
+/// Bytes are not the state of a scaler.
+pub const EVENKEEL_FORMAT: evenkeel_status = 18;
 
 /// A name for a status.
 #[unsafe(no_mangle)]
@@ -55,7 +57,7 @@ pub extern "C" fn evenkeel_status_text(status: evenkeel_status) -> *const c_char
     TEXTS.get(status as usize).copied().unwrap_or(c"not a status of evenkeel").as_ptr()
 }
 
-const TEXTS: [&CStr; 18] = [
+const TEXTS: [&CStr; 19] = [
     c"done",
     c"a pointer is NULL or a member is absent",
     c"a buffer is not aligned to its elements",
@@ -74,6 +76,7 @@ const TEXTS: [&CStr; 18] = [
     c"a buffer has no type, or one that the operation does not take",
     c"a structure has a size that this version does not know",
     c"a running statistic would leave the range of float",
+    c"bytes are not the state of a scaler",
 ];
 
 /// What the last call of this thread that did not return `EVENKEEL_OK` complained of, in full: the member, what was
@@ -164,6 +167,7 @@ impl Fault {
                 Error::TooFewRows { .. } => EVENKEEL_TOO_FEW_ROWS,
                 Error::StatisticOverflow { .. } => EVENKEEL_STATISTIC_OVERFLOW,
                 Error::NotFitted { .. } => EVENKEEL_NOT_FITTED,
+                Error::Format { .. } => EVENKEEL_FORMAT,
                 Error::StreamOverflow { .. } => EVENKEEL_STREAM_OVERFLOW,
                 Error::OutOfMemory { .. } => EVENKEEL_OUT_OF_MEMORY,
                 Error::UnknownBackend { .. } => EVENKEEL_UNKNOWN_OPTION,
@@ -271,10 +275,10 @@ mod tests {
     #[test]
     fn every_status_has_a_text_and_nothing_else_has() {
         let unknown = evenkeel_status_text(u32::MAX);
-        for status in 0..=EVENKEEL_STATISTIC_OVERFLOW {
+        for status in 0..=EVENKEEL_FORMAT {
             assert_ne!(evenkeel_status_text(status), unknown, "{status}");
         }
-        assert_eq!(evenkeel_status_text(EVENKEEL_STATISTIC_OVERFLOW + 1), unknown);
+        assert_eq!(evenkeel_status_text(EVENKEEL_FORMAT + 1), unknown);
     }
 
     #[test]

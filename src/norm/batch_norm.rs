@@ -14,6 +14,7 @@ use crate::norm::columns::{BatchDriver, normalize_channels};
 use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Channels, check_eps};
 use crate::simd::{InOut, Io};
+use crate::welford::Moments;
 
 /// Batch normalisation of a matrix `[rows, channels]`, of `[batch, channels, positions]` or of `[batch, positions,
 /// channels]` (Ioffe and Szegedy, 2015, arXiv 1502.03167).
@@ -234,6 +235,64 @@ impl BatchNorm {
         io.write_whole(|io| self.driver().train(io, shape, args))
     }
 
+    /// Writes mean and rstd of a batch that is in several places, and moves the running statistics, from the moments of the whole
+    /// batch, one set a channel.
+    ///
+    /// It is the second of three steps that [`forward_training`](Self::forward_training) consists of, between which other places can
+    /// add their moments:
+    ///
+    /// 1. [`ColumnMoments::compute`](crate::ColumnMoments::compute) in every place, and [`merge`](crate::ColumnMoments::merge).
+    /// 2. This method. [`TrainArgs`] may have [`stats`](TrainArgs::stats) and [`running`](TrainArgs::running), each if it is wanted.
+    ///    With `running` alone it is an update of the running statistics without a forward pass.
+    /// 3. [`NormalizeScaleShift::forward`](crate::NormalizeScaleShift::forward) with
+    ///    [`Statistics::of_columns`](crate::Statistics::of_columns), in every place.
+    ///
+    /// In one place, the three steps give the bits of `forward_training`, in every layout. A place without rows takes part in all of
+    /// them. The gradients have two steps likewise ([`backward_apply`](Self::backward_apply)).
+    ///
+    /// ```
+    /// use evenkeel::{
+    ///     BatchNorm, ColumnMoments, InOut, MomentArgs, Moments, NormArgs, NormalizeScaleShift, Rows, Statistics, TrainArgs,
+    /// };
+    ///
+    /// // Two places, with two rows and one row of one channel.
+    /// let places = [&[1.0_f32, 3.0][..], &[8.0]];
+    /// let mut parts = [Moments::new(); 2];
+    /// for (x, part) in places.iter().zip(&mut parts) {
+    ///     ColumnMoments::new().compute(x, Rows::new(x.len(), 1)?, std::slice::from_mut(part), MomentArgs::new())?;
+    /// }
+    /// let mut whole = [Moments::new()];
+    /// ColumnMoments::new().merge(&parts, &mut whole)?;
+    ///
+    /// let (mut mean, mut rstd, mut running_mean, mut running_var) = ([0.0], [0.0], [0.0], [1.0]);
+    /// let args = TrainArgs::new().stats(&mut mean, &mut rstd).running(&mut running_mean, &mut running_var);
+    /// BatchNorm::new().training_statistics(&whole, args)?;
+    /// assert_eq!((mean, running_mean), ([4.0], [0.4]));
+    ///
+    /// let (statistics, mut y) = (Statistics::of_columns(&mean, &rstd), [0.0_f32]);
+    /// let io = InOut::new(places[1], &mut y);
+    /// NormalizeScaleShift::new().forward(io, Rows::new(1, 1)?, statistics, NormArgs::new())?;
+    /// assert!((y[0] - 1.358_731).abs() < 1e-6); // 4 / sqrt(26 / 3 + 1e-5)
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Nothing is written where one is returned.
+    ///
+    /// * [`Error::StatisticOverflow`], [`Error::TooFewRows`]: as of [`forward_training`](Self::forward_training).
+    /// * [`Error::Parameter`]: eps or the momentum is not what its setter takes, a running variance is negative, channels have
+    ///   different counts, or an m2 is negative.
+    /// * [`Error::Length`]: statistics are not one a channel, of which there are as many as moments.
+    /// * [`Error::Unsupported`]: gamma, beta, padding, scratch or a pool.
+    pub fn training_statistics(
+        &self,
+        moments: &[Moments],
+        args: TrainArgs<'_>,
+    ) -> Result<(), Error> {
+        self.driver().statistics(moments, args)
+    }
+
     /// Normalises x by running statistics, one of each a channel, and returns y: the same bits in either layout.
     ///
     /// # Errors
@@ -328,7 +387,7 @@ impl BatchNorm {
     ///
     /// Between the two steps of [`backward`](Self::backward), other places can add their sums. The first step is `backward` with
     /// [`InOut::read_only`] and with dbeta and dgamma in f64: the sums of dy and of `dy * x_hat`. Both steps take the mean and rstd of
-    /// the whole batch from [`GradArgs::stats`]; [`ColumnMoments`](crate::ColumnMoments) of the places merge to these. In one
+    /// the whole batch from [`GradArgs::stats`]; [`training_statistics`](Self::training_statistics) makes these. In one
     /// place, both steps give the bits of `backward`.
     ///
     /// ```

@@ -325,7 +325,7 @@ impl Work<'_> {
         let Self { call, x, pitch, shape, kept: (kept, n), .. } = *self;
         let (means, m2s) = batch_moments(call, (x, pitch), shape, (kept, n), scratch);
         let statistics = BatchStatistics {
-            rows: n,
+            rows: n as f64,
             eps,
             means: &mut *means,
             m2s: &mut *m2s,

@@ -1,7 +1,7 @@
 //! The driver of operations on columns, and of channels whose statistics are those of a batch or given.
 #![forbid(unsafe_code)]
 
-use crate::args::norm::NormArgs;
+use crate::args::norm::{NormArgs, unsupported};
 use crate::args::train::{TrainArgs, check_running};
 use crate::args::valid_rows::kept_rows;
 use crate::element::single;
@@ -10,7 +10,9 @@ use crate::kernels::channels::first::{MergeSamples, NormalizePlanes, PlaneMoment
 use crate::kernels::columns::coefficients::{ColumnSource, GivenColumns};
 use crate::kernels::columns::moments::{ColumnChunks, MergeChunks, RowChunks};
 use crate::kernels::columns::normalize::NormalizeColumns;
-use crate::kernels::columns::running::{BatchStatistics, Momentum, Overflow, RunningUpdate};
+use crate::kernels::columns::running::{
+    BatchStatistics, MomentStatistics, Momentum, Overflow, RunningUpdate,
+};
 use crate::kernels::elementwise::zero_padding::ZeroPlanePadding;
 use crate::kernels::lanes::Lanes64;
 use crate::kernels::row_filter::RowFilter;
@@ -20,6 +22,7 @@ use crate::norm::stored_whole::normalize_whole;
 use crate::run::execution::{Call, Execution};
 use crate::shape::{Channels, Rows, check_at_least, check_eps};
 use crate::simd::{Io, LANES, RowSpan, Span};
+use crate::welford::{Moments, check_moments};
 
 /// x and y of samples of channels: rows whose columns are the channels, or planes.
 pub(crate) enum ChannelSpan<'a> {
@@ -180,9 +183,8 @@ impl BatchDriver {
             check_running(mean, var, channels)?;
         }
         let (kept, n) = kept_rows(args.valid, rows)?;
-        if running.is_some() && self.unbiased && n == 1 && channels > 0 {
-            let arg = "unbiased variance";
-            return Err(Error::TooFewRows { arg, expected: 2, got: 1 });
+        if n == 1 && channels > 0 {
+            self.check_unbiased(running.is_some())?;
         }
         let needed = self.scratch_len(shape);
         if let Some(scratch) = &args.scratch {
@@ -199,15 +201,9 @@ impl BatchDriver {
         let mut allocated = Vec::new();
         let scratch = memory::or_allocated(args.scratch.take(), &mut allocated, needed)?;
         let (means, m2s) = batch_moments(call, io.src(), shape, (kept, n), scratch);
-        let running = running.map(|[mean, var]| RunningUpdate {
-            momentum: self.momentum,
-            unbiased: self.unbiased,
-            skip_non_finite: self.skip_non_finite,
-            mean,
-            var,
-        });
+        let running = running.map(|running| self.running_update(running));
         let statistics = BatchStatistics {
-            rows: n,
+            rows: n as f64,
             eps: self.eps,
             means: &mut *means,
             m2s: &mut *m2s,
@@ -216,14 +212,65 @@ impl BatchDriver {
             running,
         };
         // Until here nothing is written but scratch.
-        call.run_serial(statistics).map_err(|Overflow { channel, var }| {
-            Error::StatisticOverflow { arg: "running_var", channel, got: var }
-        })?;
+        call.run_serial(statistics).map_err(overflow)?;
         let source = GivenColumns {
             mean: &means.as_flattened()[..channels],
             rstd: &m2s.as_flattened()[..channels],
         };
         sweep(call, io, shape, source, &args, (n < rows).then_some(kept))?;
+        Ok(())
+    }
+
+    /// Makes mean and rstd of every channel from its moments in the whole batch, and moves the running statistics, as far as these
+    /// are there.
+    pub(crate) fn statistics(
+        &self,
+        moments: &[Moments],
+        TrainArgs { norm: args, running }: TrainArgs<'_>,
+    ) -> Result<(), Error> {
+        let channels = moments.len();
+        check_eps(self.eps)?;
+        self.check_momentum()?;
+        unsupported([
+            ("gamma", args.gamma.is_some()),
+            ("beta", args.beta.is_some()),
+            ("valid", args.valid.is_some()),
+            ("scratch", args.scratch.is_some()),
+            ("pool", args.pool.is_some()),
+        ])?;
+        check_moments("moments", moments)?;
+        args.check_stats(channels)?;
+        if let Some([mean, var]) = &running {
+            check_running(mean, var, channels)?;
+        }
+        let n = moments.first().map_or(0, |moments| moments.count);
+        if let Some(other) = moments.iter().find(|moments| moments.count != n) {
+            let (expected, got) = ("one count of all channels", other.count as f64);
+            return Err(Error::Parameter { arg: "moments", expected, got });
+        }
+        if n == 1 {
+            self.check_unbiased(running.is_some())?;
+        }
+        if n == 0 {
+            args.mean.into_iter().chain(args.rstd).for_each(|statistics| statistics.fill(0.0));
+            return Ok(());
+        }
+        let running = running.map(|running| self.running_update(running));
+        let (mean, rstd) = (args.mean, args.rstd);
+        let statistics = MomentStatistics { eps: self.eps, moments, mean, rstd, running };
+        self.execution.call(None).run_serial(statistics).map_err(overflow)
+    }
+
+    fn running_update<'r>(&self, [mean, var]: [&'r mut [f32]; 2]) -> RunningUpdate<'r> {
+        let Self { momentum, unbiased, skip_non_finite, .. } = *self;
+        RunningUpdate { momentum, unbiased, skip_non_finite, mean, var }
+    }
+
+    /// Returns an error where a batch of one row has to have an unbiased variance.
+    fn check_unbiased(&self, is_running: bool) -> Result<(), Error> {
+        if is_running && self.unbiased {
+            return Err(Error::TooFewRows { arg: "unbiased variance", expected: 2, got: 1 });
+        }
         Ok(())
     }
 
@@ -235,6 +282,11 @@ impl BatchDriver {
             _ => Ok(()),
         }
     }
+}
+
+/// The error of a running variance that f32 cannot hold.
+fn overflow(Overflow { channel, var }: Overflow) -> Error {
+    Error::StatisticOverflow { arg: "running_var", channel, got: var }
 }
 
 /// Numbers of scratch that [`batch_moments`] needs.

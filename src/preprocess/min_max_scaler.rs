@@ -8,6 +8,7 @@ use crate::kernels::columns::min_max::{
 };
 use crate::memory::{filled, grow};
 use crate::norm::columns::normalize_columns;
+use crate::preprocess::state::{Kind, State, check_ranges, min_max_to_bytes};
 use crate::run::execution::{Execution, scaler_setters};
 use crate::run::stored::{in_f32, read_in_f32};
 use crate::shape::{Rows, check_length};
@@ -28,8 +29,8 @@ use crate::simd::{InOut, Io, LANES};
 /// scaler has seen. [`inverse_transform`](Self::inverse_transform) is the way back. Matches scikit-learn's
 /// `MinMaxScaler`, except that a range below 1.2e-6 is not taken as constant ([a table](crate::preprocess) of all differences).
 ///
-/// To save a scaler, save its [`data_min`](Self::data_min) and [`data_max`](Self::data_max), and have it back
-/// with [`from_ranges`](Self::from_ranges).
+/// To save a scaler, or to send it to another machine, make bytes of it with [`to_bytes`](Self::to_bytes), and have it back with
+/// [`from_bytes`](Self::from_bytes). [`from_ranges`](Self::from_ranges) makes one of minima and maxima from elsewhere.
 ///
 /// # Promises
 ///
@@ -103,6 +104,48 @@ impl MinMaxScaler {
         check_ranges(["data_min", "data_max"], data_min, data_max)?;
         let mut scaler = Self::new(data_min.len())?;
         merge_ranges(&mut scaler.min, &mut scaler.max, data_min, data_max);
+        Ok(scaler)
+    }
+
+    /// The whole state: what has been learnt and the settings, 8 bytes a feature and 48 more
+    /// ([the table of bytes](crate::preprocess#saved-scalers)). Scalers of the same state have the same bytes.
+    ///
+    /// ```
+    /// use evenkeel::Rows;
+    /// use evenkeel::preprocess::MinMaxScaler;
+    ///
+    /// let mut scaler = MinMaxScaler::new(1)?.with_feature_range(-1.0, 1.0);
+    /// scaler.fit(&[1.0_f32, 5.0], Rows::new(2, 1)?)?;
+    /// let restored = MinMaxScaler::from_bytes(&scaler.to_bytes()?)?;
+    /// assert_eq!((restored.data_min(), restored.data_max()), (&[1.0][..], &[5.0][..]));
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::OutOfMemory`]: there is no memory for the bytes.
+    #[doc(alias = "save")]
+    #[doc(alias = "serialize")]
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        min_max_to_bytes(&self.min, &self.max, self.feature_range, self.clip.into())
+    }
+
+    /// The scaler of these bytes, on the detected backend, with automatic parallelism.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::TooShort`], [`Error::Length`]: the bytes are not as many as their header says.
+    /// * [`Error::Format`]: they are not the state of a `MinMaxScaler`, or of another version.
+    /// * [`Error::Parameter`]: a minimum or a maximum is not what [`from_ranges`](Self::from_ranges) takes.
+    /// * [`Error::OutOfMemory`]: there is no memory for so many features.
+    #[doc(alias = "load")]
+    #[doc(alias = "deserialize")]
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let state = State::of(Kind::MinMax, bytes)?;
+        let [min, max] = state.feature_range();
+        let scaler = Self::new(state.features)?.with_feature_range(min, max);
+        let mut scaler = scaler.with_clip(state.flags & 1 != 0);
+        state.ranges(&mut scaler.min, &mut scaler.max)?;
         Ok(scaler)
     }
 
@@ -243,28 +286,6 @@ impl MinMaxScaler {
         let (ranges, to) = ((&*self.min, &*self.max), self.feature_range);
         apply(self.execution, io, ranges, to, self.clip, inverse, rows)
     }
-}
-
-/// Checks that some values can have these minima and maxima.
-pub(crate) fn check_ranges(
-    [arg_min, arg_max]: [&'static str; 2],
-    data_min: &[f32],
-    data_max: &[f32],
-) -> Result<(), Error> {
-    check_length(arg_max, data_max.len(), data_min.len())?;
-    for (&min, &max) in data_min.iter().zip(data_max) {
-        let empty = min == f32::INFINITY && max == f32::NEG_INFINITY;
-        if min.is_nan() {
-            let expected = "numbers, infinity where none has been seen";
-            return Err(Error::Parameter { arg: arg_min, expected, got: min.into() });
-        }
-        if max.is_nan() || max < min && !empty {
-            let expected =
-                "numbers of at least the minimum, minus infinity where none has been seen";
-            return Err(Error::Parameter { arg: arg_max, expected, got: max.into() });
-        }
-    }
-    Ok(())
 }
 
 /// Checks that min < max.

@@ -13,11 +13,29 @@
 //!
 //! Of features of which only some are all NaN, both give NaN for these. Constant features of [`StandardScaler`] are those of
 //! scikit-learn.
+//!
+//! # Saved scalers
+//!
+//! [`StandardScaler::to_bytes`] and [`MinMaxScaler::to_bytes`] give the whole state of a scaler, what it has learnt and its settings.
+//! `from_bytes` reads it, on any machine. All numbers are little-endian. Version 1:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0 to 7 | `EVENKEEL`, in ASCII |
+//! | 8 to 11 | u32, the version: 1 |
+//! | 12 to 15 | u32, the kind: 1 for [`StandardScaler`], 2 for [`MinMaxScaler`] |
+//! | 16 to 23 | u64, the number of features |
+//! | 24 to 31 | u64, bits of settings: 1 `with_mean`, 2 `with_std`; of a [`MinMaxScaler`] 1 `with_clip` |
+//!
+//! A [`StandardScaler`] goes on with 40 bytes a feature: the count as u64, then mean, `mean_low`, m2 and what rounding left of m2 as
+//! f64. A [`MinMaxScaler`] goes on with its feature range as two f64, then has 8 bytes a feature: minimum and maximum as f32. There is
+//! one sequence of bytes for each state.
 #![forbid(unsafe_code)]
 
 pub(crate) mod min_max_scaler;
 pub(crate) mod normalizer;
 pub(crate) mod standard_scaler;
+pub(crate) mod state;
 
 pub use min_max_scaler::MinMaxScaler;
 pub use normalizer::{Norm, Normalizer};

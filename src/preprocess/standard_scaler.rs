@@ -8,11 +8,12 @@ use crate::kernels::columns::standard_scaler::{
 };
 use crate::memory::{filled, grow};
 use crate::norm::columns::normalize_columns;
+use crate::preprocess::state::{Kind, State, standard_to_bytes};
 use crate::run::execution::{Execution, scaler_setters};
 use crate::run::stored::{in_f32, read_in_f32};
 use crate::shape::{Rows, check_length};
 use crate::simd::{InOut, Io, LANES};
-use crate::welford::Moments;
+use crate::welford::{Moments, check_moments};
 
 /// Standardises the features of a matrix `[samples, features]`: mean 0 and variance 1 over the samples that it was
 /// fitted with.
@@ -29,9 +30,9 @@ use crate::welford::Moments;
 /// [`inverse_transform`](Self::inverse_transform) is the way back. Matches scikit-learn's `StandardScaler` ([a table](crate::preprocess)
 /// of the differences).
 ///
-/// To save a scaler, save its [`moments`](Self::moments), and have it back with
-/// [`from_moments`](Self::from_moments). One that was fitted by scikit-learn has
-/// `Moments { count: n_samples_seen_, mean: mean_, mean_low: 0.0, m2: var_ * n_samples_seen_ }` for every feature.
+/// To save a scaler, or to send it to another machine, make bytes of it with [`to_bytes`](Self::to_bytes), and have it back with
+/// [`from_bytes`](Self::from_bytes). [`from_moments`](Self::from_moments) makes one of statistics from elsewhere: one that was fitted
+/// by scikit-learn has `Moments { count: n_samples_seen_, mean: mean_, mean_low: 0.0, m2: var_ * n_samples_seen_ }` for every feature.
 ///
 /// # Promises
 ///
@@ -120,6 +121,51 @@ impl StandardScaler {
         Ok(scaler)
     }
 
+    /// The whole state: what has been learnt and the settings, 40 bytes a feature and 32 more
+    /// ([the table of bytes](crate::preprocess#saved-scalers)). Scalers of the same state have the same bytes.
+    ///
+    /// ```
+    /// use evenkeel::Rows;
+    /// use evenkeel::preprocess::StandardScaler;
+    ///
+    /// let mut scaler = StandardScaler::new(2)?;
+    /// scaler.fit(&[1.0_f32, 10.0, 3.0, 30.0], Rows::new(2, 2)?)?;
+    /// let bytes = scaler.to_bytes()?;
+    /// let mut restored = StandardScaler::from_bytes(&bytes)?;
+    /// assert_eq!(restored.mean(), [2.0, 20.0]);
+    /// restored.partial_fit(&[5.0_f32, 50.0], Rows::new(1, 2)?)?; // it goes on
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::OutOfMemory`]: there is no memory for the bytes.
+    #[doc(alias = "save")]
+    #[doc(alias = "serialize")]
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let flags = u64::from(self.with_mean) | u64::from(self.with_std) << 1;
+        standard_to_bytes(&self.moments, Some(&self.m2_low), flags)
+    }
+
+    /// The scaler of these bytes, on the detected backend, with automatic parallelism.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::TooShort`], [`Error::Length`]: the bytes are not as many as their header says.
+    /// * [`Error::Format`]: they are not the state of a `StandardScaler`, or of another version.
+    /// * [`Error::Parameter`]: a sum of squared deviations is negative.
+    /// * [`Error::OutOfMemory`]: there is no memory for so many features.
+    #[doc(alias = "load")]
+    #[doc(alias = "deserialize")]
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let state = State::of(Kind::Standard, bytes)?;
+        let scaler = Self::new(state.features)?;
+        let mut scaler = scaler.with_mean(state.flags & 1 != 0).with_std(state.flags & 2 != 0);
+        state.moments(&mut scaler.moments, Some(&mut scaler.m2_low))?;
+        scaler.update();
+        Ok(scaler)
+    }
+
     /// Whether the mean is subtracted. Default: `true`. It may be set at any time.
     #[must_use]
     pub const fn with_mean(mut self, with_mean: bool) -> Self {
@@ -142,8 +188,7 @@ impl StandardScaler {
         self.moments.len()
     }
 
-    /// Number, mean and sum of squared deviations of the values of every feature: all that there is to save. NaN are not
-    /// counted.
+    /// Number, mean and sum of squared deviations of the values of every feature. NaN are not counted.
     #[must_use]
     pub fn moments(&self) -> &[Moments] {
         &self.moments
@@ -284,17 +329,6 @@ impl StandardScaler {
             return apply::<true>(self.execution, io, &self.moments, mean, scale, rows);
         }
         apply::<false>(self.execution, io, &self.moments, mean, scale, rows)
-    }
-}
-
-/// Checks that some values can have these moments.
-pub(crate) fn check_moments(arg: &'static str, moments: &[Moments]) -> Result<(), Error> {
-    match moments.iter().find(|moments| moments.m2 < 0.0) {
-        Some(moments) => {
-            let expected = "sums of squared deviations of at least 0";
-            Err(Error::Parameter { arg, expected, got: moments.m2 })
-        }
-        None => Ok(()),
     }
 }
 

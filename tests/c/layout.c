@@ -270,6 +270,28 @@ AT(evenkeel_column_moments_args, scratch, 128);
 AT(evenkeel_column_moments_args, valid, 160);
 AT(evenkeel_column_moments_args, valid_steps, 192);
 
+SIZE(evenkeel_column_moments_merge_args, 80);
+AT(evenkeel_column_moments_merge_args, size, 0);
+AT(evenkeel_column_moments_merge_args, parts, 8);
+AT(evenkeel_column_moments_merge_args, moments, 40);
+AT(evenkeel_column_moments_merge_args, execution, 72);
+
+SIZE(evenkeel_batch_norm_statistics_args, 216);
+AT(evenkeel_batch_norm_statistics_args, size, 0);
+AT(evenkeel_batch_norm_statistics_args, moments, 8);
+AT(evenkeel_batch_norm_statistics_args, eps, 40);
+AT(evenkeel_batch_norm_statistics_args, execution, 48);
+AT(evenkeel_batch_norm_statistics_args, mean, 56);
+AT(evenkeel_batch_norm_statistics_args, rstd, 88);
+AT(evenkeel_batch_norm_statistics_args, running_mean, 120);
+AT(evenkeel_batch_norm_statistics_args, running_var, 152);
+AT(evenkeel_batch_norm_statistics_args, momentum, 184);
+AT(evenkeel_batch_norm_statistics_args, momentum_rule, 192);
+AT(evenkeel_batch_norm_statistics_args, unbiased_running_var, 196);
+AT(evenkeel_batch_norm_statistics_args, skip_non_finite_updates, 200);
+AT(evenkeel_batch_norm_statistics_args, reserved, 204);
+AT(evenkeel_batch_norm_statistics_args, batches, 208);
+
 SIZE(evenkeel_penalty_args, 128);
 AT(evenkeel_penalty_args, size, 0);
 AT(evenkeel_penalty_args, w, 8);
@@ -358,6 +380,50 @@ AT(evenkeel_min_max_scaler_transform_args, clip, 200);
 AT(evenkeel_min_max_scaler_transform_args, inverse, 204);
 AT(evenkeel_min_max_scaler_transform_args, execution, 208);
 
+SIZE(evenkeel_scaler_info, 40);
+AT(evenkeel_scaler_info, features, 0);
+AT(evenkeel_scaler_info, scaler, 8);
+AT(evenkeel_scaler_info, with_mean, 12);
+AT(evenkeel_scaler_info, with_std, 16);
+AT(evenkeel_scaler_info, clip, 20);
+AT(evenkeel_scaler_info, range_min, 24);
+AT(evenkeel_scaler_info, range_max, 32);
+
+SIZE(evenkeel_scaler_state_info_args, 48);
+AT(evenkeel_scaler_state_info_args, size, 0);
+AT(evenkeel_scaler_state_info_args, bytes, 8);
+AT(evenkeel_scaler_state_info_args, info, 40);
+
+SIZE(evenkeel_standard_scaler_to_bytes_args, 112);
+AT(evenkeel_standard_scaler_to_bytes_args, size, 0);
+AT(evenkeel_standard_scaler_to_bytes_args, moments, 8);
+AT(evenkeel_standard_scaler_to_bytes_args, m2_low, 40);
+AT(evenkeel_standard_scaler_to_bytes_args, bytes, 72);
+AT(evenkeel_standard_scaler_to_bytes_args, with_mean, 104);
+AT(evenkeel_standard_scaler_to_bytes_args, with_std, 108);
+
+SIZE(evenkeel_standard_scaler_from_bytes_args, 104);
+AT(evenkeel_standard_scaler_from_bytes_args, size, 0);
+AT(evenkeel_standard_scaler_from_bytes_args, bytes, 8);
+AT(evenkeel_standard_scaler_from_bytes_args, moments, 40);
+AT(evenkeel_standard_scaler_from_bytes_args, m2_low, 72);
+
+SIZE(evenkeel_min_max_scaler_to_bytes_args, 128);
+AT(evenkeel_min_max_scaler_to_bytes_args, size, 0);
+AT(evenkeel_min_max_scaler_to_bytes_args, data_min, 8);
+AT(evenkeel_min_max_scaler_to_bytes_args, data_max, 40);
+AT(evenkeel_min_max_scaler_to_bytes_args, bytes, 72);
+AT(evenkeel_min_max_scaler_to_bytes_args, range_min, 104);
+AT(evenkeel_min_max_scaler_to_bytes_args, range_max, 112);
+AT(evenkeel_min_max_scaler_to_bytes_args, clip, 120);
+AT(evenkeel_min_max_scaler_to_bytes_args, reserved, 124);
+
+SIZE(evenkeel_min_max_scaler_from_bytes_args, 104);
+AT(evenkeel_min_max_scaler_from_bytes_args, size, 0);
+AT(evenkeel_min_max_scaler_from_bytes_args, bytes, 8);
+AT(evenkeel_min_max_scaler_from_bytes_args, data_min, 40);
+AT(evenkeel_min_max_scaler_from_bytes_args, data_max, 72);
+
 SIZE(evenkeel_normalizer_args, 136);
 AT(evenkeel_normalizer_args, size, 0);
 AT(evenkeel_normalizer_args, x, 8);
@@ -403,6 +469,8 @@ int main(void) {
   DEFAULTS(evenkeel_dropout_mask_args, EVENKEEL_DROPOUT_MASK_INIT, zero.p = 0.5);
   DEFAULTS(evenkeel_row_moments_args, EVENKEEL_ROW_MOMENTS_INIT, (void)0);
   DEFAULTS(evenkeel_column_moments_args, EVENKEEL_COLUMN_MOMENTS_INIT, (void)0);
+  DEFAULTS(evenkeel_column_moments_merge_args, EVENKEEL_COLUMN_MOMENTS_MERGE_INIT, (void)0);
+  DEFAULTS(evenkeel_batch_norm_statistics_args, EVENKEEL_BATCH_NORM_STATISTICS_INIT, zero.eps = 1e-5; zero.momentum = 0.9; zero.momentum_rule = EVENKEEL_MOMENTUM_KEEP);
   DEFAULTS(evenkeel_penalty_args, EVENKEEL_PENALTY_INIT, (void)0);
   DEFAULTS(evenkeel_weight_decay_args, EVENKEEL_WEIGHT_DECAY_INIT, (void)0);
   DEFAULTS(evenkeel_proximal_args, EVENKEEL_PROXIMAL_INIT, (void)0);
@@ -413,6 +481,11 @@ int main(void) {
   DEFAULTS(evenkeel_min_max_scaler_partial_fit_args, EVENKEEL_MIN_MAX_SCALER_PARTIAL_FIT_INIT, (void)0);
   DEFAULTS(evenkeel_min_max_scaler_merge_args, EVENKEEL_MIN_MAX_SCALER_MERGE_INIT, (void)0);
   DEFAULTS(evenkeel_min_max_scaler_transform_args, EVENKEEL_MIN_MAX_SCALER_TRANSFORM_INIT, zero.range_max = 1.0);
+  DEFAULTS(evenkeel_scaler_state_info_args, EVENKEEL_SCALER_STATE_INFO_INIT, (void)0);
+  DEFAULTS(evenkeel_standard_scaler_to_bytes_args, EVENKEEL_STANDARD_SCALER_TO_BYTES_INIT, zero.with_mean = 1; zero.with_std = 1);
+  DEFAULTS(evenkeel_standard_scaler_from_bytes_args, EVENKEEL_STANDARD_SCALER_FROM_BYTES_INIT, (void)0);
+  DEFAULTS(evenkeel_min_max_scaler_to_bytes_args, EVENKEEL_MIN_MAX_SCALER_TO_BYTES_INIT, zero.range_max = 1.0);
+  DEFAULTS(evenkeel_min_max_scaler_from_bytes_args, EVENKEEL_MIN_MAX_SCALER_FROM_BYTES_INIT, (void)0);
   DEFAULTS(evenkeel_normalizer_args, EVENKEEL_NORMALIZER_INIT, zero.norm = EVENKEEL_NORM_L2);
   if (buffer.data != &one || buffer.len != 1 || buffer.pitch != 0 || buffer.dtype != EVENKEEL_F32) failures++;
   if (pitched.data != &one || pitched.len != 1 || pitched.pitch != 7 || pitched.dtype != EVENKEEL_F32) failures++;

@@ -358,6 +358,7 @@ impl Given {
             "drop_bits" => "dropout_mask",
             "row_mask" => "keep_mask",
             "column_bits" => "mask",
+            "seen" => "moments",
             "row_mean" | "col_mean" => "mean",
             "row_rstd" | "col_rstd" => "rstd",
             "moments" if operation.name.starts_with("Moments::") => "into",

@@ -15,6 +15,7 @@ mod others;
 mod out_of_memory;
 mod pool;
 mod same_bits;
+mod state;
 mod structs;
 
 #[path = "../registry/mod.rs"]

@@ -16,11 +16,11 @@ fn text(of: *const std::ffi::c_char) -> &'static str {
     unsafe { CStr::from_ptr(of) }.to_str().unwrap()
 }
 
-fn output<T>(x: &mut [T], dtype: u32) -> evenkeel_output {
+pub(crate) fn output<T>(x: &mut [T], dtype: u32) -> evenkeel_output {
     evenkeel_output { data: x.as_mut_ptr().cast(), len: x.len(), pitch: 0, dtype, reserved: 0 }
 }
 
-fn input<T>(x: &[T], dtype: u32) -> evenkeel_input {
+pub(crate) fn input<T>(x: &[T], dtype: u32) -> evenkeel_input {
     evenkeel_input { data: x.as_ptr().cast(), len: x.len(), pitch: 0, dtype, reserved: 0 }
 }
 
@@ -322,7 +322,7 @@ fn a_scaler_that_is_not_fitted_transforms_no_elements() {
     assert_eq!(y, [7.0; 2]);
 }
 
-fn of_c(moments: &Moments) -> evenkeel_moments {
+pub(crate) fn of_c(moments: &Moments) -> evenkeel_moments {
     let Moments { count, mean, mean_low, m2 } = *moments;
     evenkeel_moments { count, mean, mean_low, m2 }
 }

@@ -37,6 +37,7 @@ mod nist;
 mod operations;
 mod padding;
 mod parallel;
+mod places;
 mod pools;
 mod randomness;
 #[path = "../registry/mod.rs"]
@@ -47,6 +48,7 @@ mod running;
 mod scalers;
 mod search;
 mod special_values;
+mod state;
 mod stores;
 mod variants;
 

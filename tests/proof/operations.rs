@@ -141,11 +141,13 @@ fn the_registry_is_well_formed() {
 }
 
 /// Methods that take slices and are no operations on buffers of a shape.
-const NO_OPERATIONS: [&str; 6] = [
+const NO_OPERATIONS: [&str; 8] = [
     // They build or merge scalers; `tests/proof/scalers.rs` has them.
     "StandardScaler::from_moments",
+    "StandardScaler::from_bytes",
     "StandardScaler::merge",
     "MinMaxScaler::from_ranges",
+    "MinMaxScaler::from_bytes",
     "MinMaxScaler::merge",
     // A slice of statistics is wrapped, not read.
     "Statistics::of_rows",

@@ -103,7 +103,7 @@ impl Stored {
             Self::F64(x) => Slice::F64(x),
             Self::U8(x) => Slice::U8(x),
             Self::Usize(x) => Slice::Usize(x),
-            Self::Moments(_) => panic!("no operation reads moments"),
+            Self::Moments(x) => Slice::Moments(x),
         }
     }
 

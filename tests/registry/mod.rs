@@ -252,6 +252,7 @@ pub enum Slice<'a> {
     F32Mut(&'a mut [f32]),
     F64Mut(&'a mut [f64]),
     U8Mut(&'a mut [u8]),
+    Moments(&'a [Moments]),
     MomentsMut(&'a mut [Moments]),
 }
 
@@ -288,6 +289,7 @@ impl<'a> Bag<'a> {
         maybe_f32_mut f32_mut F32Mut &'a mut [f32];
         maybe_f64_mut f64_mut F64Mut &'a mut [f64];
         maybe_u8_mut u8_mut U8Mut &'a mut [u8];
+        maybe_moments moments Moments &'a [Moments];
         maybe_moments_mut moments_mut MomentsMut &'a mut [Moments];
     }
 }

@@ -41,6 +41,10 @@ fn planes_of(rows: Rows) -> Option<usize> {
 fn rows_as_channels(rows: Rows) -> Option<usize> {
     (rows.cols() >= rows.rows()).then_some(rows.rows())
 }
+/// A set of moments a column, of three places.
+fn three_places(rows: Rows) -> Option<usize> {
+    rows.cols().checked_mul(3)
+}
 fn single(_: Rows) -> Option<usize> {
     Some(1)
 }
@@ -1102,6 +1106,18 @@ pub static OPERATIONS: &[Operation] = &[
         },
     ),
     operation(
+        "BatchNorm::training_statistics",
+        Takes::Nothing,
+        &[
+            read("seen", Kind::Moments, cols_of).called("moments"),
+            running("running_mean", cols_of),
+            running("running_var", cols_of),
+            write("mean", F64, cols_of),
+            write("rstd", F64, cols_of),
+        ],
+        |s, _, bag| batch_norm(s).training_statistics(bag.moments("seen"), train_args(bag)),
+    ),
+    operation(
         "BatchNorm::forward_inference",
         Takes::Rows,
         &[
@@ -1358,6 +1374,36 @@ pub static OPERATIONS: &[Operation] = &[
         },
     )
     .excludes(ONE_VALID),
+    operation(
+        "ColumnMoments::compute, channels first",
+        Takes::Nothing,
+        &[
+            read("x", F32, elements),
+            read("lengths", Usize, rows_of).option("valid"),
+            write("moments", Kind::Moments, one),
+            scratch(plane_scratch),
+        ],
+        |s, _, bag| {
+            let (x, moments) = (bag.f32("x"), bag.moments_mut("moments"));
+            let mut args = MomentArgs::new();
+            if let Some(lengths) = bag.maybe_usize("lengths") {
+                args = args.valid(ValidRows::Lengths { lengths, steps: s.rows.cols() });
+            }
+            if let Some(scratch) = bag.maybe_f64_mut("scratch") {
+                args = args.scratch(scratch);
+            }
+            column_moments(s).compute(x, planes(s.rows), moments, args)
+        },
+    ),
+    operation(
+        "ColumnMoments::merge",
+        Takes::Nothing,
+        &[
+            read("parts", Kind::Moments, three_places).from("seen"),
+            write("moments", Kind::Moments, cols_of),
+        ],
+        |s, _, bag| column_moments(s).merge(bag.moments("parts"), bag.moments_mut("moments")),
+    ),
     operation(
         "Moments::extend_from_slice",
         Takes::Nothing,

@@ -1,7 +1,7 @@
 //! The values of inputs, by name.
 #![forbid(unsafe_code)]
 
-use evenkeel::Rows;
+use evenkeel::{Moments, Rows};
 
 use super::{Kind, Random, Stored};
 
@@ -69,6 +69,14 @@ impl Values {
         self
     }
 
+    /// Moments of nine values, one a column, of one place after another.
+    fn seen(&self, len: usize) -> Vec<Moments> {
+        let mut statistics = self.col_mean.iter().zip(&self.col_rstd).cycle();
+        let mut next = || statistics.next().map_or((0.5, 0.25), |(&mean, &m2)| (mean, m2));
+        let of = |(mean, m2): (f64, f64)| Moments { count: 9, mean, mean_low: 0.0, m2: m2.abs() };
+        (0..len).map(|_| of(next())).collect()
+    }
+
     /// The first `len` values of a name; others where there are fewer.
     pub fn stored(&self, name: &str, kind: Kind, len: usize) -> Stored {
         fn first<T: Copy>(values: &[T], len: usize, other: T) -> Vec<T> {
@@ -88,6 +96,7 @@ impl Values {
             "row_rstd" => statistic(&self.row_rstd),
             "col_mean" => statistic(&self.col_mean),
             "col_rstd" => statistic(&self.col_rstd),
+            "seen" => Stored::Moments(self.seen(len)),
             "bits" => Stored::U8(first(&self.bits, len, 3)),
             "bytes" => Stored::U8(first(&self.bytes, len, 1)),
             "row_bits" => Stored::U8(first(&self.row_bits, len, 3)),

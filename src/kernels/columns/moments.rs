@@ -152,6 +152,12 @@ pub(crate) fn write_moments(rows: usize, means: &[Lanes64], m2s: &[Lanes64], out
     }
 }
 
+/// Rows of a block of so many columns.
+#[inline(always)]
+pub(crate) const fn block_rows(cols: usize) -> usize {
+    BLOCK_ROWS * narrow::factor(cols)
+}
+
 /// How the rows of a matrix are cut into chunks, and what scratch that takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowChunks {
@@ -170,7 +176,7 @@ impl RowChunks {
     /// One chunk, or, to be shared, as many as there may be. Depends on the shape alone.
     pub(crate) fn new(rows: usize, cols: usize, shared: bool) -> Self {
         let factor = narrow::factor(cols);
-        let block_rows = BLOCK_ROWS * factor;
+        let block_rows = block_rows(cols);
         let blocks = rows.div_ceil(block_rows).max(1);
         let most = if shared { MOST_CHUNKS } else { 1 };
         let blocks_each = blocks.div_ceil(most).next_power_of_two();

@@ -16,7 +16,7 @@ pub(crate) const WIDEST: usize = 2 * WIDE;
 
 /// How many rows of so many columns are one: the smallest power of two that makes [`WIDE`] columns or more.
 #[inline(always)]
-pub(crate) fn factor(cols: usize) -> usize {
+pub(crate) const fn factor(cols: usize) -> usize {
     match cols {
         1..WIDE => WIDE.div_ceil(cols).next_power_of_two(),
         _ => 1,

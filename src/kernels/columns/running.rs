@@ -13,11 +13,13 @@ use core::ops::Range;
 use super::coefficients::{ColumnSource, RunningColumns};
 use crate::kernels::lanes::{Lanes64, rstd_lanes};
 use crate::simd::{Double, Float, Kernel, LANES, Simd};
+use crate::welford::Moments;
 
 /// Makes the mean and 1 / sqrt(var + eps) of every column, from the means and M2 of `rows` rows, where these are, and moves the
 /// running statistics towards them.
 pub(crate) struct BatchStatistics<'a> {
-    pub(crate) rows: usize,
+    /// A whole number.
+    pub(crate) rows: f64,
     pub(crate) eps: f64,
     pub(crate) means: &'a mut [Lanes64],
     /// Becomes 1 / sqrt(var + eps).
@@ -35,11 +37,9 @@ impl Kernel for BatchStatistics<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, token: S) -> Self::Output {
         let Self { rows, eps, means, m2s, mean, rstd, mut running } = self;
-        let n = S::F64::splat(token, rows as f64);
-        let less_one = S::F64::splat(token, rows as f64 - 1.0);
+        let (n, less_one) = (S::F64::splat(token, rows), S::F64::splat(token, rows - 1.0));
         if let Some(running) = &running {
-            let divisor = if running.unbiased { less_one } else { n };
-            running.check(token, divisor, m2s)?;
+            running.check(token, rows, m2s)?;
         }
         for (i, (batch_mean, m2)) in means.iter().zip(m2s.iter_mut()).enumerate() {
             let of_m2 = S::F64::load_f64(token, m2);
@@ -58,6 +58,68 @@ impl Kernel for BatchStatistics<'_> {
         }
         Ok(())
     }
+}
+
+/// The same from the moments of every column, which all have one count above 0.
+pub(crate) struct MomentStatistics<'a> {
+    pub(crate) eps: f64,
+    pub(crate) moments: &'a [Moments],
+    pub(crate) mean: Option<&'a mut [f64]>,
+    pub(crate) rstd: Option<&'a mut [f64]>,
+    pub(crate) running: Option<RunningUpdate<'a>>,
+}
+
+/// Columns that are gathered at a time.
+const GATHERED: usize = 16 * LANES;
+
+impl Kernel for MomentStatistics<'_> {
+    /// A variance that f32 cannot hold. Nothing is written then.
+    type Output = Result<(), Overflow>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) -> Self::Output {
+        let Self { eps, moments, mut mean, mut rstd, mut running } = self;
+        let rows = moments.first().map_or(0.0, |moments| moments.count as f64);
+        let mut lanes = [[[0.0; LANES]; GATHERED / LANES]; 2];
+        // All are checked before any is written.
+        for writes in [false, true] {
+            for (i, moments) in moments.chunks(GATHERED).enumerate() {
+                let columns = i * GATHERED..i * GATHERED + moments.len();
+                let [means, m2s] = gather(&mut lanes, moments);
+                let running = running.as_mut().map(|running| running.part(columns.clone()));
+                if !writes {
+                    let checked = running.map_or(Ok(()), |part| part.check(token, rows, m2s));
+                    checked.map_err(|Overflow { channel, var }| Overflow {
+                        channel: channel + columns.start,
+                        var,
+                    })?;
+                    continue;
+                }
+                let mean = mean.as_deref_mut().map(|mean| &mut mean[columns.clone()]);
+                let rstd = rstd.as_deref_mut().map(|rstd| &mut rstd[columns]);
+                BatchStatistics { rows, eps, means, m2s, mean, rstd, running }.run(token)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Vectors of the means and of the M2 of at most [`GATHERED`] columns.
+#[inline(always)]
+fn gather<'l>(
+    lanes: &'l mut [[Lanes64; GATHERED / LANES]; 2],
+    moments: &[Moments],
+) -> [&'l mut [Lanes64]; 2] {
+    let vectors = moments.len().div_ceil(LANES);
+    let [means, m2s] = lanes;
+    let (means, m2s) = (&mut means[..vectors], &mut m2s[..vectors]);
+    means.fill([0.0; LANES]);
+    m2s.fill([0.0; LANES]);
+    for (c, moments) in moments.iter().enumerate() {
+        means[c / LANES][c % LANES] = moments.mean;
+        m2s[c / LANES][c % LANES] = moments.m2;
+    }
+    [means, m2s]
 }
 
 /// Writes the mean and 1 / sqrt(var + eps) of running statistics.
@@ -100,6 +162,14 @@ pub(crate) struct RunningUpdate<'a> {
 }
 
 impl RunningUpdate<'_> {
+    /// Those of some columns.
+    #[inline(always)]
+    fn part(&mut self, columns: Range<usize>) -> RunningUpdate<'_> {
+        let Self { mean, var, .. } = self;
+        let (mean, var) = (&mut mean[columns.clone()], &mut var[columns]);
+        RunningUpdate { mean, var, ..*self }
+    }
+
     /// Columns of vector `i`.
     fn columns(&self, i: usize) -> Range<usize> {
         i * LANES..self.mean.len().min((i + 1) * LANES)
@@ -107,7 +177,8 @@ impl RunningUpdate<'_> {
 
     /// Finds the first channel whose variance leaves f32. A mean cannot: it lies between two numbers that f32 holds.
     #[inline(always)]
-    fn check<S: Simd>(&self, token: S, divisor: S::F64, m2s: &[Lanes64]) -> Result<(), Overflow> {
+    fn check<S: Simd>(&self, token: S, rows: f64, m2s: &[Lanes64]) -> Result<(), Overflow> {
+        let divisor = S::F64::splat(token, if self.unbiased { rows - 1.0 } else { rows });
         // The new variance lies between the old one and the batch's. Half of what fits needs no division, and no closer look.
         let half = S::F64::splat(token, f64::from(f32::MAX) / 2.0) * divisor;
         let fits = |m2| S::F64::load_f64(token, m2).less_or_equal(half);
