@@ -1,0 +1,54 @@
+//! Moments of rows, columns and slices.
+#![forbid(unsafe_code)]
+
+use evenkeel::Moments;
+
+use super::buffers::*;
+use super::calls::*;
+use super::operation;
+use crate::registry::Kind::{F32, Usize};
+use crate::registry::{Kind, Operation, Takes};
+
+pub const ROWS: &[Operation] = &[
+    operation(
+        "RowMoments::compute",
+        Takes::Nothing,
+        &[
+            read("x", F32, elements),
+            read("lengths", Usize, rows_of).option("lengths"),
+            write("moments", Kind::Moments, rows_of),
+        ],
+        |s, _, bag| {
+            let (x, moments) = (bag.f32("x"), bag.moments_mut("moments"));
+            row_moments(s).compute(x, s.rows, moments, moment_args(bag))
+        },
+    ),
+    operation(
+        "ColumnMoments::compute",
+        Takes::Nothing,
+        &[
+            read("x", F32, elements),
+            VALID_BITS,
+            VALID_BYTES,
+            VALID_LENGTHS,
+            write("moments", Kind::Moments, cols_of),
+            scratch(column_scratch),
+        ],
+        |s, _, bag| {
+            let (x, moments) = (bag.f32("x"), bag.moments_mut("moments"));
+            column_moments(s).compute(x, s.rows, moments, moment_args(bag))
+        },
+    )
+    .excludes(ONE_VALID),
+    operation(
+        "Moments::extend_from_slice",
+        Takes::Nothing,
+        &[read("x", F32, elements), write("moments", Kind::Moments, single)],
+        |_, _, bag| {
+            let mut moments = Moments::new();
+            moments.extend_from_slice(bag.f32("x"));
+            bag.moments_mut("moments")[0] = moments;
+            Ok(())
+        },
+    ),
+];
