@@ -546,11 +546,11 @@ typedef struct evenkeel_proximal_args {
 
 // LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 //
-// `s = x + bias + residual`,
+// `s = x + x_bias + residual`,
 // `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * f(gate) + plus`
 //
-// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
-// plus.
+// x, y and the shape have to be there. With channels that come first there are no pitches, and no x_bias, residual, sum, gate
+// and plus.
 typedef struct evenkeel_layer_norm_args {
   size_t size;
   // The elements of the shape.
@@ -570,11 +570,11 @@ typedef struct evenkeel_layer_norm_args {
   struct evenkeel_output mean;
   // 1 / sqrt(var + eps), written likewise; it may be there without mean.
   struct evenkeel_output rstd;
-  // One a column, added to x.
-  struct evenkeel_input bias;
+  // One a column, added to x: the bias of the layer before. That of the norm is beta.
+  struct evenkeel_input x_bias;
   // As x, added to x.
   struct evenkeel_input residual;
-  // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+  // As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias or a residual.
   struct evenkeel_output sum;
   // As x: the result, or x, is multiplied with a function of the gate.
   struct evenkeel_input gate;
@@ -593,7 +593,7 @@ typedef struct evenkeel_layer_norm_args {
 
 // RmsNorm: every row divided by its root mean square.
 //
-// `s = x + bias + residual`,
+// `s = x + x_bias + residual`,
 // `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * f(gate) + plus`
 //
 // x, y and the shape, a matrix, have to be there.
@@ -618,11 +618,11 @@ typedef struct evenkeel_rms_norm_args {
   uint32_t one_plus_gamma;
   // 0
   uint32_t reserved;
-  // One a column, added to x.
-  struct evenkeel_input bias;
+  // One a column, added to x: the bias of the layer before. That of the norm is beta.
+  struct evenkeel_input x_bias;
   // As x, added to x.
   struct evenkeel_input residual;
-  // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+  // As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias or a residual.
   struct evenkeel_output sum;
   // As x: the result, or x, is multiplied with a function of the gate.
   struct evenkeel_input gate;

@@ -18,9 +18,9 @@ use crate::simd::{Pitch, RowInputs, SumOutput, check_rows, elements, elements_mu
 /// |---|---|---|
 /// | [`gamma`](Self::gamma), [`beta`](Self::beta), [`affine`](Self::affine) | what `x_hat` is multiplied with, and what is added then | columns, or channels |
 /// | [`stats`](Self::stats), [`rstd`](Self::rstd) | mean and `1 / sqrt(var + eps)`, written | one a statistic |
-/// | [`bias`](Self::bias) | added to x before the residual and the statistics | columns |
+/// | [`x_bias`](Self::x_bias) | added to x before the residual and the statistics; the `bias` of PyTorch's norms is beta | columns |
 /// | [`residual`](Self::residual), [`update_residual`](Self::update_residual) | added to x before the statistics; or the same, and it becomes the sum | as x |
-/// | [`sum`](Self::sum), [`sum_vec`](Self::sum_vec) | the sum of x, bias and residual, written | as x |
+/// | [`sum`](Self::sum), [`sum_vec`](Self::sum_vec) | the sum of x, its bias and the residual, written | as x |
 /// | [`gate`](Self::gate) | z: the result, or x, is multiplied with `silu(z)` or `sigmoid(z)` | as x |
 /// | [`plus`](Self::plus) | added to the result: `y = added + norm(x)` | as x |
 /// | [`valid`](Self::valid) | which rows are data; the others become `+0.0` | rows |
@@ -30,7 +30,7 @@ use crate::simd::{Pitch, RowInputs, SumOutput, check_rows, elements, elements_mu
 /// An operation that does not take an argument returns [`Error::Unsupported`](crate::Error::Unsupported) before it writes
 /// anything. A pitch has no effect without its argument. A setter that is called twice keeps the second value.
 ///
-/// | | gamma, beta | stats | bias, residual, sum, gate, plus | valid | scratch |
+/// | | gamma, beta | stats | x_bias, residual, sum, gate, plus | valid | scratch |
 /// |---|---|---|---|---|---|
 /// | `LayerNorm`, `RmsNorm` of rows | yes | yes (`RmsNorm`: `rstd`) | yes | yes | not needed |
 /// | `LayerNorm` over channels that come first | yes | yes | no | yes | not needed |
@@ -166,9 +166,12 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// Adds a bias, one a column, to every row of x before the residual: `x + bias` is rounded to f32 once.
+    /// Adds the bias of the linear layer before the norm to every row of x, before the residual: `x + bias` is rounded to f32 once.
+    ///
+    /// It is not the bias of the norm, which is [`beta`](Self::beta).
+    #[doc(alias = "bias")]
     #[inline]
-    pub fn bias<P: Element>(mut self, bias: &'a [P]) -> Self {
+    pub fn x_bias<P: Element>(mut self, bias: &'a [P]) -> Self {
         self.bias = Some(elements(bias));
         self
     }
@@ -201,7 +204,7 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// Writes the sum of x, bias and residual. Its rows are contiguous, unless `sum_pitch` is set. There has to be a bias or a residual. It does not go with
+    /// Writes the sum of x, its bias and the residual. Its rows are contiguous, unless `sum_pitch` is set. There has to be a bias or a residual. It does not go with
     /// [`update_residual`](Self::update_residual), where the residual is the place of the sum.
     #[inline]
     pub fn sum<P: Element>(mut self, sum: &'a mut [P]) -> Self {
@@ -209,7 +212,7 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// Writes the sum of x, bias and residual to a vector, in place of its old elements. The memory is written once. The vector
+    /// Writes the sum of x, its bias and the residual to a vector, in place of its old elements. The memory is written once. The vector
     /// is empty after [`Error::OutOfMemory`](crate::Error::OutOfMemory); another error leaves it as it was.
     #[inline]
     pub fn sum_vec<P: Element>(mut self, sum: &'a mut Vec<P>) -> Self {
@@ -217,7 +220,7 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// Writes the sum of x, bias and residual, whose rows are contiguous, to memory that need not be initialised.
+    /// Writes the sum of x, its bias and the residual, whose rows are contiguous, to memory that need not be initialised.
     #[cfg(feature = "capi")]
     #[inline]
     pub(crate) fn sum_uninit(mut self, sum: &'a mut [MaybeUninit<f32>]) -> Self {
@@ -338,7 +341,7 @@ impl<'a> NormArgs<'a> {
     #[inline]
     pub(crate) fn check_no_row_arguments(&self) -> Result<(), Error> {
         unsupported([
-            ("bias", self.bias.is_some()),
+            ("x_bias", self.bias.is_some()),
             ("residual", self.residual.is_some()),
             ("sum", self.sum.is_some()),
             ("gate", self.gate.is_some()),
@@ -368,7 +371,7 @@ impl<'a> NormArgs<'a> {
         inputs: &mut RowInputs<'a>,
     ) -> Result<(), Error> {
         if let Some(bias) = self.bias {
-            check_length("bias", bias.len(), rows.cols())?;
+            check_length("x_bias", bias.len(), rows.cols())?;
             inputs.bias(bias);
         }
         let at_pitch =

@@ -35,11 +35,11 @@ pub const EVENKEEL_GATE_BEFORE_NORM: evenkeel_gate_place = 1;
 
 /// LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 ///
-/// `s = x + bias + residual`,
+/// `s = x + x_bias + residual`,
 /// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * f(gate) + plus`
 ///
-/// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, residual, sum, gate and
-/// plus.
+/// x, y and the shape have to be there. With channels that come first there are no pitches, and no x_bias, residual, sum, gate
+/// and plus.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct evenkeel_layer_norm_args {
@@ -61,11 +61,11 @@ pub struct evenkeel_layer_norm_args {
     pub mean: evenkeel_output,
     /// 1 / sqrt(var + eps), written likewise; it may be there without mean.
     pub rstd: evenkeel_output,
-    /// One a column, added to x.
-    pub bias: evenkeel_input,
+    /// One a column, added to x: the bias of the layer before. That of the norm is beta.
+    pub x_bias: evenkeel_input,
     /// As x, added to x.
     pub residual: evenkeel_input,
-    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias or a residual.
     pub sum: evenkeel_output,
     /// As x: the result, or x, is multiplied with a function of the gate.
     pub gate: evenkeel_input,
@@ -88,13 +88,13 @@ members! {
         size 0, x 8 (read(F32).required().pitched()),
         y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_layer_norm_args, x))),
         shape 72, eps 120, execution 128, gamma 136 (read(F32)), beta 168 (read(F32)),
-        mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), bias 264 (read(F32)),
+        mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), x_bias 264 (read(F32)),
         residual 296 (read(F32).pitched()),
         sum 328 (write(F32).pitched().may_be(offset_of!(evenkeel_layer_norm_args, residual))),
         gate 360 (read(F32).pitched()), plus 392 (read(F32).pitched()),
         valid 424 (read(FLAGS | SIZE)), valid_steps 456, gate_function 464, gate_place 468,
     ],
-    rare bias
+    rare x_bias
 }
 
 /// LayerNorm.
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
             };
             let (gamma, beta, stats) = (&args.gamma, &args.beta, [&args.mean, &args.rstd]);
             let inputs = RowInputs {
-                bias: &args.bias,
+                bias: &args.x_bias,
                 residual: &args.residual,
                 sum: &args.sum,
                 gate: &args.gate,
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
 
 /// RmsNorm: every row divided by its root mean square.
 ///
-/// `s = x + bias + residual`,
+/// `s = x + x_bias + residual`,
 /// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * f(gate) + plus`
 ///
 /// x, y and the shape, a matrix, have to be there.
@@ -172,11 +172,11 @@ pub struct evenkeel_rms_norm_args {
     pub one_plus_gamma: u32,
     /// 0
     pub reserved: u32,
-    /// One a column, added to x.
-    pub bias: evenkeel_input,
+    /// One a column, added to x: the bias of the layer before. That of the norm is beta.
+    pub x_bias: evenkeel_input,
     /// As x, added to x.
     pub residual: evenkeel_input,
-    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias or a residual.
+    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias or a residual.
     pub sum: evenkeel_output,
     /// As x: the result, or x, is multiplied with a function of the gate.
     pub gate: evenkeel_input,
@@ -201,14 +201,14 @@ members! {
         size 0, x 8 (read(F32).required().pitched()),
         y 40 (write(F32).required().pitched().may_be(offset_of!(evenkeel_rms_norm_args, x))),
         shape 72, eps 120, execution 128, gamma 136 (read(F32)), beta 168 (read(F32)),
-        rstd 200 (write(F32 | F64)), one_plus_gamma 232, bias 240 (read(F32)),
+        rstd 200 (write(F32 | F64)), one_plus_gamma 232, x_bias 240 (read(F32)),
         residual 272 (read(F32).pitched()),
         sum 304 (write(F32).pitched().may_be(offset_of!(evenkeel_rms_norm_args, residual))),
         gate 336 (read(F32).pitched()), plus 368 (read(F32).pitched()),
         valid 400 (read(FLAGS | SIZE)), valid_steps 432, gate_function 440, gate_place 444,
         group_size 448,
     ],
-    rare bias
+    rare x_bias
 }
 
 /// RmsNorm.
@@ -242,7 +242,7 @@ pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) 
             let stats = [&evenkeel_output::ABSENT, &args.rstd];
             let statistics = rows.rows().saturating_mul(groups);
             let inputs = RowInputs {
-                bias: &args.bias,
+                bias: &args.x_bias,
                 residual: &args.residual,
                 sum: &args.sum,
                 gate: &args.gate,
@@ -291,7 +291,7 @@ impl RowInputs<'_> {
         // SAFETY: the caller's promise. Where the sum is the residual, it is the only slice of both.
         unsafe {
             if let Some(bias) = bias.optional::<f32>() {
-                args = args.bias(bias);
+                args = args.x_bias(bias);
             }
             if is_updated {
                 sum.check_length("sum", residual.len)?;

@@ -67,7 +67,7 @@ pub static ARGUMENTS: &[Argument] = &[
     argument("NormArgs", &["beta", "maybe_beta", "affine"], is_beta, &[beta(cols_of)]),
     argument("NormArgs", &["stats"], is_mean, &[mean(rows_of), rstd(rows_of)]),
     argument("NormArgs", &["rstd"], is_rstd, &[rstd(rows_of)]),
-    argument("NormArgs", &["bias"], |buffer| buffer.name == "bias", &[BIAS]),
+    argument("NormArgs", &["x_bias"], |buffer| buffer.name == "bias", &[BIAS]),
     argument("NormArgs", &["residual"], |buffer| buffer.name == "residual", &[RESIDUAL]),
     argument("NormArgs", &["update_residual"], |buffer| buffer.name == "updated", &[UPDATED]),
     // There is no sum without an addend.

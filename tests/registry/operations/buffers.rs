@@ -119,7 +119,7 @@ pub const UPDATED: Buffer = Buffer::new("updated", F32, Update, elements)
     .from("z")
     .option("update_residual");
 pub const SUM: Buffer = write("sum", F32, elements).option("sum");
-pub const BIAS: Buffer = read("bias", F32, cols_of).from("beta").option("bias");
+pub const BIAS: Buffer = read("bias", F32, cols_of).called("x_bias").from("beta").option("bias");
 pub const GATE: Buffer = read("gate", F32, elements).from("z").option("gate");
 /// A gate that is always there.
 pub const ALWAYS_GATE: Buffer = read("gate", F32, elements).from("z");

@@ -44,7 +44,7 @@ pub fn norm_args<'a>(bag: &mut Bag<'a>) -> NormArgs<'a> {
         };
     }
     if let Some(bias) = bag.maybe_f32("bias") {
-        args = args.bias(bias);
+        args = args.x_bias(bias);
     }
     if let Some(residual) = bag.maybe_f32("residual") {
         args = args.residual(residual);
