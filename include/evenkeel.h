@@ -611,10 +611,10 @@ typedef struct evenkeel_proximal_args {
 
 // LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 //
-// `s = dropout(x + bias) + residual`,
+// `s = dropout(x + x_bias) + residual`,
 // `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * f(gate) + plus`
 //
-// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, dropout, residual, sum,
+// x, y and the shape have to be there. With channels that come first there are no pitches, and no x_bias, dropout, residual, sum,
 // gate and plus.
 typedef struct evenkeel_layer_norm_args {
   size_t size;
@@ -635,11 +635,11 @@ typedef struct evenkeel_layer_norm_args {
   struct evenkeel_output mean;
   // 1 / sqrt(var + eps), written likewise; it may be there without mean.
   struct evenkeel_output rstd;
-  // One a column, added to x.
-  struct evenkeel_input bias;
+  // One a column, added to x: the bias of the layer before. That of the norm is beta.
+  struct evenkeel_input x_bias;
   // As x, added to x.
   struct evenkeel_input residual;
-  // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias, dropout or a residual.
+  // As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias, dropout or a residual.
   struct evenkeel_output sum;
   // As x: the result, or x, is multiplied with a function of the gate.
   struct evenkeel_input gate;
@@ -670,7 +670,7 @@ typedef struct evenkeel_layer_norm_args {
 
 // RmsNorm: every row divided by its root mean square.
 //
-// `s = dropout(x + bias) + residual`,
+// `s = dropout(x + x_bias) + residual`,
 // `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * f(gate) + plus`
 //
 // x, y and the shape, a matrix, have to be there.
@@ -695,11 +695,11 @@ typedef struct evenkeel_rms_norm_args {
   uint32_t one_plus_gamma;
   // 0
   uint32_t reserved;
-  // One a column, added to x.
-  struct evenkeel_input bias;
+  // One a column, added to x: the bias of the layer before. That of the norm is beta.
+  struct evenkeel_input x_bias;
   // As x, added to x.
   struct evenkeel_input residual;
-  // As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias, dropout or a residual.
+  // As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias, dropout or a residual.
   struct evenkeel_output sum;
   // As x: the result, or x, is multiplied with a function of the gate.
   struct evenkeel_input gate;
@@ -1024,6 +1024,12 @@ typedef struct evenkeel_normalizer_args {
 
 // double
 #define EVENKEEL_F64 2
+
+// bfloat16: the upper 16 bits of a float, in a `uint16_t`.
+#define EVENKEEL_BF16 3
+
+// IEEE 754 binary16: `_Float16`, or its bits in a `uint16_t`.
+#define EVENKEEL_F16 4
 
 // `uint8_t`, eight flags in each, the least significant bit first: len counts bytes. Bits beyond the last flag are written as 0
 // and not looked at.

@@ -113,7 +113,7 @@
 //! | [`Channels::first`], [`Channels::last`] | `contiguous_format`, `channels_last` | | `nchw`, `nhwc` |
 //! | `groups` | `num_groups` | `num_groups` | groups |
 //!
-//! [`NormArgs::bias`] is not PyTorch's `bias` of a norm: it is added to x, before the statistics.
+//! [`NormArgs::x_bias`] is another bias than that of a norm: it is added to x, before the statistics.
 //!
 //! # Guarantees
 //!
@@ -150,7 +150,7 @@
 //! | `-0.0` | the number 0 | the number 0 | kept as it is, or `+0.0` |
 //! | subnormal numbers | numbers like any other, read and written | likewise | likewise |
 //!
-//! Here x is the sum of x, bias and residual, and its product with a gate before the norm. A NaN in a gate after the norm, or in
+//! Here x is the sum of x, its bias and the residual, and its product with a gate before the norm. A NaN in a gate after the norm, or in
 //! what is added to the result, makes its own element NaN. Where RmsNorm has groups, each is what a row is here.
 //! The values of padding do not matter.
 //!

@@ -413,7 +413,7 @@ fn a_pitch_of_an_argument_that_does_not_fit() {
         check(updated, of("residual_pitch", "residual"));
         check(none().gate(&z).gate_pitch(pitch), of("gate_pitch", "gate"));
         check(none().plus(&z).plus_pitch(pitch), of("plus_pitch", "plus"));
-        let summed = none().bias(&[1.0; 5]).sum(&mut sum).sum_pitch(pitch);
+        let summed = none().x_bias(&[1.0; 5]).sum(&mut sum).sum_pitch(pitch);
         check(summed, of("sum_pitch", "sum"));
         let mut moments = [Moments::new(); 3];
         let args = MomentArgs::new().x_pitch(pitch);
@@ -433,7 +433,7 @@ fn an_argument_that_the_operation_does_not_take() {
     type Args<'a> = (&'static str, NormArgs<'a>);
     // What belongs to rows alone.
     let mut of_rows = |check: &mut dyn FnMut(Args<'_>)| {
-        check(("bias", NormArgs::new().bias(&columns)));
+        check(("x_bias", NormArgs::new().x_bias(&columns)));
         check(("dropout", NormArgs::new().dropout(0.5, Stream { seed: 1, offset: 0 })));
         check(("residual", NormArgs::new().residual(&z)));
         check(("residual", NormArgs::new().update_residual(&mut out)));

@@ -2,7 +2,7 @@
 //! memory returns an error.
 
 #[path = "registry/mod.rs"]
-#[expect(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#[expect(dead_code, unreachable_pub, unused_imports, reason = "each test uses a part of it")]
 mod registry;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -409,7 +409,7 @@ fn dropout_residual_layer_norm(b: &mut Buffers, backend: Backend) {
     let parallelism = b.parallelism();
     let args = NormArgs::new()
         .affine(&b.gamma, &b.beta)
-        .bias(&b.beta)
+        .x_bias(&b.beta)
         .dropout(0.1, STREAM)
         .update_residual(&mut b.residual)
         .stats(&mut b.mean, &mut b.rstd);

@@ -610,7 +610,7 @@ impl Input {
             beside;
         let mut args = NormArgs::new().maybe_gamma(gamma.as_deref()).maybe_beta(beta.as_deref());
         if let Some(bias) = bias {
-            args = args.bias(bias);
+            args = args.x_bias(bias);
         }
         if let (Some((is, _)), Some(residual)) = (&case.residual, residual) {
             args = match is {

@@ -21,10 +21,10 @@ use crate::simd::{Io, Pitch, RowInputs, SumOutput, check_rows};
 /// |---|---|---|
 /// | [`gamma`](Self::gamma), [`beta`](Self::beta), [`affine`](Self::affine) | what `x_hat` is multiplied with, and what is added then | columns, or channels |
 /// | [`stats`](Self::stats), [`rstd`](Self::rstd) | mean and `1 / sqrt(var + eps)`, written | one a statistic |
-/// | [`bias`](Self::bias) | added to x before the residual and the statistics | columns |
+/// | [`x_bias`](Self::x_bias) | added to x before the residual and the statistics; the `bias` of PyTorch's norms is beta | columns |
 /// | [`dropout`](Self::dropout) | drops elements of x with its bias, before the residual is added | mask: as x |
 /// | [`residual`](Self::residual), [`update_residual`](Self::update_residual) | added to x before the statistics; or the same, and it becomes the sum | as x |
-/// | [`sum`](Self::sum), [`sum_vec`](Self::sum_vec) | the sum of x, bias and residual, written | as x |
+/// | [`sum`](Self::sum), [`sum_vec`](Self::sum_vec) | the sum of x, its bias and the residual, written | as x |
 /// | [`gate`](Self::gate) | z: the result, or x, is multiplied with `silu(z)` or `sigmoid(z)` | as x |
 /// | [`plus`](Self::plus) | added to the result: `y = added + norm(x)` | as x |
 /// | [`valid`](Self::valid) | which rows are data; the others become `+0.0` | rows |
@@ -34,7 +34,7 @@ use crate::simd::{Io, Pitch, RowInputs, SumOutput, check_rows};
 /// An operation that does not take an argument returns [`Error::Unsupported`](crate::Error::Unsupported) before it writes
 /// anything. A pitch has no effect without its argument. A setter that is called twice keeps the second value.
 ///
-/// | | gamma, beta | stats | bias, dropout, residual, sum, gate, plus | valid | scratch |
+/// | | gamma, beta | stats | x_bias, dropout, residual, sum, gate, plus | valid | scratch |
 /// |---|---|---|---|---|---|
 /// | `LayerNorm`, `RmsNorm` of rows | yes | yes (`RmsNorm`: `rstd`) | yes | yes | not needed |
 /// | `LayerNorm` over channels that come first | yes | yes | no | yes | not needed |
@@ -181,9 +181,12 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// Adds a bias, one a column, to every row of x before the residual: `x + bias` is rounded to f32 once.
+    /// Adds the bias of the linear layer before the norm to every row of x, before the residual: `x + bias` is rounded to f32 once.
+    ///
+    /// It is not the bias of the norm, which is [`beta`](Self::beta).
+    #[doc(alias = "bias")]
     #[inline]
-    pub fn bias<P: Element>(mut self, bias: &'a [P]) -> Self {
+    pub fn x_bias<P: Element>(mut self, bias: &'a [P]) -> Self {
         self.bias = Some(Elements::of(bias));
         self
     }
@@ -191,7 +194,7 @@ impl<'a> NormArgs<'a> {
     /// Drops elements of x, its bias in it, with probability `p` before the residual is added:
     ///
     /// ```text
-    /// y = norm(residual + dropout(x + bias))
+    /// y = norm(residual + dropout(x + x_bias))
     /// ```
     ///
     /// The mask is drawn from a [`Stream`](crate::Stream), or given ([`DropoutArgs`]), and kept where
@@ -254,7 +257,7 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// Writes the sum of x, bias and residual to a vector, in place of its old elements. The memory is written once. The vector
+    /// Writes the sum of x, its bias and the residual to a vector, in place of its old elements. The memory is written once. The vector
     /// is empty after [`Error::OutOfMemory`](crate::Error::OutOfMemory); another error leaves it as it was.
     #[inline]
     pub fn sum_vec<P: Element>(mut self, sum: &'a mut Vec<P>) -> Self {
@@ -262,7 +265,7 @@ impl<'a> NormArgs<'a> {
         self
     }
 
-    /// Writes the sum of x, bias and residual, whose rows are contiguous, to memory that need not be initialised.
+    /// Writes the sum of x, its bias and the residual, whose rows are contiguous, to memory that need not be initialised.
     #[cfg(feature = "capi")]
     #[inline]
     pub(crate) fn sum_uninit(mut self, storage: Storage, sum: &'a mut [MaybeUninit<u8>]) -> Self {

@@ -38,10 +38,10 @@ pub const EVENKEEL_GATE_BEFORE_NORM: evenkeel_gate_place = 1;
 
 /// LayerNorm: every row by its own mean and population variance, or every position of samples over its channels.
 ///
-/// `s = dropout(x + bias) + residual`,
+/// `s = dropout(x + x_bias) + residual`,
 /// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * f(gate) + plus`
 ///
-/// x, y and the shape have to be there. With channels that come first there are no pitches, and no bias, dropout, residual, sum,
+/// x, y and the shape have to be there. With channels that come first there are no pitches, and no x_bias, dropout, residual, sum,
 /// gate and plus.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -64,11 +64,11 @@ pub struct evenkeel_layer_norm_args {
     pub mean: evenkeel_output,
     /// 1 / sqrt(var + eps), written likewise; it may be there without mean.
     pub rstd: evenkeel_output,
-    /// One a column, added to x.
-    pub bias: evenkeel_input,
+    /// One a column, added to x: the bias of the layer before. That of the norm is beta.
+    pub x_bias: evenkeel_input,
     /// As x, added to x.
     pub residual: evenkeel_input,
-    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias, dropout or a residual.
+    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias, dropout or a residual.
     pub sum: evenkeel_output,
     /// As x: the result, or x, is multiplied with a function of the gate.
     pub gate: evenkeel_input,
@@ -103,7 +103,7 @@ members! {
         size 0, x 8 (read(FLOATS).required().pitched()),
         y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_layer_norm_args, x))),
         shape 72, eps 120, execution 128, gamma 136 (read(FLOATS)), beta 168 (read(FLOATS)),
-        mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), bias 264 (read(FLOATS)),
+        mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), x_bias 264 (read(FLOATS)),
         residual 296 (read(FLOATS).pitched()),
         sum 328 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_layer_norm_args, residual))),
         gate 360 (read(FLOATS).pitched()), plus 392 (read(FLOATS).pitched()),
@@ -111,7 +111,7 @@ members! {
         dropout_p 472, dropout_seed 480, dropout_offset 488, dropout_rows 496,
         dropout_mask 504 (read(FLAGS)), keep_mask 536 (write(FLAGS)),
     ],
-    rare bias
+    rare x_bias
 }
 
 /// LayerNorm.
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
             };
             let (gamma, beta, stats) = (&args.gamma, &args.beta, [&args.mean, &args.rstd]);
             let inputs = RowInputs {
-                bias: &args.bias,
+                bias: &args.x_bias,
                 residual: &args.residual,
                 sum: &args.sum,
                 gate: &args.gate,
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
 
 /// RmsNorm: every row divided by its root mean square.
 ///
-/// `s = dropout(x + bias) + residual`,
+/// `s = dropout(x + x_bias) + residual`,
 /// `y = (gamma * s / sqrt(mean(s^2) + eps) + beta) * f(gate) + plus`
 ///
 /// x, y and the shape, a matrix, have to be there.
@@ -195,11 +195,11 @@ pub struct evenkeel_rms_norm_args {
     pub one_plus_gamma: u32,
     /// 0
     pub reserved: u32,
-    /// One a column, added to x.
-    pub bias: evenkeel_input,
+    /// One a column, added to x: the bias of the layer before. That of the norm is beta.
+    pub x_bias: evenkeel_input,
     /// As x, added to x.
     pub residual: evenkeel_input,
-    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without a bias, dropout or a residual.
+    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias, dropout or a residual.
     pub sum: evenkeel_output,
     /// As x: the result, or x, is multiplied with a function of the gate.
     pub gate: evenkeel_input,
@@ -236,7 +236,7 @@ members! {
         size 0, x 8 (read(FLOATS).required().pitched()),
         y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_rms_norm_args, x))),
         shape 72, eps 120, execution 128, gamma 136 (read(FLOATS)), beta 168 (read(FLOATS)),
-        rstd 200 (write(F32 | F64)), one_plus_gamma 232, bias 240 (read(FLOATS)),
+        rstd 200 (write(F32 | F64)), one_plus_gamma 232, x_bias 240 (read(FLOATS)),
         residual 272 (read(FLOATS).pitched()),
         sum 304 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_rms_norm_args, residual))),
         gate 336 (read(FLOATS).pitched()), plus 368 (read(FLOATS).pitched()),
@@ -245,7 +245,7 @@ members! {
         dropout_p 456, dropout_seed 464, dropout_offset 472, dropout_rows 480,
         dropout_mask 488 (read(FLAGS)), keep_mask 520 (write(FLAGS)),
     ],
-    rare bias
+    rare x_bias
 }
 
 /// RmsNorm.
@@ -278,7 +278,7 @@ pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) 
             let stats = [&evenkeel_output::ABSENT, &args.rstd];
             let statistics = rows.rows().saturating_mul(groups);
             let inputs = RowInputs {
-                bias: &args.bias,
+                bias: &args.x_bias,
                 residual: &args.residual,
                 sum: &args.sum,
                 gate: &args.gate,

@@ -184,7 +184,7 @@ static void environment(void) {
 /* A caller of an earlier version, whose structure ends before its last members, and one of a later version. */
 static void other_versions(void) {
   evenkeel_layer_norm_args norm = right(NULL);
-  const size_t earlier = offsetof(evenkeel_layer_norm_args, bias);
+  const size_t earlier = offsetof(evenkeel_layer_norm_args, x_bias);
   /* No byte more than it says. */
   void *args = malloc(earlier);
   norm.size = earlier;

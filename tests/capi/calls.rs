@@ -59,7 +59,7 @@ fn dropped_layer_norm(
         beta: c.read("beta"),
         mean: c.write("mean"),
         rstd: c.write("rstd"),
-        bias: c.read("bias"),
+        x_bias: c.read("bias"),
         residual: c.read(if is_updated { "updated" } else { "residual" }),
         sum: if is_updated { updated } else { c.write("sum") },
         gate: c.read("gate"),
@@ -97,7 +97,7 @@ fn rms_norm(
         beta: c.read("beta"),
         rstd: c.write("rstd"),
         one_plus_gamma,
-        bias: c.read("bias"),
+        x_bias: c.read("bias"),
         residual: c.read(if is_updated { "updated" } else { "residual" }),
         sum: if is_updated { updated } else { c.write("sum") },
         gate: c.read("gate"),
@@ -123,7 +123,7 @@ fn normalize(
     statistics_of: u32,
     each: &str,
 ) -> evenkeel_status {
-    let (valid, valid_steps) = c.valid(&VALID, 1);
+    let (valid, valid_steps) = c.valid(&VALID, shape.positions);
     let args = evenkeel_normalize_scale_shift_args {
         x: c.read("x"),
         y: c.write("y"),
@@ -562,10 +562,12 @@ pub(crate) static CALLS: &[Row] = &[
         channels_backward(c, evenkeel_group_norm_backward, c.last(), "saved", 1)
     }),
     row("InstanceNorm::backward, channels first", "evenkeel_instance_norm_backward", |c| {
-        channels_backward(c, evenkeel_instance_norm_backward, c.first(), "saved", 1)
+        let steps = c.setting.rows.cols();
+        channels_backward(c, evenkeel_instance_norm_backward, c.first(), "saved", steps)
     }),
     row("LayerNorm::backward, channels first", "evenkeel_layer_norm_channels_backward", |c| {
-        channels_backward(c, evenkeel_layer_norm_channels_backward, c.first(), "saved", 1)
+        let steps = c.setting.rows.cols();
+        channels_backward(c, evenkeel_layer_norm_channels_backward, c.first(), "saved", steps)
     }),
     row("BatchNorm::forward_training", "evenkeel_batch_norm_training", |c| train(c, c.rows(), 1)),
     row("BatchNorm::forward_training, channels first", "evenkeel_batch_norm_training", |c| {
@@ -588,7 +590,7 @@ pub(crate) static CALLS: &[Row] = &[
         groups(c, evenkeel_group_norm, c.planes(), c.setting.rows.cols())
     }),
     row("GroupNorm::forward, channels first", "evenkeel_group_norm", |c| {
-        groups(c, evenkeel_group_norm, c.first(), 1)
+        groups(c, evenkeel_group_norm, c.first(), c.setting.rows.cols())
     }),
     row("GroupNorm::forward, channels last", "evenkeel_group_norm", |c| {
         groups(c, evenkeel_group_norm, c.last(), 1)

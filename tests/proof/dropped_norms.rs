@@ -113,7 +113,7 @@ impl Inputs {
     ) -> NormArgs<'a> {
         let mut args = self.args(with_gate).dropout(p, dropout);
         if with_bias {
-            args = args.bias(&self.bias);
+            args = args.x_bias(&self.bias);
         }
         if with_residual {
             args = args.residual(&self.residual);

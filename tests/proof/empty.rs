@@ -29,7 +29,8 @@ fn rows_of_layer_norm_and_rms_norm() {
         for valid in masks.iter().map(|mask| ValidRows::Mask(Mask::Bytes(mask))) {
             let [mut mean, mut rstd] = [(); 2].map(|()| vec![7.0; shape.rows()]);
             let (mut sum, mut y, mut vec) = (NONE, NONE, vec![7.0_f32]);
-            let args = || NormArgs::new().affine(&ones, &ones).bias(&ones).gate(&NONE).plus(&NONE);
+            let args =
+                || NormArgs::new().affine(&ones, &ones).x_bias(&ones).gate(&NONE).plus(&NONE);
             let all = args().residual(&NONE).sum(&mut sum).stats(&mut mean, &mut rstd).valid(valid);
             LayerNorm::new().forward(InOut::new(&NONE, &mut y), shape, all).unwrap();
             assert!(mean.iter().chain(&rstd).all(|&statistic| statistic == 0.0), "{shape:?}");

@@ -315,7 +315,7 @@ mod for_type {
             let mut expected = vec![T::default(); x.len()];
             norm.forward(InOut::new(&sum, &mut expected), shape, NormArgs::new()).unwrap();
             let (mut kept, mut mask) = (Vec::<T>::new(), vec![0; x.len().div_ceil(8)]);
-            let args = NormArgs::new().bias(&bias).residual(&residual).sum_vec(&mut kept);
+            let args = NormArgs::new().x_bias(&bias).residual(&residual).sum_vec(&mut kept);
             let dropout = DropoutArgs::draw(stream).keep_mask(MaskMut::Packed(&mut mask));
             let args = args.dropout(0.3, dropout);
             let y = to_vec(x.len(), |y| norm.forward(InOut::uninit(&x, y), shape, args)).unwrap();

@@ -11,6 +11,7 @@ mod column_gradient_laws;
 mod column_gradients;
 mod columns;
 mod common;
+mod complete;
 mod dropout;
 mod dropout_units;
 mod dropped_norms;

@@ -1,9 +1,5 @@
-//! Laws of every operation of the registry: what does not change a bit, and that the registry has every operation.
+//! Laws of every operation of the registry: what does not change a bit.
 #![forbid(unsafe_code)]
-
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use evenkeel::{Dropout, Parallelism, Stores, Stream};
 
@@ -124,87 +120,4 @@ fn fused_backends_have_the_same_bits() {
             }
         });
     }
-}
-
-/// Names are unique, and every option is in a set.
-#[test]
-fn the_registry_is_well_formed() {
-    let names: BTreeSet<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
-    assert_eq!(names.len(), OPERATIONS.len(), "two operations have one name");
-    for operation in OPERATIONS {
-        let sets = operation.option_sets();
-        for option in operation.options() {
-            assert!(sets.iter().any(|set| set.contains(&option)), "{}: {option}", operation.name);
-        }
-        assert!(sets.iter().all(|set| operation.allows(set)), "{}", operation.name);
-    }
-}
-
-/// Methods that take slices and are no operations on buffers of a shape.
-const NO_OPERATIONS: [&str; 8] = [
-    // They build or merge scalers; `tests/proof/scalers.rs` has them.
-    "StandardScaler::from_moments",
-    "StandardScaler::from_bytes",
-    "StandardScaler::merge",
-    "MinMaxScaler::from_ranges",
-    "MinMaxScaler::from_bytes",
-    "MinMaxScaler::merge",
-    // A slice of statistics is wrapped, not read.
-    "Statistics::of_rows",
-    "Statistics::of_columns",
-];
-
-/// A public method that takes buffers and is not in the registry fails this test.
-#[test]
-fn the_registry_has_every_operation() {
-    let listed: BTreeSet<&str> = OPERATIONS.iter().map(Operation::method).collect();
-    let mut found = BTreeSet::new();
-    for file in sources() {
-        let text = fs::read_to_string(&file).expect("a source file");
-        found.extend(methods_with_buffers(&text));
-    }
-    let missing: Vec<&String> = found
-        .iter()
-        .filter(|name| !listed.contains(name.as_str()) && !NO_OPERATIONS.contains(&name.as_str()))
-        .collect();
-    assert!(missing.is_empty(), "not in the registry: {missing:?}");
-    let gone: Vec<_> = listed.iter().filter(|name| !found.contains(**name)).collect();
-    assert!(gone.is_empty(), "in the registry, and not in the sources: {gone:?}");
-}
-
-/// The files that have operations.
-fn sources() -> Vec<PathBuf> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = vec![src.join("dropout.rs"), src.join("penalty.rs")];
-    for folder in ["norm", "moments", "preprocess"] {
-        let entries = fs::read_dir(src.join(folder)).expect("a folder of operations");
-        files.extend(entries.map(|entry| entry.expect("an entry").path()));
-    }
-    files
-}
-
-/// `Type::method` of every public method whose arguments are slices, masks or an `InOut`.
-fn methods_with_buffers(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut of = String::new();
-    for (at, line) in text.lines().scan(0, |at, line| {
-        let start = *at;
-        *at += line.len() + 1;
-        Some((start, line))
-    }) {
-        if let Some(head) = line.strip_prefix("impl") {
-            let name = head.split('>').next_back().unwrap_or_default().trim();
-            let name = if name.starts_with('{') || name.is_empty() { head.trim() } else { name };
-            let end = name.find([' ', '<']).unwrap_or(name.len());
-            name[..end].clone_into(&mut of);
-        }
-        let Some(rest) = line.strip_prefix("    pub fn ") else { continue };
-        let end = rest.find(['(', '<']).expect("a name of a method");
-        let signature: String = text[at..].chars().take_while(|&c| c != '{').collect();
-        let arguments = signature.split("->").next().unwrap_or_default();
-        if ["[", "InOut<", "MaskMut<"].iter().any(|kind| arguments.contains(kind)) {
-            found.insert(format!("{of}::{}", &rest[..end]));
-        }
-    }
-    found
 }

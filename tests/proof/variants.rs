@@ -322,7 +322,7 @@ impl Arguments {
         let [gamma, beta] = self.affine(of);
         let mut args = norm.with_stats(norm_args(gamma, beta), &mut mean, &mut rstd);
         if self.bias {
-            args = args.bias(&of.bias);
+            args = args.x_bias(&of.bias);
         }
         args = match self.residual {
             Residual::Absent => args,
@@ -490,7 +490,7 @@ fn new_memory_for_y_and_for_the_sum() {
     for of in shapes().filter(|shape| *shape != LARGE).map(Inputs::new) {
         let ((count, cols), x) = (of.shape, &of.x);
         let shape = rows(count, cols);
-        let args = || NormArgs::new().gamma(&of.gamma).bias(&of.bias).residual(&of.residual);
+        let args = || NormArgs::new().gamma(&of.gamma).x_bias(&of.bias).residual(&of.residual);
         for norm in ways().flat_map(RowNorm::both) {
             let [mut expected, mut expected_sum] = [(); 2].map(|()| vec![f32::NAN; x.len()]);
             let to_slices = args().sum(&mut expected_sum);
@@ -541,11 +541,11 @@ fn arguments_can_be_used_again() {
 
         // What is read, and a sum that is written.
         let (mut sum, mut vec) = (vec![f32::NAN; of.x.len()], Vec::new());
-        let mut args = NormArgs::new().bias(&of.bias).residual(&of.residual).sum(&mut sum);
+        let mut args = NormArgs::new().x_bias(&of.bias).residual(&of.residual).sum(&mut sum);
         norm.forward(InOut::new(&of.x, &mut first), shape, args.reborrow()).unwrap();
         norm.forward(InOut::new(&of.x, &mut second), shape, args).unwrap();
         assert_same(&format!("{norm:?}, again"), &first, &second);
-        let mut args = NormArgs::new().bias(&of.bias).residual(&of.residual).sum_vec(&mut vec);
+        let mut args = NormArgs::new().x_bias(&of.bias).residual(&of.residual).sum_vec(&mut vec);
         norm.forward(InOut::new(&of.x, &mut second), shape, args.reborrow()).unwrap();
         norm.forward(InOut::new(&of.x, &mut second), shape, args).unwrap();
         assert_same(&format!("{norm:?}, once more"), &first, &second);

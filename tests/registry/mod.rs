@@ -1,8 +1,8 @@
 //! Every operation of the crate, once: its name, its buffers, its options and its call.
 //!
 //! A test that is about all operations is one loop over [`OPERATIONS`]: bad arguments, guard pages, allocation, places,
-//! threads, backends, floating-point environments, golden bits. `proof/operations.rs` compares the names with the sources, so that an
-//! operation that is left out fails a test. To add one, add a row to `operations.rs`.
+//! threads, backends, floating-point environments, golden bits. `proof/complete.rs` compares the names with the sources, so that an
+//! operation or an argument that is left out fails a test. To add one, add a row to a file of `operations/`.
 #![expect(unsafe_code, reason = "as an engine hands out memory that it has not initialised")]
 
 mod memory;
@@ -17,7 +17,7 @@ use evenkeel::{
 };
 
 pub use memory::{Memory, PAINT, Stored, is_painted};
-pub use operations::OPERATIONS;
+pub use operations::{ARGUMENTS, Argument, OPERATIONS};
 pub use random::Random;
 pub use values::Values;
 
@@ -29,6 +29,7 @@ pub const DROPOUT_P: f64 = 0.3;
 pub const DROPOUT_STREAM: Stream = Stream { seed: 6, offset: 4091 };
 
 /// A row of the registry.
+#[derive(Clone, Copy, Debug)]
 pub struct Operation {
     /// `Type::method`, and what is special after a comma.
     pub name: &'static str,
@@ -274,6 +275,11 @@ macro_rules! take {
 impl<'a> Bag<'a> {
     pub fn put(&mut self, name: &'static str, slice: Slice<'a>) {
         self.0.push((name, slice));
+    }
+
+    /// What has not been taken out.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|(name, _)| *name).collect()
     }
 
     fn take(&mut self, name: &str) -> Option<Slice<'a>> {
