@@ -395,7 +395,7 @@ typedef struct evenkeel_dropout_args {
   struct evenkeel_input mask;
   // The mask that is drawn, written likewise; it is absent where `mask` is there.
   struct evenkeel_output keep_mask;
-  // Its rows, or its channels of each sample, are dropped as a whole, with one draw each, and masks have a flag for each: DropPath,
+  // Its rows, or its channels of each sample, are dropped as a whole, with one draw each, and masks have a flag for each: `DropPath`,
   // spatial dropout. All zeros: every element has a draw.
   struct evenkeel_shape shape;
 } evenkeel_dropout_args;

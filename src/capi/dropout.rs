@@ -41,7 +41,7 @@ pub struct evenkeel_dropout_args {
     pub mask: evenkeel_input,
     /// The mask that is drawn, written likewise; it is absent where `mask` is there.
     pub keep_mask: evenkeel_output,
-    /// Its rows, or its channels of each sample, are dropped as a whole, with one draw each, and masks have a flag for each: DropPath,
+    /// Its rows, or its channels of each sample, are dropped as a whole, with one draw each, and masks have a flag for each: `DropPath`,
     /// spatial dropout. All zeros: every element has a draw.
     pub shape: evenkeel_shape,
 }
@@ -131,8 +131,8 @@ impl NormDropout<'_> {
         &self,
         shape: Rows,
     ) -> Result<(f64, DropoutArgs<'a>), Box<Fault>> {
-        // SAFETY: the caller's promise.
         let mut args = match self.mask.is_there() {
+            // SAFETY: the caller's promise.
             true => DropoutArgs::given(unsafe { mask(self.mask) }),
             false => DropoutArgs::draw(self.stream),
         };

@@ -15,8 +15,7 @@
 //!
 //! * **One part at a time**: a row, or a group of it. What takes the place of dy or x, and du, are two rows of scratch. All
 //!   that a part needs is in L1 when it is read again: memory is read and written once.
-//! Dropout of dx, and the sums of it, come last.
-//!
+//! * **Dropout of dx**, and the sums of it, come last, of a part that is in L1.
 //! * **u has the bits of the forward pass**, and so have the statistics that are made of it.
 //! * **f and f' share an exponential and a division** (`kernels/rows/gate.rs`). No difference cancels in f'.
 #![forbid(unsafe_code)]
