@@ -18,8 +18,8 @@ use crate::ranks::{Header, Operation, agree, gather, hash};
 /// [`ColumnMoments::merge`] has it, gradient sums are added in rank order.
 ///
 /// * **Accuracy** is that of [`BatchNorm`] in one process. Where each rank but the last has the same power of two of
-///   [blocks](ColumnMoments::block_rows) and the last as many or fewer, y and the running statistics have its bits. Where rows are cut
-///   at block boundaries, statistics and gradient sums are within 1e-12 of its own.
+///   [blocks](ColumnMoments::block_rows) and the last as many or fewer, y and the running statistics have its bits, and gradients of
+///   parameters are within 1e-12 of its own. Where rows are cut at block boundaries, statistics and dbeta are.
 /// * **Determinism**: all ranks have the same statistics and gradients of parameters, bit for bit. They depend on which rank has
 ///   which rows alone.
 /// * **A rank without rows** takes part as any other.
