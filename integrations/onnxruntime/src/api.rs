@@ -1,0 +1,220 @@
+//! ONNX Runtime's functions. Every callback runs in [`Api::guard`], so that an error or a panic becomes a status.
+
+use std::any::Any;
+use std::ffi::{CStr, CString, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use ort_sys::{
+    OrtApi, OrtErrorCode, OrtKernelContext, OrtKernelInfo, OrtStatusPtr, OrtTensorTypeAndShapeInfo,
+};
+
+/// Why a callback failed.
+pub(crate) enum Fault {
+    /// By what evenkeel found: the argument, what was expected, what came.
+    Message(String),
+    /// By a status of ONNX Runtime.
+    Status(OrtStatusPtr),
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self::Message(message)
+    }
+}
+
+/// The functions of ONNX Runtime, of the version that this crate was compiled for.
+#[derive(Clone, Copy)]
+pub(crate) struct Api(pub(crate) &'static OrtApi);
+
+impl Api {
+    /// Runs a callback. Nothing unwinds into ONNX Runtime.
+    pub(crate) fn guard(self, callback: impl FnOnce() -> Result<(), Fault>) -> OrtStatusPtr {
+        let fault = match catch_unwind(AssertUnwindSafe(callback)) {
+            Ok(Ok(())) => return OrtStatusPtr::default(),
+            Ok(Err(fault)) => fault,
+            Err(payload) => Fault::Message(caught(&*payload)),
+        };
+        match fault {
+            Fault::Status(status) => status,
+            Fault::Message(message) => self.invalid(&message),
+        }
+    }
+
+    fn invalid(self, message: &str) -> OrtStatusPtr {
+        let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
+        // SAFETY: the message ends with a zero, and is copied.
+        unsafe { (self.0.CreateStatus)(OrtErrorCode::ORT_INVALID_ARGUMENT, message.as_ptr()) }
+    }
+
+    /// A status as a result.
+    pub(crate) fn check(self, status: OrtStatusPtr) -> Result<(), Fault> {
+        if status.0.is_null() { Ok(()) } else { Err(Fault::Status(status)) }
+    }
+
+    /// Releases a status, and returns its text if it is an error.
+    pub(crate) fn text(self, status: OrtStatusPtr) -> Option<String> {
+        if status.0.is_null() {
+            return None;
+        }
+        // SAFETY: a status of ONNX Runtime that nobody has released; its text is copied before it is.
+        unsafe {
+            let text = CStr::from_ptr((self.0.GetErrorMessage)(status.0));
+            let text = text.to_string_lossy().into_owned();
+            (self.0.ReleaseStatus)(status.0);
+            Some(text)
+        }
+    }
+
+    /// The dimensions of a shape.
+    ///
+    /// # Safety
+    ///
+    /// `info` is one of ONNX Runtime's.
+    pub(crate) unsafe fn dimensions(
+        self,
+        info: *const OrtTensorTypeAndShapeInfo,
+    ) -> Result<Vec<i64>, Fault> {
+        let mut rank = 0;
+        // SAFETY: the caller's promise; `rank` is a place for a number.
+        self.check(unsafe { (self.0.GetDimensionsCount)(info, &raw mut rank) })?;
+        let mut dims = vec![0; rank];
+        // SAFETY: as above; there is room for `rank` numbers.
+        self.check(unsafe { (self.0.GetDimensions)(info, dims.as_mut_ptr(), rank) })?;
+        Ok(dims)
+    }
+}
+
+/// What a panic said.
+fn caught(payload: &(dyn Any + Send)) -> String {
+    let said = payload.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("evenkeel: a bug was caught: {}", said.unwrap_or("no text"))
+}
+
+/// A node whose kernel is created.
+#[derive(Clone, Copy)]
+pub(crate) struct Info {
+    pub(crate) api: Api,
+    pub(crate) raw: *const OrtKernelInfo,
+}
+
+impl Info {
+    /// An attribute, or its default where the node has none.
+    pub(crate) fn float(self, name: &CStr, default: f32) -> Result<f32, Fault> {
+        let mut value = default;
+        // SAFETY: the info is ONNX Runtime's, for this callback; the name ends with a zero; `value` is a place for a number.
+        let status = unsafe {
+            (self.api.0.KernelInfoGetAttribute_float)(self.raw, name.as_ptr(), &raw mut value)
+        };
+        Ok(if self.is_absent(name, status)? { default } else { value })
+    }
+
+    /// As [`float`](Self::float).
+    pub(crate) fn int(self, name: &CStr, default: i64) -> Result<i64, Fault> {
+        let mut value = default;
+        // SAFETY: as above.
+        let status = unsafe {
+            (self.api.0.KernelInfoGetAttribute_int64)(self.raw, name.as_ptr(), &raw mut value)
+        };
+        Ok(if self.is_absent(name, status)? { default } else { value })
+    }
+
+    /// Whether the node lacks the attribute. ONNX Runtime has one code for that and for an attribute of another type: the text
+    /// tells them apart.
+    fn is_absent(self, name: &CStr, status: OrtStatusPtr) -> Result<bool, Fault> {
+        match self.api.text(status) {
+            None => Ok(false),
+            Some(text) if text.contains("No attribute") => Ok(true),
+            Some(text) => Err(Fault::Message(format!("`{}`: {text}", name.to_string_lossy()))),
+        }
+    }
+
+    /// Whether the node has an output of this index.
+    pub(crate) fn has_output(self, index: usize) -> Result<bool, Fault> {
+        let mut count = 0;
+        // SAFETY: the info is ONNX Runtime's, for this callback; `count` is a place for a number.
+        self.api
+            .check(unsafe { (self.api.0.KernelInfo_GetOutputCount)(self.raw, &raw mut count) })?;
+        if index >= count {
+            return Ok(false);
+        }
+        // The length of its name, with the zero.
+        let mut length = 0;
+        // SAFETY: as above; without a place for the name, its length is written.
+        self.api.check(unsafe {
+            let name = ptr::null_mut();
+            (self.api.0.KernelInfo_GetOutputName)(self.raw, index, name, &raw mut length)
+        })?;
+        Ok(length > 1)
+    }
+}
+
+/// One execution of a node.
+pub(crate) struct Context {
+    pub(crate) api: Api,
+    pub(crate) raw: *mut OrtKernelContext,
+}
+
+/// An input.
+pub(crate) struct Tensor {
+    pub(crate) data: *const c_void,
+    pub(crate) dims: Vec<usize>,
+}
+
+impl Context {
+    /// The input of this index, if the node has it.
+    pub(crate) fn input(&self, index: usize) -> Result<Option<Tensor>, Fault> {
+        let Self { api, raw } = *self;
+        let mut value = ptr::null();
+        let mut count = 0;
+        // SAFETY: the context is ONNX Runtime's, for this callback; the places have the types that the functions write.
+        unsafe {
+            api.check((api.0.KernelContext_GetInputCount)(raw, &raw mut count))?;
+            if index < count {
+                api.check((api.0.KernelContext_GetInput)(raw, index, &raw mut value))?;
+            }
+        }
+        if value.is_null() {
+            return Ok(None);
+        }
+        let (mut info, mut data) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the value is an input of this execution, a tensor by its type in the schema. The data are only read. The info is
+        // released once.
+        let dims = unsafe {
+            api.check((api.0.GetTensorMutableData)(value.cast_mut(), &raw mut data))?;
+            api.check((api.0.GetTensorTypeAndShape)(value, &raw mut info))?;
+            let dims = api.dimensions(info);
+            (api.0.ReleaseTensorTypeAndShapeInfo)(info);
+            dims?
+        };
+        // A tensor that exists has no negative dimension.
+        let dims = dims.into_iter().map(|dim| usize::try_from(dim).unwrap_or(0)).collect();
+        Ok(Some(Tensor { data, dims }))
+    }
+
+    /// The memory of the output of this index, which is not initialised, if the node has it.
+    pub(crate) fn output(
+        &self,
+        index: usize,
+        dims: &[usize],
+    ) -> Result<Option<*mut c_void>, Fault> {
+        let Self { api, raw } = *self;
+        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
+        let (mut value, mut data, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
+        // SAFETY: the context is ONNX Runtime's, for this callback; the places have the types that the functions write; a value that
+        // is not NULL is a tensor of these dimensions.
+        unsafe {
+            api.check((api.0.KernelContext_GetOutputCount)(raw, &raw mut count))?;
+            if index < count {
+                let (dims, rank) = (dims.as_ptr(), dims.len());
+                api.check((api.0.KernelContext_GetOutput)(raw, index, dims, rank, &raw mut value))?;
+            }
+            if value.is_null() {
+                return Ok(None);
+            }
+            api.check((api.0.GetTensorMutableData)(value, &raw mut data))?;
+        }
+        Ok(Some(data))
+    }
+}
