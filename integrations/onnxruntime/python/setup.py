@@ -1,5 +1,6 @@
 """Compiles the library of operators with cargo and puts it into the wheel, which any Python 3 of the platform can use."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -18,14 +19,13 @@ class BuildWithCargo(build_py):
     def run(self):
         manifest = HERE.parent / "Cargo.toml"
         command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(manifest)]
-        messages = subprocess.run(
-            [*command, "--message-format", "json-render-diagnostics"], check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
-        (built,) = {
-            line for line in messages.replace('"', "\n").splitlines() if pathlib.Path(line).name == LIBRARY
-        }
+        command += ["--message-format", "json-render-diagnostics"]
+        messages = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        # cargo says where the library is: the directory may be another one than `target`.
+        files = [file for line in messages.splitlines() for file in json.loads(line).get("filenames", [])]
+        (library,) = (file for file in files if pathlib.Path(file).name == LIBRARY)
         super().run()
-        shutil.copy(built, pathlib.Path(self.build_lib) / "evenkeel_ort" / LIBRARY)
+        shutil.copy(library, pathlib.Path(self.build_lib) / "evenkeel_ort" / LIBRARY)
 
 
 class PlatformWheel(bdist_wheel):

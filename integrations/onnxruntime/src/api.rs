@@ -134,8 +134,8 @@ impl Info {
     pub(crate) fn has_output(self, index: usize) -> Result<bool, Fault> {
         let mut count = 0;
         // SAFETY: the info is ONNX Runtime's, for this callback; `count` is a place for a number.
-        self.api
-            .check(unsafe { (self.api.0.KernelInfo_GetOutputCount)(self.raw, &raw mut count) })?;
+        let status = unsafe { (self.api.0.KernelInfo_GetOutputCount)(self.raw, &raw mut count) };
+        self.api.check(status)?;
         if index >= count {
             return Ok(false);
         }

@@ -28,7 +28,7 @@ def node_model(op_type, inputs, outputs, domain="evenkeel", opset=17, dims=True,
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs if name],
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("evenkeel", 1), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
 def session(model, threads=1, **options):

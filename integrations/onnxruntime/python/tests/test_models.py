@@ -32,7 +32,9 @@ class MiniLm(unittest.TestCase):
                 for batch in (1, 8):
                     for steps in (16, 128, 512):
                         feeds = minilm.inputs(batch, steps)
-                        expected, got = (of.run(None, feeds)[0] for of in sessions)
+                        # What padding gives, nobody looks at: ONNX Runtime is up to 4e-5 off there.
+                        words = feeds["attention_mask"] == 1
+                        expected, got = (of.run(None, feeds)[0][words] for of in sessions)
                         with self.subTest(name, batch=batch, steps=steps, threads=threads):
                             numpy.testing.assert_allclose(got, expected, 0, 1e-5)
 
