@@ -7,6 +7,7 @@ use std::ptr;
 
 use ort_sys::{
     OrtApi, OrtErrorCode, OrtKernelContext, OrtKernelInfo, OrtStatusPtr, OrtTensorTypeAndShapeInfo,
+    OrtValue,
 };
 
 /// Why a callback failed.
@@ -64,6 +65,26 @@ impl Api {
             (self.0.ReleaseStatus)(status.0);
             Some(text)
         }
+    }
+
+    /// Where a tensor lies, and its dimensions.
+    ///
+    /// # Safety
+    ///
+    /// `value` is a tensor of ONNX Runtime's.
+    unsafe fn tensor(self, value: *const OrtValue) -> Result<Tensor, Fault> {
+        let (mut info, mut data) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the caller's promise. The data are only read. The info is released once.
+        let dims = unsafe {
+            self.check((self.0.GetTensorMutableData)(value.cast_mut(), &raw mut data))?;
+            self.check((self.0.GetTensorTypeAndShape)(value, &raw mut info))?;
+            let dims = self.dimensions(info);
+            (self.0.ReleaseTensorTypeAndShapeInfo)(info);
+            dims?
+        };
+        // A tensor that exists has no negative dimension.
+        let dims = dims.into_iter().map(|dim| usize::try_from(dim).unwrap_or(0)).collect();
+        Ok(Tensor { data, dims })
     }
 
     /// The dimensions of a shape.
@@ -130,15 +151,33 @@ impl Info {
         }
     }
 
-    /// Whether the node has an output of this index.
-    pub(crate) fn has_output(self, index: usize) -> Result<bool, Fault> {
-        let mut count = 0;
-        // SAFETY: the info is ONNX Runtime's, for this callback; `count` is a place for a number.
-        let status = unsafe { (self.api.0.KernelInfo_GetOutputCount)(self.raw, &raw mut count) };
-        self.api.check(status)?;
-        if index >= count {
-            return Ok(false);
+    /// How many inputs and outputs the node has, with those that it leaves out before another one.
+    pub(crate) fn counts(self) -> Result<(usize, usize), Fault> {
+        let (mut inputs, mut outputs) = (0, 0);
+        // SAFETY: the info is ONNX Runtime's, for this callback; the places are for numbers.
+        unsafe {
+            self.api.check((self.api.0.KernelInfo_GetInputCount)(self.raw, &raw mut inputs))?;
+            self.api.check((self.api.0.KernelInfo_GetOutputCount)(self.raw, &raw mut outputs))?;
         }
+        Ok((inputs, outputs))
+    }
+
+    /// The input of this index below their number, if it is a constant. Its memory lives as long as the session.
+    pub(crate) fn constant(self, index: usize) -> Result<Option<Tensor>, Fault> {
+        let (mut is_constant, mut value) = (0, ptr::null());
+        // SAFETY: as above; a constant is a tensor by its type in the schema.
+        unsafe {
+            let get = self.api.0.KernelInfoGetConstantInput_tensor;
+            self.api.check(get(self.raw, index, &raw mut is_constant, &raw mut value))?;
+            if is_constant == 0 || value.is_null() {
+                return Ok(None);
+            }
+            self.api.tensor(value).map(Some)
+        }
+    }
+
+    /// Whether the output of this index below their number has a name.
+    pub(crate) fn has_output(self, index: usize) -> Result<bool, Fault> {
         // The length of its name, with the zero.
         let mut length = 0;
         // SAFETY: as above; without a place for the name, its length is written.
@@ -157,43 +196,26 @@ pub(crate) struct Context {
 }
 
 /// An input.
+#[derive(Clone)]
 pub(crate) struct Tensor {
     pub(crate) data: *const c_void,
     pub(crate) dims: Vec<usize>,
 }
 
 impl Context {
-    /// The input of this index, if the node has it.
+    /// The input of this index below their number, if the node has it.
     pub(crate) fn input(&self, index: usize) -> Result<Option<Tensor>, Fault> {
         let Self { api, raw } = *self;
         let mut value = ptr::null();
-        let mut count = 0;
-        // SAFETY: the context is ONNX Runtime's, for this callback; the places have the types that the functions write.
+        // SAFETY: the context is ONNX Runtime's, for this callback; there is a place for a pointer. A value that is not NULL is a
+        // tensor by its type in the schema.
         unsafe {
-            api.check((api.0.KernelContext_GetInputCount)(raw, &raw mut count))?;
-            if index < count {
-                api.check((api.0.KernelContext_GetInput)(raw, index, &raw mut value))?;
-            }
+            api.check((api.0.KernelContext_GetInput)(raw, index, &raw mut value))?;
+            if value.is_null() { Ok(None) } else { api.tensor(value).map(Some) }
         }
-        if value.is_null() {
-            return Ok(None);
-        }
-        let (mut info, mut data) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: the value is an input of this execution, a tensor by its type in the schema. The data are only read. The info is
-        // released once.
-        let dims = unsafe {
-            api.check((api.0.GetTensorMutableData)(value.cast_mut(), &raw mut data))?;
-            api.check((api.0.GetTensorTypeAndShape)(value, &raw mut info))?;
-            let dims = api.dimensions(info);
-            (api.0.ReleaseTensorTypeAndShapeInfo)(info);
-            dims?
-        };
-        // A tensor that exists has no negative dimension.
-        let dims = dims.into_iter().map(|dim| usize::try_from(dim).unwrap_or(0)).collect();
-        Ok(Some(Tensor { data, dims }))
     }
 
-    /// The memory of the output of this index, which is not initialised, if the node has it.
+    /// The memory of the output of this index below their number, which is not initialised.
     pub(crate) fn output(
         &self,
         index: usize,
@@ -201,15 +223,12 @@ impl Context {
     ) -> Result<Option<*mut c_void>, Fault> {
         let Self { api, raw } = *self;
         let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
-        let (mut value, mut data, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
+        let (mut value, mut data) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: the context is ONNX Runtime's, for this callback; the places have the types that the functions write; a value that
         // is not NULL is a tensor of these dimensions.
         unsafe {
-            api.check((api.0.KernelContext_GetOutputCount)(raw, &raw mut count))?;
-            if index < count {
-                let (dims, rank) = (dims.as_ptr(), dims.len());
-                api.check((api.0.KernelContext_GetOutput)(raw, index, dims, rank, &raw mut value))?;
-            }
+            let (dims, rank) = (dims.as_ptr(), dims.len());
+            api.check((api.0.KernelContext_GetOutput)(raw, index, dims, rank, &raw mut value))?;
             if value.is_null() {
                 return Ok(None);
             }

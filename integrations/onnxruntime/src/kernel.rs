@@ -1,5 +1,6 @@
 //! A node of a model: its attributes, checked once, and one execution of it.
 
+use std::borrow::Cow;
 use std::ffi::c_void;
 use std::slice;
 
@@ -15,6 +16,17 @@ pub(crate) struct Kernel {
     element: Element,
     epsilon: f64,
     axis: i64,
+    inputs: Vec<Source>,
+    has_output: Vec<bool>,
+}
+
+/// Where an input comes from.
+enum Source {
+    Nowhere,
+    /// It is a constant of the model.
+    Model(Tensor),
+    /// Each execution has another.
+    Execution,
 }
 
 impl Kernel {
@@ -42,13 +54,25 @@ impl Kernel {
                 .into());
             }
         }
+        let (inputs, outputs) = info.counts()?;
+        let source = |index| {
+            if index >= inputs {
+                return Ok(Source::Nowhere);
+            }
+            Ok(info.constant(index)?.map_or(Source::Execution, Source::Model))
+        };
+        let inputs = (0..signature.inputs.len()).map(source).collect::<Result<_, Fault>>()?;
+        let has_output = |index| Ok(index < outputs && info.has_output(index)?);
+        let has_output: Vec<bool> =
+            (0..signature.outputs.len()).map(has_output).collect::<Result<_, Fault>>()?;
         if let (Norm::Rms, Some(mean)) = (signature.norm, signature.output(Out::Mean))
-            && info.has_output(mean)?
+            && has_output[mean]
         {
             let text = "the output `mean` is there, but a root mean square has no mean";
             return Err(format!("evenkeel {name}: {text}").into());
         }
-        Ok(Self { api: info.api, signature, element, epsilon: epsilon.into(), axis })
+        let epsilon = epsilon.into();
+        Ok(Self { api: info.api, signature, element, epsilon, axis, inputs, has_output })
     }
 
     pub(crate) fn api(&self) -> Api {
@@ -79,8 +103,8 @@ impl Kernel {
         let mut of_rows = x.dims.clone();
         of_rows[first..].fill(1);
         let output = |is, dims: &[usize]| match self.signature.output(is) {
-            Some(index) => context.output(index, dims),
-            None => Ok(None),
+            Some(index) if self.has_output[index] => context.output(index, dims),
+            _ => Ok(None),
         };
         let y = output(Out::Y, &x.dims)?
             .ok_or("the output `Y`: expected a tensor, got none".to_owned())?;
@@ -95,7 +119,7 @@ impl Kernel {
             skip_elements: skip.as_ref().map_or(0, |(_, period)| *period),
             context,
         };
-        let rows = Rows { x: x.data, skip: skip.map(|(skip, _)| skip.data), y, sum, mean, rstd };
+        let rows = Rows { x: x.data, skip: skip.map(|(skip, _)| skip), y, sum, mean, rstd };
         let gamma = Some(&gamma);
         // SAFETY: inputs have the dimensions that were checked, and ONNX Runtime has allocated outputs for them. Its inputs and
         // outputs do not overlap, since no operator says that it works in place.
@@ -103,14 +127,16 @@ impl Kernel {
     }
 
     /// An input, if the operator and the node have it.
-    fn input(&self, context: &Context, is: In) -> Result<Option<Tensor>, Fault> {
-        match self.signature.input(is) {
-            Some((index, _)) => context.input(index),
-            None => Ok(None),
+    fn input(&self, context: &Context, is: In) -> Result<Option<Cow<'_, Tensor>>, Fault> {
+        let Some((index, _)) = self.signature.input(is) else { return Ok(None) };
+        match &self.inputs[index] {
+            Source::Nowhere => Ok(None),
+            Source::Model(tensor) => Ok(Some(Cow::Borrowed(tensor))),
+            Source::Execution => Ok(context.input(index)?.map(Cow::Owned)),
         }
     }
 
-    fn required(&self, context: &Context, is: In) -> Result<Tensor, Fault> {
+    fn required(&self, context: &Context, is: In) -> Result<Cow<'_, Tensor>, Fault> {
         let input = self.input(context, is)?;
         Ok(input.ok_or_else(|| format!("{}: expected a tensor, got none", self.name(is)))?)
     }
@@ -122,7 +148,11 @@ impl Kernel {
     }
 
     /// The skip, and after how many elements of x it begins again.
-    fn skip(&self, context: &Context, x: &[usize]) -> Result<Option<(Tensor, usize)>, Fault> {
+    fn skip(
+        &self,
+        context: &Context,
+        x: &[usize],
+    ) -> Result<Option<(*const c_void, usize)>, Fault> {
         if !self.signature.adds {
             return Ok(None);
         }
@@ -131,26 +161,26 @@ impl Kernel {
             let (name, dims) = (self.name(In::Skip), &skip.dims);
             return Err(format!("{name}: expected {x:?} or its last axes, got {dims:?}").into());
         };
-        Ok(Some((skip, period)))
+        Ok(Some((skip.data, period)))
     }
 
     /// gamma, beta or a bias, with as many elements as a row has, or as x has.
     fn parameter(
         &self,
         is: In,
-        tensor: Tensor,
+        tensor: Cow<'_, Tensor>,
         x: &[usize],
         first: usize,
     ) -> Result<Parameters, Fault> {
-        let Tensor { data, dims } = tensor;
-        let spread = spread(&dims, x, first);
+        let Tensor { data, dims } = &*tensor;
+        let spread = spread(dims, x, first);
         let plain_alone = self.signature.adds;
         match spread {
-            Some(Spread::Row) => Ok(Parameters::Borrowed(data)),
+            Some(Spread::Row) => Ok(Parameters::Borrowed(*data)),
             Some(spread) if !plain_alone => {
                 let to = if spread == Spread::Shared { &x[first..] } else { x };
                 // SAFETY: the tensor has these elements, which are of so many bytes.
-                let repeated = unsafe { repeat(data, self.element, &dims, to)? };
+                let repeated = unsafe { repeat(*data, self.element, dims, to)? };
                 Ok(match spread {
                     Spread::EachRow => Parameters::EachRow(repeated),
                     _ => Parameters::Owned(repeated),
