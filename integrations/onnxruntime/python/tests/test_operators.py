@@ -2,9 +2,10 @@
 
 import itertools
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy
-from common import F32, node_model, normalise, random, run
+from common import F32, node_model, normalise, random, run, session
 
 SHAPES = [(2, 3, 8), (1, 1, 384), (5, 7), (3, 2, 4, 6), (9,), (130, 17), (2, 0, 4), (2, 3, 1)]
 
@@ -94,6 +95,16 @@ class Norms(unittest.TestCase):
         for other in others:
             for a, b in zip(one, other, strict=True):
                 numpy.testing.assert_array_equal(a, b)
+
+    def test_threads_of_the_host_can_run_one_session_at_once(self):
+        shape = (2, 300, 384)
+        inputs = [{"x": random(*shape, seed=i), "skip": random(*shape, seed=9), "gamma": random(384)} for i in range(4)]
+        run = session(node_model("SkipLayerNormalization", inputs[0], ["y", "mean"]), threads=2)
+        expected = [run.run(None, feeds) for feeds in inputs]
+        with ThreadPoolExecutor(4) as pool:
+            for i, got in zip(list(range(4)) * 10, pool.map(lambda feeds: run.run(None, feeds), inputs * 10), strict=True):
+                for y, exact in zip(got, expected[i], strict=True):
+                    numpy.testing.assert_array_equal(y, exact)
 
     def test_accuracy_where_the_mean_is_large(self):
         x = random(4, 768) + F32(10_000)
