@@ -888,6 +888,12 @@ typedef struct evenkeel_normalizer_args {
 // double
 #define EVENKEEL_F64 2
 
+// bfloat16: the upper 16 bits of a float, in a `uint16_t`.
+#define EVENKEEL_BF16 3
+
+// IEEE 754 binary16: `_Float16`, or its bits in a `uint16_t`.
+#define EVENKEEL_F16 4
+
 // `uint8_t`, eight flags in each, the least significant bit first: len counts bytes. Bits beyond the last flag are written as 0
 // and not looked at.
 #define EVENKEEL_BITS 8
