@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{LayerNormConfig, Module, VarBuilder};
 
+use crate::autograd::Norm;
 use crate::ops;
 
 /// LayerNorm over the last dimension, in the place of `candle_nn::LayerNorm`.
@@ -11,6 +12,7 @@ pub struct LayerNorm {
     weight: Tensor,
     bias: Option<Tensor>,
     remove_mean: bool,
+    one_plus_weight: bool,
     eps: f64,
 }
 
@@ -18,19 +20,19 @@ impl LayerNorm {
     /// With gamma and beta.
     #[must_use]
     pub const fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
-        Self { weight, bias: Some(bias), remove_mean: true, eps }
+        Self { weight, bias: Some(bias), remove_mean: true, one_plus_weight: false, eps }
     }
 
     /// With gamma alone.
     #[must_use]
     pub const fn new_no_bias(weight: Tensor, eps: f64) -> Self {
-        Self { weight, bias: None, remove_mean: true, eps }
+        Self { weight, bias: None, remove_mean: true, one_plus_weight: false, eps }
     }
 
     /// With gamma alone, and without a mean.
     #[must_use]
     pub const fn rms_norm(weight: Tensor, eps: f64) -> Self {
-        Self { weight, bias: None, remove_mean: false, eps }
+        Self { weight, bias: None, remove_mean: false, one_plus_weight: false, eps }
     }
 
     /// gamma.
@@ -55,31 +57,46 @@ impl LayerNorm {
     ///
     /// # Errors
     ///
-    /// As of [`ops::add_layer_norm`]. An `RmsNorm` with a bias has none.
+    /// As of [`ops::add_layer_norm`].
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<(Tensor, Tensor)> {
-        let Self { weight, bias, remove_mean, eps } = self;
-        if *remove_mean {
-            return ops::add_layer_norm(x, residual, weight, bias.as_ref(), *eps);
-        }
-        let (y, sum) = ops::add_rms_norm(x, residual, weight, *eps)?;
-        Ok((add(y, bias.as_ref())?, sum))
+        let (y, sum) = ops::add_norm(self.norm(), x, residual, &self.weight, self.fused_bias())?;
+        Ok((self.add_bias(y)?, sum))
     }
-}
 
-fn add(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    match bias {
-        None => Ok(y),
-        Some(bias) => y.broadcast_add(bias),
+    /// The norm of `x + residual` alone, for a model that normalises after the addition, as BERT does. The sum is written to memory
+    /// only where a gradient will need it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`ops::add_layer_norm`].
+    pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.add_bias(ops::norm_of_sum(self.norm(), x, residual, &self.weight, self.fused_bias())?)
+    }
+
+    const fn norm(&self) -> Norm {
+        if self.remove_mean {
+            return Norm::Layer(evenkeel::LayerNorm::new().with_eps(self.eps));
+        }
+        let norm = evenkeel::RmsNorm::new().with_eps(self.eps);
+        Norm::Rms(norm.with_one_plus_gamma(self.one_plus_weight))
+    }
+
+    /// beta, where the kernel adds it. `RmsNorm` has none: candle can read one nevertheless.
+    const fn fused_bias(&self) -> Option<&Tensor> {
+        if self.remove_mean { self.bias.as_ref() } else { None }
+    }
+
+    fn add_bias(&self, y: Tensor) -> Result<Tensor> {
+        match &self.bias {
+            Some(bias) if !self.remove_mean => y.broadcast_add(bias),
+            _ => Ok(y),
+        }
     }
 }
 
 impl Module for LayerNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let Self { weight, bias, remove_mean, eps } = self;
-        if *remove_mean {
-            return ops::layer_norm(x, Some(weight), bias.as_ref(), *eps);
-        }
-        add(ops::rms_norm(x, Some(weight), *eps)?, bias.as_ref())
+        self.add_bias(ops::norm(self.norm(), x, Some(&self.weight), self.fused_bias())?)
     }
 }
 
@@ -97,7 +114,8 @@ pub fn layer_norm(
     let config = config.into();
     let theirs = candle_nn::layer_norm(size, config, vb)?;
     let (weight, bias) = (theirs.weight().clone(), theirs.bias().cloned());
-    Ok(LayerNorm { weight, bias, remove_mean: config.remove_mean, eps: config.eps })
+    let LayerNormConfig { remove_mean, eps, .. } = config;
+    Ok(LayerNorm { weight, bias, remove_mean, one_plus_weight: false, eps })
 }
 
 /// A LayerNorm without a bias.
@@ -120,6 +138,13 @@ impl RmsNorm {
         Self(LayerNorm::rms_norm(weight, eps))
     }
 
+    /// Whether 1 + gamma takes the place of gamma, as in the models of the Gemma family.
+    #[must_use]
+    pub const fn with_one_plus_gamma(mut self, one_plus_gamma: bool) -> Self {
+        self.0.one_plus_weight = one_plus_gamma;
+        self
+    }
+
     /// gamma.
     #[must_use]
     pub const fn weight(&self) -> &Tensor {
@@ -139,6 +164,15 @@ impl RmsNorm {
     /// As of [`ops::add_rms_norm`].
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<(Tensor, Tensor)> {
         self.0.forward_add(x, residual)
+    }
+
+    /// The norm of `x + residual` alone. The sum is written to memory only where a gradient will need it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`ops::add_rms_norm`].
+    pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.0.forward_residual(x, residual)
     }
 }
 

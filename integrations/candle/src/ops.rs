@@ -63,7 +63,12 @@ fn single(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F32)
 }
 
-fn norm(norm: Norm, x: &Tensor, gamma: Option<&Tensor>, beta: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn norm(
+    norm: Norm,
+    x: &Tensor,
+    gamma: Option<&Tensor>,
+    beta: Option<&Tensor>,
+) -> Result<Tensor> {
     let dtype = x.dtype();
     let x = rows_at_a_pitch(&single(x)?)?;
     let (gamma, beta) = (gamma.map(single).transpose()?, beta.map(single).transpose()?);
@@ -77,29 +82,56 @@ fn norm(norm: Norm, x: &Tensor, gamma: Option<&Tensor>, beta: Option<&Tensor>) -
     y.to_dtype(dtype)
 }
 
-fn add_norm(
+pub(crate) fn add_norm(
     norm: Norm,
     x: &Tensor,
     residual: &Tensor,
     gamma: &Tensor,
     beta: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor)> {
-    if x.shape() != residual.shape() || x.dtype() != residual.dtype() {
-        bail!("x and the residual differ: {:?} and {:?}", x.shape(), residual.shape());
-    }
-    let dtype = x.dtype();
-    if dtype != DType::F32 {
+    check_addends(x, residual)?;
+    if x.dtype() != DType::F32 {
         // The sum has the type of x, and is rounded to it before it is normalised.
         let sum = (x + residual)?;
         return Ok((self::norm(norm, &sum, Some(gamma), beta)?, sum));
     }
     let (x, residual) = (rows_at_a_pitch(x)?, rows_at_a_pitch(residual)?);
     let (gamma, beta) = (single(gamma)?, beta.map(single).transpose()?);
-    let (sum, application) = norm.of_sum(&x, &residual, &gamma, beta.as_ref())?;
+    let mut sum = Vec::new();
+    let (y, application) = norm.of_sum(&x, &residual, &gamma, beta.as_ref(), Some(&mut sum))?;
+    let application = application.with_output(y);
     let sum = x.apply_op2(&residual, Sum(Mutex::new(Some(sum))))?;
     let y = match beta {
         None => sum.apply_op2(&gamma, application)?,
         Some(beta) => sum.apply_op3(&gamma, &beta, application)?,
     };
     Ok((y, sum))
+}
+
+/// The norm of the sum. The backward pass reads the sum; where there will be none, nobody does.
+pub(crate) fn norm_of_sum(
+    norm: Norm,
+    x: &Tensor,
+    residual: &Tensor,
+    gamma: &Tensor,
+    beta: Option<&Tensor>,
+) -> Result<Tensor> {
+    let has_gradient = [Some(x), Some(residual), Some(gamma), beta];
+    let has_gradient = has_gradient.into_iter().flatten().any(Tensor::track_op);
+    if has_gradient || x.dtype() != DType::F32 {
+        return Ok(add_norm(norm, x, residual, gamma, beta)?.0);
+    }
+    check_addends(x, residual)?;
+    let (x, residual) = (rows_at_a_pitch(x)?, rows_at_a_pitch(residual)?);
+    let (gamma, beta) = (single(gamma)?, beta.map(single).transpose()?);
+    let (y, _) = norm.of_sum(&x, &residual, &gamma, beta.as_ref(), None)?;
+    Tensor::from_vec(y, x.shape(), x.device())
+}
+
+fn check_addends(x: &Tensor, residual: &Tensor) -> Result<()> {
+    if x.shape() != residual.shape() || x.dtype() != residual.dtype() {
+        let of = |x: &Tensor| format!("{:?} of {:?}", x.dtype(), x.shape());
+        bail!("x and the residual have to agree: {} and {}", of(x), of(residual));
+    }
+    Ok(())
 }
