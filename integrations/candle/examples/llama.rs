@@ -250,7 +250,7 @@ fn main() -> Result<()> {
         }
     }
     let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..11 {
+    for _ in 0..7 {
         for (model, times) in [&candle, &evenkeel].into_iter().zip(&mut times) {
             let start = Instant::now();
             model.learn(&ids)?;
@@ -262,7 +262,7 @@ fn main() -> Result<()> {
         times[times.len() / 2]
     });
     println!(
-        "forward + backward, ms, the median of 11: candle {candle:.0}, evenkeel {evenkeel:.0}, ratio {:.2}",
+        "forward + backward, ms, the median of 7: candle {candle:.0}, evenkeel {evenkeel:.0}, ratio {:.2}",
         candle / evenkeel
     );
     Ok(())

@@ -45,7 +45,7 @@ pub fn child() -> Result<()> {
     let models = models.into_iter().collect::<Result<Vec<_>>>()?;
     for (sentences, tokens) in SHAPES {
         let batch = random_batch(sentences, tokens)?;
-        let turns = (16384 / (sentences * tokens)).clamp(5, 101);
+        let turns = (4096 / (sentences * tokens)).clamp(3, 31);
         let mut times = vec![(Vec::new(), Vec::new()); models.len()];
         for turn in 0..=turns {
             for (bert, times) in models.iter().zip(&mut times) {

@@ -21,8 +21,10 @@ use crate::tokenizer::{Batch, Tokenizer};
 pub const CHILD: &str = "training-run";
 pub const STEP_CHILD: &str = "step-run";
 
-const STEPS: usize = 240;
-const REPEATED_STEPS: usize = 40;
+const STEPS: usize = 200;
+const REPEATED_STEPS: usize = 20;
+/// How far gradients by two kinds of norm may be apart, of the largest element of their tensor.
+const BOUND: f64 = 1e-3;
 /// Triples a step.
 const TRIPLES: usize = 8;
 const LEARNING_RATE: f64 = 3e-5;
@@ -64,9 +66,10 @@ fn gradients() -> Result<()> {
         let (tensors, parameters) = learning(&vars, &of(kind)?);
         println!("  {:20} {parameters} in {tensors} tensors", kind.name());
     }
+    // What is added to all keys changes no weight of attention: that gradient is 0, but for rounding.
     let (ours, theirs) = (of(Kind::Added)?, of(Kind::Slow)?);
     let (mut worst, mut of_what) = (0.0, "");
-    for (name, var) in &vars {
+    for (name, var) in vars.iter().filter(|(name, _)| !name.ends_with("key.bias")) {
         let (Some(ours), Some(theirs)) = (ours.get(var), theirs.get(var)) else {
             bail!("{name} has no gradient");
         };
@@ -75,6 +78,9 @@ fn gradients() -> Result<()> {
             if distance > worst { (distance, name.as_str()) } else { (worst, of_what) };
     }
     println!("Gradients differ by at most {worst:.1e} of the largest of their tensor ({of_what})");
+    if worst > BOUND {
+        bail!("expected at most {BOUND:e}");
+    }
     Ok(())
 }
 
@@ -222,18 +228,12 @@ pub fn steps() -> Result<()> {
     println!("A step of 9 sentences of 128 tokens: forward, backward and AdamW");
     println!("threads                       s    of norms, forward    peak MiB");
     for threads in [1, 2] {
-        let mut best = BTreeMap::new();
-        for _ in 0..2 {
-            for kind in [Kind::Slow, Kind::Added] {
-                process::run(threads, &[STEP_CHILD, kind.name()], |words| {
-                    let of = [0, 1, 2].map(|at| process::number(words, at));
-                    let best = best.entry(kind.name()).or_insert(of);
-                    *best = [0, 1, 2].map(|at| best[at].min(of[at]));
-                })?;
-            }
-        }
-        for (name, [seconds, norms, peak]) in best {
-            println!("{threads:7} {name:20} {seconds:5.3} {norms:20.4} {peak:11.0}");
+        for kind in [Kind::Slow, Kind::Added] {
+            process::run(threads, &[STEP_CHILD, kind.name()], |words| {
+                let [seconds, norms, peak] = [0, 1, 2].map(|at| process::number(words, at));
+                let name = kind.name();
+                println!("{threads:7} {name:20} {seconds:5.3} {norms:20.4} {peak:11.0}");
+            })?;
         }
     }
     Ok(())
