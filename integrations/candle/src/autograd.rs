@@ -63,26 +63,28 @@ impl Norm {
         }
     }
 
-    /// `x + residual`, with dropout of x where there is any, the norm of it, and an application that knows its output.
+    /// The norm of `x + residual`, with dropout of x where there is any, and an application that knows its statistics. Writes the sum,
+    /// if somebody wants it.
     pub(crate) fn of_sum(
         self,
-        x: &Tensor,
-        residual: &Tensor,
-        gamma: &Tensor,
-        beta: Option<&Tensor>,
+        [x, residual]: [&Tensor; 2],
+        (gamma, beta): (&Tensor, Option<&Tensor>),
         dropout: Option<(f64, Stream)>,
+        sum: Option<&mut Vec<f32>>,
     ) -> Result<(Vec<f32>, Application)> {
         let (x, of_x) = x.storage_and_layout();
         let (residual, of_residual) = residual.storage_and_layout();
         let (gamma, of_gamma) = gamma.storage_and_layout();
         let beta = beta.map(Tensor::storage_and_layout);
         let (x, residual) = (rows(cpu(&x)?, of_x)?, rows(cpu(&residual)?, of_residual)?);
-        let (mut sum, mut statistics) = (Vec::new(), self.statistics(x.rows));
+        let mut statistics = self.statistics(x.rows);
         let mut args = NormArgs::new()
             .gamma(vector(cpu(&gamma)?, of_gamma)?)
             .residual(residual.elements)
-            .residual_pitch(residual.pitch)
-            .sum_vec(&mut sum);
+            .residual_pitch(residual.pitch);
+        if let Some(sum) = sum {
+            args = args.sum_vec(sum);
+        }
         if let Some((beta, of_beta)) = &beta {
             args = args.beta(vector(cpu(beta)?, of_beta)?);
         }
@@ -96,8 +98,7 @@ impl Norm {
         .map_err(Error::wrap)?;
         let application = self.application();
         let _ = application.statistics.set(statistics);
-        *application.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(y);
-        Ok((sum, application))
+        Ok((y, application))
     }
 }
 
@@ -109,6 +110,12 @@ pub(crate) fn cpu(storage: &Storage) -> Result<&CpuStorage> {
 }
 
 impl Application {
+    /// The same, whose forward pass hands out y.
+    pub(crate) fn with_output(mut self, y: Vec<f32>) -> Self {
+        self.output = Mutex::new(Some(y));
+        self
+    }
+
     fn forward(
         &self,
         (storage, layout): (&CpuStorage, &Layout),

@@ -61,11 +61,11 @@ pub fn add_rms_norm(
     add_norm(rms(eps), [x, residual], gamma, None, None)
 }
 
-pub(crate) fn layer(eps: f64) -> Norm {
+fn layer(eps: f64) -> Norm {
     Norm::Layer(evenkeel::LayerNorm::new().with_eps(eps))
 }
 
-pub(crate) fn rms(eps: f64) -> Norm {
+fn rms(eps: f64) -> Norm {
     Norm::Rms(evenkeel::RmsNorm::new().with_eps(eps))
 }
 
@@ -74,7 +74,12 @@ fn single(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F32)
 }
 
-fn norm(norm: Norm, x: &Tensor, gamma: Option<&Tensor>, beta: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn norm(
+    norm: Norm,
+    x: &Tensor,
+    gamma: Option<&Tensor>,
+    beta: Option<&Tensor>,
+) -> Result<Tensor> {
     let dtype = x.dtype();
     let x = rows_at_a_pitch(&single(x)?)?;
     let (gamma, beta) = (gamma.map(single).transpose()?, beta.map(single).transpose()?);
@@ -96,11 +101,8 @@ pub(crate) fn add_norm(
     beta: Option<&Tensor>,
     dropout: Option<(f64, Stream)>,
 ) -> Result<(Tensor, Tensor)> {
-    if x.shape() != residual.shape() || x.dtype() != residual.dtype() {
-        bail!("x and the residual differ: {:?} and {:?}", x.shape(), residual.shape());
-    }
-    let dtype = x.dtype();
-    if dtype != DType::F32 {
+    check_addends(x, residual)?;
+    if x.dtype() != DType::F32 {
         // The sum has the type of x, and is rounded to it before it is normalised.
         let sum = match dropout {
             Some((p, stream)) => (apply(p, stream, x)? + residual)?,
@@ -110,11 +112,41 @@ pub(crate) fn add_norm(
     }
     let (x, residual) = (rows_at_a_pitch(x)?, rows_at_a_pitch(residual)?);
     let (gamma, beta) = (single(gamma)?, beta.map(single).transpose()?);
-    let (sum, application) = norm.of_sum(&x, &residual, &gamma, beta.as_ref(), dropout)?;
+    let mut sum = Vec::new();
+    let affine = (&gamma, beta.as_ref());
+    let (y, application) = norm.of_sum([&x, &residual], affine, dropout, Some(&mut sum))?;
+    let application = application.with_output(y);
     let sum = x.apply_op2(&residual, Sum { sum: Mutex::new(Some(sum)), dropout })?;
     let y = match beta {
         None => sum.apply_op2(&gamma, application)?,
         Some(beta) => sum.apply_op3(&gamma, &beta, application)?,
     };
     Ok((y, sum))
+}
+
+/// The norm of the sum. The backward pass reads the sum; where there will be none, nobody does.
+pub(crate) fn norm_of_sum(
+    norm: Norm,
+    [x, residual]: [&Tensor; 2],
+    gamma: &Tensor,
+    beta: Option<&Tensor>,
+) -> Result<Tensor> {
+    let has_gradient = [Some(x), Some(residual), Some(gamma), beta];
+    let has_gradient = has_gradient.into_iter().flatten().any(Tensor::track_op);
+    if has_gradient || x.dtype() != DType::F32 {
+        return Ok(add_norm(norm, [x, residual], gamma, beta, None)?.0);
+    }
+    check_addends(x, residual)?;
+    let (x, residual) = (rows_at_a_pitch(x)?, rows_at_a_pitch(residual)?);
+    let (gamma, beta) = (single(gamma)?, beta.map(single).transpose()?);
+    let (y, _) = norm.of_sum([&x, &residual], (&gamma, beta.as_ref()), None, None)?;
+    Tensor::from_vec(y, x.shape(), x.device())
+}
+
+fn check_addends(x: &Tensor, residual: &Tensor) -> Result<()> {
+    if x.shape() != residual.shape() || x.dtype() != residual.dtype() {
+        let of = |x: &Tensor| format!("{:?} of {:?}", x.dtype(), x.shape());
+        bail!("x and the residual have to agree: {} and {}", of(x), of(residual));
+    }
+    Ok(())
 }

@@ -237,6 +237,56 @@ fn dropout_before_the_sum_has_the_gradients_of_the_operations() {
     }
 }
 
+/// Where nobody needs the sum it is not written. The norm has the same bits.
+#[test]
+fn the_norm_of_a_sum_is_the_same_without_the_sum() {
+    let (x, residual, gamma, beta) =
+        (var(&[9, 33], 1), var(&[9, 33], 2), var(&[33], 3), var(&[33], 4));
+    let frozen = LayerNorm::new(gamma.as_detached_tensor(), beta.as_detached_tensor(), EPS);
+    let learning = LayerNorm::new(gamma.as_tensor().clone(), beta.as_tensor().clone(), EPS);
+    let (expected, _) = learning.forward_add(&x, &residual).unwrap();
+    let [fixed_x, fixed_residual] = [&x, &residual].map(|var| var.as_detached_tensor());
+    let got = frozen.forward_residual(&fixed_x, &fixed_residual).unwrap();
+    assert!(!got.track_op(), "nothing to differentiate");
+    assert_eq!(values(&got), values(&expected));
+    let frozen = RmsNorm::new(gamma.as_detached_tensor(), EPS);
+    let (expected, _) = frozen.forward_add(&x, &residual).unwrap();
+    assert_eq!(
+        values(&frozen.forward_residual(&fixed_x, &fixed_residual).unwrap()),
+        values(&expected)
+    );
+
+    // One of the four learns, and that is enough for a gradient.
+    for learns in [&x, &residual, &gamma, &beta] {
+        let of = |var: &Var| {
+            if var.id() == learns.id() { var.as_tensor().clone() } else { var.as_detached_tensor() }
+        };
+        let norm = LayerNorm::new(of(&gamma), of(&beta), EPS);
+        let y = norm.forward_residual(&of(&x), &of(&residual)).unwrap();
+        let got = gradient(&loss(&y).unwrap().backward().unwrap(), learns);
+        let (y, _) = learning.forward_add(&x, &residual).unwrap();
+        let expected = gradient(&loss(&y).unwrap().backward().unwrap(), learns);
+        assert_eq!(values(&got), values(&expected));
+    }
+}
+
+/// As in Gemma: gamma is stored less 1.
+#[test]
+fn one_plus_gamma_has_the_gradients_of_candles_operations() {
+    let (x, gamma) = (var(&[9, 33], 1), var(&[33], 2));
+    let (x64, gamma64) = (double(&x), double(&gamma));
+    let norm = RmsNorm::new(gamma.as_tensor().clone(), EPS).with_one_plus_gamma(true);
+    let y = norm.forward(&x).unwrap();
+    let one_plus = (gamma64.as_tensor() + 1.0).unwrap();
+    let expected = slow(&x64, Some(&one_plus), None, false).unwrap();
+    assert_near("the norm", &y, &expected);
+    let (got, expected) =
+        (loss(&y).unwrap().backward().unwrap(), loss(&expected).unwrap().backward().unwrap());
+    for (var, of) in [(&x, &x64), (&gamma, &gamma64)] {
+        assert_near("a gradient", &gradient(&got, var), &gradient(&expected, of));
+    }
+}
+
 /// In half precision a norm is that of the f32 that it is converted to, rounded once.
 #[test]
 fn other_types_are_converted() {
