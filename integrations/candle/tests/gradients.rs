@@ -1,47 +1,12 @@
 //! The norms and their gradients beside candle's own operations, in f64 where those have a gradient.
 
+mod common;
+
 use candle_core::backprop::GradStore;
-use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, VarBuilder, VarMap};
+use common::{EPS, double, numbers, slow, values, var};
 use evenkeel_candle::{Dropout, LayerNorm, RmsNorm, layer_norm, ops, rms_norm};
-
-const EPS: f64 = 1e-5;
-
-/// Numbers between -1 and 1 that look random.
-fn numbers(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let next = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(next).collect()
-}
-
-fn var(shape: &[usize], seed: u64) -> Var {
-    let len = shape.iter().product();
-    let tensor = Tensor::from_vec(numbers(len, seed), shape, &Device::Cpu).unwrap();
-    Var::from_tensor(&tensor).unwrap()
-}
-
-/// The same variable in f64.
-fn double(var: &Var) -> Var {
-    Var::from_tensor(&var.to_dtype(DType::F64).unwrap()).unwrap()
-}
-
-/// The norm by candle's operations.
-fn slow(
-    x: &Tensor,
-    gamma: Option<&Tensor>,
-    beta: Option<&Tensor>,
-    centred: bool,
-) -> Result<Tensor> {
-    let x = if centred { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x.clone() };
-    let y = x.broadcast_div(&(x.sqr()?.mean_keepdim(D::Minus1)? + EPS)?.sqrt()?)?;
-    let y = gamma.map_or(Ok(y.clone()), |gamma| y.broadcast_mul(gamma))?;
-    beta.map_or(Ok(y.clone()), |beta| y.broadcast_add(beta))
-}
 
 fn ours(
     x: &Tensor,
@@ -50,10 +15,6 @@ fn ours(
     centred: bool,
 ) -> Result<Tensor> {
     if centred { ops::layer_norm(x, gamma, beta, EPS) } else { ops::rms_norm(x, gamma, EPS) }
-}
-
-fn values(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 #[track_caller]
