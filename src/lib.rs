@@ -115,11 +115,12 @@
 //! # Guarantees
 //!
 //! * **Accuracy**, for every finite input: the relative error of a variance is at most 2.2e-6. The error of an output is at most
-//!   `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`. The last term, the smallest subnormal, counts where y is subnormal.
+//!   `2e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`. It is half of that where nothing is centred ([`RmsNorm`]) and where the
+//!   statistics are given. The last term, the smallest subnormal, counts where y is subnormal.
 //!   There is one limit. A mean is an f64, so above a mean / std of 1e9 the error of an output is up to
 //!   `1.2e-16 * mean / std * |gamma|` more. f32 data reach that only in rows of millions of elements that are constant but for a
-//!   few. `docs/accuracy.md` in the repository derives what roundings can make at worst: 2.2e-6 of a variance, and 2e-6 of an
-//!   output that is centred, if all of a row go in one direction. A search of such data has come to 1.05e-6 and 0.55e-6.
+//!   few. `docs/accuracy.md` in the repository derives both bounds from the roundings of a row that all go in one direction. A search
+//!   of such data has come to 1.05e-6 of a variance, and 0.55e-6 of an output. Tests hold outputs to 1e-6.
 //! * **Bits**: an output is a function of its row, the arguments that belong to it, and eps. The thread count, the pool, the
 //!   batch, the alignment, in place or not, and the [`Backend`] do not change a bit, as long as the backend
 //!   [fuses multiply-adds](Backend::is_fused) and the floating-point environment is the default one. A NaN is
@@ -156,8 +157,8 @@
 //! # Subnormal numbers
 //!
 //! They are numbers like any other, and cost more: x86 CPUs multiply them in microcode. Where all of x are subnormal, a norm takes
-//! 20 to 80 times as long (`docs/performance.md` in the repository). Sums cost nothing more, so [`Dropout`] with p = 0.5, which
-//! doubles, takes a quarter longer, unless its stores are non-temporal. With another p it takes 19 times as long.
+//! more than ten times longer (`docs/performance.md` in the repository has the figures). Sums cost nothing more, so [`Dropout`] with
+//! p = 0.5, which doubles, is hardly slower. With another p it is.
 //!
 //! No call can switch that off: Rust code is only defined in the default floating-point environment. A host can:
 //!
@@ -188,6 +189,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `rayon` | yes | threads of rayon's pool. Without it a call is serial, or runs on the threads of a [`Pool`]; the bits are the same |
+//! | `half` | no | [`Element`] is also `bf16` and `f16` of the crate `half`. Without it nothing of them is compiled |
 //! | `capi` | no | the C ABI, for `libevenkeel` and its header |
 
 #![deny(unsafe_code)]

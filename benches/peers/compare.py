@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""evenkeel beside PyTorch and ONNX Runtime: the same buffers, one process, turn by turn.
+"""evenkeel beside PyTorch, ONNX Runtime and oneDNN: the same buffers, one process, turn by turn.
 
     python3 -m venv target/venv && target/venv/bin/pip install numpy onnx onnxruntime torch
     cargo rustc --release --lib --features capi --crate-type cdylib
     target/venv/bin/python benches/peers/compare.py [--library FILE] [--seconds S] [--shape ROWSxCOLS]... [--threads N]...
+
+oneDNN's LayerNorm takes part with --onednn FILE and one thread. The package onednn-cpu-gomp has that file, libdnnl.so.3.
 
 First the outputs: every contender's error against a float64 reference, on data whose mean / std is 0, 1e4 and 1e6. The largest
 error of evenkeel is checked against its promise; a peer's is printed. Norms of bf16 and f16 are beside float64 of their rounded data. Then the times: median of the samples, in microseconds.
@@ -15,10 +17,12 @@ through Python; evenkeel goes through ctypes. All that counts at small shapes.
 
 import argparse
 import os
+import sys
 
 from library import KEEP, Library, aligned, medians, start_with
 
-start_with(**KEEP)
+# oneDNN has the threads of OpenMP that it finds when it is loaded; PyTorch is told otherwise below.
+start_with(**KEEP, OMP_NUM_THREADS="1") if "--onednn" in sys.argv else start_with(**KEEP)
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
@@ -26,6 +30,7 @@ import onnxruntime  # noqa: E402
 import storage  # noqa: E402
 import torch  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
+from onednn import OneDnn  # noqa: E402
 
 EPS = 1e-5
 P = 0.1
@@ -129,11 +134,15 @@ def layer_norm(library, data, execution, threads):
 
     node = helper.make_node("LayerNormalization", ["x", "w", "b"], ["y"], axis=-1, epsilon=EPS)
     ort, ort_y = onnx_session([node], ["w", "b"], d.x, "y", [d.gamma, d.beta], threads)
-    return {
+    contenders = {
         "evenkeel": (ours, lambda: d.output_error(d.y, 1)),
         "PyTorch": (peer, lambda: d.output_error(out["y"].numpy(), 1)),
         "ONNX Runtime": (ort, lambda: d.output_error(ort_y, 1)),
     }
+    if library.onednn and threads == 1:
+        dnn = library.onednn.layer_norm(d.x, d.dx, d.gamma, d.beta, EPS)
+        contenders["oneDNN"] = (dnn, lambda: d.output_error(d.dx, 1))
+    return contenders
 
 
 def rms_norm(library, data, execution, threads):
@@ -470,6 +479,7 @@ def main():
     parser.add_argument("--shape", action="append", help="ROWSxCOLS")
     parser.add_argument("--threads", action="append", type=int)
     parser.add_argument("--op", action="append", choices=OPERATIONS, help="default: all")
+    parser.add_argument("--onednn", help="libdnnl.so of version 3")
     arguments = parser.parse_args()
     shapes = arguments.shape or ["128x768", "2048x1024", "4096x4096"]
     shapes = [tuple(map(int, shape.split("x"))) for shape in shapes]
@@ -477,8 +487,11 @@ def main():
 
     operations = {name: OPERATIONS[name] for name in arguments.op or OPERATIONS}
     library = Library(arguments.library)
+    library.onednn = OneDnn(arguments.onednn) if arguments.onednn else None
     torch.set_grad_enabled(False)
     print(f"evenkeel ({library.backend}), PyTorch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}\n")
+    if library.onednn:
+        print(f"oneDNN {library.onednn.version}\n")
 
     print("Largest error, of outputs as a part of |gamma| * max(1, |x_hat|) + |beta|, of dx as one of rstd * max|g| * (1 + |x_hat|), of variances relative; 512x768.\n")
     print("| operation | |", " | ".join(f"mean/std {mean:g}" for mean in MEANS), "|")
@@ -500,7 +513,7 @@ def main():
 
     cells = len(operations) * len(shapes) * len(threads)
     print("\nMicroseconds a call, in brackets how many times as long as evenkeel's.\n")
-    print("| operation | shape | threads | evenkeel | PyTorch | ONNX Runtime |\n|---|---|---|---|---|---|")
+    print("| operation | shape | threads | evenkeel | PyTorch | ONNX Runtime | oneDNN |\n|---|---|---|---|---|---|---|")
     for name, operation in operations.items():
         for shape in shapes:
             data = Data(*shape)
@@ -510,7 +523,7 @@ def main():
                 contenders = operation(library, data, execution, count)
                 times = medians({key: run for key, (run, _) in contenders.items()}, arguments.seconds / cells)
                 row = [f"{times['evenkeel']:.1f}"]
-                for peer in ["PyTorch", "ONNX Runtime"]:
+                for peer in ["PyTorch", "ONNX Runtime", "oneDNN"]:
                     ratio = times.get(peer, 0) / times["evenkeel"]
                     row.append(f"{times[peer]:.1f} ({ratio:.1f})" if peer in times else "")
                 print(f"| {name} | {shape[0]}x{shape[1]} | {count} |", " | ".join(row), "|", flush=True)

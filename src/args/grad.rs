@@ -6,10 +6,9 @@ use crate::element::{
     Element, Elements, ElementsMut, GradElement, ParameterGradient, Storage, check_elements, single,
 };
 use crate::error::Error;
-use crate::kernels::rows::gate_gradients::PitchedRows;
 use crate::mask::ValidRows;
 use crate::run::pool::Pool;
-use crate::shape::{Rows, check_length, check_optional};
+use crate::shape::{PitchedRows, Rows, check_length, check_optional};
 use crate::simd::{InOut, Io, Pitch, RowSpan, check_rows};
 
 /// Optional inputs and outputs of a backward pass. All are absent at first; each setter adds one. What starts with d is the

@@ -15,7 +15,7 @@ use crate::simd::Pitch;
 /// | [`x_pitch`](Self::x_pitch) | elements from the start of a row of x to the start of the next | yes | yes |
 /// | [`lengths`](Self::lengths) | how many elements of each row are data, the first ones | yes | no |
 /// | [`valid`](Self::valid) | which rows are data | no | yes |
-/// | [`scratch`](Self::scratch) | memory, so that the call allocates none | no | [`scratch_len`](crate::ColumnMoments::scratch_len) |
+/// | [`scratch`](Self::scratch) | memory, so that the call allocates none | not needed | [`scratch_len`](crate::ColumnMoments::scratch_len) |
 /// | [`pool`](Self::pool) | the host's threads, in place of rayon's | yes | yes |
 #[derive(Debug, Default)]
 #[must_use]
@@ -57,7 +57,8 @@ impl<'a> MomentArgs<'a> {
         self
     }
 
-    /// Memory for the call, at least as long as [`scratch_len`](crate::ColumnMoments::scratch_len) says.
+    /// Memory for the call, at least as long as [`scratch_len`](crate::ColumnMoments::scratch_len) says. Rows need none, and leave it
+    /// as it is.
     #[inline]
     pub const fn scratch(mut self, scratch: &'a mut [f64]) -> Self {
         self.scratch = Some(scratch);

@@ -290,7 +290,8 @@ impl<'a> NormArgs<'a> {
     /// | `norm(x) * sigmoid(z)` | Kimi Linear |
     ///
     /// **Accuracy** after the norm: with the function's value s, the error of y is at most
-    /// `(1e-6 * |gamma * s| + 2^-148 * max(1, |gamma|)) * max(1, |x_hat|) + 1e-6 * |beta * s|`. Before it, the product is within
+    /// `(2.4e-6 * |gamma * s| + 2^-148 * max(1, |gamma|)) * max(1, |x_hat|) + 2.4e-6 * |beta * s|`, half of it where nothing is
+    /// centred. Before it, the product is within
     /// `4e-7` of itself, or 2^-149, and is rounded to f32 as a [sum](Self::sum) is. The norm of this product has the norm's error.
     #[doc(alias = "swish")]
     #[inline]

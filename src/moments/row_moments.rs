@@ -24,7 +24,7 @@ use crate::welford::Moments;
 ///   or its outliers.
 /// * **Method**: blocks of 1024 elements summed around a shift taken from the block itself, merged in f64 by
 ///   Welford's rule as Chan, Golub and LeVeque generalised it (1979), in a tree fixed by the row's length.
-/// * **Cost**: reads x once; O(rows * cols); no allocation on a single thread.
+/// * **Cost**: reads x once; O(rows * cols); no allocation on a single thread, and no scratch.
 /// * **Determinism**: the same bits for every thread count, batch size and alignment, and on every
 ///   backend that [fuses multiply-adds](crate::Backend::is_fused).
 /// * **Special values**: a constant row has exactly its value as mean and the variance 0. A NaN or infinity
@@ -86,7 +86,7 @@ impl RowMoments {
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::SampleLength`]: a length is above `rows.cols()`.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
-    /// * [`Error::Unsupported`]: which rows are valid, or scratch.
+    /// * [`Error::Unsupported`]: which rows are valid.
     #[inline]
     pub fn compute<X: Element>(
         &self,
@@ -120,7 +120,7 @@ impl RowMoments {
         let (cols, elements) = (rows.cols(), rows.elements());
         let pitch = check_rows(rows, ("x", x.len()), ("x_pitch", args.x_pitch))?;
         check_length("moments", moments.len(), rows.rows())?;
-        unsupported([("valid", args.valid.is_some()), ("scratch", args.scratch.is_some())])?;
+        unsupported([("valid", args.valid.is_some())])?;
         let call = self.execution.call(args.pool);
         if let Some(lengths) = args.lengths {
             check_length("lengths", lengths.len(), rows.rows())?;

@@ -51,8 +51,8 @@ use crate::simd::{InOut, Io};
 /// # Promises
 ///
 /// * **Accuracy**: relative error of the variance at most 2.2e-6; with `x_hat = (x - mean) * rstd`, error of y
-///   at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`, for every finite input. Inference is exact for the f32
-///   running statistics it is given, up to that bound.
+///   at most `2e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`, for every finite input. Inference is exact for the f32
+///   running statistics it is given, up to half of that bound.
 /// * **Method**: the moments of a batch are those of [`ColumnMoments`](crate::ColumnMoments); with channels first, those
 ///   of [`RowMoments`](crate::RowMoments) of each channel of each sample, merged in f64 in a tree fixed by the shape.
 /// * **Cost**: training reads x twice and writes y once, inference reads it once; training needs

@@ -26,8 +26,8 @@ use crate::simd::InOut;
 /// [`InstanceNorm`](crate::InstanceNorm).
 ///
 /// * **Accuracy**: relative error of the variance at most 2.2e-6; with `x_hat = (x - mean) * rstd`, error of
-///   y at most `1e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`; for every finite input, whatever its
-///   mean / std, its magnitude or its outliers.
+///   y at most `2e-6 * (|gamma| * max(1, |x_hat|) + |beta|) + 2^-149`; for every finite input, whatever its
+///   mean / std, its magnitude or its outliers. A search found 0.55e-6 at worst.
 /// * **Method**: with channels first a group is a row, whose statistics are those of
 ///   [`RowMoments`](crate::RowMoments); with channels last they are those of
 ///   [`ColumnMoments`](crate::ColumnMoments) of the sample, merged over the channels of a group.

@@ -123,7 +123,7 @@ impl RmsNorm {
     /// elements a row.
     ///
     /// A group has the bits that it has as a row of its own. Groups are worked on one by one, while rows share loads and sums: groups
-    /// cost about a third more than as many rows.
+    /// cost more than as many rows (`docs/performance.md` in the repository says how much).
     ///
     /// ```
     /// use evenkeel::{InOut, NormArgs, RmsNorm, Rows};
@@ -150,7 +150,7 @@ impl RmsNorm {
     /// # Gate
     ///
     /// After the norm, with `factor = gamma * silu(z)`, which has to be in the range of f32, and without beta, the error of y is at most
-    /// `(1e-6 * |factor| + 2^-148 * max(1, |gamma|)) * max(1, |x_hat|)`. A NaN in z makes its own element NaN; minus infinity is a
+    /// `(1.2e-6 * |factor| + 2^-148 * max(1, |gamma|)) * max(1, |x_hat|)`. A NaN in z makes its own element NaN; minus infinity is a
     /// gate of 0, infinity an infinite one.
     ///
     /// ```

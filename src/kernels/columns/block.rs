@@ -23,8 +23,7 @@ use crate::welford::Moments;
 /// Of every eight rows, how many the shift is the mean of: 32 of a block. Of normal data, the mean of 32 is far
 /// enough off to fail the test in one column of a block of 4 million, that of 16 rows in one of 140, of 8 in
 /// one of 12. Rows from all over the block, since those of an image or a signal drift: the first 32 of a
-/// ramp would fail. And the prefetchers follow them better: column moments at 2048x1024 in L3 went from 0.81 to
-/// 0.90 of a plain sum.
+/// ramp would fail. And the prefetchers follow them better (`docs/performance.md`, "What helped").
 const PILOT_OF_STEP: usize = 4;
 
 /// Vectors of a panel.

@@ -21,10 +21,11 @@ use core::ops::Range;
 
 use super::narrow;
 use super::normalize::COEFFICIENT_VECTORS;
+use super::row_walk::{RowGroups, begin_alike, walk};
 use crate::kernels::lanes::{Lanes64, lanes_below, load_columns, load_f64};
 use crate::kernels::range::LARGEST;
 use crate::kernels::split::Split;
-use crate::kernels::tuning::{COEFFICIENT_PANEL, ROWS_APART, SWEEP_ROWS, WRITE_AHEAD};
+use crate::kernels::tuning::{COEFFICIENT_PANEL, WRITE_AHEAD};
 use crate::simd::{
     Double, FORWARD_X, Float, Group, INPUTS, Kernel, LANES, RowInputs, RowSpan, Simd,
 };
@@ -341,29 +342,12 @@ impl<const WEIGHTED: bool> Kernel for SweepRows<'_, '_, WEIGHTED> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, token: S) {
-        // Non-temporal stores write whole lines, which must begin alike in the rows of a group.
-        let alike = !self.io.streams() || self.io.alike();
-        let mut apart = (ROWS_APART / self.io.cols()).max(1);
-        let first = self.rows.start;
-        let mut row = self.rows.end;
-        while row > first {
-            if row - first < SWEEP_ROWS * apart {
-                apart = 1;
-            }
-            if alike && row - first >= SWEEP_ROWS {
-                row -= SWEEP_ROWS * apart;
-                for row in row..row + apart {
-                    self.group::<S, SWEEP_ROWS>(token, row, apart);
-                }
-            } else {
-                row -= 1;
-                self.group::<S, 1>(token, row, 1);
-            }
-        }
+        let (rows, cols, alike) = (self.rows.clone(), self.io.cols(), begin_alike(&self.io));
+        walk(token, &mut self, rows, cols, alike);
     }
 }
 
-impl<const WEIGHTED: bool> SweepRows<'_, '_, WEIGHTED> {
+impl<const WEIGHTED: bool> RowGroups for SweepRows<'_, '_, WEIGHTED> {
     /// `R` rows, each so many after the one before: the columns before the first cache line boundary of dx, then the rest, so that
     /// stores do not cross cache lines.
     #[inline(always)]

@@ -11,5 +11,6 @@ pub(crate) mod moments;
 pub(crate) mod narrow;
 pub(crate) mod normalize;
 pub(crate) mod row_affine;
+pub(crate) mod row_walk;
 pub(crate) mod running;
 pub(crate) mod standard_scaler;

@@ -5,9 +5,7 @@
 //! matrix, with one shift or one set of coefficients repeated F times, and sums are added over the F parts.
 //! Rows that are left over are done by themselves.
 //!
-//! Measured on a million rows with AVX-512: of a plain sum, column moments of 1 column went from 0.03 to 0.84, of 3
-//! from 0.11 to 0.84, of 16 from 0.60 to 0.66; of memcpy, BatchNorm's inference of 1 column from 0.09 to 1.00, of 3
-//! from 0.25 to 1.00, of 16 from 0.73 to 1.03, of 100 from 0.50 to 0.76.
+//! `docs/performance.md` has what it gains, under "What helped".
 #![forbid(unsafe_code)]
 
 /// Columns that are wide enough: one vector of seventeen, at most, is not full.

@@ -28,8 +28,9 @@ use core::ops::Range;
 use super::coefficients::{Coefficients, ColumnSource};
 use super::narrow;
 use super::row_affine::RowAffine;
+use super::row_walk::{RowGroups, begin_alike, walk};
 use crate::kernels::split::Split;
-use crate::kernels::tuning::{COEFFICIENT_PANEL, ROWS_APART, SWEEP_ROWS, WRITE_AHEAD};
+use crate::kernels::tuning::{COEFFICIENT_PANEL, WRITE_AHEAD};
 use crate::simd::{Double, Float, Group, Kernel, LANES, RowSpan, Simd};
 
 /// Vectors of a panel.
@@ -86,8 +87,7 @@ impl<T: ColumnSource, A: RowAffine> NormalizeColumns<'_, T, A> {
         let mut panel = CoefficientPanel::EMPTY;
         let mut outside = [0; COEFFICIENT_VECTORS];
         let mut any_outside = 0;
-        // No branch on what is outside: the divisions of several vectors overlap. With one, the coefficients of 16
-        // columns took 155 cycles.
+        // No branch on what is outside: the divisions of several vectors overlap (docs/performance.md, "What helped").
         for (i, outside) in outside[..end - first].iter_mut().enumerate() {
             let (wide, unfit) = self.coefficients(token, first + i);
             let single = wide.narrow(token);
@@ -193,29 +193,12 @@ impl<A: RowAffine, const CLIPS: bool> Kernel for SweepRows<'_, '_, A, CLIPS> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, token: S) {
-        // Non-temporal stores write whole lines, which must begin alike in the rows of a group.
-        let alike = !self.io.streams() || self.io.alike();
-        let mut apart = (ROWS_APART / self.io.cols()).max(1);
-        let first = self.rows.start;
-        let mut row = self.rows.end;
-        while row > first {
-            if row - first < SWEEP_ROWS * apart {
-                apart = 1;
-            }
-            if alike && row - first >= SWEEP_ROWS {
-                row -= SWEEP_ROWS * apart;
-                for row in row..row + apart {
-                    self.group::<S, SWEEP_ROWS>(token, row, apart);
-                }
-            } else {
-                row -= 1;
-                self.group::<S, 1>(token, row, 1);
-            }
-        }
+        let (rows, cols, alike) = (self.rows.clone(), self.io.cols(), begin_alike(&self.io));
+        walk(token, &mut self, rows, cols, alike);
     }
 }
 
-impl<A: RowAffine, const CLIPS: bool> SweepRows<'_, '_, A, CLIPS> {
+impl<A: RowAffine, const CLIPS: bool> RowGroups for SweepRows<'_, '_, A, CLIPS> {
     /// `R` rows, each so many after the one before: the columns before the first cache line boundary of y, then the
     /// rest, so that stores do not cross cache lines.
     #[inline(always)]

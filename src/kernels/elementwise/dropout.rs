@@ -14,8 +14,8 @@
 //! * **Branchless.** The integers are compared as signed ones, for which every instruction set has an instruction,
 //!   and the result of the comparison is the mask. A dropped element is selected to be +0.0, not multiplied,
 //!   so that a NaN in it is dropped too.
-//! * **Twice x is x + x**, as for the default p of 0.5: the bits of the product, and no penalty for subnormal numbers. A product of
-//!   them takes 48 times as long as one of other numbers, a sum as long (8192 elements, AVX2: 53 and 1.1 us; Xeon, 2026-11-30).
+//! * **Twice x is x + x**, as for the default p of 0.5: the bits of the product, and no penalty for subnormal numbers. Only a product
+//!   of them takes longer than one of other numbers (`docs/performance.md`, "Single calls").
 //! * **Blocks** of 4096 elements with generators of their own (`kernels/elementwise/stream.rs`), so that any part of the stream can
 //!   be drawn by itself: by another thread, by the backward pass, from any offset.
 #![forbid(unsafe_code)]
@@ -278,7 +278,7 @@ impl Writer<'_> {
     }
 
     /// Writes whole groups, each as `decide` has it. Where the groups are words of the mask, as they are unless the
-    /// offset says otherwise, a word is stored without a shift or a check: the mask alone takes 0.78 of the time.
+    /// offset says otherwise, a word is stored without a shift or a check (`docs/performance.md`, "What helped").
     #[inline(always)]
     fn groups(&mut self, groups: usize, mut decide: impl FnMut(usize) -> u32) {
         match &mut self.out {

@@ -5,8 +5,8 @@
 //! (xoshiro256++ 1.0, SplitMix64), as the crate `rand_xoshiro` has them, with which the tests compare.
 #![forbid(unsafe_code)]
 
-/// Elements of a block. Seeding costs as much as drawing for 250 elements, and an offset into a block
-/// costs the draws before it.
+/// Elements of a block. Each costs its seeding (`docs/performance.md`, "Single calls"), and an offset into a block the draws before
+/// it.
 pub(crate) const STREAM_BLOCK: u64 = 4096;
 
 /// What SplitMix64 adds to its state at each step.

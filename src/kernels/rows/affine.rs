@@ -123,8 +123,8 @@ impl<const GAMMA: u8, const BETA: bool> ColumnAffine for GammaBeta<'_, GAMMA, BE
     }
 }
 
-/// gamma and a gate by silu, as models have them. A row of 768 takes 6307 instructions, and 7297 with the tests of [`WithInputs`] (callgrind,
-/// AVX2, 2026-11-30).
+/// gamma and a gate by silu, as models have them. It does without the tests of [`WithInputs`], which cost (`docs/performance.md`,
+/// "What helped").
 #[derive(Clone, Copy)]
 pub(super) struct Gated<'a>(pub(super) GammaBeta<'a, OFFSET, false>);
 

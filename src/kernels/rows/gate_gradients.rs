@@ -34,6 +34,7 @@ use super::sweep::Standardize;
 use crate::gate::{Gate, GateFunction, GatePlace};
 use crate::kernels::elementwise::choices::REACH;
 use crate::kernels::split::Split;
+use crate::shape::PitchedRows;
 use crate::simd::{Float, Kernel, LANES, RowInputs, RowSpan, Simd, Span, halves};
 
 /// The gradients of rows part by part. Rows of the work are chunks, whose scratch has room for two rows of f32.
@@ -54,28 +55,6 @@ pub(crate) struct GateGradient<'a> {
     pub(crate) z: PitchedRows<'a>,
     pub(crate) dz: Option<RowSpan<'a>>,
     pub(crate) adds: bool,
-}
-
-/// Rows that begin every `pitch` elements.
-#[derive(Clone, Copy)]
-pub(crate) struct PitchedRows<'a> {
-    pub(crate) elements: &'a [f32],
-    pub(crate) pitch: usize,
-}
-
-impl<'a> PitchedRows<'a> {
-    #[inline(always)]
-    fn part(self, row: usize, (start, end): (usize, usize)) -> &'a [f32] {
-        let row = row * self.pitch;
-        &self.elements[row + start..row + end]
-    }
-
-    fn split_at(self, row: usize) -> (Self, Self) {
-        // The last row may end before its pitch does.
-        let at = row.saturating_mul(self.pitch).min(self.elements.len());
-        let (low, high) = self.elements.split_at(at);
-        (Self { elements: low, ..self }, Self { elements: high, ..self })
-    }
 }
 
 impl<T: RowSource> Split for BackwardParts<'_, T> {

@@ -16,11 +16,8 @@
 //!   that gamma and beta are loaded once a group and the rows are still in L1 or L2. A row is
 //!   read from memory once.
 //! * **The next group is prefetched** while this one is written (short rows: while its statistics are made): the first sweep then
-//!   finds it in L1.
-//!   RmsNorm of 128x768 in L2 went from 79 to 87 GB/s, LayerNorm of 2048x1024 in L3 from 0.93 to 0.99 of
-//!   a copy (AVX-512). Whether y is prefetched too depends ([`WRITE_AHEAD`]). The gate is, which took gated rows of
-//!   4096x4096 from 12.7 to 15.8 GB/s; of x and a residual, whose sum is prefetched as x, x itself is where y is written
-//!   by non-temporal stores: 16384x4096 went from 0.94 to 1.10 of two copies, but in L2 it was slower.
+//!   finds it in L1. Whether y is prefetched too depends ([`WRITE_AHEAD`]). The gate is; of x and a residual, whose sum is
+//!   prefetched as x, x itself is where y is written by non-temporal stores (`docs/performance.md`, "What helped").
 //! * **All loads of a step before its stores.** A store whose address equals that of a later load in
 //!   its low 12 bits stalls the load; rows of 1024 elements are 4096 bytes apart.
 //! * **Stores do not cross cache lines**: the second sweep begins with the elements before the first boundary in

@@ -4,8 +4,7 @@
 //! cost more. For sixteen rows they are done in the lanes of a vector, with the operations of `kernels/rows/block.rs` in
 //! the same order, so that a row has the bits that it has by itself.
 //!
-//! Measured, of memcpy, LayerNorm with AVX-512: 1536x64 0.19 by two rows and 0.30 by sixteen, 983x100 0.24 and 0.30,
-//! 6144x16 0.05 and 0.09.
+//! `docs/performance.md` has what it gains, under "What helped".
 #![forbid(unsafe_code)]
 
 use super::block::{
@@ -45,9 +44,9 @@ impl<'a> ShortRows<'a> {
         self.x[r]
     }
 
-    /// Prefetches what a vector of a row is in the next sixteen. While the statistics are made, memory has nothing else to do:
-    /// prefetched in the sweep that writes y, LayerNorm of 65536x64 took a quarter longer, and row moments, which have no
-    /// such sweep, a third. Vector by vector, since all of a row at once cost RmsNorm of 1536x64 a fifth.
+    /// Prefetches what a vector of a row is in the next sixteen. While the statistics are made, memory has nothing else to do; in
+    /// the sweep that writes y it has, and row moments have no such sweep. Vector by vector, since all of a row at once is slower
+    /// (`docs/performance.md`, "What helped" and "What did not help").
     #[inline(always)]
     pub(crate) fn prefetch_next(&self, vector: &[f32]) {
         prefetch(vector.as_ptr().wrapping_add(self.ahead));

@@ -222,10 +222,9 @@ fn with_inputs<V: Float, A: ColumnAffine>(
 }
 
 /// The second sweep over sixteen short rows, one after the other, as they lie in memory: with a few vectors each, what begins and
-/// ends a sweep over several is more than the sweep. y is always prefetched. By how much time went down, with AVX-512 and AVX2:
-/// LayerNorm of 1536x64 in L2 by 12 and 18%, RmsNorm by 6 and 9%. The next sixteen rows of x were prefetched while the statistics of
-/// these were made (`ShortRows::prefetch_next`), unless there was nothing to make, or a gate, which takes longer than memory: gated
-/// RmsNorm of 1000000x64 went from 65 to 55 ms with x and the gate prefetched here.
+/// ends a sweep over several is more than the sweep. y is always prefetched. The next sixteen rows of x were prefetched while the
+/// statistics of these were made (`ShortRows::prefetch_next`), unless there was nothing to make, or a gate, which takes longer than
+/// memory: then x and the gate are prefetched here. `docs/performance.md` has what each gains, under "What helped".
 pub(super) struct SweepShort<'w, 's, T, A, const IN: usize> {
     pub(super) rows: Group<'w, LANES, IN>,
     pub(super) statistics: &'s ShortStatistics,

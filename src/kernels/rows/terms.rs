@@ -1,7 +1,8 @@
 //! What x is made of before its rows are read: a sum, a product with a gate, or the product of the sum.
 //!
-//! * **A sum** is `(x + bias) + residual`, each rounded once, with dropout before the residual if there is any. Where y is written by non-temporal stores, the addends of the next
-//!   rows are prefetched: 16384x4096 went from 0.94 to 1.10 of two copies, but in L2 it was slower.
+//! * **A sum** is `(x + bias) + residual`, each rounded once, with dropout before the residual if there is any. Where y is written by
+//!   non-temporal stores, the addends of the next rows are prefetched. In L2 that is slower (`docs/performance.md`, "What helped" and
+//!   "What did not help").
 //! * **A product** is `x * f(z)`, rounded once more. It is made in y, a group of rows at a time, so that both sweeps over it find it
 //!   in L1 and have nothing else to do than without a gate. Its factors are prefetched, as gates are in the second sweep.
 #![forbid(unsafe_code)]
