@@ -5,7 +5,7 @@
 //!
 //! * [`LayerNorm`] and [`RmsNorm`] are modules with the constructors and parameter names of `candle_nn`.
 //! * [`ops`] has the same as functions of tensors, and [`ops::add_layer_norm`] and [`ops::add_rms_norm`], which normalise
-//!   `x + residual` and return the sum as well.
+//!   `x + residual` and return the sum as well. [`LayerNorm::forward_residual`] returns the norm alone.
 //! * [`GroupNorm`], [`BatchNorm`] and [`Dropout`] are modules likewise. Dropout takes a seed, and keeps no mask.
 //!   [`LayerNorm::forward_dropout_add`] is dropout, an addition and the norm in one sweep over memory.
 //!
