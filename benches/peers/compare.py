@@ -8,7 +8,7 @@
 oneDNN's LayerNorm takes part with --onednn FILE and one thread. The package onednn-cpu-gomp has that file, libdnnl.so.3.
 
 First the outputs: every contender's error against a float64 reference, on data whose mean / std is 0, 1e4 and 1e6. The largest
-error of evenkeel is checked against its promise; a peer's is printed. Then the times: median of the samples, in microseconds.
+error of evenkeel is checked against its promise; a peer's is printed. Norms of bf16 and f16 are beside float64 of their rounded data. Then the times: median of the samples, in microseconds.
 
 What is unfair: PyTorch allocates its output in every call. glibc is told to keep the memory (MALLOC_MMAP_THRESHOLD_ and
 MALLOC_TRIM_THRESHOLD_), so that this is not a page fault for each page. Both peers go through their dispatcher, and PyTorch
@@ -27,6 +27,7 @@ start_with(**KEEP, OMP_NUM_THREADS="1") if "--onednn" in sys.argv else start_wit
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
+import storage  # noqa: E402
 import torch  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
 from onednn import OneDnn  # noqa: E402
@@ -465,6 +466,9 @@ OPERATIONS = {
     "var_mean of rows": var_mean(1),
     "var_mean of columns": var_mean(0),
 }
+# Norms of bf16 and f16, beside the f32 of the rounded numbers in f64.
+for stored, (operation, promise) in storage.operations(EPS).items():
+    OPERATIONS[stored], PROMISES[stored] = operation, promise
 
 
 def main():

@@ -31,6 +31,7 @@ struct Input {
     own_scratch: bool,
     /// Elements between rows of x and of y.
     between: [u8; 2],
+    stored: StoredAs,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
@@ -51,11 +52,11 @@ enum RowsAre {
 
 fuzz_target!(|input: Continued<Input>| input.0.check());
 
-struct Buffers {
-    x: Buffer<f32>,
-    y: Buffer<f32>,
-    gamma: Option<Buffer<f32>>,
-    beta: Option<Buffer<f32>>,
+struct Buffers<X: Stored = f32, P: Stored = f32> {
+    x: Buffer<X>,
+    y: Buffer<X>,
+    gamma: Option<Buffer<P>>,
+    beta: Option<Buffer<P>>,
     mean: Buffer<f64>,
     rstd: Buffer<f64>,
     scratch: Buffer<f64>,
@@ -100,12 +101,12 @@ impl Call {
 }
 
 impl Input {
-    fn run(
+    fn run<X: Stored, P: Stored>(
         &self,
         call: Call,
         backend: Backend,
         (io, pitches): (Io, [usize; 2]),
-        buffers: &mut Buffers,
+        buffers: &mut Buffers<X, P>,
     ) -> Result<(), Error> {
         let Buffers { x, y, gamma, beta, mean, rstd, scratch } = buffers;
         let (gamma, beta, shape) = (gamma.as_deref(), beta.as_deref(), call.shape);
@@ -161,6 +162,57 @@ impl Input {
         }
     }
 
+    /// Elements of another type give what f32 gives for their numbers, rounded once; and the same statistics.
+    fn check_stored<T: Stored, P: Stored>(&self, call: Call, x: &[f32], affine: &Affine) {
+        for backend in Backend::available() {
+            let ios =
+                if self.thorough.is(backend) { &Io::CONTIGUOUS[..] } else { &[Io::TwoBuffers] };
+            for &io in ios {
+                let mut half = self.buffers::<T, P>((call, backend), &narrowed(x), affine);
+                let affine = affine.rounded::<P>();
+                let mut single =
+                    self.buffers::<f32, f32>((call, backend), &rounded::<T>(x), &affine);
+                let what = format_args!(
+                    "{:?}, {io:?}, {backend}, {:?}, {}, {:?}",
+                    call.operation, call.shape, call.groups, self.stored
+                );
+                let result = self.run(call, backend, (io, [0; 2]), &mut half);
+                assert_eq!(result, self.run(call, backend, (io, [0; 2]), &mut single), "{what}");
+                if result.is_err() {
+                    continue;
+                }
+                let y = if io.in_place() { &single.x } else { &single.y };
+                let expected = Written::default().f32(&rounded::<T>(y));
+                let expected = expected.f64(&single.mean).f64(&single.rstd);
+                let y = if io.in_place() { &half.x } else { &half.y };
+                let got = Written::default().f32(&widened(y)).f64(&half.mean).f64(&half.rstd);
+                expected.assert_same(&got, what);
+            }
+        }
+    }
+
+    /// Buffers of the right lengths.
+    fn buffers<X: Stored, P: Stored>(
+        &self,
+        (call, backend): (Call, Backend),
+        x: &[X],
+        affine: &Affine,
+    ) -> Buffers<X, P> {
+        let shifts = self.shifts;
+        let parameters = |values: Option<&[f32]>, i: usize| {
+            values.map(|values| Buffer::of(&narrowed(values), values.len(), shifts[i]))
+        };
+        Buffers {
+            x: Buffer::of(x, x.len(), shifts[0]),
+            y: Buffer::new(x.len(), shifts[1]),
+            gamma: parameters(affine.gamma(), 2),
+            beta: parameters(affine.beta(), 3),
+            mean: Buffer::new(call.sets(), shifts[4]),
+            rstd: Buffer::new(call.sets(), shifts[5]),
+            scratch: Buffer::new(self.scratch_len(call, backend), shifts[6]),
+        }
+    }
+
     fn check(&self) {
         let (x, rows) = self.matrix.make(Lines::Rows);
         let (count, cols) = (rows.rows(), rows.cols());
@@ -204,6 +256,9 @@ impl Input {
             }
         }
 
+        if divides {
+            for_stored!(self.stored, self.check_stored(call, &x, &affine));
+        }
         let mut outputs = Expected::new();
         for backend in Backend::available() {
             let scratch_len = self.scratch_len(call, backend);

@@ -25,6 +25,7 @@ struct Input {
     part: (u16, u16),
     any_mask: Vec<u8>,
     far: usize,
+    stored: StoredAs,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -76,9 +77,9 @@ impl Offset {
 }
 
 /// What a call reads and writes.
-struct Buffers {
-    x: Buffer<f32>,
-    y: Buffer<f32>,
+struct Buffers<T: Stored = f32> {
+    x: Buffer<T>,
+    y: Buffer<T>,
     mask: Buffer<u8>,
 }
 
@@ -128,13 +129,13 @@ impl Method {
     }
 }
 
-fn run(
+fn run<T: Stored>(
     operation: Dropout,
     method: Method,
     stream: Stream,
     len: usize,
     packed: bool,
-    buffers: &mut Buffers,
+    buffers: &mut Buffers<T>,
 ) -> Result<(), Error> {
     let Buffers { x, y, mask } = buffers;
     let written = |mask| if packed { MaskMut::Packed(mask) } else { MaskMut::Bytes(mask) };
@@ -235,11 +236,63 @@ fuzz_target!(|input: Continued<Input>| {
             check_part(operation, stream, &kept, input.part, format_args!("{backend}, p {p:e}"));
         }
     }
+    if p_is_valid && stream_fits {
+        let drawn = Drawn { input: &input, x: &x, stream, kept: &kept, scale, given: &given };
+        for_stored!(input.stored, drawn.check_stored());
+    }
     check_inference(&x);
     check_unsupported(&x, stream, packed);
     let far = Dropout::new().with_p(p).mask(stream, input.far, MaskMut::Packed(&mut []));
     assert!(far.is_err() || input.far == 0, "a mask of {} elements in no bytes", input.far);
 });
+
+/// What an input becomes.
+struct Drawn<'a> {
+    input: &'a Input,
+    x: &'a [f32],
+    stream: Stream,
+    kept: &'a [bool],
+    scale: f32,
+    given: &'a [u8],
+}
+
+impl Drawn<'_> {
+    /// Elements of another type give what the definition gives for their numbers, rounded once. There are no parameters.
+    fn check_stored<T: Stored, P: Stored>(&self) {
+        let Self { input, stream, given, .. } = *self;
+        let (len, p, packed) = (self.x.len(), input.p.value(0.5), input.packed);
+        for backend in Backend::available() {
+            let operation = Dropout::new()
+                .with_p(p)
+                .with_backend(backend)
+                .with_parallelism(input.threads.into())
+                .with_stores(input.stores.into());
+            let methods = if input.thorough.is(backend) { &METHODS[..] } else { &METHODS[..1] };
+            for &method in methods.iter().filter(|&&method| method != Method::Mask) {
+                let mut buffers = Buffers::<T> {
+                    x: Buffer::of(&narrowed(self.x), len, input.shifts[0]),
+                    y: Buffer::new(len, input.shifts[1]),
+                    mask: Buffer::of(given, given.len(), input.shifts[2]),
+                };
+                run(operation, method, stream, len, packed, &mut buffers).expect("right lengths");
+                let y = widened(if method.in_place() { &buffers.x } else { &buffers.y });
+                for (i, y) in y.into_iter().enumerate() {
+                    let keep =
+                        if method.draws() { self.kept[i] } else { is_kept(given, packed, i) };
+                    let scale = if method.draws() { self.scale } else { (1.0 / (1.0 - p)) as f32 };
+                    let x = T::narrow(self.x[i]).wide();
+                    let expected = T::narrow(dropped_out(x, keep, p, scale)).wide();
+                    assert_eq!(
+                        bits(expected),
+                        bits(y),
+                        "{method:?}, {backend}, p {p:e}, {stream:?}, {:?}, element {i}: expected {expected:e}, got {y:e}",
+                        input.stored
+                    );
+                }
+            }
+        }
+    }
+}
 
 /// A given mask is not written, and there are no rows to have a pitch.
 fn check_unsupported(x: &[f32], stream: Stream, packed: bool) {

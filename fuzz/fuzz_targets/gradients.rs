@@ -36,6 +36,7 @@ struct Input {
     shifts: [u8; 6],
     wrong: Wrong,
     between: [u8; 3],
+    stored: StoredAs,
 }
 
 /// A gate, whose gradients are those of every backend, and have no bound here.
@@ -61,12 +62,12 @@ struct Call {
 }
 
 impl Call {
-    fn backward<'a>(
+    fn backward<'a, T: Stored>(
         &self,
-        io: InOut<'_, 'a>,
-        x: &[f32],
+        io: InOut<'_, 'a, T>,
+        x: &[T],
         args: GradArgs<'_>,
-    ) -> Result<&'a mut [f32], Error> {
+    ) -> Result<&'a mut [T], Error> {
         let Self { is_layer_norm, backend, threads, stores, eps, rows, gate: (function, place) } =
             *self;
         if is_layer_norm {
@@ -145,6 +146,61 @@ impl Exact {
     }
 }
 
+/// The numbers of a backward pass.
+struct Numbers<'a> {
+    dy: &'a [f32],
+    x: &'a [f32],
+    gamma: Option<&'a [f32]>,
+    dsum: Option<&'a [f32]>,
+    z: Option<&'a [f32]>,
+}
+
+impl Numbers<'_> {
+    /// What a backward pass of x and others of one type, and gamma of another, writes: dx and dgate rounded to R. The numbers are
+    /// first rounded to R, and gamma to Q.
+    fn written<T: Stored, P: Stored, R: Stored, Q: Stored>(
+        &self,
+        call: Call,
+        io: Io,
+    ) -> Result<Written, Error> {
+        let as_stored = |x: &[f32]| narrowed::<T>(&rounded::<R>(x));
+        let (mut dy, x) = (as_stored(self.dy), as_stored(self.x));
+        let (dsum, z) = (self.dsum.map(as_stored), self.z.map(as_stored));
+        let gamma = self.gamma.map(|gamma| narrowed::<P>(&rounded::<Q>(gamma)));
+        let cols = call.rows.cols();
+        let (mut dx, mut dz) = (vec![T::BEFORE; x.len()], vec![T::BEFORE; x.len()]);
+        let (mut dgamma, mut dbeta) = (vec![0.0; cols], vec![0.0; cols]);
+        let mut args = GradArgs::new().maybe_gamma(gamma.as_deref());
+        args = args.dgamma(&mut dgamma).dbeta(&mut dbeta);
+        if let Some(dsum) = &dsum {
+            args = args.dsum(dsum);
+        }
+        if let Some(z) = &z {
+            args = args.gate(z).dgate(&mut dz);
+        }
+        io.call_contiguous(&mut dy, &mut dx, |io| call.backward(io, &x, args))?;
+        let dx = if io.in_place() { dy } else { dx };
+        let written = Written::default().f32(&rounded::<R>(&widened(&dx)));
+        let written = if z.is_some() { written.f32(&rounded::<R>(&widened(&dz))) } else { written };
+        Ok(written.f64(&dgamma).f64(&dbeta))
+    }
+
+    /// Elements of another type give what f32 gives for their numbers, rounded once; and the same gradients of parameters.
+    fn check_stored<T: Stored, P: Stored>(&self, call: Call, io: Io) {
+        let half = self.written::<T, P, T, P>(call, io);
+        let single = self.written::<f32, f32, T, P>(call, io);
+        assert_eq!(half.is_ok(), single.is_ok());
+        if let (Ok(half), Ok(single)) = (half, single) {
+            let name = std::any::type_name::<(T, P)>();
+            let Call { is_layer_norm, backend, rows, eps, .. } = call;
+            let what = format_args!(
+                "{name}, {io:?}, {backend}, {rows:?}, eps {eps:e}, LayerNorm {is_layer_norm}"
+            );
+            single.assert_same(&half, what);
+        }
+    }
+}
+
 impl Input {
     fn check(&self) {
         let (x, rows) = self.matrix.make(Lines::Rows);
@@ -176,6 +232,16 @@ impl Input {
                 rows,
                 gate,
             };
+            let numbers = Numbers {
+                dy: &dy,
+                x: &x,
+                gamma: affine.gamma(),
+                dsum: dsum.as_deref(),
+                z: z.as_deref(),
+            };
+            for &io in if self.thorough.is(backend) { &Io::CONTIGUOUS[..] } else { &[Io::Uninit] } {
+                for_stored!(self.stored, numbers.check_stored(call, io));
+            }
             for &io in if self.thorough.is(backend) { &Io::ALL[..] } else { &Io::ALL[..1] } {
                 let what =
                     format_args!("{io:?}, {backend}, {rows:?}, {pitches:?}, eps {eps:e}, {self:?}");

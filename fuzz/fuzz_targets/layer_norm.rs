@@ -27,6 +27,7 @@ struct Norm {
     stores: StoresAre,
     shifts: [u8; 6],
     wrong: Wrong,
+    stored: StoredAs,
 }
 
 fuzz_target!(|input: Continued<Input>| {
@@ -54,17 +55,21 @@ struct Call {
 }
 
 /// Everything that a call may read or write.
-struct Buffers {
-    x: Buffer<f32>,
-    y: Buffer<f32>,
-    gamma: Option<Buffer<f32>>,
-    beta: Option<Buffer<f32>>,
+struct Buffers<X: Stored = f32, P: Stored = f32> {
+    x: Buffer<X>,
+    y: Buffer<X>,
+    gamma: Option<Buffer<P>>,
+    beta: Option<Buffer<P>>,
     mean: Buffer<f64>,
     rstd: Buffer<f64>,
 }
 
 impl Call {
-    fn run(&self, method: Method, buffers: &mut Buffers) -> Result<(), Error> {
+    fn run<X: Stored, P: Stored>(
+        &self,
+        method: Method,
+        buffers: &mut Buffers<X, P>,
+    ) -> Result<(), Error> {
         let Self { backend, threads, stores, eps, rows, .. } = *self;
         let Buffers { x, y, gamma, beta, mean, rstd } = buffers;
         let args = NormArgs::new().maybe_gamma(gamma.as_deref()).maybe_beta(beta.as_deref());
@@ -183,6 +188,54 @@ impl Norm {
                     call.check_two_steps(&x, &affine, &y);
                 }
             }
+            for_stored!(self.stored, self.check_stored(call, &x, &affine));
+        }
+    }
+}
+
+impl Norm {
+    /// Elements of another type give what f32 gives for their numbers, rounded once; and the same statistics.
+    fn check_stored<T: Stored, P: Stored>(&self, call: Call, x: &[f32], affine: &Affine) {
+        let methods =
+            if self.thorough.is(call.backend) { &Io::CONTIGUOUS[..] } else { &[Io::InPlace] };
+        for &io in methods {
+            let method = Method { io, writes_statistics: true };
+            let mut half = self.buffers::<T, P>(call, &narrowed(x), affine);
+            let mut single =
+                self.buffers::<f32, f32>(call, &rounded::<T>(x), &affine.rounded::<P>());
+            let result = call.run(method, &mut half);
+            assert_eq!(result, call.run(method, &mut single), "{method:?}");
+            let written = |y: &[f32], mean: &[f64], rstd: &[f64]| {
+                Written::default().f32(y).f64(mean).f64(rstd)
+            };
+            let expected = if io.in_place() { &single.x } else { &single.y };
+            let got = if io.in_place() { &half.x } else { &half.y };
+            if result.is_ok() {
+                let expected = written(&rounded::<T>(expected), &single.mean, &single.rstd);
+                let got = written(&widened(got), &half.mean, &half.rstd);
+                let Call { operation, backend, rows, eps, .. } = call;
+                let what = format_args!(
+                    "{operation:?}, {method:?}, {backend}, {rows:?}, eps {eps:e}, {:?}",
+                    self.stored
+                );
+                expected.assert_same(&got, what);
+            }
+        }
+    }
+
+    /// Buffers of the right lengths.
+    fn buffers<X: Stored, P: Stored>(&self, call: Call, x: &[X], affine: &Affine) -> Buffers<X, P> {
+        let (shifts, count) = (self.shifts, call.rows.rows());
+        let parameters = |values: Option<&[f32]>, i: usize| {
+            values.map(|values| Buffer::of(&narrowed(values), values.len(), shifts[i]))
+        };
+        Buffers {
+            x: Buffer::of(x, x.len(), shifts[0]),
+            y: Buffer::new(x.len(), shifts[1]),
+            gamma: parameters(affine.gamma(), 2),
+            beta: parameters(affine.beta(), 3),
+            mean: Buffer::new(count, shifts[4]),
+            rstd: Buffer::new(count, shifts[5]),
         }
     }
 }

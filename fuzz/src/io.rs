@@ -5,7 +5,7 @@ use std::fmt::Arguments;
 
 use evenkeel::{Error, InOut, Rows};
 
-use crate::{lines, same_bytes, uninit};
+use crate::{Stored, lines, same_bytes, uninit};
 
 /// Where an operation reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,12 +48,12 @@ impl Io {
     }
 
     /// Calls an operation with x and y, at these pitches where there are any. Asserts that what it returns is what it wrote.
-    pub fn call(
+    pub fn call<T: Stored>(
         self,
-        x: &mut [f32],
-        y: &mut [f32],
+        x: &mut [T],
+        y: &mut [T],
         [x_pitch, y_pitch]: [usize; 2],
-        operation: impl for<'a> FnOnce(InOut<'_, 'a>) -> Result<&'a mut [f32], Error>,
+        operation: impl for<'a> FnOnce(InOut<'_, 'a, T>) -> Result<&'a mut [T], Error>,
     ) -> Result<(), Error> {
         let written = if self.in_place() { x.as_ptr_range() } else { y.as_ptr_range() };
         let returned = operation(match self {
@@ -69,11 +69,11 @@ impl Io {
     }
 
     /// The same without pitches.
-    pub fn call_contiguous(
+    pub fn call_contiguous<T: Stored>(
         self,
-        x: &mut [f32],
-        y: &mut [f32],
-        operation: impl for<'a> FnOnce(InOut<'_, 'a>) -> Result<&'a mut [f32], Error>,
+        x: &mut [T],
+        y: &mut [T],
+        operation: impl for<'a> FnOnce(InOut<'_, 'a, T>) -> Result<&'a mut [T], Error>,
     ) -> Result<(), Error> {
         assert!(Self::CONTIGUOUS.contains(&self), "{self:?} has pitches");
         self.call(x, y, [0; 2], operation)

@@ -28,11 +28,13 @@ mod checks;
 mod inputs;
 mod io;
 mod pool;
+mod stored;
 
 pub use checks::*;
 pub use inputs::*;
 pub use io::*;
 pub use pool::*;
+pub use stored::*;
 
 use std::fmt::Arguments;
 use std::mem::MaybeUninit;
@@ -129,9 +131,9 @@ impl<T: Element> Drop for Buffer<T> {
 
 /// A slice as what `InOut::uninit` takes.
 #[expect(unsafe_code, reason = "std has no such cast")]
-pub fn uninit(x: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+pub fn uninit<T: Copy>(x: &mut [T]) -> &mut [MaybeUninit<T>] {
     // SAFETY: the two types have one layout, and the operations write nothing but initialised elements.
-    unsafe { &mut *(std::ptr::from_mut(x) as *mut [MaybeUninit<f32>]) }
+    unsafe { &mut *(std::ptr::from_mut(x) as *mut [MaybeUninit<T>]) }
 }
 
 /// Bits for comparison: every NaN is one.

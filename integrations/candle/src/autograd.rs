@@ -2,13 +2,14 @@
 
 use std::sync::{Mutex, OnceLock};
 
+use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Storage, Tensor,
-    bail,
+    WithDType, bail,
 };
 use evenkeel::{Dropout, GradArgs, InOut, NormArgs, Rows, Stream, to_vec};
 
-use crate::layout::{f32s, rows, shape, vector};
+use crate::layout::{RowsOf, Stored, for_dtype, rows, shape, vector};
 
 /// Which norm.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,7 @@ pub(crate) struct Application {
     norm: Norm,
     statistics: OnceLock<[Vec<f64>; 2]>,
     /// What another call has computed already.
-    output: Mutex<Option<Vec<f32>>>,
+    output: Mutex<Option<CpuStorage>>,
 }
 
 impl Norm {
@@ -37,54 +38,57 @@ impl Norm {
         [vec![0.0; means], vec![0.0; rows.rows()]]
     }
 
-    fn forward<'a>(
+    fn forward<'a, T: Stored>(
         self,
-        io: InOut<'_, 'a>,
+        io: InOut<'_, 'a, T>,
         rows: Rows,
         args: NormArgs<'_>,
         [mean, rstd]: &mut [Vec<f64>; 2],
-    ) -> std::result::Result<&'a mut [f32], evenkeel::Error> {
+    ) -> std::result::Result<&'a mut [T], evenkeel::Error> {
         match self {
             Self::Layer(norm) => norm.forward(io, rows, args.stats(mean, rstd)),
             Self::Rms(norm) => norm.forward(io, rows, args.rstd(rstd)),
         }
     }
 
-    fn backward<'a>(
+    fn backward<'a, T: Stored>(
         self,
-        dy: InOut<'_, 'a>,
-        x: &[f32],
+        dy: InOut<'_, 'a, T>,
+        x: &[T],
         rows: Rows,
         args: GradArgs<'_>,
-    ) -> std::result::Result<&'a mut [f32], evenkeel::Error> {
+    ) -> std::result::Result<&'a mut [T], evenkeel::Error> {
         match self {
             Self::Layer(norm) => norm.backward(dy, x, rows, args),
             Self::Rms(norm) => norm.backward(dy, x, rows, args),
         }
     }
 
-    /// `x + residual`, with dropout of x where there is any, the norm of it, and an application that knows its output.
-    pub(crate) fn of_sum(
+    /// The norm of `x + residual`, with dropout of x where there is any, and an application that knows its statistics. Writes the sum,
+    /// if somebody wants it.
+    pub(crate) fn of_sum<T: Stored>(
         self,
-        x: &Tensor,
-        residual: &Tensor,
-        gamma: &Tensor,
-        beta: Option<&Tensor>,
+        [x, residual]: [&Tensor; 2],
+        (gamma, beta): (&Tensor, Option<&Tensor>),
         dropout: Option<(f64, Stream)>,
-    ) -> Result<(Vec<f32>, Application)> {
+        sum: Option<&mut Vec<T>>,
+    ) -> Result<(Vec<T>, Application)> {
         let (x, of_x) = x.storage_and_layout();
         let (residual, of_residual) = residual.storage_and_layout();
         let (gamma, of_gamma) = gamma.storage_and_layout();
         let beta = beta.map(Tensor::storage_and_layout);
-        let (x, residual) = (rows(cpu(&x)?, of_x)?, rows(cpu(&residual)?, of_residual)?);
-        let (mut sum, mut statistics) = (Vec::new(), self.statistics(x.rows));
-        let mut args = NormArgs::new()
-            .gamma(vector(cpu(&gamma)?, of_gamma)?)
-            .residual(residual.elements)
-            .residual_pitch(residual.pitch)
-            .sum_vec(&mut sum);
-        if let Some((beta, of_beta)) = &beta {
-            args = args.beta(vector(cpu(beta)?, of_beta)?);
+        let x = rows::<T>(cpu(&x)?, of_x)?;
+        let residual = rows::<T>(cpu(&residual)?, of_residual)?;
+        let mut statistics = self.statistics(x.rows);
+        let gamma = Some((cpu(&gamma)?, of_gamma));
+        let beta = match &beta {
+            Some((beta, of_beta)) => Some((cpu(beta)?, *of_beta)),
+            None => None,
+        };
+        let mut args =
+            affine::<T>(gamma, beta)?.residual(residual.elements).residual_pitch(residual.pitch);
+        if let Some(sum) = sum {
+            args = args.sum_vec(sum);
         }
         if let Some((p, stream)) = dropout {
             args = args.dropout(p, stream);
@@ -96,8 +100,7 @@ impl Norm {
         .map_err(Error::wrap)?;
         let application = self.application();
         let _ = application.statistics.set(statistics);
-        *application.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(y);
-        Ok((sum, application))
+        Ok((y, application))
     }
 }
 
@@ -108,32 +111,76 @@ pub(crate) fn cpu(storage: &Storage) -> Result<&CpuStorage> {
     }
 }
 
+/// gamma or beta.
+type Parameter<'a> = (&'a CpuStorage, &'a Layout);
+
+/// Arguments with gamma and beta, each of type T or f32.
+fn affine<'a, T: Stored>(
+    gamma: Option<Parameter<'a>>,
+    beta: Option<Parameter<'a>>,
+) -> Result<NormArgs<'a>> {
+    let args = match gamma {
+        None => NormArgs::new(),
+        Some((gamma @ CpuStorage::F32(_), layout)) => {
+            NormArgs::new().gamma(vector::<f32>(gamma, layout)?)
+        }
+        Some((gamma, layout)) => NormArgs::new().gamma(vector::<T>(gamma, layout)?),
+    };
+    Ok(match beta {
+        None => args,
+        Some((beta @ CpuStorage::F32(_), layout)) => args.beta(vector::<f32>(beta, layout)?),
+        Some((beta, layout)) => args.beta(vector::<T>(beta, layout)?),
+    })
+}
+
 impl Application {
+    /// The same, whose forward pass hands out y.
+    pub(crate) fn with_output(mut self, y: CpuStorage) -> Self {
+        self.output = Mutex::new(Some(y));
+        self
+    }
+
     fn forward(
         &self,
         (storage, layout): (&CpuStorage, &Layout),
-        gamma: Option<&[f32]>,
-        beta: Option<&[f32]>,
+        gamma: Option<Parameter<'_>>,
+        beta: Option<Parameter<'_>>,
     ) -> Result<(CpuStorage, Shape)> {
         if let Some(y) =
             self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
         {
-            return Ok((CpuStorage::F32(y), layout.shape().clone()));
+            return Ok((y, layout.shape().clone()));
         }
-        let x = rows(storage, layout)?;
+        let y = for_dtype!(storage.dtype(), {
+            let args = affine::<T>(gamma, beta)?;
+            T::to_cpu_storage_owned(self.forward_of::<T>(rows(storage, layout)?, args)?)
+        });
+        Ok((y, layout.shape().clone()))
+    }
+
+    fn forward_of<T: Stored>(&self, x: RowsOf<'_, T>, args: NormArgs<'_>) -> Result<Vec<T>> {
         let mut statistics = self.norm.statistics(x.rows);
-        let args = NormArgs::new().maybe_gamma(gamma).maybe_beta(beta);
         let y = to_vec(x.rows.elements(), |y| {
             let io = InOut::strided_uninit(x.elements, x.pitch, y);
             self.norm.forward(io, x.rows, args, &mut statistics)
         })
         .map_err(Error::wrap)?;
         let _ = self.statistics.set(statistics);
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
+        Ok(y)
     }
 
     /// The gradients of x, gamma and beta, each if somebody wants it.
     fn backward(
+        &self,
+        x: &Tensor,
+        gamma: Option<&Tensor>,
+        beta: Option<&Tensor>,
+        dy: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        for_dtype!(x.dtype(), self.backward_of::<T>(x, gamma, beta, dy))
+    }
+
+    fn backward_of<T: Stored>(
         &self,
         x: &Tensor,
         gamma: Option<&Tensor>,
@@ -145,14 +192,18 @@ impl Application {
         let dy = rows_at_a_pitch(dy)?;
         let (x_storage, of_x) = x.storage_and_layout();
         let (dy_storage, of_dy) = dy.storage_and_layout();
-        let (of_rows, dy_rows) = (rows(cpu(&x_storage)?, of_x)?, rows(cpu(&dy_storage)?, of_dy)?);
+        let of_rows = rows::<T>(cpu(&x_storage)?, of_x)?;
+        let dy_rows = rows::<T>(cpu(&dy_storage)?, of_dy)?;
         let gamma_storage = gamma.map(Tensor::storage_and_layout);
         let shape = of_rows.rows;
         let cols = shape.cols();
         let (mut dgamma, mut dbeta) = (Vec::new(), Vec::new());
         let mut args = GradArgs::new().x_pitch(of_rows.pitch);
         if let Some((storage, layout)) = &gamma_storage {
-            args = args.gamma(vector(cpu(storage)?, layout)?);
+            args = match cpu(storage)? {
+                gamma @ CpuStorage::F32(_) => args.gamma(vector::<f32>(gamma, layout)?),
+                gamma => args.gamma(vector::<T>(gamma, layout)?),
+            };
         }
         if let Some([mean, rstd]) = self.statistics.get() {
             args = match self.norm {
@@ -179,10 +230,14 @@ impl Application {
             self.norm.backward(io, of_rows.elements, shape, args).map_err(Error::wrap)?;
             None
         };
-        let parameter = |gradient: Vec<f32>, is_wanted: bool| {
-            is_wanted.then(|| Tensor::from_vec(gradient, cols, &device)).transpose()
+        // Sums over all rows are rounded to the parameter's type once.
+        let gradient = |gradient: Vec<f32>, of: Option<&Tensor>| match of {
+            Some(of) if wants(Some(of)) => {
+                Tensor::from_vec(gradient, cols, &device)?.to_dtype(of.dtype()).map(Some)
+            }
+            _ => Ok(None),
         };
-        Ok([dx, parameter(dgamma, wants(gamma))?, parameter(dbeta, wants(beta))?])
+        Ok([dx, gradient(dgamma, gamma)?, gradient(dbeta, beta)?])
     }
 }
 
@@ -218,7 +273,7 @@ impl CustomOp2 for Application {
         gamma: &CpuStorage,
         of_gamma: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.forward((x, of_x), Some(vector(gamma, of_gamma)?), None)
+        self.forward((x, of_x), Some((gamma, of_gamma)), None)
     }
 
     fn bwd(
@@ -247,7 +302,7 @@ impl CustomOp3 for Application {
         beta: &CpuStorage,
         of_beta: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.forward((x, of_x), Some(vector(gamma, of_gamma)?), Some(vector(beta, of_beta)?))
+        self.forward((x, of_x), Some((gamma, of_gamma)), Some((beta, of_beta)))
     }
 
     fn bwd(
@@ -265,7 +320,7 @@ impl CustomOp3 for Application {
 
 /// `x + residual` that has been computed already. candle adds what comes back from the norm of the sum and from the sum itself.
 pub(crate) struct Sum {
-    pub(crate) sum: Mutex<Option<Vec<f32>>>,
+    pub(crate) sum: Mutex<Option<CpuStorage>>,
     /// What x went through before.
     pub(crate) dropout: Option<(f64, Stream)>,
 }
@@ -277,16 +332,15 @@ impl CustomOp2 for Sum {
 
     fn cpu_fwd(
         &self,
-        x: &CpuStorage,
+        _: &CpuStorage,
         of_x: &Layout,
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        f32s(x)?;
         shape(of_x)?;
         let sum = self.sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(sum) = sum else { bail!("a sum is handed out once") };
-        Ok((CpuStorage::F32(sum), of_x.shape().clone()))
+        Ok((sum, of_x.shape().clone()))
     }
 
     fn bwd(
@@ -301,11 +355,13 @@ impl CustomOp2 for Sum {
         };
         let dsum = dsum.contiguous()?;
         let (storage, layout) = dsum.storage_and_layout();
-        let elements = vector(cpu(&storage)?, layout)?;
-        let dx = to_vec(elements.len(), |dx| {
-            Dropout::new().with_p(p).backward(InOut::uninit(elements, dx), stream)
+        let dx = for_dtype!(dsum.dtype(), {
+            let elements = vector::<T>(cpu(&storage)?, layout)?;
+            let dx = to_vec(elements.len(), |dx| {
+                Dropout::new().with_p(p).backward(InOut::uninit(elements, dx), stream)
+            });
+            Tensor::from_vec(dx.map_err(Error::wrap)?, dsum.shape(), dsum.device())?
         });
-        let dx = Tensor::from_vec(dx.map_err(Error::wrap)?, dsum.shape(), dsum.device())?;
         drop(storage);
         Ok((Some(dx), Some(dsum)))
     }

@@ -118,7 +118,7 @@ impl ChannelApplication {
             wants.map(|wanted| vec![0.0_f32; if wanted { shape.channels() } else { 0 }]);
         let mut args = GradArgs::new();
         if let Some((storage, layout)) = &gamma {
-            args = args.gamma(vector(cpu(storage)?, layout)?);
+            args = args.gamma(vector::<f32>(cpu(storage)?, layout)?);
         }
         if let Some([mean, rstd]) = self.statistics.get() {
             args = args.stats(mean, rstd);
@@ -180,7 +180,7 @@ impl CustomOp3 for Shared {
         beta: &CpuStorage,
         of_beta: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let affine = (vector(gamma, of_gamma)?, vector(beta, of_beta)?);
+        let affine = (vector::<f32>(gamma, of_gamma)?, vector::<f32>(beta, of_beta)?);
         self.0.forward((x, of_x), Some(affine))
     }
 

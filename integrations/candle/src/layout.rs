@@ -1,11 +1,37 @@
 //! Where the rows of a tensor lie.
 
-use candle_core::{CpuStorage, Layout, Result, bail};
-use evenkeel::Rows;
+use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
+use evenkeel::{Element, Rows};
+
+/// A type that rows are stored as.
+pub(crate) trait Stored: Element + WithDType {}
+impl<T: Element + WithDType> Stored for T {}
+
+/// Evaluates an expression in which `T` is the type of this dtype.
+macro_rules! for_dtype {
+    ($dtype:expr, $body:expr) => {
+        match $dtype {
+            candle_core::DType::F32 => {
+                type T = f32;
+                $body
+            }
+            candle_core::DType::BF16 => {
+                type T = half::bf16;
+                $body
+            }
+            candle_core::DType::F16 => {
+                type T = half::f16;
+                $body
+            }
+            dtype => candle_core::bail!("evenkeel takes f32, bf16 and f16, not {dtype:?}"),
+        }
+    };
+}
+pub(crate) use for_dtype;
 
 /// Rows of the last dimension that begin every pitch elements of a slice.
-pub(crate) struct RowsOf<'a> {
-    pub(crate) elements: &'a [f32],
+pub(crate) struct RowsOf<'a, T> {
+    pub(crate) elements: &'a [T],
     pub(crate) pitch: usize,
     pub(crate) rows: Rows,
 }
@@ -51,8 +77,11 @@ pub(crate) fn pitch(layout: &Layout) -> Option<usize> {
 }
 
 /// The rows of a storage.
-pub(crate) fn rows<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<RowsOf<'a>> {
-    let (elements, rows) = (f32s(storage)?, shape(layout)?);
+pub(crate) fn rows<'a, T: Stored>(
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<RowsOf<'a, T>> {
+    let (elements, rows) = (storage.as_slice::<T>()?, shape(layout)?);
     let Some(pitch) = pitch(layout) else { bail!("rows lie at no pitch") };
     let len = match rows.rows() {
         0 => 0,
@@ -63,9 +92,9 @@ pub(crate) fn rows<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<RowsO
 }
 
 /// The elements of a vector of parameters.
-pub(crate) fn vector<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn vector<'a, T: Stored>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&f32s(storage)?[start..end]),
+        Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
         None => bail!("parameters of a norm have to be contiguous"),
     }
 }

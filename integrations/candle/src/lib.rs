@@ -5,11 +5,12 @@
 //!
 //! * [`LayerNorm`] and [`RmsNorm`] are modules with the constructors and parameter names of `candle_nn`.
 //! * [`ops`] has the same as functions of tensors, and [`ops::add_layer_norm`] and [`ops::add_rms_norm`], which normalise
-//!   `x + residual` and return the sum as well.
+//!   `x + residual` and return the sum as well. [`LayerNorm::forward_residual`] returns the norm alone.
 //! * [`GroupNorm`], [`BatchNorm`] and [`Dropout`] are modules likewise. Dropout takes a seed, and keeps no mask.
 //!   [`LayerNorm::forward_dropout_add`] is dropout, an addition and the norm in one sweep over memory.
 //!
-//! Tensors of another type than f32 are converted, and their outputs are converted back. Rows of x may lie at any pitch, such as
+//! Norms over the last dimension take f32, bf16 and f16 as they are, with gamma and beta of the same type or f32; an output is rounded
+//! once, and gradients of parameters are sums of f64. Elsewhere, and of other types, tensors are converted to f32 and outputs back. Rows of x may lie at any pitch, such as
 //! a part of a wider matrix; where the elements of a row are not neighbours, x is copied first. Work runs on rayon's current
 //! pool, as candle's does. Statistics are kept in f64 from the forward pass to the backward pass.
 //!

@@ -2,7 +2,9 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{LayerNormConfig, Module, VarBuilder};
+use evenkeel::Stream;
 
+use crate::autograd::Norm;
 use crate::dropout::Dropout;
 use crate::ops;
 
@@ -12,6 +14,7 @@ pub struct LayerNorm {
     weight: Tensor,
     bias: Option<Tensor>,
     remove_mean: bool,
+    one_plus_weight: bool,
     eps: f64,
 }
 
@@ -19,19 +22,19 @@ impl LayerNorm {
     /// With gamma and beta.
     #[must_use]
     pub const fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
-        Self { weight, bias: Some(bias), remove_mean: true, eps }
+        Self { weight, bias: Some(bias), remove_mean: true, one_plus_weight: false, eps }
     }
 
     /// With gamma alone.
     #[must_use]
     pub const fn new_no_bias(weight: Tensor, eps: f64) -> Self {
-        Self { weight, bias: None, remove_mean: true, eps }
+        Self { weight, bias: None, remove_mean: true, one_plus_weight: false, eps }
     }
 
     /// With gamma alone, and without a mean.
     #[must_use]
     pub const fn rms_norm(weight: Tensor, eps: f64) -> Self {
-        Self { weight, bias: None, remove_mean: false, eps }
+        Self { weight, bias: None, remove_mean: false, one_plus_weight: false, eps }
     }
 
     /// gamma.
@@ -56,18 +59,11 @@ impl LayerNorm {
     ///
     /// # Errors
     ///
-    /// As of [`ops::add_layer_norm`]. An `RmsNorm` with a bias has none.
+    /// As of [`ops::add_layer_norm`].
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<(Tensor, Tensor)> {
-        let Self { weight, bias, remove_mean, eps } = self;
-        if *remove_mean {
-            return ops::add_layer_norm(x, residual, weight, bias.as_ref(), *eps);
-        }
-        let (y, sum) = ops::add_rms_norm(x, residual, weight, *eps)?;
-        Ok((add(y, bias.as_ref())?, sum))
+        self.add([x, residual], None)
     }
-}
 
-impl LayerNorm {
     /// The norm of `residual + dropout(x)`, and that sum, in one sweep over memory; without dropout unless `train`. No mask is kept: the
     /// backward pass draws it again.
     ///
@@ -81,30 +77,58 @@ impl LayerNorm {
         dropout: &Dropout,
         train: bool,
     ) -> Result<(Tensor, Tensor)> {
-        let Self { weight, bias, remove_mean, eps } = self;
-        let (sum, dropout) = ([x, residual], dropout.next(x, train));
-        if *remove_mean {
-            return ops::add_norm(ops::layer(*eps), sum, weight, bias.as_ref(), dropout);
-        }
-        let (y, sum) = ops::add_norm(ops::rms(*eps), sum, weight, None, dropout)?;
-        Ok((add(y, bias.as_ref())?, sum))
+        self.add([x, residual], dropout.next(x, train))
     }
-}
 
-fn add(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    match bias {
-        None => Ok(y),
-        Some(bias) => y.broadcast_add(bias),
+    fn add(
+        &self,
+        addends: [&Tensor; 2],
+        dropout: Option<(f64, Stream)>,
+    ) -> Result<(Tensor, Tensor)> {
+        let (y, sum) =
+            ops::add_norm(self.norm(), addends, &self.weight, self.fused_bias(), dropout)?;
+        Ok((self.add_bias(y)?, sum))
+    }
+
+    /// The norm of `x + residual` alone, for a model that normalises after the addition, as BERT does. The sum is written to memory
+    /// only where a gradient will need it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`ops::add_layer_norm`].
+    pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.add_bias(ops::norm_of_sum(
+            self.norm(),
+            [x, residual],
+            &self.weight,
+            self.fused_bias(),
+        )?)
+    }
+
+    const fn norm(&self) -> Norm {
+        if self.remove_mean {
+            return Norm::Layer(evenkeel::LayerNorm::new().with_eps(self.eps));
+        }
+        let norm = evenkeel::RmsNorm::new().with_eps(self.eps);
+        Norm::Rms(norm.with_one_plus_gamma(self.one_plus_weight))
+    }
+
+    /// beta, where the kernel adds it. `RmsNorm` has none: candle can read one nevertheless.
+    const fn fused_bias(&self) -> Option<&Tensor> {
+        if self.remove_mean { self.bias.as_ref() } else { None }
+    }
+
+    fn add_bias(&self, y: Tensor) -> Result<Tensor> {
+        match &self.bias {
+            Some(bias) if !self.remove_mean => y.broadcast_add(bias),
+            _ => Ok(y),
+        }
     }
 }
 
 impl Module for LayerNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let Self { weight, bias, remove_mean, eps } = self;
-        if *remove_mean {
-            return ops::layer_norm(x, Some(weight), bias.as_ref(), *eps);
-        }
-        add(ops::rms_norm(x, Some(weight), *eps)?, bias.as_ref())
+        self.add_bias(ops::norm(self.norm(), x, Some(&self.weight), self.fused_bias())?)
     }
 }
 
@@ -122,7 +146,8 @@ pub fn layer_norm(
     let config = config.into();
     let theirs = candle_nn::layer_norm(size, config, vb)?;
     let (weight, bias) = (theirs.weight().clone(), theirs.bias().cloned());
-    Ok(LayerNorm { weight, bias, remove_mean: config.remove_mean, eps: config.eps })
+    let LayerNormConfig { remove_mean, eps, .. } = config;
+    Ok(LayerNorm { weight, bias, remove_mean, one_plus_weight: false, eps })
 }
 
 /// A LayerNorm without a bias.
@@ -143,6 +168,13 @@ impl RmsNorm {
     #[must_use]
     pub const fn new(weight: Tensor, eps: f64) -> Self {
         Self(LayerNorm::rms_norm(weight, eps))
+    }
+
+    /// Whether 1 + gamma takes the place of gamma, as in the models of the Gemma family.
+    #[must_use]
+    pub const fn with_one_plus_gamma(mut self, one_plus_gamma: bool) -> Self {
+        self.0.one_plus_weight = one_plus_gamma;
+        self
     }
 
     /// gamma.
@@ -179,6 +211,15 @@ impl RmsNorm {
         train: bool,
     ) -> Result<(Tensor, Tensor)> {
         self.0.forward_dropout_add(x, residual, dropout, train)
+    }
+
+    /// The norm of `x + residual` alone. The sum is written to memory only where a gradient will need it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`ops::add_rms_norm`].
+    pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.0.forward_residual(x, residual)
     }
 }
 

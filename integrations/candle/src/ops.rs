@@ -2,12 +2,13 @@
 
 use std::sync::Mutex;
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, WithDType, bail};
 
 use evenkeel::Stream;
 
 use crate::autograd::{Norm, Sum, rows_at_a_pitch};
 use crate::dropout::apply;
+use crate::layout::for_dtype;
 
 /// LayerNorm over the last dimension of x: `gamma * (x - mean) / sqrt(var + eps) + beta`. Without gamma it is 1, without beta 0.
 ///
@@ -61,29 +62,47 @@ pub fn add_rms_norm(
     add_norm(rms(eps), [x, residual], gamma, None, None)
 }
 
-pub(crate) fn layer(eps: f64) -> Norm {
+fn layer(eps: f64) -> Norm {
     Norm::Layer(evenkeel::LayerNorm::new().with_eps(eps))
 }
 
-pub(crate) fn rms(eps: f64) -> Norm {
+fn rms(eps: f64) -> Norm {
     Norm::Rms(evenkeel::RmsNorm::new().with_eps(eps))
 }
 
-/// The tensor in f32, by an operation that has a gradient. The same tensor where it is f32 already.
-fn single(x: &Tensor) -> Result<Tensor> {
-    x.to_dtype(DType::F32)
+/// Whether rows of this type are taken as they are.
+const fn is_stored(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::BF16 | DType::F16)
 }
 
-fn norm(norm: Norm, x: &Tensor, gamma: Option<&Tensor>, beta: Option<&Tensor>) -> Result<Tensor> {
+/// The tensor, or the same in f32, by an operation that has a gradient.
+fn stored(x: &Tensor) -> Result<Tensor> {
+    if is_stored(x.dtype()) { Ok(x.clone()) } else { x.to_dtype(DType::F32) }
+}
+
+/// gamma or beta for an x of this type, in which it may be stored; otherwise in f32.
+fn parameter(parameter: &Tensor, x: DType) -> Result<Tensor> {
+    if parameter.dtype() == x { stored(parameter) } else { parameter.to_dtype(DType::F32) }
+}
+
+pub(crate) fn norm(
+    norm: Norm,
+    x: &Tensor,
+    gamma: Option<&Tensor>,
+    beta: Option<&Tensor>,
+) -> Result<Tensor> {
     let dtype = x.dtype();
-    let x = rows_at_a_pitch(&single(x)?)?;
-    let (gamma, beta) = (gamma.map(single).transpose()?, beta.map(single).transpose()?);
+    let x = rows_at_a_pitch(&stored(x)?)?;
+    let of_x = |tensor: &Tensor| parameter(tensor, dtype);
+    let (mut gamma, beta) = (gamma.map(of_x).transpose()?, beta.map(of_x).transpose()?);
+    if gamma.is_none() && beta.is_some() {
+        gamma = Some(Tensor::ones(x.dim(D::Minus1)?, DType::F32, x.device())?);
+    }
     let application = norm.application();
     let y = match (gamma, beta) {
-        (None, None) => x.apply_op1(application)?,
+        (None, _) => x.apply_op1(application)?,
         (Some(gamma), None) => x.apply_op2(&gamma, application)?,
         (Some(gamma), Some(beta)) => x.apply_op3(&gamma, &beta, application)?,
-        (None, Some(beta)) => x.apply_op1(application)?.broadcast_add(&beta)?,
     };
     y.to_dtype(dtype)
 }
@@ -96,12 +115,9 @@ pub(crate) fn add_norm(
     beta: Option<&Tensor>,
     dropout: Option<(f64, Stream)>,
 ) -> Result<(Tensor, Tensor)> {
-    if x.shape() != residual.shape() || x.dtype() != residual.dtype() {
-        bail!("x and the residual differ: {:?} and {:?}", x.shape(), residual.shape());
-    }
-    let dtype = x.dtype();
-    if dtype != DType::F32 {
-        // The sum has the type of x, and is rounded to it before it is normalised.
+    check_addends(x, residual)?;
+    // The sum has the type of x, and is rounded to it before it is normalised.
+    if !is_stored(x.dtype()) {
         let sum = match dropout {
             Some((p, stream)) => (apply(p, stream, x)? + residual)?,
             None => (x + residual)?,
@@ -109,12 +125,49 @@ pub(crate) fn add_norm(
         return Ok((self::norm(norm, &sum, Some(gamma), beta)?, sum));
     }
     let (x, residual) = (rows_at_a_pitch(x)?, rows_at_a_pitch(residual)?);
-    let (gamma, beta) = (single(gamma)?, beta.map(single).transpose()?);
-    let (sum, application) = norm.of_sum(&x, &residual, &gamma, beta.as_ref(), dropout)?;
+    let gamma = parameter(gamma, x.dtype())?;
+    let beta = beta.map(|beta| parameter(beta, x.dtype())).transpose()?;
+    let affine = (&gamma, beta.as_ref());
+    let (sum, application) = for_dtype!(x.dtype(), {
+        let mut sum = Vec::<T>::new();
+        let (y, application) = norm.of_sum([&x, &residual], affine, dropout, Some(&mut sum))?;
+        (T::to_cpu_storage_owned(sum), application.with_output(T::to_cpu_storage_owned(y)))
+    });
     let sum = x.apply_op2(&residual, Sum { sum: Mutex::new(Some(sum)), dropout })?;
     let y = match beta {
         None => sum.apply_op2(&gamma, application)?,
         Some(beta) => sum.apply_op3(&gamma, &beta, application)?,
     };
     Ok((y, sum))
+}
+
+/// The norm of the sum. The backward pass reads the sum; where there will be none, nobody does.
+pub(crate) fn norm_of_sum(
+    norm: Norm,
+    [x, residual]: [&Tensor; 2],
+    gamma: &Tensor,
+    beta: Option<&Tensor>,
+) -> Result<Tensor> {
+    let has_gradient = [Some(x), Some(residual), Some(gamma), beta];
+    let has_gradient = has_gradient.into_iter().flatten().any(Tensor::track_op);
+    if has_gradient || !is_stored(x.dtype()) {
+        return Ok(add_norm(norm, [x, residual], gamma, beta, None)?.0);
+    }
+    check_addends(x, residual)?;
+    let (x, residual) = (rows_at_a_pitch(x)?, rows_at_a_pitch(residual)?);
+    let gamma = parameter(gamma, x.dtype())?;
+    let beta = beta.map(|beta| parameter(beta, x.dtype())).transpose()?;
+    for_dtype!(x.dtype(), {
+        let affine = (&gamma, beta.as_ref());
+        let (y, _) = norm.of_sum::<T>([&x, &residual], affine, None, None)?;
+        Tensor::from_vec(y, x.shape(), x.device())
+    })
+}
+
+fn check_addends(x: &Tensor, residual: &Tensor) -> Result<()> {
+    if x.shape() != residual.shape() || x.dtype() != residual.dtype() {
+        let of = |x: &Tensor| format!("{:?} of {:?}", x.dtype(), x.shape());
+        bail!("x and the residual have to agree: {} and {}", of(x), of(residual));
+    }
+    Ok(())
 }

@@ -1,47 +1,12 @@
 //! The norms and their gradients beside candle's own operations, in f64 where those have a gradient.
 
+mod common;
+
 use candle_core::backprop::GradStore;
-use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, VarBuilder, VarMap};
+use common::{EPS, double, numbers, slow, values, var};
 use evenkeel_candle::{Dropout, LayerNorm, RmsNorm, layer_norm, ops, rms_norm};
-
-const EPS: f64 = 1e-5;
-
-/// Numbers between -1 and 1 that look random.
-fn numbers(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let next = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(next).collect()
-}
-
-fn var(shape: &[usize], seed: u64) -> Var {
-    let len = shape.iter().product();
-    let tensor = Tensor::from_vec(numbers(len, seed), shape, &Device::Cpu).unwrap();
-    Var::from_tensor(&tensor).unwrap()
-}
-
-/// The same variable in f64.
-fn double(var: &Var) -> Var {
-    Var::from_tensor(&var.to_dtype(DType::F64).unwrap()).unwrap()
-}
-
-/// The norm by candle's operations.
-fn slow(
-    x: &Tensor,
-    gamma: Option<&Tensor>,
-    beta: Option<&Tensor>,
-    centred: bool,
-) -> Result<Tensor> {
-    let x = if centred { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x.clone() };
-    let y = x.broadcast_div(&(x.sqr()?.mean_keepdim(D::Minus1)? + EPS)?.sqrt()?)?;
-    let y = gamma.map_or(Ok(y.clone()), |gamma| y.broadcast_mul(gamma))?;
-    beta.map_or(Ok(y.clone()), |beta| y.broadcast_add(beta))
-}
 
 fn ours(
     x: &Tensor,
@@ -50,10 +15,6 @@ fn ours(
     centred: bool,
 ) -> Result<Tensor> {
     if centred { ops::layer_norm(x, gamma, beta, EPS) } else { ops::rms_norm(x, gamma, EPS) }
-}
-
-fn values(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 #[track_caller]
@@ -234,6 +195,56 @@ fn dropout_before_the_sum_has_the_gradients_of_the_operations() {
         let (got, expected) = (sum.sum_all().unwrap(), sum64.sum_all().unwrap());
         let (got, expected) = (got.backward().unwrap(), expected.backward().unwrap());
         assert_near(&what, &gradient(&got, &x), &gradient(&expected, &x64));
+    }
+}
+
+/// Where nobody needs the sum it is not written. The norm has the same bits.
+#[test]
+fn the_norm_of_a_sum_is_the_same_without_the_sum() {
+    let (x, residual, gamma, beta) =
+        (var(&[9, 33], 1), var(&[9, 33], 2), var(&[33], 3), var(&[33], 4));
+    let frozen = LayerNorm::new(gamma.as_detached_tensor(), beta.as_detached_tensor(), EPS);
+    let learning = LayerNorm::new(gamma.as_tensor().clone(), beta.as_tensor().clone(), EPS);
+    let (expected, _) = learning.forward_add(&x, &residual).unwrap();
+    let [fixed_x, fixed_residual] = [&x, &residual].map(|var| var.as_detached_tensor());
+    let got = frozen.forward_residual(&fixed_x, &fixed_residual).unwrap();
+    assert!(!got.track_op(), "nothing to differentiate");
+    assert_eq!(values(&got), values(&expected));
+    let frozen = RmsNorm::new(gamma.as_detached_tensor(), EPS);
+    let (expected, _) = frozen.forward_add(&x, &residual).unwrap();
+    assert_eq!(
+        values(&frozen.forward_residual(&fixed_x, &fixed_residual).unwrap()),
+        values(&expected)
+    );
+
+    // One of the four learns, and that is enough for a gradient.
+    for learns in [&x, &residual, &gamma, &beta] {
+        let of = |var: &Var| {
+            if var.id() == learns.id() { var.as_tensor().clone() } else { var.as_detached_tensor() }
+        };
+        let norm = LayerNorm::new(of(&gamma), of(&beta), EPS);
+        let y = norm.forward_residual(&of(&x), &of(&residual)).unwrap();
+        let got = gradient(&loss(&y).unwrap().backward().unwrap(), learns);
+        let (y, _) = learning.forward_add(&x, &residual).unwrap();
+        let expected = gradient(&loss(&y).unwrap().backward().unwrap(), learns);
+        assert_eq!(values(&got), values(&expected));
+    }
+}
+
+/// As in Gemma: gamma is stored less 1.
+#[test]
+fn one_plus_gamma_has_the_gradients_of_candles_operations() {
+    let (x, gamma) = (var(&[9, 33], 1), var(&[33], 2));
+    let (x64, gamma64) = (double(&x), double(&gamma));
+    let norm = RmsNorm::new(gamma.as_tensor().clone(), EPS).with_one_plus_gamma(true);
+    let y = norm.forward(&x).unwrap();
+    let one_plus = (gamma64.as_tensor() + 1.0).unwrap();
+    let expected = slow(&x64, Some(&one_plus), None, false).unwrap();
+    assert_near("the norm", &y, &expected);
+    let (got, expected) =
+        (loss(&y).unwrap().backward().unwrap(), loss(&expected).unwrap().backward().unwrap());
+    for (var, of) in [(&x, &x64), (&gamma, &gamma64)] {
+        assert_near("a gradient", &gradient(&got, var), &gradient(&expected, of));
     }
 }
 
