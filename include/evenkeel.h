@@ -614,7 +614,7 @@ typedef struct evenkeel_proximal_args {
 // `s = dropout(x + x_bias) + residual`,
 // `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * f(gate) + plus`
 //
-// x, y and the shape have to be there. With channels that come first there are no pitches, and no x_bias, dropout, residual, sum,
+// x, y and the shape have to be there. With channels that come first there are no pitches, and no `x_bias`, dropout, residual, sum,
 // gate and plus.
 typedef struct evenkeel_layer_norm_args {
   size_t size;
@@ -639,7 +639,7 @@ typedef struct evenkeel_layer_norm_args {
   struct evenkeel_input x_bias;
   // As x, added to x.
   struct evenkeel_input residual;
-  // As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias, dropout or a residual.
+  // As x: where s is written. It may be residual, which becomes s then. There is no sum without `x_bias`, dropout or a residual.
   struct evenkeel_output sum;
   // As x: the result, or x, is multiplied with a function of the gate.
   struct evenkeel_input gate;
@@ -699,7 +699,7 @@ typedef struct evenkeel_rms_norm_args {
   struct evenkeel_input x_bias;
   // As x, added to x.
   struct evenkeel_input residual;
-  // As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias, dropout or a residual.
+  // As x: where s is written. It may be residual, which becomes s then. There is no sum without `x_bias`, dropout or a residual.
   struct evenkeel_output sum;
   // As x: the result, or x, is multiplied with a function of the gate.
   struct evenkeel_input gate;

@@ -104,7 +104,7 @@ impl Input {
             let mut mask = Buffer::<u8>::new(mask_len(units, self.packed), 0);
             let mut args = NormArgs::new().residual(&residual).sum(&mut sum);
             if let Some(bias) = &bias {
-                args = args.bias(bias);
+                args = args.x_bias(bias);
             }
             let keep =
                 if self.packed { MaskMut::Packed(&mut mask) } else { MaskMut::Bytes(&mut mask) };

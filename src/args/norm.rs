@@ -34,7 +34,7 @@ use crate::simd::{Io, Pitch, RowInputs, SumOutput, check_rows};
 /// An operation that does not take an argument returns [`Error::Unsupported`](crate::Error::Unsupported) before it writes
 /// anything. A pitch has no effect without its argument. A setter that is called twice keeps the second value.
 ///
-/// | | gamma, beta | stats | x_bias, dropout, residual, sum, gate, plus | valid | scratch |
+/// | | gamma, beta | stats | `x_bias`, dropout, residual, sum, gate, plus | valid | scratch |
 /// |---|---|---|---|---|---|
 /// | `LayerNorm`, `RmsNorm` of rows | yes | yes (`RmsNorm`: `rstd`) | yes | yes | not needed |
 /// | `LayerNorm` over channels that come first | yes | yes | no | yes | not needed |

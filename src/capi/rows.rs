@@ -41,7 +41,7 @@ pub const EVENKEEL_GATE_BEFORE_NORM: evenkeel_gate_place = 1;
 /// `s = dropout(x + x_bias) + residual`,
 /// `y = (gamma * (s - mean) / sqrt(var + eps) + beta) * f(gate) + plus`
 ///
-/// x, y and the shape have to be there. With channels that come first there are no pitches, and no x_bias, dropout, residual, sum,
+/// x, y and the shape have to be there. With channels that come first there are no pitches, and no `x_bias`, dropout, residual, sum,
 /// gate and plus.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ pub struct evenkeel_layer_norm_args {
     pub x_bias: evenkeel_input,
     /// As x, added to x.
     pub residual: evenkeel_input,
-    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias, dropout or a residual.
+    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without `x_bias`, dropout or a residual.
     pub sum: evenkeel_output,
     /// As x: the result, or x, is multiplied with a function of the gate.
     pub gate: evenkeel_input,
@@ -199,7 +199,7 @@ pub struct evenkeel_rms_norm_args {
     pub x_bias: evenkeel_input,
     /// As x, added to x.
     pub residual: evenkeel_input,
-    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without x_bias, dropout or a residual.
+    /// As x: where s is written. It may be residual, which becomes s then. There is no sum without `x_bias`, dropout or a residual.
     pub sum: evenkeel_output,
     /// As x: the result, or x, is multiplied with a function of the gate.
     pub gate: evenkeel_input,

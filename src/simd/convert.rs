@@ -41,7 +41,8 @@ pub(crate) fn round_to<S: Simd>(token: S, half: Half, x: &mut [f32]) {
     for x in x.chunks_mut(ROUNDED) {
         let bits = &mut bits[..x.len()];
         token.narrow(half, x, bits);
-        // SAFETY: `narrow` has written every element.
-        token.widen(half, unsafe { bits.assume_init_ref() }, x);
+        // SAFETY: `narrow` has written every element, and the types have one layout.
+        let bits = unsafe { &*(core::ptr::from_ref(bits) as *const [u16]) };
+        token.widen(half, bits, x);
     }
 }

@@ -152,9 +152,10 @@ impl<'a> StoredRows<'a> {
             let first = self.x.row(rows.start + run).first;
             let out = &mut out[run * len..][..len];
             match self.x.storage {
-                // SAFETY: the rows are there, by the assertion of `runs`, and valid for reads by the invariant.
                 Storage::F32 => {
-                    out.copy_from_slice(unsafe { slice::from_raw_parts(first.cast::<f32>(), len) })
+                    // SAFETY: the rows are there, by the assertion of `runs`, and valid for reads by the invariant.
+                    let x = unsafe { slice::from_raw_parts(first.cast::<f32>(), len) };
+                    out.copy_from_slice(x);
                 }
                 Storage::Half(half) => {
                     // SAFETY: as above.
