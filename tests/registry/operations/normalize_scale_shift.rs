@@ -1,4 +1,4 @@
-//! NormalizeScaleShift: backward with statistics of rows, and forward.
+//! `NormalizeScaleShift`: backward with statistics of rows, and forward.
 #![forbid(unsafe_code)]
 
 use evenkeel::Statistics;
