@@ -47,7 +47,8 @@ fn a_standard_scaler_has_the_bytes_of_rust() {
     // Every member wrong, one at a time.
     bytes = [7; 112];
     let right = save;
-    let wrong: [(fn(&mut evenkeel_standard_scaler_to_bytes_args), u32, &str); 4] = [
+    type Edit = fn(&mut evenkeel_standard_scaler_to_bytes_args);
+    let wrong: [(Edit, u32, &str); 4] = [
         (|args| args.bytes.len -= 1, EVENKEEL_LENGTH, "`bytes`"),
         (|args| args.m2_low.len -= 1, EVENKEEL_LENGTH, "`m2_low`"),
         (|args| args.moments.len -= 1, EVENKEEL_LENGTH, "`m2_low`"),
