@@ -162,7 +162,8 @@ impl Input {
         if !(0.0..=1.0).contains(&p) {
             return;
         }
-        let (count, cols, stream) = (rows.rows(), rows.cols(), Stream { seed: self.seed, offset: 7 });
+        let (count, cols, stream) =
+            (rows.rows(), rows.cols(), Stream { seed: self.seed, offset: 7 });
         let first = Channels::first(1, count, cols).expect("as many elements as the matrix has");
         let last = Channels::last(1, count, cols).expect("as many elements as the matrix has");
         let scale = Dropout::new().with_p(p).scale().expect("a probability");
