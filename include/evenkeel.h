@@ -1016,6 +1016,15 @@ typedef struct evenkeel_normalizer_args {
 // AVX-512 F, BW, DQ and VL.
 #define EVENKEEL_BACKEND_AVX512 3
 
+// `running = momentum * running + (1 - momentum) * batch`: Keras 3, ONNX.
+#define EVENKEEL_MOMENTUM_KEEP 1
+
+// `running = (1 - momentum) * running + momentum * batch`: PyTorch.
+#define EVENKEEL_MOMENTUM_PYTORCH 2
+
+// `running += (batch - running) / (batches + 1)`: PyTorch where its momentum is None. `momentum` is not looked at.
+#define EVENKEEL_MOMENTUM_CUMULATIVE 3
+
 // None: the buffer is absent, and all its members are 0.
 #define EVENKEEL_NONE 0
 
@@ -1043,15 +1052,6 @@ typedef struct evenkeel_normalizer_args {
 
 // `evenkeel_moments`
 #define EVENKEEL_MOMENTS 11
-
-// `running = momentum * running + (1 - momentum) * batch`: Keras 3, ONNX.
-#define EVENKEEL_MOMENTUM_KEEP 1
-
-// `running = (1 - momentum) * running + momentum * batch`: PyTorch.
-#define EVENKEEL_MOMENTUM_PYTORCH 2
-
-// `running += (batch - running) / (batches + 1)`: PyTorch where its momentum is None. `momentum` is not looked at.
-#define EVENKEEL_MOMENTUM_CUMULATIVE 3
 
 // By non-temporal stores where the output is large.
 #define EVENKEEL_STORES_AUTO 0

@@ -26,7 +26,7 @@ use crate::simd::{InOut, Io, Span};
 /// | the mask is | scale, rounded once to f32 | why |
 /// |---|---|---|
 /// | drawn from a [`Stream`] | `1 / (1 - realised p)`, which [`scale`](Self::scale) returns | E\[y\] = x for the elements that this stream drops |
-/// | a given [`Mask`] | `1 / (1 - p)` | what PyTorch, ONNX and oneDNN multiply by, whoever has drawn the mask |
+/// | a given [`Mask`](crate::Mask) | `1 / (1 - p)` | what PyTorch, ONNX and oneDNN multiply by, whoever has drawn the mask |
 ///
 /// For p = 0.1 they are 1.1111187 and 1.1111112. They are equal where p is a multiple of 2^-16, as 0.5 and 0.25 are. **A mask that this
 /// operation wrote** is applied with the scale that it was drawn with if p is the realised one:
@@ -198,7 +198,7 @@ impl Dropout {
         self.apply(None, len, DropoutArgs::draw(stream).keep_mask(mask))
     }
 
-    /// Drops elements of x and returns y. The mask is drawn from a [`Stream`], or is a given [`Mask`].
+    /// Drops elements of x and returns y. The mask is drawn from a [`Stream`], or is a given [`Mask`](crate::Mask).
     ///
     /// # Errors
     ///

@@ -4,11 +4,9 @@
 use core::mem::offset_of;
 
 use super::boundary::call;
-use super::buffers::{
-    Buffer, F32, F64, FLAGS, FLOATS, SIZE, evenkeel_input, evenkeel_output, gradient_io, read,
-    write,
-};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, gradient_io, read, write};
 use super::channels::write_len;
+use super::dtype::{F32, F64, FLAGS, FLOATS, SIZE};
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::gradients::{
     EVENKEEL_ADD_DBETA, EVENKEEL_ADD_DGAMMA, evenkeel_accumulate, parameter_gradients,

@@ -3,10 +3,8 @@
 use core::mem::offset_of;
 
 use super::boundary::call;
-use super::buffers::{
-    Buffer, F32, F64, FLAGS, FLOATS, MOMENTS, SIZE, evenkeel_input, evenkeel_output, in_out, read,
-    write,
-};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::dtype::{F32, F64, FLAGS, FLOATS, MOMENTS, SIZE};
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
 use super::rows::{flag, norm_args};

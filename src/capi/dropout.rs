@@ -3,7 +3,8 @@
 use core::mem::offset_of;
 
 use super::boundary::{call, guarded};
-use super::buffers::{Buffer, FLAGS, FLOATS, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::dtype::{FLAGS, FLOATS};
 use super::execution::{evenkeel_execution, unknown};
 use super::members::members;
 use super::shape::evenkeel_shape;

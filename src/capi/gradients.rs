@@ -3,12 +3,10 @@
 use core::mem::offset_of;
 
 use super::boundary::call;
-use super::buffers::{
-    Buffer, EVENKEEL_F32, F32, F64, FLAGS, FLOATS, SIZE, evenkeel_input, evenkeel_output,
-    gradient_io, read, write,
-};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, gradient_io, read, write};
 use super::channels::write_len;
 use super::dropout::NormDropout;
+use super::dtype::{EVENKEEL_F32, F32, F64, FLAGS, FLOATS, SIZE};
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
 use super::rows::{evenkeel_gate_function, evenkeel_gate_place, flag, gate};

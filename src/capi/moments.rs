@@ -3,11 +3,9 @@
 use core::mem::offset_of;
 
 use super::boundary::{call, guarded};
-use super::buffers::{
-    Buffer, EVENKEEL_MOMENTS, F64, FLAGS, FLOATS, MOMENTS, SIZE, check, evenkeel_input,
-    evenkeel_output, read, write,
-};
+use super::buffers::{Buffer, check, evenkeel_input, evenkeel_output, read, write};
 use super::channels::write_len;
+use super::dtype::{EVENKEEL_MOMENTS, F64, FLAGS, FLOATS, MOMENTS, SIZE};
 use super::execution::evenkeel_execution;
 use super::members::members;
 use super::shape::evenkeel_shape;

@@ -3,10 +3,9 @@
 use core::mem::offset_of;
 
 use super::boundary::call;
-use super::buffers::{
-    Buffer, F32, F64, FLAGS, FLOATS, SIZE, evenkeel_input, evenkeel_output, in_out, read, write,
-};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out, read, write};
 use super::dropout::NormDropout;
+use super::dtype::{F32, F64, FLAGS, FLOATS, SIZE};
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
 use super::shape::evenkeel_shape;

@@ -1,9 +1,8 @@
 //! What a scaler has learnt, as bytes: to be saved, or sent to another process.
 
 use super::boundary::call;
-use super::buffers::{
-    BYTES, Buffer, F32, F64, MOMENTS, evenkeel_input, evenkeel_output, read, write,
-};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, read, write};
+use super::dtype::{BYTES, F32, F64, MOMENTS};
 use super::members::members;
 use super::rows::flag;
 use super::status::{Fault, evenkeel_status};

@@ -3,9 +3,8 @@
 use core::mem::offset_of;
 
 use super::boundary::call;
-use super::buffers::{
-    Buffer, F32, F64, FLOATS, MOMENTS, evenkeel_input, evenkeel_output, in_out, read, write,
-};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::dtype::{F32, F64, FLOATS, MOMENTS};
 use super::execution::{evenkeel_execution, unknown};
 use super::members::members;
 use super::rows::flag;

@@ -1,6 +1,7 @@
 //! Statistics that C passes or receives: doubles, or floats by way of a temporary.
 
-use super::buffers::{Buffer, EVENKEEL_F32, evenkeel_input, evenkeel_output};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output};
+use super::dtype::EVENKEEL_F32;
 use super::status::Fault;
 use crate::memory::filled;
 use crate::shape::check_length;

@@ -5,7 +5,8 @@ use core::ffi::{CStr, c_char};
 use core::fmt;
 use std::ffi::CString;
 
-use super::buffers::{Member, type_names};
+use super::buffers::Member;
+use super::dtype::type_names;
 use crate::error::Error;
 
 /// How a call ended. Where it is not `EVENKEEL_OK`, nothing has been written, but for scratch and after `EVENKEEL_OUT_OF_MEMORY`

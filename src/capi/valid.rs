@@ -1,8 +1,7 @@
 //! Flags: which rows are data, which elements dropout keeps.
 
-use super::buffers::{
-    Buffer, EVENKEEL_BITS, EVENKEEL_NONE, EVENKEEL_SIZE, evenkeel_input, evenkeel_output,
-};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output};
+use super::dtype::{EVENKEEL_BITS, EVENKEEL_NONE, EVENKEEL_SIZE};
 use super::execution::unknown;
 use super::status::Fault;
 use crate::mask::{Mask, MaskMut, ValidRows};
