@@ -172,11 +172,13 @@ fn in_parts(operation: &Operation, options: &[&str], rows: Rows) -> bool {
 
 /// Whether the call needs scratch and is not passed any.
 fn lacks_scratch(operation: &Operation, options: &[&str], rows: Rows) -> bool {
-    let of_parameters = ["dgamma", "dbeta", "add_dgamma", "add_dbeta"];
+    let of_parameters = ["dgamma", "dbeta", "add_dgamma", "add_dbeta", "dbias", "add_dbias"];
+    // Sums of columns are made beside it.
+    let drops = options.contains(&"dropout_given") || operation.name.contains("dropout drawn");
     let is_backward = is_backward(operation);
     let by_parameters =
         sums_for_parameters_alone(operation, rows) && !in_parts(operation, options, rows);
-    if by_parameters && !of_parameters.iter().any(|of| options.contains(of)) {
+    if by_parameters && !drops && !of_parameters.iter().any(|of| options.contains(of)) {
         return false;
     }
     let scratch = operation.buffers.iter().find(|buffer| buffer.name == "scratch");

@@ -383,7 +383,7 @@ impl<'a> NormArgs<'a> {
     #[inline]
     pub(crate) fn check_no_row_arguments(&self) -> Result<(), Error> {
         unsupported([
-            ("bias", self.bias.is_some()),
+            ("x_bias", self.bias.is_some()),
             ("dropout", self.dropout.is_some()),
             ("residual", self.residual.is_some()),
             ("sum", self.sum.is_some()),
@@ -408,7 +408,7 @@ impl<'a> NormArgs<'a> {
             ("y", Some(y)),
             ("gamma", of(self.gamma)),
             ("beta", of(self.beta)),
-            ("bias", of(self.bias)),
+            ("x_bias", of(self.bias)),
             ("residual", self.residual.as_ref().map(Residual::storage)),
             ("sum", self.sum.as_ref().map(SumOutput::storage)),
             ("gate", of(self.gate)),
@@ -446,8 +446,8 @@ impl<'a> NormArgs<'a> {
         gate_first: Option<GateFunction>,
         inputs: &mut RowInputs<'a>,
     ) -> Result<(), Error> {
-        if let Some(bias) = single("bias", self.bias)? {
-            check_length("bias", bias.len(), rows.cols())?;
+        if let Some(bias) = single("x_bias", self.bias)? {
+            check_length("x_bias", bias.len(), rows.cols())?;
             inputs.bias(bias);
         }
         let at_pitch =

@@ -48,7 +48,7 @@ fn normalize_stored<T: RowSource>(
     let [x_storage, _] = io.storage();
     let mut io = io.stored_rows(rows)?;
     args.check_affine(rows.cols())?;
-    check_elements("bias", args.bias, rows.cols())?;
+    check_elements("x_bias", args.bias, rows.cols())?;
     args.check_sum()?;
     let drops = args.dropout.is_some();
     let dropout = MatrixDropout::check(args.dropout.take(), rows)?;

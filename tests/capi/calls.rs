@@ -482,15 +482,11 @@ pub(crate) static CALLS: &[Row] = &[
     row("RmsNorm::forward, groups, gate before", "evenkeel_rms_norm", |c| {
         rms_norm(c, 0, BEFORE, group_size(c.setting.rows))
     }),
-    row("LayerNorm::backward", "evenkeel_layer_norm_backward", |c| {
-        backward(c, evenkeel_layer_norm_backward, "saved", Settings::default())
-    }),
     row("LayerNorm::forward, whole rows dropped", "evenkeel_layer_norm", |c| {
         dropped_layer_norm(c, c.rows(), 0, 1)
     }),
-    row("LayerNorm::backward, dropout drawn again", "evenkeel_layer_norm_backward", |c| {
-        let settings = Settings { drawn: true, ..Settings::default() };
-        backward(c, evenkeel_layer_norm_backward, "saved", settings)
+    row("LayerNorm::backward", "evenkeel_layer_norm_backward", |c| {
+        backward(c, evenkeel_layer_norm_backward, "saved", Settings::default())
     }),
     row("LayerNorm::backward, read only", "evenkeel_layer_norm_backward", |c| {
         backward(c, evenkeel_layer_norm_backward, "saved", Settings::default())
@@ -518,6 +514,10 @@ pub(crate) static CALLS: &[Row] = &[
     row("RmsNorm::backward, gated first, read only", "evenkeel_rms_norm_backward", |c| {
         let settings = Settings { gate: BEFORE, ..Settings::default() };
         backward(c, evenkeel_rms_norm_backward, "saved", settings)
+    }),
+    row("LayerNorm::backward, dropout drawn again", "evenkeel_layer_norm_backward", |c| {
+        let settings = Settings { drawn: true, ..Settings::default() };
+        backward(c, evenkeel_layer_norm_backward, "saved", settings)
     }),
     row("NormalizeScaleShift::backward", "evenkeel_normalize_scale_shift_backward", |c| {
         backward(c, evenkeel_normalize_scale_shift_backward, "row", Settings::default())

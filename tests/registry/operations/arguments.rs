@@ -120,7 +120,7 @@ pub static ARGUMENTS: &[Argument] = &[
     argument(
         "MomentArgs",
         &["lengths"],
-        |buffer| buffer.option == "lengths",
+        |buffer| buffer.name == "lengths",
         &[read("lengths", Usize, rows_of).option("lengths")],
     ),
     argument("MomentArgs", &["valid"], is_valid, &[VALID_BITS]),

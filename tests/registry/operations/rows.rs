@@ -53,6 +53,7 @@ pub const ROWS: &[Operation] = &[
             RESIDUAL,
             SUM,
             BIAS,
+            DROPOUT,
             GATE,
             PLUS,
             VALID_BYTES,
