@@ -211,7 +211,7 @@ impl Pages {
             Self::F64(buffer) => Slice::F64(buffer.get()),
             Self::U8(buffer) => Slice::U8(buffer.get()),
             Self::Usize(buffer) => Slice::Usize(buffer.get()),
-            Self::Moments(_) => panic!("no operation reads moments"),
+            Self::Moments(buffer) => Slice::Moments(buffer.get()),
         }
     }
 
