@@ -113,6 +113,3 @@ pub(crate) const STREAMED_COLS: usize = 256;
 
 /// How many f32 the rows are that are widened, worked on and narrowed at a time.
 pub(crate) const TILE_ELEMENTS: usize = 8192;
-
-/// The same of backward passes, of each of dy and x. It changes bits of dgamma and dbeta of what is not stored as f32.
-pub(crate) const GRADIENT_TILE_ELEMENTS: usize = 32768;

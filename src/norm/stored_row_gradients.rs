@@ -17,7 +17,6 @@ use crate::kernels::elementwise::storage::{LoadRows, StoreRows};
 use crate::kernels::row_filter::RowFilter;
 use crate::kernels::rows::source::RowSource;
 use crate::kernels::split::Split;
-use crate::kernels::tuning::GRADIENT_TILE_ELEMENTS;
 use crate::mask::{Mask, ValidRows};
 use crate::memory;
 use crate::norm::row_gradients::{self, scratch_len};
@@ -28,6 +27,9 @@ use crate::run::stored::{half_format, widened, widened_len};
 use crate::run::tile::Tile;
 use crate::shape::{Rows, check_at_least};
 use crate::simd::{InOut, Io, StoredRows, check_rows};
+
+/// How many f32 of dy, and of x, are widened at a time. It decides the order in which dgamma and dbeta are added.
+const TILE_ELEMENTS: usize = 32768;
 
 /// The most rows of a tile.
 const MOST_ROWS: usize = 1024;
@@ -193,7 +195,7 @@ impl Segments {
     }
 
     fn new(rows: Rows) -> Self {
-        let tile = tile_rows(rows.cols(), GRADIENT_TILE_ELEMENTS).min(MOST_ROWS);
+        let tile = tile_rows(rows.cols(), TILE_ELEMENTS).min(MOST_ROWS);
         let of_segment = rows.rows().div_ceil(SEGMENTS).max(1).next_multiple_of(tile);
         Self { count: rows.rows().div_ceil(of_segment), rows: of_segment, tile }
     }
