@@ -263,7 +263,10 @@ impl Dropout {
     }
 
     fn run_f32(&self, io: Io<'_>, args: DropoutArgs<'_>) -> Result<(), Error> {
-        let io = io.whole()?;
+        let io = match args.unit.elements() {
+            Some(len) => io.span(len)?,
+            None => io.whole()?,
+        };
         let len = io.len();
         self.apply(Some(io), len, args)
     }
@@ -272,7 +275,7 @@ impl Dropout {
     fn apply(&self, io: Option<Span<'_>>, len: usize, args: DropoutArgs<'_>) -> Result<(), Error> {
         let plan = DropoutPlan::new("p", self.p)?;
         let units = args.unit.count(len)?;
-        args.check(units, ["mask"; 2])?;
+        args.check((units, len), ["mask"; 2])?;
         let DropoutArgs { source, mask, unit, pool } = args;
         let call = self.execution.call(pool);
         let (choice, scale) = match (source, plan) {

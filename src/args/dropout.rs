@@ -54,6 +54,15 @@ pub(crate) enum DropoutUnit {
 }
 
 impl DropoutUnit {
+    /// The elements of the shape that says what a unit is.
+    pub(crate) fn elements(self) -> Option<usize> {
+        match self {
+            Self::Element => None,
+            Self::Row(rows) => Some(rows.elements()),
+            Self::Channel(channels) => Some(channels.elements()),
+        }
+    }
+
     /// How many units `len` elements are.
     pub(crate) fn count(self, len: usize) -> Result<usize, Error> {
         match self {
@@ -218,10 +227,11 @@ impl Stream {
 }
 
 impl<'a> DropoutArgs<'a> {
-    /// Checks the mask, or the stream and the mask that is kept, of a call on so many units. The names are those of the two masks.
+    /// Checks the mask, or the stream and the mask that is kept, of a call on so many units and elements. The names are those of the
+    /// two masks.
     pub(crate) fn check(
         &self,
-        units: usize,
+        (units, elements): (usize, usize),
         [given_arg, kept_arg]: [&'static str; 2],
     ) -> Result<(), Error> {
         match (self.source, &self.mask) {
@@ -231,7 +241,8 @@ impl<'a> DropoutArgs<'a> {
                 if let Some(mask) = mask {
                     mask.check(kept_arg, units)?;
                 }
-                stream.check(units)
+                // Nothing is drawn for units without elements, unless their mask is kept.
+                if elements > 0 || mask.is_some() { stream.check(units) } else { Ok(()) }
             }
         }
     }

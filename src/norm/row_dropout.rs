@@ -55,7 +55,7 @@ impl<'a> MatrixDropout<'a> {
             }
             _ => return Err(Error::Unsupported { arg: "dropout" }),
         };
-        args.check(units, ["dropout_mask", "keep_mask"])?;
+        args.check((units, rows.elements()), ["dropout_mask", "keep_mask"])?;
         let DropoutArgs { source, mask, .. } = args;
         Ok(Some(Self { plan, p, source, whole, units, mask }))
     }
