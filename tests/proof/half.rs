@@ -72,9 +72,9 @@ both! {
     types_that_do_not_go_together_are_errors
 }
 
-/// All 2^32 numbers: 20 minutes on a core. `docs/audit/full.md` tells when it ran.
+/// All 2^32 numbers. `docs/audit/full.md` says whether it has been run.
 #[test]
-#[ignore = "takes an hour"]
+#[ignore = "takes minutes where it is optimised"]
 fn every_number_narrows_as_half_does() {
     for backend in backends() {
         for high in 0..1_u32 << 12 {
