@@ -174,7 +174,7 @@ impl Call<'_> {
                     beta,
                     mean,
                     rstd,
-                    bias,
+                    x_bias: bias,
                     residual,
                     sum,
                     ..evenkeel_layer_norm_args::default()
@@ -192,7 +192,7 @@ impl Call<'_> {
                     gamma,
                     beta,
                     rstd,
-                    bias,
+                    x_bias: bias,
                     residual,
                     sum,
                     ..evenkeel_rms_norm_args::default()
