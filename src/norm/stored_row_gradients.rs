@@ -316,6 +316,7 @@ impl Task<'_> {
             work.gate.is_some(),
             work.dsum.is_some(),
             work.dgate.is_some(),
+            work.dresidual.is_some() && work.dropout.is_some(),
             self.adds_dresidual || self.adds_dgate,
         ];
         let rooms = 2 + rooms.iter().filter(|&&is| is).count();
@@ -361,6 +362,9 @@ impl Task<'_> {
         let (dy, x) = (load(&work.io), load(&work.x));
         let (gate, dsum) = (work.gate.as_ref().map(&mut load), work.dsum.as_ref().map(&mut load));
         let mut dgate = work.dgate.as_ref().map(|_| room());
+        // Dropout makes dx another than the gradient of the residual.
+        let of_residual = work.dresidual.as_ref().filter(|_| work.dropout.is_some());
+        let mut of_residual = of_residual.map(|_| room());
         let args = GradArgs {
             gamma: self.gamma.map(Elements::F32),
             beta: self.beta.map(Elements::F32),
@@ -369,6 +373,7 @@ impl Task<'_> {
             gate: gate.map(|gate| Elements::F32(gate)),
             dsum: dsum.map(|dsum| Elements::F32(dsum)),
             dgate: dgate.as_deref_mut().map(ElementsMut::F32),
+            dresidual: of_residual.as_deref_mut().map(ElementsMut::F32),
             valid: self.kept.map(|kept| {
                 let range = work.first..work.first + rows;
                 for (flag, row) in flags.iter_mut().zip(range) {
@@ -416,7 +421,7 @@ impl Task<'_> {
             store(&mut work.io, dy, false);
         }
         if let Some(dresidual) = &mut work.dresidual {
-            store(dresidual, dy, self.adds_dresidual);
+            store(dresidual, of_residual.as_deref().unwrap_or(dy), self.adds_dresidual);
         }
         if let (Some(io), Some(dgate)) = (&mut work.dgate, &dgate) {
             store(io, dgate, self.adds_dgate);

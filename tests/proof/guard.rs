@@ -83,7 +83,9 @@ struct Guarded<T> {
 impl<T: Copy> Guarded<T> {
     /// Pages for a buffer of `len` elements and [`MARGIN`].
     fn new(len: usize) -> Self {
-        let bytes = (len * size_of::<T>() + MARGIN).next_multiple_of(page());
+        // As many elements aside as a vector of f32 has, of whatever size.
+        let room = MARGIN.max(16 * size_of::<T>());
+        let bytes = (len * size_of::<T>() + room).next_multiple_of(page());
         let (all, flags) = (bytes + 2 * page(), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: new pages, none of which can be touched.
         let first = unsafe { libc::mmap(ptr::null_mut(), all, libc::PROT_NONE, flags, -1, 0) };
