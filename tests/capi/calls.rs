@@ -400,8 +400,9 @@ fn penalty(c: &Call<'_>, wanted: bool) -> evenkeel_status {
         ..evenkeel_penalty_args::default()
     };
     let status = c.pass(evenkeel_penalty, args);
-    if wanted && c.pass == Pass::Whole && status == EVENKEEL_OK && c.read("w").len > 0 {
-        let w = c.read("w");
+    let w = c.read("w");
+    let is_f32 = w.dtype == EVENKEEL_F32 && w.len > 0;
+    if wanted && c.pass == Pass::Whole && status == EVENKEEL_OK && is_f32 {
         let w: &[f32] = unsafe { std::slice::from_raw_parts(w.data.cast(), w.len) };
         let expected = Regularizer::new().with_l1(l1).with_l2(l2).penalty(w).unwrap();
         assert_eq!(got.to_bits(), expected.to_bits(), "the penalty");
