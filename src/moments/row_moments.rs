@@ -141,7 +141,8 @@ const PIECE: usize = 4096;
 impl Moments {
     /// Adds every value of a slice: the fast kernel's moments of the slice, merged.
     ///
-    /// Accuracy as [`RowMoments`], which does the same for many rows; runs on the calling thread.
+    /// Accuracy as [`RowMoments`], which does the same for many rows; runs on the calling thread. Elements of bf16 and f16 are added in
+    /// pieces of 4096, each as if it were a slice.
     pub fn extend_from_slice<X: Element>(&mut self, x: &[X]) {
         self.extend_from(Elements::of(x));
     }

@@ -130,7 +130,9 @@ fn assert_rounded(
     let drops = operation.name.contains("dropped")
         || options.iter().any(|option| option.starts_with("dropout"))
             && operation.method().ends_with("::forward");
-    if expected != EVENKEEL_OK || drops {
+    // Moments are extended by pieces of 4096 elements.
+    let in_pieces = operation.name.starts_with("Moments::") && shape.0 * shape.1 > 4096;
+    if expected != EVENKEEL_OK || drops || in_pieces {
         return;
     }
     for (half, single) in passed.iter().zip(&given) {
