@@ -181,9 +181,12 @@ impl RunningUpdate<'_> {
         let divisor = S::F64::splat(token, if self.unbiased { rows - 1.0 } else { rows });
         // The new variance lies between the old one and the batch's. Half of what fits needs no division, and no closer look.
         let half = S::F64::splat(token, f64::from(f32::MAX) / 2.0) * divisor;
-        let fits = |m2| S::F64::load_f64(token, m2).less_or_equal(half);
-        // Without an early end, several at a time.
-        if m2s.iter().fold(u16::MAX, |all, m2| all & fits(m2)) == u16::MAX {
+        // Without an early end, several at a time; a loop, since the closure of an iterator is not always inlined.
+        let mut all_fit = u16::MAX;
+        for m2 in m2s {
+            all_fit &= S::F64::load_f64(token, m2).less_or_equal(half);
+        }
+        if all_fit == u16::MAX {
             return Ok(());
         }
         for (i, m2) in m2s.iter().enumerate() {
