@@ -13,12 +13,14 @@ use crate::shape::check_length;
 /// to the nearest, ties to even, with the bits of `half` on every backend; it keeps subnormal numbers, and a NaN stays a NaN. f16 has no
 /// number above 65504: a result from 65520 on becomes infinite.
 ///
+/// A call has at most one type of 16 bits.
+///
 /// | argument | its type |
 /// |---|---|
-/// | x and y | one type, or one of them f32 |
-/// | gamma, beta, bias, residual, gate, what is added to y | that of x, or f32 |
-/// | the sum of x, bias and residual | that of the residual; without one, that of x. It is rounded to its type before it is normalised |
-/// | statistics and gradients of parameters | f32 or f64, never half |
+/// | x, y, gamma, beta, the bias of x, residual, gate, what is added to y, and their gradients where they are as large as x | f32, or the 16-bit type of the call |
+/// | the sum of x, its bias and the residual | that of the residual; without one, that of x. It is rounded to its type before it is normalised |
+/// | statistics | f64 |
+/// | gradients of gamma, beta and the bias | f32 or f64 |
 ///
 /// Another combination is [`Error::Type`](crate::Error::Type). The trait is sealed: which types there are is decided by this crate.
 pub trait Element: sealed::Stored + Copy + Debug + Send + Sync + 'static {}

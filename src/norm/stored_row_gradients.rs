@@ -28,7 +28,7 @@ use crate::run::tile::Tile;
 use crate::shape::{Rows, check_at_least};
 use crate::simd::{InOut, Io, StoredRows, check_rows};
 
-/// How many f32 of dy, and of x, are widened at a time. It decides the order in which dgamma and dbeta are added.
+/// How many f32 of dy, and of x, are widened at a time: 128 KiB of each, in L2. Chosen, not measured. It decides the order in which dgamma and dbeta are added.
 const TILE_ELEMENTS: usize = 32768;
 
 /// The most rows of a tile.

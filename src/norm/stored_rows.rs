@@ -74,28 +74,30 @@ fn normalize_stored<T: RowSource>(
     }
     let parameters = [args.gamma, args.beta, args.bias];
     let mut memory = Tile::new(widened_len(&parameters))?;
-    // The first tile of this thread: later calls find its memory.
     let work = Work { io: io.reborrow(), source: norm.source, residual, sum: None, gate, added };
-    // No check comes after this line.
-    let [gamma, beta, bias] = widened(call, parameters, &mut memory);
-    let dropout = dropout.and_then(|dropout| dropout.keep_mask(call));
-    let task = Task {
-        call,
-        // The stream goes through all rows.
-        tile: if dropout.is_some() { rows.rows() } else { tile_rows(rows.cols(), TILE_ELEMENTS) },
-        dropout,
-        has_sum: bias.is_some() || drops || work.residual.is_some(),
-        norm: RowNorm { source: (), gamma_offset: norm.gamma_offset, gate: norm.gate },
-        gamma,
-        beta,
-        bias,
-        storage,
-        updates,
-    };
-    let run = |work: Work<'_, T>| match rows.elements() {
-        0 => Ok(()),
-        _ if task.dropout.is_some() => task.run(work),
-        elements => call.share(work, elements, |part| task.run(part), Result::and),
+    // The place of a sum is checked before it is called, so that nothing is written until then.
+    let run = |work: Work<'_, T>| {
+        let [gamma, beta, bias] = widened(call, parameters, &mut memory);
+        let dropout = dropout.and_then(|dropout| dropout.keep_mask(call));
+        let one_tile = dropout.is_some();
+        let task = Task {
+            call,
+            // The stream goes through all rows.
+            tile: if one_tile { rows.rows() } else { tile_rows(rows.cols(), TILE_ELEMENTS) },
+            dropout,
+            has_sum: bias.is_some() || drops || work.residual.is_some(),
+            norm: RowNorm { source: (), gamma_offset: norm.gamma_offset, gate: norm.gate },
+            gamma,
+            beta,
+            bias,
+            storage,
+            updates,
+        };
+        match rows.elements() {
+            0 => Ok(()),
+            _ if one_tile => task.run(work),
+            elements => call.share(work, elements, |part| task.run(part), Result::and),
+        }
     };
     match args.sum.take() {
         None => run(work)?,

@@ -1,7 +1,6 @@
 //! Calls on what is not stored as f32: x is widened as a whole, and y narrowed.
 //!
-//! A copy of x as f32 costs its memory, and a sweep over it each way (`docs/performance.md`). Rows do without it
-//! (`norm/stored_rows.rs`).
+//! A copy of x as f32 costs its memory, and a sweep over it each way. Rows do without it (`norm/stored_rows.rs`).
 #![forbid(unsafe_code)]
 
 use crate::element::{Elements, Half, Storage};

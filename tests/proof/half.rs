@@ -321,6 +321,14 @@ mod for_type {
             let y = to_vec(x.len(), |y| norm.forward(InOut::uninit(&x, y), shape, args)).unwrap();
             assert!(kept == sum, "the sum");
             assert!(y == expected, "y");
+
+            // A sum without room is an error before the mask is written.
+            let (mut short, mut mask, mut y) = ([T::default(); 3], vec![7; mask.len()], y);
+            let dropout = DropoutArgs::draw(stream).keep_mask(MaskMut::Packed(&mut mask));
+            let args = NormArgs::new().residual(&residual).sum(&mut short).dropout(0.3, dropout);
+            let error = Error::Length { arg: "sum", expected: x.len(), got: 3 };
+            assert_eq!(norm.forward(InOut::new(&x, &mut y), shape, args).err(), Some(error));
+            assert!(y == expected && mask.iter().all(|&bits| bits == 7), "something is written");
         }
     }
 
