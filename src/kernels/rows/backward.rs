@@ -222,7 +222,8 @@ impl<'s, T: RowSource, const R: usize, const N: usize, const KIND: u8> ChunkWork
     #[inline(always)]
     fn rows<S: Simd>(&mut self, token: S, rows: Range<usize>) {
         let Range { start: mut row, end } = rows;
-        while row + R <= end {
+        // One at a time, they are those of the second loop: the first would be compiled for nothing.
+        while R > 1 && row + R <= end {
             let x = self.part.io.read_group::<R, INPUTS>(row);
             let x = x.rows_of(FORWARD_X);
             let statistics = self.source.rows(token, row, x, &mut self.cascades);
