@@ -13,7 +13,7 @@ const COLS: usize = 768;
 
 fn input(x: &[f32]) -> evenkeel_input {
     let (data, len) = (x.as_ptr().cast(), x.len());
-    evenkeel_input { data, len, pitch: 0, dtype: EVENKEEL_F32, reserved: 0 }
+    evenkeel_input { data, len, pitch: 0, outer_pitch: 0, dtype: EVENKEEL_F32, inner_rows: 0 }
 }
 
 fn border(c: &mut Criterion) {
@@ -47,7 +47,14 @@ fn border(c: &mut Criterion) {
             let data = black_box(&mut y).as_mut_ptr().cast();
             let args = evenkeel_layer_norm_args {
                 x: input(black_box(&x)),
-                y: evenkeel_output { data, len: COLS, pitch: 0, dtype, reserved: 0 },
+                y: evenkeel_output {
+                    data,
+                    len: COLS,
+                    pitch: 0,
+                    outer_pitch: 0,
+                    dtype,
+                    inner_rows: 0,
+                },
                 shape,
                 execution,
                 gamma: input(&gamma),
@@ -70,7 +77,14 @@ fn border(c: &mut Criterion) {
             let data = black_box(&mut y).as_mut_ptr().cast();
             let args = evenkeel_rms_norm_args {
                 x: input(black_box(&x)),
-                y: evenkeel_output { data, len: COLS, pitch: 0, dtype, reserved: 0 },
+                y: evenkeel_output {
+                    data,
+                    len: COLS,
+                    pitch: 0,
+                    outer_pitch: 0,
+                    dtype,
+                    inner_rows: 0,
+                },
                 shape,
                 execution,
                 gamma: input(&gamma),

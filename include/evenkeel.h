@@ -15,9 +15,10 @@
  *
  * Buffers. A buffer is where its elements begin, how many they are, how far apart its rows begin (0: they are contiguous), and
  * their type. It is absent where all of that is 0. A type without elements is a buffer of no elements. Elements without a type
- * are an error. Rows of x, y, residual, sum, gate and plus, and gradients of that size, may have a pitch, where the operation works on
- * rows. Lengths, alignment,
- * shapes, parameters and overlap are checked before anything is written. That a pointer has as many elements as its length says
+ * are an error. Rows of x, y, residual, sum, gate and plus, and gradients of that size, may have a pitch, or two (inner_rows,
+ * outer_pitch: the heads of tokens), where the operation works on rows.
+ *
+ * Lengths, alignment, shapes, parameters and overlap are checked before anything is written. That a pointer has as many elements as its length says
  * is the caller's promise: inputs are readable, outputs writable, and those but y and sum readable too, as are y and sum with a
  * pitch.
  *
@@ -77,10 +78,12 @@ typedef struct evenkeel_input {
   size_t len;
   // Elements from the start of a row to the start of the next. 0: the rows are contiguous.
   size_t pitch;
+  // The second stride, 0 where there is none: after every `inner_rows` rows it is so many elements from the first of them to the next.
+  size_t outer_pitch;
   // `EVENKEEL_F32` or another type that the function takes here.
   evenkeel_dtype dtype;
-  // 0
-  uint32_t reserved;
+  // Rows of one stride, 0 where there is no second: the heads of a token.
+  uint32_t inner_rows;
 } evenkeel_input;
 
 // What a function writes. All zeros: absent.
@@ -91,10 +94,12 @@ typedef struct evenkeel_output {
   size_t len;
   // Elements from the start of a row to the start of the next. 0: the rows are contiguous.
   size_t pitch;
+  // The second stride, 0 where there is none: after every `inner_rows` rows it is so many elements from the first of them to the next.
+  size_t outer_pitch;
   // `EVENKEEL_F32` or another type that the function takes here.
   evenkeel_dtype dtype;
-  // 0
-  uint32_t reserved;
+  // Rows of one stride, 0 where there is no second: the heads of a token.
+  uint32_t inner_rows;
 } evenkeel_output;
 
 // What a shape is of, and which of its axes comes first in memory.
@@ -1581,13 +1586,17 @@ const char *evenkeel_last_error_message(void);
 #endif  /* EVENKEEL_H */
 
 /* A buffer of contiguous elements: initialises an evenkeel_input or an evenkeel_output. */
-#define EVENKEEL_BUFFER(dtype, data, len) {(data), (len), 0, (dtype), 0}
+#define EVENKEEL_BUFFER(dtype, data, len) {(data), (len), 0, 0, (dtype), 0}
 
 /* The same with rows that begin every so many elements. */
-#define EVENKEEL_PITCHED(dtype, data, len, pitch) {(data), (len), (pitch), (dtype), 0}
+#define EVENKEEL_PITCHED(dtype, data, len, pitch) {(data), (len), (pitch), 0, (dtype), 0}
+
+/* The same with a second stride: of every inner_rows rows, the first begins outer_pitch elements after the first before it. */
+#define EVENKEEL_NESTED(dtype, data, len, inner_rows, pitch, outer_pitch) \
+  {(data), (len), (pitch), (outer_pitch), (dtype), (inner_rows)}
 
 /* No buffer. */
-#define EVENKEEL_ABSENT {0, 0, 0, 0, 0}
+#define EVENKEEL_ABSENT {0, 0, 0, 0, 0, 0}
 
 /* Each initialises an evenkeel_shape. */
 #define EVENKEEL_SHAPE_ROWS(rows, cols) {EVENKEEL_ROWS, 0, (rows), (cols), 0, 0, 0}

@@ -90,7 +90,7 @@
 //! | channels, positions | the shape [`Channels`]: a position is a pixel or a time step; channels come first (NCHW) or last (NHWC) |
 //! | group | neighbouring channels that share statistics, or neighbouring elements of a row ([`RmsNorm::with_group_size`]) |
 //! | `x_hat` | the normalised value: `(x - mean) * rstd`, of [`RmsNorm`] `x * rstd` |
-//! | pitch | elements from the start of a row to the start of the next ([`Pitch`]); elsewhere stride or leading dimension |
+//! | pitch | elements from the start of a row to the start of the next ([`Pitch`]), or two such strides; elsewhere stride or leading dimension |
 //! | scratch | memory for a call, so that it allocates none; `scratch_len` says how much |
 //! | valid rows, padding | which rows are data ([`ValidRows`]); statistics leave padding out, and its y is `+0.0` |
 //! | backend | the instructions that a call runs on ([`Backend`]) |
@@ -215,6 +215,7 @@ mod memory;
 mod moments;
 mod norm;
 pub mod penalty;
+mod pitch;
 pub mod preprocess;
 pub mod reference;
 mod run;
@@ -247,10 +248,11 @@ pub use norm::instance_norm::InstanceNorm;
 pub use norm::layer_norm::LayerNorm;
 pub use norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
 pub use norm::rms_norm::RmsNorm;
+pub use pitch::Pitch;
 pub use run::backend::Backend;
 pub use run::parallel::Parallelism;
 pub use run::pool::Pool;
 pub use run::write_policy::Stores;
 pub use shape::{Channels, Rows, Shape};
-pub use simd::{InOut, Pitch, to_vec};
+pub use simd::{InOut, to_vec};
 pub use welford::Moments;

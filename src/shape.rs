@@ -1,4 +1,4 @@
-//! Shapes: checked arithmetic on lengths; and rows at a pitch.
+//! Shapes: checked arithmetic on lengths.
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, MOST_ELEMENTS};
@@ -57,30 +57,6 @@ impl Rows {
     #[must_use]
     pub const fn elements(self) -> usize {
         self.rows * self.cols
-    }
-}
-
-/// The elements of rows that begin every `pitch` elements.
-#[derive(Clone, Copy)]
-pub(crate) struct PitchedRows<'a> {
-    pub(crate) elements: &'a [f32],
-    pub(crate) pitch: usize,
-}
-
-impl<'a> PitchedRows<'a> {
-    /// Elements `start` up to `end` of a row.
-    #[inline(always)]
-    pub(crate) fn part(self, row: usize, (start, end): (usize, usize)) -> &'a [f32] {
-        let row = row * self.pitch;
-        &self.elements[row + start..row + end]
-    }
-
-    /// The rows before a row, and those from it on.
-    pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
-        // The last row may end before its pitch does.
-        let at = row.saturating_mul(self.pitch).min(self.elements.len());
-        let (low, high) = self.elements.split_at(at);
-        (Self { elements: low, ..self }, Self { elements: high, ..self })
     }
 }
 

@@ -10,8 +10,8 @@ use evenkeel::preprocess::{MinMaxScaler, Normalizer, StandardScaler};
 use evenkeel::{
     Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, GateFunction, GatePlace,
     GradArgs, GroupNorm, InOut, InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments,
-    NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, Statistics, Stores,
-    Stream, TrainArgs, ValidRows,
+    NormArgs, NormalizeScaleShift, Parallelism, Pitch, RmsNorm, RowMoments, Rows, Statistics,
+    Stores, Stream, TrainArgs, ValidRows,
 };
 use rayon::prelude::*;
 
@@ -59,6 +59,7 @@ impl Traffic {
 pub const OPERATIONS: &[Operation] = &[
     Operation { name: "layer_norm", traffic: Traffic::Copy, run: layer_norm },
     Operation { name: "rms_norm", traffic: Traffic::Copy, run: rms_norm },
+    Operation { name: "rms_norm_heads", traffic: Traffic::Copy, run: rms_norm_heads },
     Operation { name: "rms_norm_residual", traffic: Traffic::CopyTwice, run: rms_norm_residual },
     Operation { name: "rms_norm_gated", traffic: Traffic::ReadTwoThenCopy, run: rms_norm_gated },
     Operation {
@@ -204,6 +205,8 @@ pub struct Buffers {
     pub y: Aligned,
     residual: Aligned,
     pub z: Aligned,
+    /// The rows as heads of tokens, between other parts of each token, once they are wanted.
+    heads: Option<Aligned>,
     pub gamma: Aligned,
     pub beta: Aligned,
     pub mean: Vec<f64>,
@@ -267,6 +270,7 @@ impl Buffers {
             y: Aligned::new((0..shape.elements()).map(|_| 1.0)),
             residual: Aligned::new((0..shape.elements()).map(|_| 0.0)),
             z: Aligned::new((0..shape.elements()).map(|i| spread(i + 3))),
+            heads: None,
             gamma: Aligned::new((0..cols).map(|i| 1.0 + 0.1 * spread(i))),
             beta: Aligned::new((0..cols).map(|i| 0.1 * spread(i + 7))),
             mean: vec![0.25; rows],
@@ -372,6 +376,26 @@ fn rms_norm(b: &mut Buffers, backend: Backend) {
         .with_parallelism(b.parallelism())
         .with_stores(b.stores)
         .forward(InOut::new(&b.x, &mut b.y), b.rows, args)
+        .expect("the buffers fit");
+}
+
+/// Rows are the heads of tokens: x lies in the first third of each token. Eight heads, if so many divide the rows.
+fn rms_norm_heads(b: &mut Buffers, backend: Backend) {
+    let (rows, cols) = (b.rows.rows(), b.rows.cols());
+    let heads = if rows.is_multiple_of(8) { 8 } else { 1 };
+    let width = heads * cols;
+    let parallelism = b.parallelism();
+    let x = b.heads.get_or_insert_with(|| {
+        let tokens: Vec<f32> = b.x.chunks(width).flat_map(|token| token.repeat(3)).collect();
+        Aligned::new(tokens.into_iter())
+    });
+    let args = NormArgs::new().gamma(&b.gamma);
+    let io = InOut::strided(x, Pitch::nested(heads, cols, 3 * width), &mut b.y, cols);
+    RmsNorm::new()
+        .with_backend(backend)
+        .with_parallelism(parallelism)
+        .with_stores(b.stores)
+        .forward(io, b.rows, args)
         .expect("the buffers fit");
 }
 

@@ -7,9 +7,10 @@ use crate::element::{
 };
 use crate::error::Error;
 use crate::mask::ValidRows;
+use crate::pitch::{Pitch, PitchedRows, check_rows};
 use crate::run::pool::Pool;
-use crate::shape::{PitchedRows, Rows, check_length, check_optional};
-use crate::simd::{InOut, Io, Pitch, RowSpan, check_rows};
+use crate::shape::{Rows, check_length, check_optional};
+use crate::simd::{InOut, Io};
 
 /// Optional inputs and outputs of a backward pass. All are absent at first; each setter adds one. What starts with d is the
 /// gradient of a loss by what the name goes on with.
@@ -56,10 +57,10 @@ pub struct GradArgs<'a> {
     pub(crate) gamma: Option<Elements<'a>>,
     pub(crate) beta: Option<Elements<'a>>,
     pub(crate) gate: Option<Elements<'a>>,
-    pub(crate) gate_pitch: Option<usize>,
+    pub(crate) gate_pitch: Option<Pitch>,
     pub(crate) dgate: Option<ElementsMut<'a>>,
     pub(crate) adds_dgate: bool,
-    pub(crate) dgate_pitch: Option<usize>,
+    pub(crate) dgate_pitch: Option<Pitch>,
     pub(crate) mean: Option<&'a [f64]>,
     pub(crate) rstd: Option<&'a [f64]>,
     pub(crate) dgamma: Option<Accumulated<'a>>,
@@ -67,11 +68,11 @@ pub struct GradArgs<'a> {
     pub(crate) dbias: Option<Accumulated<'a>>,
     pub(crate) dropout: Option<(f64, DropoutArgs<'a>)>,
     pub(crate) dsum: Option<Elements<'a>>,
-    pub(crate) dsum_pitch: Option<usize>,
+    pub(crate) dsum_pitch: Option<Pitch>,
     pub(crate) dresidual: Option<ElementsMut<'a>>,
     pub(crate) adds_dresidual: bool,
-    pub(crate) dresidual_pitch: Option<usize>,
-    pub(crate) x_pitch: Option<usize>,
+    pub(crate) dresidual_pitch: Option<Pitch>,
+    pub(crate) x_pitch: Option<Pitch>,
     pub(crate) valid: Option<ValidRows<'a>>,
     pub(crate) scratch: Option<&'a mut [f64]>,
     pub(crate) pool: Option<&'a dyn Pool>,
@@ -166,7 +167,7 @@ impl<'a> GradArgs<'a> {
     /// The rows of the gate begin every so many elements.
     #[inline]
     pub fn gate_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
-        self.gate_pitch = Some(pitch.into().elements());
+        self.gate_pitch = Some(pitch.into());
         self
     }
 
@@ -202,7 +203,7 @@ impl<'a> GradArgs<'a> {
     /// The rows of the gradient of the gate begin every so many elements.
     #[inline]
     pub fn dgate_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
-        self.dgate_pitch = Some(pitch.into().elements());
+        self.dgate_pitch = Some(pitch.into());
         self
     }
 
@@ -304,7 +305,7 @@ impl<'a> GradArgs<'a> {
     /// The rows of what [`dsum`](Self::dsum) is given begin every so many elements.
     #[inline]
     pub fn dsum_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
-        self.dsum_pitch = Some(pitch.into().elements());
+        self.dsum_pitch = Some(pitch.into());
         self
     }
 
@@ -327,14 +328,14 @@ impl<'a> GradArgs<'a> {
     /// The rows of the gradient of the residual begin every so many elements.
     #[inline]
     pub fn dresidual_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
-        self.dresidual_pitch = Some(pitch.into().elements());
+        self.dresidual_pitch = Some(pitch.into());
         self
     }
 
     /// The rows of x begin every so many elements.
     #[inline]
     pub fn x_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
-        self.x_pitch = Some(pitch.into().elements());
+        self.x_pitch = Some(pitch.into());
         self
     }
 
@@ -420,7 +421,7 @@ impl<'a> GradArgs<'a> {
     ) -> Result<(PitchedRows<'a>, [Option<PitchedRows<'a>>; 2]), Error> {
         let checked = |elements: &'a [f32], arg, pitch| {
             let pitch = check_rows(rows, (arg, elements.len()), pitch)?;
-            Ok(PitchedRows { elements, pitch })
+            Ok(PitchedRows::new(elements, pitch))
         };
         let x = checked(x, "x", ("x_pitch", self.x_pitch))?;
         let (dsum, gate) = (single("dsum", self.dsum)?, single("gate", self.gate)?);
@@ -429,30 +430,28 @@ impl<'a> GradArgs<'a> {
         Ok((x, [dsum.transpose()?, gate.transpose()?]))
     }
 
-    /// The second place of dx, checked against the shape.
-    pub(crate) fn take_dresidual(&mut self, rows: Rows) -> Result<Option<RowSpan<'a>>, Error> {
-        let pitch = ("dresidual_pitch", self.dresidual_pitch);
-        written_rows(rows, "dresidual", self.dresidual.take(), pitch)
+    /// The second place of dx.
+    pub(crate) fn take_dresidual(&mut self) -> Result<Option<Io<'a>>, Error> {
+        written("dresidual", self.dresidual.take(), self.dresidual_pitch)
     }
 
-    /// The gradient of the gate, checked against the shape.
-    pub(crate) fn take_dgate(&mut self, rows: Rows) -> Result<Option<RowSpan<'a>>, Error> {
-        written_rows(rows, "dgate", self.dgate.take(), ("dgate_pitch", self.dgate_pitch))
+    /// The gradient of the gate.
+    pub(crate) fn take_dgate(&mut self) -> Result<Option<Io<'a>>, Error> {
+        written("dgate", self.dgate.take(), self.dgate_pitch)
     }
 }
 
-/// Rows of an output that is there.
-fn written_rows<'a>(
-    rows: Rows,
+/// An output that is there.
+fn written<'a>(
     arg: &'static str,
     out: Option<ElementsMut<'a>>,
-    (pitch_arg, pitch): (&'static str, Option<usize>),
-) -> Result<Option<RowSpan<'a>>, Error> {
+    pitch: Option<Pitch>,
+) -> Result<Option<Io<'a>>, Error> {
     let Some(out) = out else { return Ok(None) };
     let out = out.single(arg)?;
     let io = match pitch {
         Some(pitch) => InOut::strided_in_place(out, pitch),
         None => InOut::in_place(out),
     };
-    io.rows_in_place(rows, (arg, pitch_arg)).map(Some)
+    Ok(Some(io.erased()))
 }

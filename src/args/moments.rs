@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::mask::ValidRows;
+use crate::pitch::Pitch;
 use crate::run::pool::Pool;
-use crate::simd::Pitch;
 
 /// Optional inputs of [`RowMoments::compute`](crate::RowMoments::compute) and
 /// [`ColumnMoments::compute`](crate::ColumnMoments::compute). All are absent at first; each setter adds one.
@@ -20,7 +20,7 @@ use crate::simd::Pitch;
 #[derive(Debug, Default)]
 #[must_use]
 pub struct MomentArgs<'a> {
-    pub(crate) x_pitch: Option<usize>,
+    pub(crate) x_pitch: Option<Pitch>,
     pub(crate) lengths: Option<&'a [usize]>,
     pub(crate) valid: Option<ValidRows<'a>>,
     pub(crate) scratch: Option<&'a mut [f64]>,
@@ -37,7 +37,7 @@ impl<'a> MomentArgs<'a> {
     /// Elements from the start of a row of x to the start of the next.
     #[inline]
     pub fn x_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
-        self.x_pitch = Some(pitch.into().elements());
+        self.x_pitch = Some(pitch.into());
         self
     }
 

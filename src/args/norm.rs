@@ -11,9 +11,10 @@ use crate::element::{
 use crate::error::Error;
 use crate::gate::GateFunction;
 use crate::mask::ValidRows;
+use crate::pitch::{Pitch, check_rows};
 use crate::run::pool::Pool;
 use crate::shape::{Rows, check_length, check_optional};
-use crate::simd::{Io, Pitch, RowInputs, SumOutput, check_rows};
+use crate::simd::{Io, RowInputs, SumOutput};
 
 /// Optional inputs and outputs of a normalisation. All are absent at first; each setter adds one.
 ///
@@ -64,13 +65,13 @@ pub struct NormArgs<'a> {
     pub(crate) bias: Option<Elements<'a>>,
     pub(crate) dropout: Option<(f64, DropoutArgs<'a>)>,
     pub(crate) residual: Option<Residual<'a>>,
-    pub(crate) residual_pitch: Option<usize>,
+    pub(crate) residual_pitch: Option<Pitch>,
     pub(crate) sum: Option<SumOutput<'a>>,
-    pub(crate) sum_pitch: Option<usize>,
+    pub(crate) sum_pitch: Option<Pitch>,
     pub(crate) gate: Option<Elements<'a>>,
-    pub(crate) gate_pitch: Option<usize>,
+    pub(crate) gate_pitch: Option<Pitch>,
     pub(crate) added: Option<Elements<'a>>,
-    pub(crate) added_pitch: Option<usize>,
+    pub(crate) added_pitch: Option<Pitch>,
     pub(crate) valid: Option<ValidRows<'a>>,
     pub(crate) scratch: Option<&'a mut [f64]>,
     pub(crate) pool: Option<&'a dyn Pool>,
@@ -245,7 +246,7 @@ impl<'a> NormArgs<'a> {
     /// Elements from the start of a row of the residual to the start of the next.
     #[inline]
     pub fn residual_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
-        self.residual_pitch = Some(pitch.into().elements());
+        self.residual_pitch = Some(pitch.into());
         self
     }
 
@@ -277,7 +278,7 @@ impl<'a> NormArgs<'a> {
     /// contiguous.
     #[inline]
     pub fn sum_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
-        self.sum_pitch = Some(pitch.into().elements());
+        self.sum_pitch = Some(pitch.into());
         self
     }
 
@@ -306,7 +307,7 @@ impl<'a> NormArgs<'a> {
     /// Elements from the start of a row of the gate to the start of the next.
     #[inline]
     pub fn gate_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
-        self.gate_pitch = Some(pitch.into().elements());
+        self.gate_pitch = Some(pitch.into());
         self
     }
 
@@ -322,7 +323,7 @@ impl<'a> NormArgs<'a> {
     /// Elements from the start of a row of what [`plus`](Self::plus) adds to the start of the next.
     #[inline]
     pub fn plus_pitch(mut self, pitch: impl Into<Pitch>) -> Self {
-        self.added_pitch = Some(pitch.into().elements());
+        self.added_pitch = Some(pitch.into());
         self
     }
 

@@ -12,6 +12,7 @@ use super::dtype::{
 use super::members::Args;
 use super::status::Fault;
 use crate::element::{Elements, ElementsMut, Half, Storage};
+use crate::pitch::Pitch;
 use crate::shape::check_length;
 use crate::simd::Io;
 
@@ -25,10 +26,12 @@ pub struct evenkeel_input {
     pub len: usize,
     /// Elements from the start of a row to the start of the next. 0: the rows are contiguous.
     pub pitch: usize,
+    /// The second stride, 0 where there is none: after every `inner_rows` rows it is so many elements from the first of them to the next.
+    pub outer_pitch: usize,
     /// `EVENKEEL_F32` or another type that the function takes here.
     pub dtype: evenkeel_dtype,
-    /// 0
-    pub reserved: u32,
+    /// Rows of one stride, 0 where there is no second: the heads of a token.
+    pub inner_rows: u32,
 }
 
 /// What a function writes. All zeros: absent.
@@ -41,10 +44,12 @@ pub struct evenkeel_output {
     pub len: usize,
     /// Elements from the start of a row to the start of the next. 0: the rows are contiguous.
     pub pitch: usize,
+    /// The second stride, 0 where there is none: after every `inner_rows` rows it is so many elements from the first of them to the next.
+    pub outer_pitch: usize,
     /// `EVENKEEL_F32` or another type that the function takes here.
     pub dtype: evenkeel_dtype,
-    /// 0
-    pub reserved: u32,
+    /// Rows of one stride, 0 where there is no second: the heads of a token.
+    pub inner_rows: u32,
 }
 
 const _: () = assert!(
@@ -192,14 +197,15 @@ fn usual_flaws<T: Args, const I: usize>(
     let buffer = unsafe { member.of(base) };
     let (start, len, shift) = (buffer.data.addr(), buffer.len, member.plain_shift);
     extents[I] = (start, start.wrapping_add(len << shift));
-    let types = u64::from(buffer.dtype) | u64::from(buffer.reserved) << 32;
+    // A second stride is not usual.
+    let types = u64::from(buffer.dtype) | u64::from(buffer.inner_rows) << 32;
     if types == u64::from(member.plain) {
         // NULL has every bit.
         *high |= start.wrapping_sub(1) | len;
         let pitch = if member.pitched { 0 } else { buffer.pitch };
-        start & ((1 << shift) - 1) | pitch
+        start & ((1 << shift) - 1) | pitch | buffer.outer_pitch
     } else {
-        types as usize | start | len | buffer.pitch | usize::from(member.required)
+        types as usize | start | len | buffer.pitches() | usize::from(member.required)
     }
 }
 
@@ -287,21 +293,32 @@ struct Extent {
 }
 
 impl evenkeel_output {
-    pub(super) const ABSENT: Self =
-        Self { data: core::ptr::null_mut(), len: 0, pitch: 0, dtype: EVENKEEL_NONE, reserved: 0 };
+    pub(super) const ABSENT: Self = Self {
+        data: core::ptr::null_mut(),
+        len: 0,
+        pitch: 0,
+        outer_pitch: 0,
+        dtype: EVENKEEL_NONE,
+        inner_rows: 0,
+    };
+
+    /// 0 where there are no pitches.
+    #[inline(always)]
+    fn pitches(&self) -> usize {
+        self.pitch | self.outer_pitch | self.inner_rows as usize
+    }
 
     /// Whether it is absent.
     #[inline(always)]
     fn is_zero(&self) -> bool {
-        let types = u64::from(self.dtype) | u64::from(self.reserved);
-        self.data.addr() | self.len | self.pitch | types as usize == 0
+        self.data.addr() | self.len | self.pitches() | self.dtype as usize == 0
     }
 
     /// The number of its bytes, if it can be a slice: of a type that the member may have, aligned, not NULL unless it is empty,
     /// and not beyond the last address.
     #[inline(always)]
     fn sound(&self, member: &Member) -> Option<usize> {
-        let Self { data, len, pitch, dtype, reserved } = *self;
+        let Self { data, len, dtype, .. } = *self;
         let (_, size, align) = *TYPES.get(dtype as usize)?;
         let bytes = len.wrapping_mul(size);
         let start = data.addr();
@@ -310,9 +327,14 @@ impl evenkeel_output {
         // Sizes are powers of two: a greater `len` has a bit that the greatest lacks.
         let long = len & !(isize::MAX as usize / size);
         let misaligned = start & (align - 1);
-        let pitch = if member.pitched { 0 } else { pitch };
+        // A second stride has both its numbers.
+        let pitches = match (member.pitched, self.inner_rows) {
+            (false, _) => self.pitches(),
+            (true, 0) => self.outer_pitch,
+            (true, _) => 0,
+        };
         let of_type = member.types >> dtype & 1 != 0;
-        let flaws = usize::from(nowhere) | long | misaligned | pitch | reserved as usize;
+        let flaws = usize::from(nowhere) | long | misaligned | pitches;
         (flaws == 0 && of_type).then_some(bytes)
     }
 }
@@ -320,17 +342,20 @@ impl evenkeel_output {
 /// The flaw of a buffer that is not sound.
 #[cold]
 fn first_flaw(buffer: &evenkeel_output, member: &Member) -> Box<Fault> {
-    let evenkeel_output { data, len, pitch, dtype, reserved } = *buffer;
+    let evenkeel_output { data, len, pitch, outer_pitch, dtype, inner_rows } = *buffer;
     let Member { name: arg, types: expected, .. } = *member;
     if expected.checked_shr(dtype).unwrap_or(0) & 1 == 0 {
         return Fault::Type { arg, expected, got: dtype }.boxed();
     }
     let (_, _, align) = TYPES[dtype as usize];
     let address = data.addr();
-    let fault = if reserved != 0 {
-        Fault::Option { arg, expected: "0 in `reserved`", got: reserved.into() }
-    } else if pitch != 0 && !member.pitched {
+    let fault = if pitch != 0 && !member.pitched {
         Fault::Pitch { arg, got: pitch }
+    } else if inner_rows != 0 && !member.pitched {
+        Fault::Option { arg, expected: "0 in `inner_rows`", got: inner_rows.into() }
+    } else if outer_pitch != 0 && inner_rows == 0 {
+        let (expected, got) = ("0 in `outer_pitch`, or `inner_rows`", outer_pitch as u64);
+        Fault::Option { arg, expected, got }
     } else if data.is_null() && len != 0 {
         Fault::Null { arg, len }
     } else if !address.is_multiple_of(align) {
@@ -353,7 +378,11 @@ fn sharing(
     if output.may_be != input.offset || a.data != b.data {
         return Err(Fault::Overlap { arg, other }.boxed());
     }
-    if a.pitch != b.pitch || a.dtype != b.dtype {
+    let places = [a, b].map(|buffer| {
+        let &evenkeel_output { pitch, outer_pitch, inner_rows, dtype, .. } = buffer;
+        (pitch, outer_pitch, inner_rows, dtype)
+    });
+    if places[0] != places[1] {
         return Err(Fault::Unequal { arg, other }.boxed());
     }
     Ok(())
@@ -371,10 +400,12 @@ pub(super) trait Buffer {
 
     /// Its pitch, if it has one.
     #[inline(always)]
-    fn pitch(&self) -> Option<usize> {
-        match self.raw().pitch {
-            0 => None,
-            pitch => Some(pitch),
+    fn pitch(&self) -> Option<Pitch> {
+        let &evenkeel_output { pitch, outer_pitch, inner_rows, .. } = self.raw();
+        match (inner_rows, pitch) {
+            (0, 0) => None,
+            (0, pitch) => Some(pitch.into()),
+            (inner_rows, pitch) => Some(Pitch::nested(inner_rows as usize, pitch, outer_pitch)),
         }
     }
 

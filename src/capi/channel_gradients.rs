@@ -88,16 +88,16 @@ pub struct evenkeel_channels_backward_args {
 }
 
 members! {
-    evenkeel_channels_backward_args { eps: 1e-5, groups: 32 }, 552, |args| args.execution,
+    evenkeel_channels_backward_args { eps: 1e-5, groups: 32 }, 664, |args| args.execution,
     [
         size 0, dy 8 (read(FLOATS).required().pitched()),
-        dx 40 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_channels_backward_args, dy))),
-        shape 72, eps 120, execution 128, x 136 (read(FLOATS).required().pitched()),
-        gamma 168 (read(FLOATS)), mean 200 (read(F32 | F64)), rstd 232 (read(F32 | F64)),
-        running_mean 264 (read(F32)), running_var 296 (read(F32)), sum_dy 328 (read(F64)),
-        sum_dy_x_hat 360 (read(F64)), count 392, groups 400, dgamma 408 (write(F32 | F64)),
-        dbeta 440 (write(F32 | F64)), scratch 472 (write(F64)), valid 504 (read(FLAGS | SIZE)),
-        valid_steps 536, accumulate 544,
+        dx 48 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_channels_backward_args, dy))),
+        shape 88, eps 136, execution 144, x 152 (read(FLOATS).required().pitched()),
+        gamma 192 (read(FLOATS)), mean 232 (read(F32 | F64)), rstd 272 (read(F32 | F64)),
+        running_mean 312 (read(F32)), running_var 352 (read(F32)), sum_dy 392 (read(F64)),
+        sum_dy_x_hat 432 (read(F64)), count 472, groups 480, dgamma 488 (write(F32 | F64)),
+        dbeta 528 (write(F32 | F64)), scratch 568 (write(F64)), valid 608 (read(FLAGS | SIZE)),
+        valid_steps 648, accumulate 656,
     ],
     rare running_mean
 }

@@ -87,15 +87,15 @@ members! {
     evenkeel_batch_norm_training_args {
         eps: 1e-5, momentum: 0.9, momentum_rule: EVENKEEL_MOMENTUM_KEEP
     },
-    432, |args| args.execution,
+    512, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_batch_norm_training_args, x))),
-        shape 72, eps 120, execution 128, gamma 136 (read(FLOATS)), beta 168 (read(FLOATS)),
-        mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), running_mean 264 (write(F32)),
-        running_var 296 (write(F32)), momentum 328, momentum_rule 336,
-        skip_non_finite_updates 344, batches 352, scratch 360 (write(F64)),
-        valid 392 (read(FLAGS | SIZE)), valid_steps 424,
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_batch_norm_training_args, x))),
+        shape 88, eps 136, execution 144, gamma 152 (read(FLOATS)), beta 192 (read(FLOATS)),
+        mean 232 (write(F32 | F64)), rstd 272 (write(F32 | F64)), running_mean 312 (write(F32)),
+        running_var 352 (write(F32)), momentum 392, momentum_rule 400,
+        skip_non_finite_updates 408, batches 416, scratch 424 (write(F64)),
+        valid 464 (read(FLAGS | SIZE)), valid_steps 504,
     ],
     rare valid
 }
@@ -214,12 +214,12 @@ members! {
     evenkeel_batch_norm_statistics_args {
         eps: 1e-5, momentum: 0.9, momentum_rule: EVENKEEL_MOMENTUM_KEEP
     },
-    216, |args| args.execution,
+    256, |args| args.execution,
     [
-        size 0, moments 8 (read(MOMENTS).required()), eps 40, execution 48,
-        mean 56 (write(F32 | F64)), rstd 88 (write(F32 | F64)), running_mean 120 (write(F32)),
-        running_var 152 (write(F32)), momentum 184, momentum_rule 192,
-        skip_non_finite_updates 200, batches 208,
+        size 0, moments 8 (read(MOMENTS).required()), eps 48, execution 56,
+        mean 64 (write(F32 | F64)), rstd 104 (write(F32 | F64)), running_mean 144 (write(F32)),
+        running_var 184 (write(F32)), momentum 224, momentum_rule 232,
+        skip_non_finite_updates 240, batches 248,
     ]
 }
 
@@ -323,13 +323,13 @@ pub struct evenkeel_batch_norm_inference_args {
 }
 
 members! {
-    evenkeel_batch_norm_inference_args { eps: 1e-5 }, 304, |args| args.execution,
+    evenkeel_batch_norm_inference_args { eps: 1e-5 }, 360, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_batch_norm_inference_args, x))),
-        shape 72, eps 120, execution 128, running_mean 136 (read(F32).required()),
-        running_var 168 (read(F32).required()), gamma 200 (read(FLOATS)), beta 232 (read(FLOATS)),
-        valid 264 (read(FLAGS | SIZE)), valid_steps 296,
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_batch_norm_inference_args, x))),
+        shape 88, eps 136, execution 144, running_mean 152 (read(F32).required()),
+        running_var 192 (read(F32).required()), gamma 232 (read(FLOATS)), beta 272 (read(FLOATS)),
+        valid 312 (read(FLAGS | SIZE)), valid_steps 352,
     ],
     rare valid
 }
@@ -396,13 +396,13 @@ pub struct evenkeel_group_norm_args {
 }
 
 members! {
-    evenkeel_group_norm_args { eps: 1e-5, groups: 32 }, 344, |args| args.execution,
+    evenkeel_group_norm_args { eps: 1e-5, groups: 32 }, 408, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_group_norm_args, x))),
-        shape 72, eps 120, execution 128, groups 136, gamma 144 (read(FLOATS)),
-        beta 176 (read(FLOATS)), mean 208 (write(F32 | F64)), rstd 240 (write(F32 | F64)),
-        scratch 272 (write(F64)), valid 304 (read(FLAGS | SIZE)), valid_steps 336,
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_group_norm_args, x))),
+        shape 88, eps 136, execution 144, groups 152, gamma 160 (read(FLOATS)),
+        beta 200 (read(FLOATS)), mean 240 (write(F32 | F64)), rstd 280 (write(F32 | F64)),
+        scratch 320 (write(F64)), valid 360 (read(FLAGS | SIZE)), valid_steps 400,
     ],
     rare valid
 }

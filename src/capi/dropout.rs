@@ -48,12 +48,12 @@ pub struct evenkeel_dropout_args {
 }
 
 members! {
-    evenkeel_dropout_args { p: 0.5 }, 216, |args| args.execution,
+    evenkeel_dropout_args { p: 0.5 }, 248, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_dropout_args, x))),
-        p 72, execution 80, seed 88, offset 96, mask 104 (read(FLAGS)), keep_mask 136 (write(FLAGS)),
-        shape 168,
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_dropout_args, x))),
+        p 88, execution 96, seed 104, offset 112, mask 120 (read(FLAGS)), keep_mask 160 (write(FLAGS)),
+        shape 200,
     ]
 }
 
@@ -173,9 +173,9 @@ pub struct evenkeel_dropout_mask_args {
 }
 
 members! {
-    evenkeel_dropout_mask_args { p: 0.5 }, 80, |args| args.execution,
+    evenkeel_dropout_mask_args { p: 0.5 }, 88, |args| args.execution,
     [
-        size 0, mask 8 (write(FLAGS).required()), count 40, p 48, execution 56, seed 64, offset 72,
+        size 0, mask 8 (write(FLAGS).required()), count 48, p 56, execution 64, seed 72, offset 80,
     ]
 }
 

@@ -111,19 +111,19 @@ pub struct evenkeel_norm_backward_args {
 }
 
 members! {
-    evenkeel_norm_backward_args { eps: 1e-5 }, 680, |args| args.execution,
+    evenkeel_norm_backward_args { eps: 1e-5 }, 816, |args| args.execution,
     [
         size 0, dy 8 (read(FLOATS).required().pitched()),
-        dx 40 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_norm_backward_args, dy))),
-        shape 72, eps 120, execution 128, x 136 (read(FLOATS).required().pitched()),
-        gamma 168 (read(FLOATS)), mean 200 (read(F32 | F64)), rstd 232 (read(F32 | F64)),
-        dgamma 264 (write(F32 | F64)), dbeta 296 (write(F32 | F64)),
-        dsum 328 (read(FLOATS).pitched()), dresidual 360 (write(FLOATS).pitched()),
-        scratch 392 (write(F64)), valid 424 (read(FLAGS | SIZE)), valid_steps 456,
-        one_plus_gamma 464, accumulate 468, beta 472 (read(FLOATS)), gate 504 (read(FLOATS).pitched()),
-        dgate 536 (write(FLOATS).pitched()), group_size 568, gate_function 576, gate_place 580,
-        dropout_p 584, dropout_seed 592, dropout_offset 600, dropout_rows 608,
-        dropout_mask 616 (read(FLAGS)), dbias 648 (write(F32 | F64)),
+        dx 48 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_norm_backward_args, dy))),
+        shape 88, eps 136, execution 144, x 152 (read(FLOATS).required().pitched()),
+        gamma 192 (read(FLOATS)), mean 232 (read(F32 | F64)), rstd 272 (read(F32 | F64)),
+        dgamma 312 (write(F32 | F64)), dbeta 352 (write(F32 | F64)),
+        dsum 392 (read(FLOATS).pitched()), dresidual 432 (write(FLOATS).pitched()),
+        scratch 472 (write(F64)), valid 512 (read(FLAGS | SIZE)), valid_steps 552,
+        one_plus_gamma 560, accumulate 564, beta 568 (read(FLOATS)), gate 608 (read(FLOATS).pitched()),
+        dgate 648 (write(FLOATS).pitched()), group_size 688, gate_function 696, gate_place 700,
+        dropout_p 704, dropout_seed 712, dropout_offset 720, dropout_rows 728,
+        dropout_mask 736 (read(FLAGS)), dbias 776 (write(F32 | F64)),
     ],
     rare dsum
 }

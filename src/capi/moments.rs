@@ -61,10 +61,10 @@ pub struct evenkeel_row_moments_args {
 }
 
 members! {
-    evenkeel_row_moments_args {}, 160, |args| args.execution,
+    evenkeel_row_moments_args {}, 184, |args| args.execution,
     [
-        size 0, x 8 (read(FLOATS).required().pitched()), moments 40 (write(MOMENTS).required()),
-        shape 72, execution 120, lengths 128 (read(SIZE)),
+        size 0, x 8 (read(FLOATS).required().pitched()), moments 48 (write(MOMENTS).required()),
+        shape 88, execution 136, lengths 144 (read(SIZE)),
     ]
 }
 
@@ -123,11 +123,11 @@ pub struct evenkeel_column_moments_args {
 }
 
 members! {
-    evenkeel_column_moments_args {}, 200, |args| args.execution,
+    evenkeel_column_moments_args {}, 232, |args| args.execution,
     [
-        size 0, x 8 (read(FLOATS).required().pitched()), moments 40 (write(MOMENTS).required()),
-        shape 72, execution 120, scratch 128 (write(F64)), valid 160 (read(FLAGS | SIZE)),
-        valid_steps 192,
+        size 0, x 8 (read(FLOATS).required().pitched()), moments 48 (write(MOMENTS).required()),
+        shape 88, execution 136, scratch 144 (write(F64)), valid 184 (read(FLAGS | SIZE)),
+        valid_steps 224,
     ],
     rare valid
 }
@@ -199,10 +199,10 @@ pub struct evenkeel_column_moments_merge_args {
 }
 
 members! {
-    evenkeel_column_moments_merge_args {}, 80, |args| args.execution,
+    evenkeel_column_moments_merge_args {}, 96, |args| args.execution,
     [
-        size 0, parts 8 (read(MOMENTS).required()), moments 40 (write(MOMENTS).required()),
-        execution 72,
+        size 0, parts 8 (read(MOMENTS).required()), moments 48 (write(MOMENTS).required()),
+        execution 88,
     ]
 }
 
@@ -272,8 +272,8 @@ struct Extend {
 }
 
 members! {
-    Extend {}, 72, |_| core::ptr::null(),
-    [size 0, into 8 (write(MOMENTS).required()), x 40 (read(FLOATS).required())]
+    Extend {}, 88, |_| core::ptr::null(),
+    [size 0, into 8 (write(MOMENTS).required()), x 48 (read(FLOATS).required())]
 }
 
 /// Adds every value of `x` to `into`. Runs on the calling thread.

@@ -31,10 +31,10 @@ pub struct evenkeel_penalty_args {
 }
 
 members! {
-    evenkeel_penalty_args {}, 128, |args| args.execution,
+    evenkeel_penalty_args {}, 152, |args| args.execution,
     [
-        size 0, w 8 (read(FLOATS).required()), gradient 40 (write(FLOATS)), penalty 72 (write(F64)),
-        l1 104, l2 112, execution 120,
+        size 0, w 8 (read(FLOATS).required()), gradient 48 (write(FLOATS)), penalty 88 (write(F64)),
+        l1 128, l2 136, execution 144,
     ]
 }
 
@@ -85,11 +85,11 @@ pub struct evenkeel_weight_decay_args {
 }
 
 members! {
-    evenkeel_weight_decay_args {}, 96, |args| args.execution,
+    evenkeel_weight_decay_args {}, 112, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_weight_decay_args, x))),
-        l2 72, learning_rate 80, execution 88,
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_weight_decay_args, x))),
+        l2 88, learning_rate 96, execution 104,
     ]
 }
 
@@ -132,11 +132,11 @@ pub struct evenkeel_proximal_args {
 }
 
 members! {
-    evenkeel_proximal_args {}, 104, |args| args.execution,
+    evenkeel_proximal_args {}, 120, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_proximal_args, x))),
-        l1 72, l2 80, step 88, execution 96,
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_proximal_args, x))),
+        l1 88, l2 96, step 104, execution 112,
     ]
 }
 

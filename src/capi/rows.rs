@@ -97,18 +97,18 @@ pub struct evenkeel_layer_norm_args {
 }
 
 members! {
-    evenkeel_layer_norm_args { eps: 1e-5 }, 568, |args| args.execution,
+    evenkeel_layer_norm_args { eps: 1e-5 }, 680, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_layer_norm_args, x))),
-        shape 72, eps 120, execution 128, gamma 136 (read(FLOATS)), beta 168 (read(FLOATS)),
-        mean 200 (write(F32 | F64)), rstd 232 (write(F32 | F64)), x_bias 264 (read(FLOATS)),
-        residual 296 (read(FLOATS).pitched()),
-        sum 328 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_layer_norm_args, residual))),
-        gate 360 (read(FLOATS).pitched()), plus 392 (read(FLOATS).pitched()),
-        valid 424 (read(FLAGS | SIZE)), valid_steps 456, gate_function 464, gate_place 468,
-        dropout_p 472, dropout_seed 480, dropout_offset 488, dropout_rows 496,
-        dropout_mask 504 (read(FLAGS)), keep_mask 536 (write(FLAGS)),
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_layer_norm_args, x))),
+        shape 88, eps 136, execution 144, gamma 152 (read(FLOATS)), beta 192 (read(FLOATS)),
+        mean 232 (write(F32 | F64)), rstd 272 (write(F32 | F64)), x_bias 312 (read(FLOATS)),
+        residual 352 (read(FLOATS).pitched()),
+        sum 392 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_layer_norm_args, residual))),
+        gate 432 (read(FLOATS).pitched()), plus 472 (read(FLOATS).pitched()),
+        valid 512 (read(FLAGS | SIZE)), valid_steps 552, gate_function 560, gate_place 564,
+        dropout_p 568, dropout_seed 576, dropout_offset 584, dropout_rows 592,
+        dropout_mask 600 (read(FLAGS)), keep_mask 640 (write(FLAGS)),
     ],
     rare x_bias
 }
@@ -230,19 +230,19 @@ pub struct evenkeel_rms_norm_args {
 }
 
 members! {
-    evenkeel_rms_norm_args { eps: 1e-5 }, 552, |args| args.execution,
+    evenkeel_rms_norm_args { eps: 1e-5 }, 656, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_rms_norm_args, x))),
-        shape 72, eps 120, execution 128, gamma 136 (read(FLOATS)), beta 168 (read(FLOATS)),
-        rstd 200 (write(F32 | F64)), one_plus_gamma 232, x_bias 240 (read(FLOATS)),
-        residual 272 (read(FLOATS).pitched()),
-        sum 304 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_rms_norm_args, residual))),
-        gate 336 (read(FLOATS).pitched()), plus 368 (read(FLOATS).pitched()),
-        valid 400 (read(FLAGS | SIZE)), valid_steps 432, gate_function 440, gate_place 444,
-        group_size 448,
-        dropout_p 456, dropout_seed 464, dropout_offset 472, dropout_rows 480,
-        dropout_mask 488 (read(FLAGS)), keep_mask 520 (write(FLAGS)),
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_rms_norm_args, x))),
+        shape 88, eps 136, execution 144, gamma 152 (read(FLOATS)), beta 192 (read(FLOATS)),
+        rstd 232 (write(F32 | F64)), one_plus_gamma 272, x_bias 280 (read(FLOATS)),
+        residual 320 (read(FLOATS).pitched()),
+        sum 360 (write(FLOATS).pitched().may_be(offset_of!(evenkeel_rms_norm_args, residual))),
+        gate 400 (read(FLOATS).pitched()), plus 440 (read(FLOATS).pitched()),
+        valid 480 (read(FLAGS | SIZE)), valid_steps 520, gate_function 528, gate_place 532,
+        group_size 536,
+        dropout_p 544, dropout_seed 552, dropout_offset 560, dropout_rows 568,
+        dropout_mask 576 (read(FLAGS)), keep_mask 616 (write(FLAGS)),
     ],
     rare x_bias
 }
@@ -466,13 +466,13 @@ pub struct evenkeel_normalize_scale_shift_args {
 }
 
 members! {
-    evenkeel_normalize_scale_shift_args {}, 304, |args| args.execution,
+    evenkeel_normalize_scale_shift_args {}, 360, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_normalize_scale_shift_args, x))),
-        shape 72, execution 120, statistics_of 128, mean 136 (read(F32 | F64).required()),
-        rstd 168 (read(F32 | F64).required()), gamma 200 (read(FLOATS)), beta 232 (read(FLOATS)),
-        valid 264 (read(FLAGS | SIZE)), valid_steps 296,
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_normalize_scale_shift_args, x))),
+        shape 88, execution 136, statistics_of 144, mean 152 (read(F32 | F64).required()),
+        rstd 192 (read(F32 | F64).required()), gamma 232 (read(FLOATS)), beta 272 (read(FLOATS)),
+        valid 312 (read(FLAGS | SIZE)), valid_steps 352,
     ],
     rare valid
 }

@@ -48,8 +48,8 @@ pub struct evenkeel_scaler_state_info_args {
 }
 
 members! {
-    evenkeel_scaler_state_info_args {}, 48, |_| core::ptr::null(),
-    [size 0, bytes 8 (read(BYTES).required()), info 40]
+    evenkeel_scaler_state_info_args {}, 56, |_| core::ptr::null(),
+    [size 0, bytes 8 (read(BYTES).required()), info 48]
 }
 
 /// Checks the header and the length of a state, and writes what it is of.
@@ -111,10 +111,10 @@ pub struct evenkeel_standard_scaler_to_bytes_args {
 }
 
 members! {
-    evenkeel_standard_scaler_to_bytes_args { with_mean: 1, with_std: 1 }, 112, |_| core::ptr::null(),
+    evenkeel_standard_scaler_to_bytes_args { with_mean: 1, with_std: 1 }, 136, |_| core::ptr::null(),
     [
-        size 0, moments 8 (read(MOMENTS).required()), m2_low 40 (read(F64)),
-        bytes 72 (write(BYTES).required()), with_mean 104,
+        size 0, moments 8 (read(MOMENTS).required()), m2_low 48 (read(F64)),
+        bytes 88 (write(BYTES).required()), with_mean 128,
     ]
 }
 
@@ -159,10 +159,10 @@ pub struct evenkeel_standard_scaler_from_bytes_args {
 }
 
 members! {
-    evenkeel_standard_scaler_from_bytes_args {}, 104, |_| core::ptr::null(),
+    evenkeel_standard_scaler_from_bytes_args {}, 128, |_| core::ptr::null(),
     [
-        size 0, bytes 8 (read(BYTES).required()), moments 40 (write(MOMENTS).required()),
-        m2_low 72 (write(F64)),
+        size 0, bytes 8 (read(BYTES).required()), moments 48 (write(MOMENTS).required()),
+        m2_low 88 (write(F64)),
     ]
 }
 
@@ -210,10 +210,10 @@ pub struct evenkeel_min_max_scaler_to_bytes_args {
 }
 
 members! {
-    evenkeel_min_max_scaler_to_bytes_args { range_max: 1.0 }, 128, |_| core::ptr::null(),
+    evenkeel_min_max_scaler_to_bytes_args { range_max: 1.0 }, 152, |_| core::ptr::null(),
     [
-        size 0, data_min 8 (read(F32).required()), data_max 40 (read(F32).required()),
-        bytes 72 (write(BYTES).required()), range_min 104, range_max 112, clip 120,
+        size 0, data_min 8 (read(F32).required()), data_max 48 (read(F32).required()),
+        bytes 88 (write(BYTES).required()), range_min 128, range_max 136, clip 144,
     ]
 }
 
@@ -254,10 +254,10 @@ pub struct evenkeel_min_max_scaler_from_bytes_args {
 }
 
 members! {
-    evenkeel_min_max_scaler_from_bytes_args {}, 104, |_| core::ptr::null(),
+    evenkeel_min_max_scaler_from_bytes_args {}, 128, |_| core::ptr::null(),
     [
-        size 0, bytes 8 (read(BYTES).required()), data_min 40 (write(F32).required()),
-        data_max 72 (write(F32).required()),
+        size 0, bytes 8 (read(BYTES).required()), data_min 48 (write(F32).required()),
+        data_max 88 (write(F32).required()),
     ]
 }
 

@@ -41,10 +41,10 @@ pub struct evenkeel_standard_scaler_partial_fit_args {
 }
 
 members! {
-    evenkeel_standard_scaler_partial_fit_args {}, 160, |args| args.execution,
+    evenkeel_standard_scaler_partial_fit_args {}, 184, |args| args.execution,
     [
-        size 0, x 8 (read(FLOATS).required()), shape 40, moments 88 (write(MOMENTS).required()),
-        m2_low 120 (write(F64)), execution 152,
+        size 0, x 8 (read(FLOATS).required()), shape 48, moments 96 (write(MOMENTS).required()),
+        m2_low 136 (write(F64)), execution 176,
     ]
 }
 
@@ -96,10 +96,10 @@ pub struct evenkeel_standard_scaler_merge_args {
 }
 
 members! {
-    evenkeel_standard_scaler_merge_args {}, 144, |args| args.execution,
+    evenkeel_standard_scaler_merge_args {}, 176, |args| args.execution,
     [
-        size 0, moments 8 (write(MOMENTS).required()), m2_low 40 (write(F64)),
-        other 72 (read(MOMENTS).required()), other_m2_low 104 (read(F64)), execution 136,
+        size 0, moments 8 (write(MOMENTS).required()), m2_low 48 (write(F64)),
+        other 88 (read(MOMENTS).required()), other_m2_low 128 (read(F64)), execution 168,
     ]
 }
 
@@ -156,11 +156,11 @@ pub struct evenkeel_standard_scaler_transform_args {
 }
 
 members! {
-    evenkeel_standard_scaler_transform_args { with_mean: 1, with_std: 1 }, 176, |args| args.execution,
+    evenkeel_standard_scaler_transform_args { with_mean: 1, with_std: 1 }, 200, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_standard_scaler_transform_args, x))),
-        shape 72, moments 120 (read(MOMENTS).required()), with_mean 152, inverse 160, execution 168,
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_standard_scaler_transform_args, x))),
+        shape 88, moments 136 (read(MOMENTS).required()), with_mean 176, inverse 184, execution 192,
     ]
 }
 
@@ -211,9 +211,9 @@ pub struct evenkeel_standard_scaler_statistics_args {
 }
 
 members! {
-    evenkeel_standard_scaler_statistics_args {}, 104, |_| core::ptr::null(),
+    evenkeel_standard_scaler_statistics_args {}, 128, |_| core::ptr::null(),
     [
-        size 0, moments 8 (read(MOMENTS).required()), mean 40 (write(F64)), scale 72 (write(F64)),
+        size 0, moments 8 (read(MOMENTS).required()), mean 48 (write(F64)), scale 88 (write(F64)),
     ]
 }
 
@@ -259,10 +259,10 @@ pub struct evenkeel_min_max_scaler_partial_fit_args {
 }
 
 members! {
-    evenkeel_min_max_scaler_partial_fit_args {}, 160, |args| args.execution,
+    evenkeel_min_max_scaler_partial_fit_args {}, 184, |args| args.execution,
     [
-        size 0, x 8 (read(FLOATS).required()), shape 40, data_min 88 (write(F32).required()),
-        data_max 120 (write(F32).required()), execution 152,
+        size 0, x 8 (read(FLOATS).required()), shape 48, data_min 96 (write(F32).required()),
+        data_max 136 (write(F32).required()), execution 176,
     ]
 }
 
@@ -314,10 +314,10 @@ pub struct evenkeel_min_max_scaler_merge_args {
 }
 
 members! {
-    evenkeel_min_max_scaler_merge_args {}, 136, |_| core::ptr::null(),
+    evenkeel_min_max_scaler_merge_args {}, 168, |_| core::ptr::null(),
     [
-        size 0, data_min 8 (write(F32).required()), data_max 40 (write(F32).required()),
-        other_min 72 (read(F32).required()), other_max 104 (read(F32).required()),
+        size 0, data_min 8 (write(F32).required()), data_max 48 (write(F32).required()),
+        other_min 88 (read(F32).required()), other_max 128 (read(F32).required()),
     ]
 }
 
@@ -377,12 +377,12 @@ pub struct evenkeel_min_max_scaler_transform_args {
 }
 
 members! {
-    evenkeel_min_max_scaler_transform_args { range_max: 1.0 }, 216, |args| args.execution,
+    evenkeel_min_max_scaler_transform_args { range_max: 1.0 }, 248, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_min_max_scaler_transform_args, x))),
-        shape 72, data_min 120 (read(F32).required()), data_max 152 (read(F32).required()),
-        range_min 184, range_max 192, clip 200, execution 208,
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_min_max_scaler_transform_args, x))),
+        shape 88, data_min 136 (read(F32).required()), data_max 176 (read(F32).required()),
+        range_min 216, range_max 224, clip 232, execution 240,
     ]
 }
 
@@ -438,11 +438,11 @@ pub struct evenkeel_normalizer_args {
 }
 
 members! {
-    evenkeel_normalizer_args { norm: EVENKEEL_NORM_L2 }, 136, |args| args.execution,
+    evenkeel_normalizer_args { norm: EVENKEEL_NORM_L2 }, 152, |args| args.execution,
     [
         size 0, x 8 (read(FLOATS).required().pitched()),
-        y 40 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_normalizer_args, x))),
-        shape 72, norm 120, execution 128,
+        y 48 (write(FLOATS).required().pitched().may_be(offset_of!(evenkeel_normalizer_args, x))),
+        shape 88, norm 136, execution 144,
     ]
 }
 

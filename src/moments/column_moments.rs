@@ -10,10 +10,10 @@ use crate::kernels::columns::moments::{block_rows, write_moments};
 use crate::kernels::merge::columns::MergePlaces;
 use crate::memory;
 use crate::norm::columns::{batch_moments, batch_scratch_len};
+use crate::pitch::check_rows;
 use crate::run::execution::{Execution, execution_setters};
 use crate::run::stored::read_in_f32;
 use crate::shape::{Channels, check_at_least, check_length};
-use crate::simd::check_rows;
 use crate::welford::{Moments, check_moments};
 
 /// Mean and variance of every column of a matrix `[rows, cols]`, or of every channel of `[batch, channels, positions]` or `[batch,
@@ -196,7 +196,10 @@ impl ColumnMoments {
     ) -> Result<(), Error> {
         let (channels, all_rows) = (shape.channels(), shape.all_positions());
         let pitch = match shape.as_rows() {
-            Some(rows) => check_rows(rows, ("x", x.len()), ("x_pitch", args.x_pitch))?,
+            Some(rows) => {
+                let pitch = check_rows(rows, ("x", x.len()), ("x_pitch", args.x_pitch))?;
+                pitch.single("x_pitch")?
+            }
             None => {
                 unsupported([("x_pitch", args.x_pitch.is_some())])?;
                 check_length("x", x.len(), shape.elements())?;

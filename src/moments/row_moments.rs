@@ -8,10 +8,10 @@ use crate::element::{Element, Elements};
 use crate::error::Error;
 use crate::kernels::elementwise::storage::Widen;
 use crate::kernels::rows::moments::{MeasurePrefixes, MeasureRows};
+use crate::pitch::{PitchedRows, check_rows};
 use crate::run::execution::{Call, Execution, execution_setters};
 use crate::run::stored::read_in_f32;
 use crate::shape::{Rows, check_length};
-use crate::simd::check_rows;
 use crate::welford::Moments;
 
 /// Mean and variance of every row of a matrix `[rows, cols]`, in one pass.
@@ -119,17 +119,18 @@ impl RowMoments {
     ) -> Result<(), Error> {
         let (cols, elements) = (rows.cols(), rows.elements());
         let pitch = check_rows(rows, ("x", x.len()), ("x_pitch", args.x_pitch))?;
+        let x = PitchedRows::new(x, pitch);
         check_length("moments", moments.len(), rows.rows())?;
         unsupported([("valid", args.valid.is_some())])?;
         let call = self.execution.call(args.pool);
         if let Some(lengths) = args.lengths {
             check_length("lengths", lengths.len(), rows.rows())?;
             check_lengths(lengths, cols)?;
-            call.run_parallel(MeasurePrefixes { x, cols, pitch, lengths, moments }, elements);
+            call.run_parallel(MeasurePrefixes { x, lengths, moments }, elements);
         } else if cols == 0 {
             moments.fill(Moments::new());
         } else if rows.rows() > 0 {
-            call.run_parallel(MeasureRows { x, cols, pitch, moments }, elements);
+            call.run_parallel(MeasureRows { x, cols, moments }, elements);
         }
         Ok(())
     }
@@ -168,7 +169,8 @@ impl Moments {
             return;
         }
         let mut moments = [Self::new()];
-        let work = MeasureRows { x, cols: x.len(), pitch: x.len(), moments: &mut moments };
+        let (x, cols) = (PitchedRows::contiguous(x, x.len()), x.len());
+        let work = MeasureRows { x, cols, moments: &mut moments };
         call.run_serial(work);
         self.merge(&moments[0]);
     }

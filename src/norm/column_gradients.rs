@@ -22,9 +22,10 @@ use crate::memory;
 use crate::norm::columns::{batch_moments, batch_scratch_len, matrix, vectors, zero_planes};
 use crate::norm::rows::zero_padding;
 use crate::norm::stored_whole::gradients_whole;
+use crate::pitch::check_rows;
 use crate::run::execution::{Call, Execution};
 use crate::shape::{Channels, check_at_least, check_eps, check_length, check_optional};
-use crate::simd::{Io, LANES, RowSpan, check_rows};
+use crate::simd::{Io, LANES, RowSpan};
 
 /// What is differentiated.
 #[derive(Clone, Copy)]
@@ -189,7 +190,7 @@ impl<'a> ChannelBackward<'a> {
         let Self { execution, shape, statistics } = *self;
         let channels = shape.channels();
         let io = match shape.as_rows() {
-            Some(rows) => io.gradient_rows(rows)?,
+            Some(rows) => io.plain_gradient_rows(rows)?,
             None => {
                 unsupported([("x_pitch", args.x_pitch.is_some())])?;
                 io.gradient_planes(shape.planes())?
@@ -197,6 +198,7 @@ impl<'a> ChannelBackward<'a> {
         };
         let rows = shape.as_rows().unwrap_or(shape.planes());
         let pitch = check_rows(rows, ("x", x.len()), ("x_pitch", args.x_pitch))?;
+        let pitch = pitch.single("x_pitch")?;
         check_no_row_arguments(&args)?;
         check_channels(&args, channels, channels)?;
         let (kept, n) = kept_rows(args.valid, shape.all_positions())?;

@@ -34,7 +34,7 @@ impl<'a> ChannelSpan<'a> {
     /// The buffers of a call, checked against the shape.
     pub(crate) fn new(io: Io<'a>, shape: Channels) -> Result<Self, Error> {
         Ok(match shape.as_rows() {
-            Some(rows) => Self::Rows(io.rows(rows)?),
+            Some(rows) => Self::Rows(io.plain_rows(rows)?),
             None => Self::Planes(io.span(shape.elements())?),
         })
     }

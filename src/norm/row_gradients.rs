@@ -47,12 +47,15 @@ pub(crate) fn backward<'a, T: RowSource>(
 ) -> Result<(), Error> {
     let RowNorm { source, gamma_offset, gate } = norm;
     let parts = source.parts();
+    let mut io = io;
     let mut io = io.gradient_rows(rows)?;
     args.check(rows, parts)?;
     let (kept, count) = kept_rows(args.valid, rows.rows())?;
     let kept = (count < rows.rows()).then_some(kept);
     let (x, [dsum, z]) = args.inputs(x, rows)?;
-    let (mut dresidual, mut dgate) = (args.take_dresidual(rows)?, args.take_dgate(rows)?);
+    let (mut dresidual, mut dgate) = (args.take_dresidual()?, args.take_dgate()?);
+    let mut dresidual = in_place(&mut dresidual, rows, ("dresidual", "dresidual_pitch"))?;
+    let mut dgate = in_place(&mut dgate, rows, ("dgate", "dgate_pitch"))?;
     let keeps_mask = matches!(&args.dropout, Some((_, dropout)) if dropout.mask.is_some());
     let dropout = MatrixDropout::check(args.dropout.take(), rows)?;
     unsupported([
@@ -153,4 +156,13 @@ pub(crate) fn backward<'a, T: RowSource>(
         }
     }
     Ok(())
+}
+
+/// Rows of an output that is there.
+fn in_place<'s>(
+    out: &'s mut Option<Io<'_>>,
+    rows: Rows,
+    names: (&'static str, &'static str),
+) -> Result<Option<RowSpan<'s>>, Error> {
+    out.as_mut().map(|io| io.rows_in_place(rows, names)).transpose()
 }

@@ -45,6 +45,7 @@ pub(crate) fn normalize<T: RowSource>(
     args: &mut NormArgs<'_>,
 ) -> Result<(), Error> {
     let RowNorm { source, gamma_offset, gate } = norm;
+    let mut io = io;
     let io = io.rows(rows)?;
     args.check_affine(rows.cols())?;
     args.check_sum()?;

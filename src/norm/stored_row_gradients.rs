@@ -22,11 +22,12 @@ use crate::memory;
 use crate::norm::row_gradients::{self, scratch_len};
 use crate::norm::rows::RowNorm;
 use crate::norm::stored_rows::{read, split, tile_rows};
+use crate::pitch::{Pitch, check_rows};
 use crate::run::execution::Call;
-use crate::run::stored::{half_format, widened, widened_len};
-use crate::run::tile::Tile;
+use crate::run::stored::{half_format, widened, widened_lens};
+use crate::run::tile::{Rooms, Tile};
 use crate::shape::{Rows, check_at_least};
-use crate::simd::{InOut, Io, StoredRows, check_rows};
+use crate::simd::{InOut, Io, StoredRows};
 
 /// How many f32 of dy, and of x, are widened at a time: 128 KiB of each, in L2. Chosen, not measured. It decides the order in which dgamma and dbeta are added.
 const TILE_ELEMENTS: usize = 32768;
@@ -92,10 +93,10 @@ fn backward_stored<T: RowSource>(
     let sums_len = if wants == [false; 2] { 0 } else { segments.count * 2 * rows.cols() };
     let mut sums = memory::filled(0.0, sums_len)?;
     let parameters = [args.gamma, args.beta];
-    let mut widened_memory = Tile::new(widened_len(&parameters))?;
+    let mut widened_memory = Tile::rooms(widened_lens(&parameters))?;
     // No check comes after this line.
 
-    let [gamma, beta] = widened(call, parameters, &mut widened_memory);
+    let [gamma, beta] = widened(call, parameters, &mut Rooms::of(&mut widened_memory));
     let has_work = rows.elements() > 0 && (io.writes() || wants != [false; 2] || dgate.is_some());
     if let (true, Some(x)) = (has_work, x) {
         let work = Work {
@@ -148,7 +149,7 @@ fn backward_stored<T: RowSource>(
 /// Rows of an output that is there, which may be read too.
 fn written<'a>(
     (arg, elements): (&'static str, Option<ElementsMut<'a>>),
-    pitch: (&'static str, Option<usize>),
+    pitch: (&'static str, Option<Pitch>),
     rows: Rows,
 ) -> Result<Option<StoredRows<'a>>, Error> {
     let Some(elements) = elements else { return Ok(None) };
@@ -313,14 +314,16 @@ impl Task<'_> {
     fn run<T: RowSource>(&self, work: Work<'_, T>) -> Result<(), Error> {
         let (cols, tile) = (work.io.cols(), work.segments.tile.min(work.io.rows()));
         let rooms = [
+            true,
+            true,
             work.gate.is_some(),
             work.dsum.is_some(),
             work.dgate.is_some(),
             work.dresidual.is_some() && work.dropout.is_some(),
             self.adds_dresidual || self.adds_dgate,
         ];
-        let rooms = 2 + rooms.iter().filter(|&&is| is).count();
-        let mut memory = Tile::new(tile * cols * rooms)?;
+        let rooms = rooms.iter().filter(|&&is| is);
+        let mut memory = Tile::rooms(rooms.map(|_| tile * cols))?;
         let mut flags = memory::filled(0, if self.kept.is_some() { tile } else { 0 })?;
         let mut scratch = memory::filled(0.0, scratch_len(Rows::new(tile, cols)?))?;
         let mut rest = work;
@@ -330,7 +333,8 @@ impl Task<'_> {
             while segment.io.rows() > 0 {
                 let rows = tile.min(segment.io.rows());
                 let (part, others) = segment.cut(rows, 0);
-                self.tile(part, &mut *sums, &mut memory, (&mut scratch, &mut flags))?;
+                let rooms = Rooms::of(&mut memory);
+                self.tile(part, &mut *sums, rooms, (&mut scratch, &mut flags))?;
                 segment = others;
             }
             rest = next;
@@ -343,17 +347,13 @@ impl Task<'_> {
         &self,
         mut work: Work<'_, T>,
         sums: &mut [f64],
-        mut memory: &mut [f32],
+        mut rooms: Rooms<'_>,
         (scratch, flags): (&mut [f64], &mut [u8]),
     ) -> Result<(), Error> {
         let (call, rows) = (self.call, work.io.rows());
         let call = if self.whole { call } else { call.serial() };
         let shape = Rows::new(rows, work.io.cols())?;
-        let mut room = || {
-            let (room, rest) = core::mem::take(&mut memory).split_at_mut(shape.elements());
-            memory = rest;
-            room
-        };
+        let mut room = || rooms.next(shape.elements());
         let mut load = |io: &StoredRows<'_>| {
             let out = room();
             call.run_serial(LoadRows { io, rows: 0..rows, out: &mut *out, sum: None });

@@ -13,11 +13,12 @@ use crate::kernels::split::Split;
 use crate::kernels::tuning::TILE_ELEMENTS;
 use crate::norm::row_dropout::{MatrixDropout, drop_rows};
 use crate::norm::rows::{self, RowNorm};
+use crate::pitch::{Pitch, check_rows};
 use crate::run::execution::Call;
-use crate::run::stored::{half_format, widened, widened_len};
-use crate::run::tile::Tile;
+use crate::run::stored::{half_format, widened, widened_lens};
+use crate::run::tile::{Rooms, Tile};
 use crate::shape::Rows;
-use crate::simd::{InOut, Io, Span, StoredRows, check_rows};
+use crate::simd::{InOut, Io, Span, StoredRows};
 
 /// Normalises every row, with gamma, beta and the inputs of `args`, then zeroes padding. The caller has checked the outputs of
 /// statistics.
@@ -73,11 +74,11 @@ fn normalize_stored<T: RowSource>(
         return Err(Error::Type { arg: "sum" });
     }
     let parameters = [args.gamma, args.beta, args.bias];
-    let mut memory = Tile::new(widened_len(&parameters))?;
+    let mut memory = Tile::rooms(widened_lens(&parameters))?;
     let work = Work { io: io.reborrow(), source: norm.source, residual, sum: None, gate, added };
     // The place of a sum is checked before it is called, so that nothing is written until then.
     let run = |work: Work<'_, T>| {
-        let [gamma, beta, bias] = widened(call, parameters, &mut memory);
+        let [gamma, beta, bias] = widened(call, parameters, &mut Rooms::of(&mut memory));
         let dropout = dropout.and_then(|dropout| dropout.keep_mask(call));
         let one_tile = dropout.is_some();
         let task = Task {
@@ -119,7 +120,7 @@ fn normalize_stored<T: RowSource>(
 pub(super) fn read<'a>(
     arg: &'static str,
     elements: Option<Elements<'a>>,
-    pitch: (&'static str, Option<usize>),
+    pitch: (&'static str, Option<Pitch>),
     rows: Rows,
 ) -> Result<Option<StoredRows<'a>>, Error> {
     let Some(elements) = elements else { return Ok(None) };
@@ -199,32 +200,25 @@ impl Task<'_> {
     fn run<T: RowSource>(&self, work: Work<'_, T>) -> Result<(), Error> {
         let (rows, cols) = (work.io.rows(), work.io.cols());
         let most = self.tile.min(rows);
-        let rooms = [work.residual.is_some(), work.gate.is_some(), work.added.is_some()];
-        let mut memory = Tile::new(most * cols * (1 + rooms.iter().filter(|&&is| is).count()))?;
+        let rooms = [true, work.residual.is_some(), work.gate.is_some(), work.added.is_some()];
+        let rooms = rooms.iter().filter(|&&is| is);
+        let mut memory = Tile::rooms(rooms.map(|_| most * cols))?;
         let mut rest = work;
         while rest.io.rows() > 0 {
             let rows = most.min(rest.io.rows());
             let (part, next) = rest.split_at(rows);
-            self.tile(part, &mut memory, rows * cols)?;
+            self.tile(part, Rooms::of(&mut memory))?;
             rest = next;
         }
         Ok(())
     }
 
     /// Works on the rows of one tile.
-    fn tile<T: RowSource>(
-        &self,
-        mut work: Work<'_, T>,
-        mut memory: &mut [f32],
-        elements: usize,
-    ) -> Result<(), Error> {
+    fn tile<T: RowSource>(&self, mut work: Work<'_, T>, mut rooms: Rooms<'_>) -> Result<(), Error> {
         let (call, rows) = (self.call, work.io.rows());
         let call = if self.dropout.is_some() { call } else { call.serial() };
-        let mut room = || {
-            let (room, rest) = core::mem::take(&mut memory).split_at_mut(elements);
-            memory = rest;
-            room
-        };
+        let elements = rows * work.io.cols();
+        let mut room = || rooms.next(elements);
         let x = room();
         let residual = work.residual.as_mut().map(|residual| (residual, room()));
         let place = match &mut work.sum {

@@ -8,8 +8,8 @@ use crate::args::norm::NormArgs;
 use crate::element::Elements;
 use crate::error::Error;
 use crate::run::execution::Call;
-use crate::run::stored::{half_format, in_f32, widened, widened_len, x_in_f32};
-use crate::run::tile::Tile;
+use crate::run::stored::{half_format, in_f32, widened, widened_lens, x_in_f32};
+use crate::run::tile::{Rooms, Tile};
 use crate::shape::Rows;
 use crate::simd::Io;
 
@@ -25,9 +25,10 @@ pub(crate) fn normalize_whole<'a>(
         return run(io, args);
     }
     let parameters = [args.gamma, args.beta];
-    let mut memory = Tile::new(widened_len(&parameters))?;
+    let mut memory = Tile::rooms(widened_lens(&parameters))?;
     in_f32(call, io, rows, |io| {
-        let [gamma, beta] = widened(call, parameters, &mut memory).map(|p| p.map(Elements::F32));
+        let rooms = &mut Rooms::of(&mut memory);
+        let [gamma, beta] = widened(call, parameters, rooms).map(|p| p.map(Elements::F32));
         run(io, NormArgs { gamma, beta, ..args })
     })
 }
@@ -44,11 +45,14 @@ pub(crate) fn gradients_whole<'a>(
         return run(io, x.single("x")?, args);
     }
     let parameters = [args.gamma, args.beta];
-    let mut memory = Tile::new(widened_len(&parameters) + widened_len(&[Some(x)]))?;
+    let mut memory = Tile::rooms(widened_lens(&[Some(x), args.gamma, args.beta]))?;
     in_f32(call, io, rows, |io| {
-        let (of_x, of_parameters) = memory.split_at_mut(widened_len(&[Some(x)]));
-        let x = x_in_f32(call, x, of_x);
-        let [gamma, beta] = widened(call, parameters, of_parameters).map(|p| p.map(Elements::F32));
+        let rooms = &mut Rooms::of(&mut memory);
+        let x = match x {
+            Elements::F32(x) => x,
+            Elements::Half(..) => x_in_f32(call, x, rooms.next(x.len())),
+        };
+        let [gamma, beta] = widened(call, parameters, rooms).map(|p| p.map(Elements::F32));
         run(io, x, GradArgs { gamma, beta, ..args })
     })
 }

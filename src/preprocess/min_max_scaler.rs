@@ -367,7 +367,7 @@ fn apply_f32(
     inverse: bool,
     rows: Rows,
 ) -> Result<(), Error> {
-    let io = io.rows(rows)?;
+    let io = io.plain_rows(rows)?;
     check_feature_range(to)?;
     if !is_fitted(min, max) && rows.elements() > 0 {
         return Err(Error::NotFitted { arg: "scaler" });

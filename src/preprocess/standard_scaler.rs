@@ -403,7 +403,7 @@ pub(crate) fn apply<const INVERSE: bool>(
     rows: Rows,
 ) -> Result<(), Error> {
     in_f32(execution.call(None), io, rows, |io| {
-        let io = io.rows(rows)?;
+        let io = io.plain_rows(rows)?;
         if !is_fitted(moments) && rows.elements() > 0 {
             return Err(Error::NotFitted { arg: "scaler" });
         }

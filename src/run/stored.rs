@@ -6,8 +6,9 @@
 use crate::element::{Elements, Half, Storage};
 use crate::error::Error;
 use crate::kernels::elementwise::storage::{NarrowAll, Widen, WidenAll};
+use crate::pitch::Pitch;
 use crate::run::execution::Call;
-use crate::run::tile::Tile;
+use crate::run::tile::{Rooms, Tile};
 use crate::shape::Rows;
 use crate::simd::{InOut, Io, StoredRows};
 
@@ -27,23 +28,22 @@ pub(crate) fn half_format(
     Ok(format)
 }
 
-/// Elements of memory that [`widened`] needs for these.
-pub(crate) fn widened_len(elements: &[Option<Elements<'_>>]) -> usize {
-    let half = |elements: &Elements<'_>| elements.storage() != Storage::F32;
-    elements.iter().flatten().filter(|elements| half(elements)).map(Elements::len).sum()
+/// The elements of each of these that [`widened`] needs memory for.
+pub(crate) fn widened_lens(elements: &[Option<Elements<'_>>]) -> impl Iterator<Item = usize> {
+    let half = |elements: &&Elements<'_>| elements.storage() != Storage::F32;
+    elements.iter().flatten().filter(half).map(Elements::len)
 }
 
-/// Parameters as f32: as they are, or widened into `memory`.
+/// Parameters as f32: as they are, or widened into room for them.
 pub(crate) fn widened<'s, const N: usize>(
     call: Call<'_>,
     elements: [Option<Elements<'s>>; N],
-    mut memory: &'s mut [f32],
+    rooms: &mut Rooms<'s>,
 ) -> [Option<&'s [f32]>; N] {
     elements.map(|elements| match elements? {
         Elements::F32(elements) => Some(elements),
         Elements::Half(half, bits) => {
-            let (out, rest) = core::mem::take(&mut memory).split_at_mut(bits.len());
-            memory = rest;
+            let out = rooms.next(bits.len());
             call.run_serial(Widen { half, bits, out: &mut *out });
             Some(&*out)
         }
@@ -64,7 +64,7 @@ pub(crate) fn in_f32(
     let mut x = Tile::new(x_len)?;
     widen_all(call, io.reading(), rows, &mut x);
     let done = |result: Result<&mut [f32], Error>| result.map(|_| ());
-    let pitch = |pitch: Option<usize>| pitch.unwrap_or(rows.cols());
+    let pitch = |pitch: Option<Pitch>| pitch.unwrap_or(rows.cols().into());
     if io.reads_only() {
         let io = match x_pitch {
             None => InOut::read_only(&x),
@@ -106,7 +106,7 @@ pub(crate) fn x_in_f32<'s>(call: Call<'_>, x: Elements<'s>, memory: &'s mut [f32
     match x {
         Elements::F32(x) => x,
         Elements::Half(..) => {
-            let io = StoredRows::reading(x, x.len(), (1, x.len()));
+            let io = StoredRows::reading(x, x.len().into(), (1, x.len()));
             widen_all(call, io, Rows::one(x.len()), memory);
             memory
         }
@@ -121,22 +121,22 @@ fn widen_all(call: Call<'_>, io: StoredRows<'_>, rows: Rows, out: &mut [f32]) {
     call.run_parallel(WidenAll { io, out }, elements);
 }
 
-/// Narrows rows that begin every pitch elements of `from` into those of y.
+/// Narrows rows at a pitch of `from` into those of y.
 fn narrow_all(
     call: Call<'_>,
     io: Io<'_>,
     rows: Rows,
     from: &[f32],
-    pitch: usize,
+    pitch: Pitch,
 ) -> Result<(), Error> {
     let mut io = io.stored_rows(rows)?;
-    if pitch == rows.cols() {
+    if pitch.is_contiguous(rows.cols()) {
         call.run_parallel(NarrowAll { io, from }, rows.elements());
         return Ok(());
     }
     for r in 0..rows.rows() {
         let (row, rest) = io.split_at(1);
-        let from = &from[r * pitch..][..rows.cols()];
+        let from = &from[pitch.offset(r)..][..rows.cols()];
         call.run_serial(NarrowAll { io: row, from });
         io = rest;
     }

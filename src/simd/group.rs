@@ -7,6 +7,7 @@ use core::slice;
 
 use super::contract::{Float, LANES, Line};
 use super::memory;
+use crate::pitch::Pitch;
 
 /// `R` rows of one length, read from `IN` inputs and written, vector by vector. The first input is x.
 ///
@@ -25,15 +26,15 @@ pub(crate) struct Group<'a, const R: usize, const IN: usize = 1> {
 pub(crate) struct ReadGroup<'a, const R: usize, const IN: usize>(Group<'a, R, IN>);
 
 impl<const R: usize, const IN: usize> ReadGroup<'_, R, IN> {
-    /// `R` rows from the first of each input.
+    /// Rows of each input.
     ///
     /// # Safety
     ///
     /// Every row of every input keeps the invariant.
     #[inline(always)]
-    pub(super) unsafe fn new(inputs: [Input; IN], cols: usize) -> Self {
-        // SAFETY: the caller's promise. Nothing is added to the null pointer: the pitch is 0.
-        Self(unsafe { Group::new(inputs, (core::ptr::null_mut(), 0), cols, false) })
+    pub(super) unsafe fn new(inputs: [[*const f32; R]; IN], cols: usize) -> Self {
+        // SAFETY: the caller's promise. There is no y.
+        Self(unsafe { Group::new(inputs, [core::ptr::null_mut(); R], cols, false) })
     }
 }
 
@@ -46,69 +47,48 @@ impl<'a, const R: usize, const IN: usize> Deref for ReadGroup<'a, R, IN> {
     }
 }
 
-/// Rows of an input: where the first begins, and elements from the start of a row to the start of the next.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Input {
-    pub(super) first: *const f32,
-    pub(super) pitch: usize,
+/// The starts of `R` rows at one stride, the first of them row `row`, each `apart` rows after the one before.
+#[inline(always)]
+pub(super) fn at_one_stride<const R: usize>(
+    first: *const f32,
+    pitch: usize,
+    row: usize,
+    apart: usize,
+) -> [*const f32; R] {
+    let first = first.wrapping_add(row.wrapping_mul(pitch));
+    let step = pitch.wrapping_mul(apart);
+    let mut rows = [first; R];
+    for r in 1..R {
+        rows[r] = first.wrapping_add(r.wrapping_mul(step));
+    }
+    rows
 }
 
-impl Input {
-    /// The start of row `r`. There may be less than a pitch of elements after the last row, and then no row is left.
-    #[inline(always)]
-    pub(super) fn row(self, r: usize) -> Self {
-        Self { first: self.first.wrapping_add(r.wrapping_mul(self.pitch)), ..self }
-    }
+/// The same at two strides, of rows one after the other. A call, so that no kernel is larger by it; it returns by value, so that
+/// the other rows stay in registers.
+#[inline(never)]
+pub(super) fn nested_rows<const R: usize>(
+    first: *const f32,
+    pitch: Pitch,
+    row: usize,
+) -> [*const f32; R] {
+    pitch.offsets(row).map(|offset| first.wrapping_add(offset))
 }
 
 impl<const R: usize, const IN: usize> Group<'_, R, IN> {
-    /// `R` rows from the first of each input and of y, which begin every `pitch` elements.
+    /// Rows of each input and of y.
     ///
     /// # Safety
     ///
     /// Every row of every input and of y keeps the invariant.
     #[inline(always)]
     pub(super) unsafe fn new(
-        inputs: [Input; IN],
-        (dst, pitch): (*mut f32, usize),
+        inputs: [[*const f32; R]; IN],
+        dst: [*mut f32; R],
         cols: usize,
         streams: bool,
     ) -> Self {
-        let mut group = Self {
-            inputs: [[core::ptr::null(); R]; IN],
-            dst: [dst; R],
-            cols,
-            streams,
-            lifetime: PhantomData,
-        };
-        for i in 0..IN {
-            for r in 0..R {
-                group.inputs[i][r] = inputs[i].row(r).first;
-            }
-        }
-        for r in 1..R {
-            // SAFETY: row `r` of y is valid, the caller's promise.
-            group.dst[r] = unsafe { dst.add(r * pitch) };
-        }
-        group
-    }
-
-    /// Elements `start` up to `end` of one row of each input and of y.
-    ///
-    /// # Safety
-    ///
-    /// These elements keep the invariant.
-    #[inline(always)]
-    pub(super) unsafe fn of_part(
-        mut inputs: [Input; IN],
-        dst: *mut f32,
-        (start, end): (usize, usize),
-    ) -> Self {
-        for input in &mut inputs {
-            input.first = input.first.wrapping_add(start);
-        }
-        // SAFETY: the elements are valid, the caller's promise.
-        unsafe { Self::new(inputs, (dst.add(start), end - start), end - start, false) }
+        Self { inputs, dst, cols, streams, lifetime: PhantomData }
     }
 
     /// Elements of a row.

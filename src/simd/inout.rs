@@ -10,30 +10,14 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::slice;
 
-use super::row_span::{RowInputs, RowSpan, reach};
+use super::row_inputs::RowInputs;
+use super::row_span::RowSpan;
 use super::span::Span;
 use super::stored::{Place, StoredRows};
 use crate::element::{Element, ElementsMut, ElementsVec, Storage};
-use crate::error::{Error, MOST_ELEMENTS};
-use crate::shape::{Rows, check_at_least, check_length};
-
-/// How far apart the rows of a buffer begin, in elements. `From<usize>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Pitch(usize);
-
-impl From<usize> for Pitch {
-    fn from(elements: usize) -> Self {
-        Self(elements)
-    }
-}
-
-impl Pitch {
-    /// Elements from the start of a row to the start of the next.
-    #[must_use]
-    pub const fn elements(self) -> usize {
-        self.0
-    }
-}
+use crate::error::Error;
+use crate::pitch::{Pitch, check_rows};
+use crate::shape::{Rows, check_length};
 
 /// Where an operation reads x and writes y.
 ///
@@ -66,8 +50,8 @@ pub struct InOut<'x, 'y, X = f32, Y = X> {
     x_len: usize,
     y: *mut Y,
     y_len: usize,
-    x_pitch: Option<usize>,
-    y_pitch: Option<usize>,
+    x_pitch: Option<Pitch>,
+    y_pitch: Option<Pitch>,
     /// Whether there is no y: then it has no elements.
     reads_only: bool,
     lifetime: PhantomData<(&'x [X], &'y mut [Y])>,
@@ -93,41 +77,27 @@ impl<'x, 'y, X: Element, Y: Element> InOut<'x, 'y, X, Y> {
         y: &'y mut [Y],
         y_pitch: impl Into<Pitch>,
     ) -> Self {
-        let pitches = [Some(x_pitch.into().0), Some(y_pitch.into().0)];
+        let pitches = [Some(x_pitch.into()), Some(y_pitch.into())];
         Self::of(x, (y.as_mut_ptr(), y.len()), pitches)
     }
 
     #[inline]
-    fn of(x: &'x [X], (y, y_len): (*mut Y, usize), [x_pitch, y_pitch]: [Option<usize>; 2]) -> Self {
+    fn of(x: &'x [X], (y, y_len): (*mut Y, usize), [x_pitch, y_pitch]: [Option<Pitch>; 2]) -> Self {
         let (x, x_len, lifetime) = (x.as_ptr(), x.len(), PhantomData);
         Self { x, x_len, y, y_len, x_pitch, y_pitch, reads_only: false, lifetime }
     }
 
     /// The same buffers, of a type that is known at run time.
     #[inline]
-    pub(super) fn erased<'a>(self) -> Io<'a>
+    pub(crate) fn erased<'a>(self) -> Io<'a>
     where
         'x: 'a,
         'y: 'a,
     {
         let Self { x, x_len, y, y_len, x_pitch, y_pitch, reads_only, lifetime: _ } = self;
         let (x, y, storage) = (x.cast(), y.cast(), [X::STORAGE, Y::STORAGE]);
-        Io { x, x_len, y, y_len, storage, x_pitch, y_pitch, reads_only, lifetime: PhantomData }
-    }
-
-    /// Rows of a shape. Errors use these names for the buffer and its pitch.
-    pub(crate) fn rows_in_place<'a>(
-        self,
-        rows: Rows,
-        (arg, pitch_arg): (&'static str, &'static str),
-    ) -> Result<RowSpan<'a>, Error>
-    where
-        'x: 'a,
-        'y: 'a,
-    {
-        let io = self.erased();
-        check_rows(rows, (arg, io.y_len), (pitch_arg, io.y_pitch))?;
-        io.rows(rows)
+        let (pitches, lifetime) = (Io::UNCHECKED, PhantomData);
+        Io { x, x_len, y, y_len, storage, x_pitch, y_pitch, pitches, reads_only, lifetime }
     }
 
     /// Calls `write` with the same buffers. If it succeeds, returns y as initialised.
@@ -164,7 +134,7 @@ impl<'x, 'y, X: Element> InOut<'x, 'y, X, X> {
         x_pitch: impl Into<Pitch>,
         y: &'y mut [MaybeUninit<X>],
     ) -> Self {
-        let pitches = [Some(x_pitch.into().0), None];
+        let pitches = [Some(x_pitch.into()), None];
         Self::of(x, (y.as_mut_ptr().cast(), y.len()), pitches)
     }
 }
@@ -180,7 +150,7 @@ impl<'x, 'y, X: Element> InOut<'x, 'y, X, X> {
     /// The same of rows that begin every `x_pitch` elements of `x`.
     #[inline]
     pub fn strided_read_only(x: &'x [X], x_pitch: impl Into<Pitch>) -> Self {
-        Self { x_pitch: Some(x_pitch.into().0), ..Self::read_only(x) }
+        Self { x_pitch: Some(x_pitch.into()), ..Self::read_only(x) }
     }
 }
 
@@ -194,11 +164,11 @@ impl<'a, X: Element> InOut<'a, 'a, X, X> {
     /// Reads and writes rows that begin every `pitch` elements of `x`.
     #[inline]
     pub fn strided_in_place(x: &'a mut [X], pitch: impl Into<Pitch>) -> Self {
-        Self::of_one(x, Some(pitch.into().0))
+        Self::of_one(x, Some(pitch.into()))
     }
 
     #[inline]
-    fn of_one(x: &'a mut [X], pitch: Option<usize>) -> Self {
+    fn of_one(x: &'a mut [X], pitch: Option<Pitch>) -> Self {
         let (y, len) = (x.as_mut_ptr(), x.len());
         Self {
             x: y,
@@ -258,8 +228,10 @@ pub(crate) struct Io<'a> {
     y_len: usize,
     /// Of x and of y.
     storage: [Storage; 2],
-    x_pitch: Option<usize>,
-    y_pitch: Option<usize>,
+    x_pitch: Option<Pitch>,
+    y_pitch: Option<Pitch>,
+    /// Of x and y, once they have been checked.
+    pitches: [Pitch; 2],
     reads_only: bool,
     lifetime: PhantomData<(&'a [u8], &'a mut [u8])>,
 }
@@ -270,6 +242,9 @@ const FORWARD: [(&str, &str); 2] = [("x", "x_pitch"), ("y", "y_pitch")];
 const BACKWARD: [(&str, &str); 2] = [("dy", "dy_pitch"), ("dx", "dx_pitch")];
 
 impl<'a> Io<'a> {
+    /// Pitches that have not been checked.
+    const UNCHECKED: [Pitch; 2] = [Pitch::nested(0, 0, 0); 2];
+
     /// Reads `x`, writes `y`: buffers of C, whose rows begin every so many elements where there is a pitch.
     ///
     /// # Safety
@@ -282,10 +257,10 @@ impl<'a> Io<'a> {
         (x, x_len): (*mut u8, usize),
         (y, y_len): (*mut u8, usize),
         storage: [Storage; 2],
-        [x_pitch, y_pitch]: [Option<usize>; 2],
+        [x_pitch, y_pitch]: [Option<Pitch>; 2],
     ) -> Self {
-        let (reads_only, lifetime) = (false, PhantomData);
-        Self { x, x_len, y, y_len, storage, x_pitch, y_pitch, reads_only, lifetime }
+        let (pitches, reads_only, lifetime) = (Self::UNCHECKED, false, PhantomData);
+        Self { x, x_len, y, y_len, storage, x_pitch, y_pitch, pitches, reads_only, lifetime }
     }
 
     /// Reads `x`, likewise, and writes nothing.
@@ -297,7 +272,7 @@ impl<'a> Io<'a> {
     pub(crate) unsafe fn read_only_from_raw(
         x: (*mut u8, usize),
         storage: Storage,
-        pitch: Option<usize>,
+        pitch: Option<Pitch>,
     ) -> Self {
         let y = NonNull::<f64>::dangling().as_ptr().cast();
         // SAFETY: the caller's promise; a y of no elements overlaps nothing.
@@ -319,7 +294,7 @@ impl<'a> Io<'a> {
 
     /// All of x as one row, which is read.
     pub(crate) fn reading(&mut self) -> StoredRows<'_> {
-        let x = Place { first: self.x.cast_mut(), storage: self.storage[0], pitch: self.x_len };
+        let x = Place::new(self.x.cast_mut(), self.storage[0], self.x_len.into());
         // SAFETY: the invariant: x is valid for reads of so many elements.
         unsafe { StoredRows::of_reads(x, (1, self.x_len)) }
     }
@@ -335,7 +310,7 @@ impl<'a> Io<'a> {
     }
 
     /// The pitches of x and of y.
-    pub(crate) fn pitches(&self) -> [Option<usize>; 2] {
+    pub(crate) fn pitches(&self) -> [Option<Pitch>; 2] {
         [self.x_pitch, self.y_pitch]
     }
 
@@ -368,13 +343,13 @@ impl<'a> Io<'a> {
         let [x_storage, y_storage] = self.storage;
         let shape = (rows.rows(), rows.cols());
         let pitch = check_rows(rows, (x, self.x_len), (x_pitch, self.x_pitch))?;
-        let place = Place { first: self.x.cast_mut(), storage: x_storage, pitch };
+        let place = Place::new(self.x.cast_mut(), x_storage, pitch);
         if self.reads_only {
             // SAFETY: the rows lie within x, as has been checked, and the invariant. There is no y.
             return Ok(unsafe { StoredRows::of_reads(place, shape) });
         }
         let pitch = check_rows(rows, (y, self.y_len), (y_pitch, self.y_pitch))?;
-        let y = Place { first: self.y, storage: y_storage, pitch };
+        let y = Place::new(self.y, y_storage, pitch);
         // SAFETY: the rows lie within x and y and do not overlap, as has been checked, and the invariant. One buffer has one type.
         Ok(unsafe { StoredRows::from_places(place, y, shape) })
     }
@@ -403,56 +378,99 @@ impl<'a> Io<'a> {
         }
     }
 
-    /// Rows of the gradient of y, and of that of x if it is written, which are contiguous.
+    /// Rows of a shape, at any pitch.
+    #[inline]
+    pub(crate) fn rows(&mut self, rows: Rows) -> Result<RowSpan<'_>, Error> {
+        self.check_writes(rows)?;
+        self.rows_named(rows, FORWARD)
+    }
+
+    /// The same, each at one stride.
+    #[inline]
+    pub(crate) fn plain_rows(self, rows: Rows) -> Result<RowSpan<'a>, Error> {
+        self.check_writes(rows)?;
+        self.plain_rows_named(rows, FORWARD)
+    }
+
+    /// Rows of the gradient of y, and of that of x if it is written, at any pitch.
+    pub(crate) fn gradient_rows(&mut self, rows: Rows) -> Result<RowSpan<'_>, Error> {
+        self.rows_named(rows, BACKWARD)
+    }
+
+    /// The same, each at one stride.
+    pub(crate) fn plain_gradient_rows(self, rows: Rows) -> Result<RowSpan<'a>, Error> {
+        self.plain_rows_named(rows, BACKWARD)
+    }
+
+    /// The same, which are contiguous.
     pub(crate) fn gradient_planes(self, planes: Rows) -> Result<RowSpan<'a>, Error> {
         self.check_contiguous(["dy_pitch", "dx_pitch"])?;
-        self.gradient_rows(planes)
+        self.plain_gradient_rows(planes)
     }
 
-    /// Rows of the gradient of y, and of that of x if it is written.
-    pub(crate) fn gradient_rows(self, rows: Rows) -> Result<RowSpan<'a>, Error> {
-        self.check_f32(BACKWARD)?;
-        let dy_pitch = check_rows(rows, ("dy", self.x_len), ("dy_pitch", self.x_pitch))?;
-        let dy = (self.x.cast(), dy_pitch);
-        if self.reads_only {
-            // SAFETY: the rows lie within dy, as has been checked, and the invariant. There is no y.
-            return Ok(unsafe { RowSpan::of_reads(dy, (rows.rows(), rows.cols())) });
-        }
-        let dx_pitch = check_rows(rows, ("dx", self.y_len), ("dx_pitch", self.y_pitch))?;
-        // SAFETY: as of `rows`.
-        Ok(unsafe {
-            RowSpan::from_pointers(dy, (self.y.cast(), dx_pitch), (rows.rows(), rows.cols()))
-        })
+    /// Rows of an output that is read too. Errors use these names for the buffer and its pitch.
+    pub(crate) fn rows_in_place(
+        &mut self,
+        rows: Rows,
+        names: (&'static str, &'static str),
+    ) -> Result<RowSpan<'_>, Error> {
+        self.rows_named(rows, [names; 2])
     }
 
-    /// Rows of a shape.
     #[inline]
-    pub(crate) fn rows(self, rows: Rows) -> Result<RowSpan<'a>, Error> {
-        self.check_f32(FORWARD)?;
-        let x_pitch = check_rows(rows, ("x", self.x_len), ("x_pitch", self.x_pitch))?;
-        let y_pitch = check_rows(rows, ("y", self.y_len), ("y_pitch", self.y_pitch))?;
-        let (x, y) = ((self.x.cast(), x_pitch), (self.y.cast(), y_pitch));
+    fn rows_named(
+        &mut self,
+        rows: Rows,
+        names: [(&'static str, &'static str); 2],
+    ) -> Result<RowSpan<'_>, Error> {
+        self.pitches = self.check_rows(rows, names)?;
+        let (x, y) = (self.x.cast(), self.y_or_null().cast());
+        let shape = (rows.rows(), rows.cols());
         // SAFETY: the rows lie within x and y and do not overlap, as has been checked, and the invariant.
+        Ok(unsafe { RowSpan::at_pitches(x, y, &self.pitches, shape) })
+    }
+
+    #[inline]
+    fn plain_rows_named(
+        self,
+        rows: Rows,
+        names: [(&'static str, &'static str); 2],
+    ) -> Result<RowSpan<'a>, Error> {
+        let [x_pitch, y_pitch] = self.check_rows(rows, names)?;
+        let [(_, of_x), (_, of_y)] = names;
+        let x = (self.x.cast(), x_pitch.single(of_x)?);
+        let y = (self.y_or_null().cast(), y_pitch.single(of_y)?);
+        // SAFETY: as of `rows_named`.
         Ok(unsafe { RowSpan::from_pointers(x, y, (rows.rows(), rows.cols())) })
     }
-}
 
-/// Checks that the rows of a shape lie within a buffer, at a pitch if there is one, and returns the pitch.
-pub(crate) fn check_rows(
-    rows: Rows,
-    (arg, len): (&'static str, usize),
-    (pitch_arg, pitch): (&'static str, Option<usize>),
-) -> Result<usize, Error> {
-    let Some(pitch) = pitch else {
-        check_length(arg, len, rows.elements())?;
-        return Ok(rows.cols());
-    };
-    check_at_least(pitch_arg, pitch, rows.cols())?;
-    match reach(rows.rows(), rows.cols(), pitch) {
-        Some(reach) if reach <= MOST_ELEMENTS => check_at_least(arg, len, reach)?,
-        _ => return Err(Error::ShapeOverflow { arg: pitch_arg, got: [1, rows.rows(), pitch] }),
+    /// Checks that x and y are rows of f32, and returns their pitches. Without a y, it has none that counts.
+    #[inline]
+    fn check_rows(
+        &self,
+        rows: Rows,
+        names: [(&'static str, &'static str); 2],
+    ) -> Result<[Pitch; 2], Error> {
+        self.check_f32(names)?;
+        let [(x, x_pitch), (y, y_pitch)] = names;
+        let of_x = check_rows(rows, (x, self.x_len), (x_pitch, self.x_pitch))?;
+        if self.reads_only {
+            return Ok([of_x, 0.into()]);
+        }
+        Ok([of_x, check_rows(rows, (y, self.y_len), (y_pitch, self.y_pitch))?])
     }
-    Ok(pitch)
+
+    /// Returns an error where there is no y and a forward pass would write to it.
+    #[inline(always)]
+    fn check_writes(&self, rows: Rows) -> Result<(), Error> {
+        if self.reads_only { check_length("y", 0, rows.elements()) } else { Ok(()) }
+    }
+
+    /// y, if there is one.
+    #[inline(always)]
+    fn y_or_null(&self) -> *mut u8 {
+        if self.reads_only { core::ptr::null_mut() } else { self.y }
+    }
 }
 
 /// Where the sum of x and a residual is written: a buffer, or a vector that grows to hold it.
@@ -492,7 +510,7 @@ impl SumOutput<'_> {
     /// are contiguous, whatever the pitch.
     pub(crate) fn write_whole(
         self,
-        pitch: Option<usize>,
+        pitch: Option<Pitch>,
         inputs: RowInputs<'_>,
         rows: Rows,
         write: impl FnOnce(RowInputs<'_>) -> Result<(), Error>,
@@ -510,7 +528,7 @@ impl SumOutput<'_> {
     /// Calls `write` with rows of any storage, which it writes: it has the duty of [`InOut::write_whole`].
     pub(crate) fn write_stored(
         self,
-        pitch: Option<usize>,
+        pitch: Option<Pitch>,
         rows: Rows,
         write: impl FnOnce(StoredRows<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -525,7 +543,7 @@ impl SumOutput<'_> {
     /// writes until `write` returns. If that succeeds, a vector has its elements.
     fn place(
         self,
-        pitch: Option<usize>,
+        pitch: Option<Pitch>,
         rows: Rows,
         write: impl FnOnce(Place) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -538,7 +556,7 @@ impl SumOutput<'_> {
                     ElementsMut::F32(sum) => sum.as_mut_ptr().cast::<u8>(),
                     ElementsMut::Half(_, sum) => sum.as_mut_ptr().cast(),
                 };
-                write(Place { first, storage, pitch })
+                write(Place::new(first, storage, pitch))
             }
             Self::Vec(sum) => match sum {
                 ElementsVec::F32(sum) => fill_vec(sum, storage, rows, write),
@@ -550,7 +568,7 @@ impl SumOutput<'_> {
             #[cfg(feature = "capi")]
             Self::Uninit(_, sum) => {
                 let pitch = check(sum.len() / storage.size())?;
-                write(Place { first: sum.as_mut_ptr().cast(), storage, pitch })
+                write(Place::new(sum.as_mut_ptr().cast(), storage, pitch))
             }
         }
     }
@@ -566,7 +584,7 @@ fn fill_vec<T>(
     let len = rows.elements();
     sum.clear();
     crate::memory::reserve(sum, len)?;
-    write(Place { first: sum.as_mut_ptr().cast(), storage, pitch: rows.cols() })?;
+    write(Place::new(sum.as_mut_ptr().cast(), storage, rows.cols().into()))?;
     // SAFETY: the first `len` elements are within the capacity, and initialised by the duty of `write`.
     unsafe { sum.set_len(len) };
     Ok(())

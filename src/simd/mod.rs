@@ -5,7 +5,7 @@
 //! | `contract.rs` | the traits of backends, kernels and vectors |
 //! | `memory.rs` | prefetches and the fence |
 //! | `group.rs` | rows that a kernel reads and writes vector by vector |
-//! | `span.rs`, `row_span.rs` | x and y, two buffers or one, which give groups |
+//! | `span.rs`, `row_span.rs`, `row_inputs.rs` | x and y, two buffers or one, and what is read beside them, which give groups |
 //! | `stored.rs` | rows of any storage, which are widened and narrowed |
 //! | `convert.rs`, `half_words.rs` | between f32 and the formats of 16 bits |
 //! | `inout.rs` | where a call reads and writes, as its caller says it |
@@ -40,6 +40,7 @@ mod half_words;
 mod inout;
 mod memory;
 mod portable;
+mod row_inputs;
 mod row_span;
 mod span;
 mod stored;
@@ -53,11 +54,12 @@ pub(crate) use convert::round_to;
 #[cfg(feature = "capi")]
 pub(crate) use environment::Control;
 pub(crate) use group::Group;
-pub use inout::{InOut, Pitch, to_vec};
-pub(crate) use inout::{Io, SumOutput, check_rows};
+pub use inout::{InOut, to_vec};
+pub(crate) use inout::{Io, SumOutput};
 pub(crate) use memory::{halves, prefetch};
 pub(crate) use portable::Portable;
-pub(crate) use row_span::{ADDED, DSUM, FORWARD_X, GATE, INPUTS, RowInputs, RowSpan, Sums};
+pub(crate) use row_inputs::RowInputs;
+pub(crate) use row_span::{ADDED, DSUM, FORWARD_X, GATE, INPUTS, RowSpan, Sums};
 pub(crate) use span::Span;
 pub(crate) use stored::StoredRows;
 #[cfg(target_arch = "x86_64")]

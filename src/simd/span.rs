@@ -12,7 +12,7 @@
 use core::marker::PhantomData;
 use core::{ptr, slice};
 
-use super::group::{Group, Input};
+use super::group::{Group, at_one_stride};
 use super::memory::fence;
 
 /// Elements that a kernel reads from x and writes to y.
@@ -152,11 +152,10 @@ impl<'a> Span<'a> {
         let last = pitch.checked_mul(R - 1).and_then(|elements| elements.checked_add(start));
         let end = last.and_then(|last| last.checked_add(cols));
         assert!(end.is_some_and(|end| end <= self.len), "the rows lie within the span");
-        // SAFETY: `start` is within both ranges.
-        let (src, dst) = unsafe { (self.src.add(start), self.dst.add(start)) };
-        let x = Input { first: src, pitch };
+        let src = at_one_stride(self.src.wrapping_add(start), pitch, 0, 1);
+        let dst = at_one_stride(self.dst.wrapping_add(start).cast_const(), pitch, 0, 1);
         // SAFETY: row `r` is the `cols` elements from `start + r * pitch` on. The last row ends within both ranges.
-        unsafe { Group::new([x], (dst, pitch), cols, self.streams) }
+        unsafe { Group::new([src], dst.map(<*const f32>::cast_mut), cols, self.streams) }
     }
 
     /// Pointers to x and y, and the number of elements.

@@ -164,7 +164,8 @@ impl Owned {
                 _ => 0,
             };
             let data = unsafe { own.words.as_mut_ptr().cast::<u8>().add(MARGIN) }.cast();
-            let buffer = evenkeel_output { data, len: own.len, pitch, dtype, reserved: 0 };
+            let buffer =
+                evenkeel_output { data, len: own.len, pitch, outer_pitch: 0, dtype, inner_rows: 0 };
             let at_least = of.is_some_and(|buffer| buffer.at_least);
             let optional =
                 of.is_some_and(|buffer| !buffer.option.is_empty()) || own.name == "m2_low";
@@ -232,14 +233,21 @@ impl<'a> Call<'a> {
 
     /// An output by its name; all zeros where it is not there.
     pub(crate) fn write(&self, name: &str) -> evenkeel_output {
-        let absent = evenkeel_output { data: null_mut(), len: 0, pitch: 0, dtype: 0, reserved: 0 };
+        let absent = evenkeel_output {
+            data: null_mut(),
+            len: 0,
+            pitch: 0,
+            outer_pitch: 0,
+            dtype: 0,
+            inner_rows: 0,
+        };
         self.given.iter().find(|given| given.name == name).map_or(absent, |given| given.buffer)
     }
 
     /// An input.
     pub(crate) fn read(&self, name: &str) -> evenkeel_input {
-        let evenkeel_output { data, len, pitch, dtype, reserved } = self.write(name);
-        evenkeel_input { data, len, pitch, dtype, reserved }
+        let evenkeel_output { data, len, pitch, outer_pitch, dtype, inner_rows } = self.write(name);
+        evenkeel_input { data, len, pitch, outer_pitch, dtype, inner_rows }
     }
 
     /// The first of several inputs that is there, and the steps of lengths.

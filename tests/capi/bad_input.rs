@@ -105,8 +105,8 @@ fn a_buffer_that_cannot_be_one() {
                 let is_moments = wrong.buffer.dtype == EVENKEEL_MOMENTS;
                 wrong.buffer.dtype = if is_moments { EVENKEEL_F32 } else { EVENKEEL_MOMENTS };
             });
-            right.one_wrong(i, "has a reserved number", EVENKEEL_UNKNOWN_OPTION, |wrong| {
-                wrong.buffer.reserved = 1;
+            right.one_wrong(i, "has half a stride", EVENKEEL_UNKNOWN_OPTION, |wrong| {
+                wrong.buffer.outer_pitch = 1;
             });
         }
     });
@@ -204,8 +204,14 @@ fn a_buffer_that_has_to_be_there() {
                 continue;
             }
             right.one_wrong(i, "is absent", EVENKEEL_NULL_POINTER, |wrong| {
-                wrong.buffer =
-                    evenkeel_output { data: null_mut(), len: 0, pitch: 0, dtype: 0, reserved: 0 };
+                wrong.buffer = evenkeel_output {
+                    data: null_mut(),
+                    len: 0,
+                    pitch: 0,
+                    outer_pitch: 0,
+                    dtype: 0,
+                    inner_rows: 0,
+                };
             });
         }
     });
@@ -366,7 +372,7 @@ fn a_parameter_outside_its_domain() {
     }
     let mut mask = [0_u8; 2];
     let (data, dtype) = (mask.as_mut_ptr().cast(), EVENKEEL_BITS);
-    let mask = evenkeel_output { data, len: 2, pitch: 0, dtype, reserved: 0 };
+    let mask = evenkeel_output { data, len: 2, pitch: 0, outer_pitch: 0, dtype, inner_rows: 0 };
     let right =
         evenkeel_dropout_mask_args { mask, count: 16, ..evenkeel_dropout_mask_args::default() };
     for (args, status) in [
@@ -391,15 +397,12 @@ fn a_number_that_is_no_option() {
         data: data.cast(),
         len,
         pitch: 0,
+        outer_pitch: 0,
         dtype,
-        reserved: 0,
+        inner_rows: 0,
     };
-    let as_input = |evenkeel_output { data, len, pitch, dtype, reserved }| evenkeel_input {
-        data,
-        len,
-        pitch,
-        dtype,
-        reserved,
+    let as_input = |evenkeel_output { data, len, pitch, outer_pitch, dtype, inner_rows }| {
+        evenkeel_input { data, len, pitch, outer_pitch, dtype, inner_rows }
     };
     let x = as_input(buffer(values.x.as_ptr().cast_mut(), EVENKEEL_F32, 12));
     let y = buffer(y.as_mut_ptr(), EVENKEEL_F32, 12);

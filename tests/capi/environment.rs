@@ -85,14 +85,15 @@ fn layer_norm(x: &[f32], beta: &[f32], execution: evenkeel_execution) -> Vec<f32
         data: x.as_ptr().cast(),
         len: x.len(),
         pitch: 0,
+        outer_pitch: 0,
         dtype: EVENKEEL_F32,
-        reserved: 0,
+        inner_rows: 0,
     };
     let mut y = vec![f32::NAN; x.len()];
     let (data, len, dtype) = (y.as_mut_ptr().cast(), y.len(), EVENKEEL_F32);
     let args = evenkeel_layer_norm_args {
         x: input(x),
-        y: evenkeel_output { data, len, pitch: 0, dtype, reserved: 0 },
+        y: evenkeel_output { data, len, pitch: 0, outer_pitch: 0, dtype, inner_rows: 0 },
         shape: evenkeel_shape {
             layout: EVENKEEL_ROWS,
             reserved: 0,

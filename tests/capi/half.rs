@@ -206,11 +206,13 @@ fn a_call_has_one_format() {
         data: x.as_ptr().cast(),
         len: x.len(),
         pitch: 0,
+        outer_pitch: 0,
         dtype,
-        reserved: 0,
+        inner_rows: 0,
     };
     let data = y.as_mut_ptr().cast();
-    let output = |dtype| evenkeel_output { data, len: 8, pitch: 0, dtype, reserved: 0 };
+    let output =
+        |dtype| evenkeel_output { data, len: 8, pitch: 0, outer_pitch: 0, dtype, inner_rows: 0 };
     let setting = setting(Rows::new(2, 4).unwrap());
     let shape = Call::new(&setting, &[]).rows();
     let status = |y, gamma| {

@@ -11,6 +11,7 @@ mod bad_input;
 mod calls;
 mod environment;
 mod half;
+mod nested;
 mod others;
 mod out_of_memory;
 mod pool;

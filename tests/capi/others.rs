@@ -17,11 +17,25 @@ fn text(of: *const std::ffi::c_char) -> &'static str {
 }
 
 pub(crate) fn output<T>(x: &mut [T], dtype: u32) -> evenkeel_output {
-    evenkeel_output { data: x.as_mut_ptr().cast(), len: x.len(), pitch: 0, dtype, reserved: 0 }
+    evenkeel_output {
+        data: x.as_mut_ptr().cast(),
+        len: x.len(),
+        pitch: 0,
+        outer_pitch: 0,
+        dtype,
+        inner_rows: 0,
+    }
 }
 
 pub(crate) fn input<T>(x: &[T], dtype: u32) -> evenkeel_input {
-    evenkeel_input { data: x.as_ptr().cast(), len: x.len(), pitch: 0, dtype, reserved: 0 }
+    evenkeel_input {
+        data: x.as_ptr().cast(),
+        len: x.len(),
+        pitch: 0,
+        outer_pitch: 0,
+        dtype,
+        inner_rows: 0,
+    }
 }
 
 const NO_SHAPE: evenkeel_shape = evenkeel_shape {

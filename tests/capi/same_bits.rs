@@ -60,12 +60,25 @@ fn large_calls_have_the_bits_of_rust() {
 fn defaults_are_those_of_rust() {
     let values = values((7, 64));
     let (x, rows, len) = (&values.x, values.rows, values.x.len());
-    let input =
-        evenkeel_input { data: x.as_ptr().cast(), len, pitch: 0, dtype: EVENKEEL_F32, reserved: 0 };
+    let input = evenkeel_input {
+        data: x.as_ptr().cast(),
+        len,
+        pitch: 0,
+        outer_pitch: 0,
+        dtype: EVENKEEL_F32,
+        inner_rows: 0,
+    };
     let check = |expected: Vec<f32>, call: &dyn Fn(evenkeel_output) -> evenkeel_status| {
         let mut y = vec![0.0_f32; len];
         let data = y.as_mut_ptr().cast();
-        let output = evenkeel_output { data, len, pitch: 0, dtype: EVENKEEL_F32, reserved: 0 };
+        let output = evenkeel_output {
+            data,
+            len,
+            pitch: 0,
+            outer_pitch: 0,
+            dtype: EVENKEEL_F32,
+            inner_rows: 0,
+        };
         assert_eq!(call(output), EVENKEEL_OK, "{}", message());
         assert_eq!(y, expected);
     };
@@ -118,8 +131,9 @@ fn defaults_are_those_of_rust() {
         data: data.cast(),
         len: 64,
         pitch: 0,
+        outer_pitch: 0,
         dtype: EVENKEEL_F32,
-        reserved: 0,
+        inner_rows: 0,
     });
     check(y, &|y| {
         let [running_mean, running_var] = running;

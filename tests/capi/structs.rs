@@ -29,7 +29,7 @@ fn rows_with_structures() -> impl Iterator<Item = usize> {
 fn yesterdays_structure_is_taken() {
     for row in rows_with_structures() {
         let mut taken = 0;
-        for size in (8..568).step_by(8) {
+        for size in (8..680).step_by(8) {
             let (status, written) = call(row, Pass::Size(size));
             // Within a member, or in the others.
             if status != EVENKEEL_STRUCT_SIZE {
@@ -44,12 +44,12 @@ fn yesterdays_structure_is_taken() {
     let layer_norm = 0;
     let (_, expected) = call(layer_norm, Pass::Whole);
     for size in
-        [136, 168, 200, 232, 264, 296, 328, 360, 392, 424, 456, 464, 472, 480, 488, 496, 504, 536]
+        [152, 192, 232, 272, 312, 352, 392, 432, 472, 512, 552, 560, 568, 576, 584, 592, 600, 640]
     {
         let (status, written) = call(layer_norm, Pass::Size(size));
         assert_eq!((status, &written), (EVENKEEL_OK, &expected), "{size}: {}", message());
     }
-    for size in [0, 1, 4, 12, 48, 144, 463] {
+    for size in [0, 1, 4, 12, 56, 160, 559] {
         let (status, _) = call(layer_norm, Pass::Size(size));
         assert_eq!(status, EVENKEEL_STRUCT_SIZE, "{size}");
         assert!(message().starts_with("`evenkeel_layer_norm_args.size`"), "{}", message());

@@ -34,6 +34,7 @@ mod hard_data;
 mod laws;
 mod masks;
 mod moments;
+mod nested;
 mod nist;
 mod operations;
 mod padding;

@@ -20,7 +20,14 @@ size_t, u32, u64, double, pointer = ctypes.c_size_t, ctypes.c_uint32, ctypes.c_u
 class Buffer(ctypes.Structure):
     """evenkeel_input and evenkeel_output, which have one layout."""
 
-    _fields_ = [("data", pointer), ("len", size_t), ("pitch", size_t), ("dtype", u32), ("reserved", u32)]
+    _fields_ = [
+        ("data", pointer),
+        ("len", size_t),
+        ("pitch", size_t),
+        ("outer_pitch", size_t),
+        ("dtype", u32),
+        ("inner_rows", u32),
+    ]
 
 
 class Shape(ctypes.Structure):

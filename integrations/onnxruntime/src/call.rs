@@ -130,13 +130,13 @@ impl Call<'_> {
         let Self { cols, element, .. } = *self;
         let all = rows * cols;
         let input = |data: Option<*const c_void>, len| match data {
-            Some(data) => evenkeel_input { data, len, pitch: 0, dtype: element.dtype, reserved: 0 },
-            None => evenkeel_input { data: ptr::null(), len: 0, pitch: 0, dtype: 0, reserved: 0 },
+            Some(data) => evenkeel_input { data, len, pitch: 0, outer_pitch: 0, dtype: element.dtype, inner_rows: 0 },
+            None => evenkeel_input { data: ptr::null(), len: 0, pitch: 0, outer_pitch: 0, dtype: 0, inner_rows: 0 },
         };
         let output = |data: Option<*mut c_void>, len, dtype| match data {
-            Some(data) => evenkeel_output { data, len, pitch: 0, dtype, reserved: 0 },
+            Some(data) => evenkeel_output { data, len, pitch: 0, outer_pitch: 0, dtype, inner_rows: 0 },
             None => {
-                evenkeel_output { data: ptr::null_mut(), len: 0, pitch: 0, dtype: 0, reserved: 0 }
+                evenkeel_output { data: ptr::null_mut(), len: 0, pitch: 0, outer_pitch: 0, dtype: 0, inner_rows: 0 }
             }
         };
         let shape = evenkeel_shape {

@@ -38,6 +38,7 @@ use crate::kernels::rows::source::{GivenRows, MeanVariance, RowSource};
 use crate::kernels::rows::sweep::{Standardize, in_groups, sweep_plain};
 use crate::kernels::split::Split;
 use crate::kernels::tuning::GROUP_COLS;
+use crate::pitch::PitchedRows;
 use crate::simd::{Double, Float, Group, Kernel, LANES, Simd, Span};
 use crate::welford::Moments;
 
@@ -402,8 +403,12 @@ impl Kernel for PlaneMoments<'_> {
             (planes, x) = x.split_at(moments.len() * positions);
             match kept {
                 None => {
-                    MeasureRows { x: planes, cols: positions, pitch: positions, moments }
-                        .run(token);
+                    MeasureRows {
+                        x: PitchedRows::contiguous(planes, positions),
+                        cols: positions,
+                        moments,
+                    }
+                    .run(token);
                 }
                 Some(kept) => {
                     let sample = (first + i) / vectors * positions;

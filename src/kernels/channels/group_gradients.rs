@@ -26,6 +26,7 @@ use crate::kernels::lanes::{Lanes64, rstd};
 use crate::kernels::row_filter::RowFilter;
 use crate::kernels::rows::moments::MeasureRows;
 use crate::kernels::split::Split;
+use crate::pitch::PitchedRows;
 use crate::simd::{Kernel, LANES, RowInputs, RowSpan, Simd};
 use crate::welford::Moments;
 
@@ -149,9 +150,10 @@ impl Kernel for MeasureGroup<'_> {
     fn run<S: Simd>(self, token: S) -> [f64; 2] {
         let Self { x, eps } = self;
         let mut moments = [Moments::new()];
-        MeasureRows { x, cols: x.len(), pitch: x.len(), moments: &mut moments }.run(token);
+        let (x, cols) = (PitchedRows::contiguous(x, x.len()), x.len());
+        MeasureRows { x, cols, moments: &mut moments }.run(token);
         let [Moments { mean, m2, .. }] = moments;
-        [mean, rstd(m2 / x.len() as f64, eps)]
+        [mean, rstd(m2 / cols as f64, eps)]
     }
 }
 

@@ -355,7 +355,7 @@ impl<const N: usize, const KIND: u8> Part<'_, '_, N, KIND> {
             let sums = &mut self.sums.step(0, self.io.cols());
             return add_columns::<T, V, _, R, N>(token, &group, &rows, sums);
         }
-        let ahead = self.io.ahead(R);
+        let ahead = self.io.ahead(first, R);
         let mut group = self.io.group::<R, INPUTS>(first);
         let mut second = self.dresidual.as_mut().map(
             #[inline(always)]

@@ -33,7 +33,7 @@ use super::sweep::Standardize;
 use crate::gate::{Gate, GateFunction, GatePlace};
 use crate::kernels::elementwise::choices::REACH;
 use crate::kernels::split::Split;
-use crate::shape::PitchedRows;
+use crate::pitch::PitchedRows;
 use crate::simd::{Float, Kernel, LANES, RowInputs, RowSpan, Simd, Span, halves};
 
 /// The gradients of rows part by part. Rows of the work are chunks, whose scratch has room for two rows of f32.
@@ -204,7 +204,7 @@ impl<T: RowSource> Chunk<'_, '_, T> {
             },
         );
         let mut dresidual = self.dresidual.as_mut().map(|rows| rows.part(row, columns));
-        let dy = &self.io.src()[row * self.io.src_pitch()..][start..end];
+        let dy = &self.io.src_row(row)[start..end];
 
         let place = gate.as_ref().map(|gate| gate.place);
         let product = &mut buffer[..len];

@@ -16,14 +16,14 @@ use super::short_rows::{SHORT_COLS, ShortRows, short_moments};
 use crate::kernels::lanes::Lanes64;
 use crate::kernels::split::Split;
 use crate::kernels::tuning::GROUP_COLS;
+use crate::pitch::PitchedRows;
 use crate::simd::{Kernel, LANES, Simd};
 use crate::welford::Moments;
 
-/// The moments of every row of x, which begin every `pitch` elements. Rows have at least one element.
+/// The moments of every row of x. Rows have at least one element.
 pub(crate) struct MeasureRows<'a> {
-    pub(crate) x: &'a [f32],
+    pub(crate) x: PitchedRows<'a>,
     pub(crate) cols: usize,
-    pub(crate) pitch: usize,
     pub(crate) moments: &'a mut [Moments],
 }
 
@@ -33,14 +33,10 @@ impl Split for MeasureRows<'_> {
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let Self { x, cols, pitch, moments } = self;
-        // The last row may end before its pitch does.
-        let (low_x, high_x) = x.split_at(x.len().min(at * pitch));
+        let Self { x, cols, moments } = self;
+        let (low_x, high_x) = x.split_at(at);
         let (low, high) = moments.split_at_mut(at);
-        (
-            Self { x: low_x, cols, pitch, moments: low },
-            Self { x: high_x, cols, pitch, moments: high },
-        )
+        (Self { x: low_x, cols, moments: low }, Self { x: high_x, cols, moments: high })
     }
 }
 
@@ -60,7 +56,8 @@ impl Kernel for MeasureRows<'_> {
 impl MeasureRows<'_> {
     #[inline(always)]
     fn in_groups<S: Simd, const R: usize>(self, token: S) {
-        let Self { mut x, cols, pitch, moments } = self;
+        let Self { x, cols, moments } = self;
+        let mut first = 0;
         let (mut short, mut groups): (&mut [[Moments; LANES]], &mut [[Moments; R]]) =
             (&mut [], &mut []);
         let mut rest = moments;
@@ -71,7 +68,8 @@ impl MeasureRows<'_> {
             (groups, rest) = rest.as_chunks_mut();
         }
         for group in short {
-            let rows = ShortRows::new(split_rows(&mut x, cols, pitch), LANES.wrapping_mul(pitch));
+            let rows = ShortRows::new(rows_from(x, first, cols), x.ahead(first, LANES));
+            first += LANES;
             let (mean, m2) = token.outline(MeasureShortRows { rows });
             for r in 0..LANES {
                 group[r] = Moments { count: cols as u64, mean: mean[r], mean_low: 0.0, m2: m2[r] };
@@ -79,22 +77,22 @@ impl MeasureRows<'_> {
         }
         let mut cascades: Cascades<Moments, R> = None;
         for group in groups {
-            let x = split_rows::<R>(&mut x, cols, pitch);
-            *group = reduce_rows::<_, S, R, true>(token, x, &mut cascades);
+            let rows = rows_from::<R>(x, first, cols);
+            *group = reduce_rows::<_, S, R, true>(token, rows, &mut cascades);
+            first += R;
         }
         for moments in rest {
-            let [first] = split_rows(&mut x, cols, pitch);
-            *moments = reduce_row::<_, S, R, true>(token, first, &mut cascades);
+            let row = x.part(first, (0, cols));
+            *moments = reduce_row::<_, S, R, true>(token, row, &mut cascades);
+            first += 1;
         }
     }
 }
 
 /// The moments of the first elements of every row of x.
 pub(crate) struct MeasurePrefixes<'a> {
-    pub(crate) x: &'a [f32],
-    pub(crate) cols: usize,
-    pub(crate) pitch: usize,
-    /// One a row, at most `cols`.
+    pub(crate) x: PitchedRows<'a>,
+    /// One a row, at most as many as a row has.
     pub(crate) lengths: &'a [usize],
     pub(crate) moments: &'a mut [Moments],
 }
@@ -105,13 +103,13 @@ impl Split for MeasurePrefixes<'_> {
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let Self { x, cols, pitch, lengths, moments } = self;
-        let (low_x, high_x) = x.split_at(x.len().min(at * pitch));
+        let Self { x, lengths, moments } = self;
+        let (low_x, high_x) = x.split_at(at);
         let (low_lengths, high_lengths) = lengths.split_at(at);
         let (low, high) = moments.split_at_mut(at);
         (
-            Self { x: low_x, cols, pitch, lengths: low_lengths, moments: low },
-            Self { x: high_x, cols, pitch, lengths: high_lengths, moments: high },
+            Self { x: low_x, lengths: low_lengths, moments: low },
+            Self { x: high_x, lengths: high_lengths, moments: high },
         )
     }
 }
@@ -133,25 +131,23 @@ impl MeasurePrefixes<'_> {
     /// Rows are of any lengths, so that they are not worked on in groups: a row has the same bits by itself.
     #[inline(always)]
     fn one_by_one<S: Simd, const R: usize>(self, token: S) {
-        let Self { mut x, cols, pitch, lengths, moments } = self;
+        let Self { x, lengths, moments } = self;
         let mut cascades: Cascades<Moments, R> = None;
-        for (moments, &len) in moments.iter_mut().zip(lengths) {
-            let [first] = split_rows(&mut x, cols, pitch);
+        for (row, (moments, &len)) in moments.iter_mut().zip(lengths).enumerate() {
             *moments = match len {
                 0 => Moments::new(),
-                _ => reduce_row::<_, S, R, false>(token, &first[..len], &mut cascades),
+                _ => reduce_row::<_, S, R, false>(token, x.part(row, (0, len)), &mut cascades),
             };
         }
     }
 }
 
-/// Takes the first `R` rows of x.
+/// `R` rows of x, the first of them row `first`.
 #[inline(always)]
-fn split_rows<'a, const R: usize>(x: &mut &'a [f32], cols: usize, pitch: usize) -> [&'a [f32]; R] {
+fn rows_from<const R: usize>(x: PitchedRows<'_>, first: usize, cols: usize) -> [&[f32]; R] {
     let mut rows: [&[f32]; R] = [&[]; R];
-    for row in &mut rows {
-        *row = &x[..cols];
-        *x = &x[pitch.min(x.len())..];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = x.part(first + r, (0, cols));
     }
     rows
 }

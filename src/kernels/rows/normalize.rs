@@ -198,7 +198,7 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
         dropped: &mut Option<DroppedRows<'_>>,
     ) {
         make_rows(token, &mut self.io, dropped, (first, LANES));
-        let ahead = self.io.ahead(LANES);
+        let ahead = self.io.ahead(first, LANES);
         let rows = self.io.group::<LANES, IN>(first);
         let (source, x) = (&mut self.source, ShortRows::new(rows.rows(), ahead));
         let statistics = token.outline(MeasureShort { source, first, rows: x });
@@ -240,7 +240,7 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
             // Only here are they in memory: of a reference to those above, every group would store its own.
             return self.one_by_one(token, first, &{ statistics });
         };
-        let ahead = self.io.ahead(R);
+        let ahead = self.io.ahead(first, R);
         let mut group = self.io.group::<R, IN>(first);
         sweep::<T, S::F32, A, R, IN>(token, &mut group, rows, self.affine, ahead);
     }

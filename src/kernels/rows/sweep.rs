@@ -369,8 +369,8 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for SweepOneByOne<'_
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
         let Self { io, first, columns: (start, end), statistics, affine, .. } = self;
-        let ahead = io.ahead(1);
         for (i, &statistics) in statistics.iter().enumerate() {
+            let ahead = io.ahead(first + i, 1);
             let mut row = io.group::<1, IN>(first + i);
             let row = &mut row.columns(start, end);
             if let Some(rows) = Standardize::in_f32(token, &[statistics]) {

@@ -7,18 +7,9 @@ use crate::gate::GateFunction;
 use crate::shape::Rows;
 use crate::simd::contract::{Float, Simd};
 use crate::simd::inout::{InOut, SumOutput};
-use crate::simd::row_span::{ADDED, GATE, INPUTS, RowInputs, RowSpan, Sums, reach};
+use crate::simd::row_inputs::RowInputs;
+use crate::simd::row_span::{ADDED, GATE, INPUTS, RowSpan, Sums};
 use crate::simd::span::Span;
-
-#[test]
-fn rows_reach_from_the_first_element_to_the_last() {
-    assert_eq!([reach(0, 5, 9), reach(1, 5, 9), reach(3, 5, 9)], [Some(0), Some(5), Some(23)]);
-    assert_eq!(reach(3, 5, usize::MAX / 2), None);
-    assert_eq!(
-        (reach(2, 2, usize::MAX - 1), reach(2, 1, usize::MAX - 1)),
-        (None, Some(usize::MAX))
-    );
-}
 
 #[test]
 fn row_spans_panic_for_rows_beyond_their_buffers() {
@@ -44,7 +35,7 @@ fn row_spans_panic_for_rows_beyond_their_buffers() {
 
 /// The rows of a call, as its driver has them.
 fn rows_of<'a>(io: InOut<'a, 'a>, shape: Rows) -> RowSpan<'a> {
-    io.erased().rows(shape).expect("the rows are there")
+    io.erased().plain_rows(shape).expect("the rows are there")
 }
 
 /// Rows of `x` and `y` at pitches.
@@ -302,10 +293,11 @@ pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
             others.bias(&bias[..COLS]);
             others.residual(&residual, residual_pitch);
             let output = SumOutput::Slice(ElementsMut::F32(&mut kept));
-            let written = output.write_whole(Some(sum_pitch), others, shape, |mut others| {
-                in_parts(at, io.with_inputs(&mut others));
-                Ok(())
-            });
+            let written =
+                output.write_whole(Some(sum_pitch.into()), others, shape, |mut others| {
+                    in_parts(at, io.with_inputs(&mut others));
+                    Ok(())
+                });
             assert_eq!(written, Ok(()), "{what}");
             let expected_y = expected(y_pitch, &|r, c| sum(r, c) + beside(r, c));
             assert!(same_memory(&kept, &expected(sum_pitch, &sum)), "sum, {what}: {kept:?}");
@@ -320,10 +312,11 @@ pub(super) fn row_splits<E: Scalar, S: Simd>(token: S) {
             others.bias(&bias[..COLS]);
             others.residual(&residual, residual_pitch);
             let output = SumOutput::Slice(ElementsMut::F32(&mut kept));
-            let written = output.write_whole(Some(sum_pitch), others, shape, |mut others| {
-                in_parts(at, io.with_inputs(&mut others));
-                Ok(())
-            });
+            let written =
+                output.write_whole(Some(sum_pitch.into()), others, shape, |mut others| {
+                    in_parts(at, io.with_inputs(&mut others));
+                    Ok(())
+                });
             assert_eq!(written, Ok(()), "{what}");
             let product = |r, c| 5.0 * sum(r, c) * of_gate(r, c) + 2.0 * of_gate(r, c);
             assert!(same_memory(&kept, &expected(sum_pitch, &sum)), "sum, {what}: {kept:?}");
