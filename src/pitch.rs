@@ -157,16 +157,25 @@ impl Pitch {
 }
 
 /// Checks that the rows of a shape lie within a buffer, at a pitch if there is one, and do not overlap. Returns the pitch.
+#[inline(always)]
 pub(crate) fn check_rows(
     rows: Rows,
-    (arg, len): (&'static str, usize),
+    buffer @ (arg, len): (&'static str, usize),
     (pitch_arg, pitch): (&'static str, Option<Pitch>),
 ) -> Result<Pitch, Error> {
+    match pitch {
+        None => check_length(arg, len, rows.elements()).map(|()| rows.cols().into()),
+        Some(pitch) => check_pitched(rows, buffer, (pitch_arg, pitch)),
+    }
+}
+
+#[inline(never)]
+fn check_pitched(
+    rows: Rows,
+    (arg, len): (&'static str, usize),
+    (pitch_arg, pitch): (&'static str, Pitch),
+) -> Result<Pitch, Error> {
     let (count, cols) = (rows.rows(), rows.cols());
-    let Some(pitch) = pitch else {
-        check_length(arg, len, rows.elements())?;
-        return Ok(cols.into());
-    };
     check_at_least(pitch_arg, pitch.elements, cols)?;
     match pitch.reach(count, cols) {
         Some(reach) if reach <= MOST_ELEMENTS => check_at_least(arg, len, reach)?,

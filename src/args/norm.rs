@@ -399,6 +399,17 @@ impl<'a> NormArgs<'a> {
         unsupported([("mean", self.mean.is_some()), ("rstd", self.rstd.is_some())])
     }
 
+    /// Whether x, y and everything beside them is stored as f32: the usual case, found in few instructions.
+    #[inline(always)]
+    pub(crate) fn is_f32(&self, io: &Io<'_>) -> bool {
+        let is_f32 =
+            |elements: Option<Elements<'_>>| matches!(elements, None | Some(Elements::F32(_)));
+        io.storage() == [Storage::F32; 2]
+            && [self.gamma, self.beta, self.bias, self.gate, self.added].into_iter().all(is_f32)
+            && self.residual.as_ref().is_none_or(|residual| residual.storage() == Storage::F32)
+            && self.sum.as_ref().is_none_or(|sum| sum.storage() == Storage::F32)
+    }
+
     /// How x, y and the arguments are stored that are there.
     #[inline]
     pub(crate) fn storages(&self, io: &Io<'_>) -> [(&'static str, Option<Storage>); 9] {

@@ -30,10 +30,12 @@ pub(crate) fn normalize<T: RowSource>(
     padding: Option<RowFilter<'_>>,
     args: &mut NormArgs<'_>,
 ) -> Result<(), Error> {
-    match half_format(args.storages(&io))? {
-        None => rows::normalize(call, io, rows, norm, padding, args),
-        Some(_) => normalize_stored(call, io, rows, norm, padding, args),
+    if args.is_f32(&io) {
+        return rows::normalize(call, io, rows, norm, padding, args);
     }
+    // One format of 16 bits.
+    half_format(args.storages(&io))?;
+    normalize_stored(call, io, rows, norm, padding, args)
 }
 
 /// The same where something is not stored as f32.

@@ -423,9 +423,15 @@ impl<'a> Io<'a> {
         rows: Rows,
         names: [(&'static str, &'static str); 2],
     ) -> Result<RowSpan<'_>, Error> {
-        self.pitches = self.check_rows(rows, names)?;
         let (x, y) = (self.x.cast(), self.y_or_null().cast());
-        let shape = (rows.rows(), rows.cols());
+        let shape @ (_, cols) = (rows.rows(), rows.cols());
+        if self.x_pitch.is_none() && self.y_pitch.is_none() {
+            // The usual case, in few instructions.
+            self.check_rows(rows, names)?;
+            // SAFETY: as below.
+            return Ok(unsafe { RowSpan::from_pointers((x, cols), (y, cols), shape) });
+        }
+        self.pitches = self.check_rows(rows, names)?;
         // SAFETY: the rows lie within x and y and do not overlap, as has been checked, and the invariant.
         Ok(unsafe { RowSpan::at_pitches(x, y, &self.pitches, shape) })
     }
@@ -445,7 +451,7 @@ impl<'a> Io<'a> {
     }
 
     /// Checks that x and y are rows of f32, and returns their pitches. Without a y, it has none that counts.
-    #[inline]
+    #[inline(always)]
     fn check_rows(
         &self,
         rows: Rows,
