@@ -18,7 +18,7 @@ use crate::run::execution::Call;
 use crate::run::stored::{half_format, widened, widened_lens};
 use crate::run::tile::{Rooms, Tile};
 use crate::shape::Rows;
-use crate::simd::{InOut, Io, Span, StoredRows};
+use crate::simd::{InOut, Io, LANES, Span, StoredRows};
 
 /// Normalises every row, with gamma, beta and the inputs of `args`, then zeroes padding. The caller has checked the outputs of
 /// statistics.
@@ -130,9 +130,10 @@ pub(super) fn read<'a>(
     Ok(Some(StoredRows::reading(elements, pitch, (rows.rows(), rows.cols()))))
 }
 
-/// How many rows of so many elements are widened at a time.
+/// How many rows of so many elements are widened at a time: whole groups, as kernels work on them, where several fit.
 pub(super) fn tile_rows(cols: usize, tile: usize) -> usize {
-    (tile / cols.max(1)).max(1)
+    let rows = (tile / cols.max(1)).max(1);
+    [LANES, 4, 2].into_iter().find(|&group| rows >= group).map_or(1, |group| rows - rows % group)
 }
 
 /// Rows that a task works on.

@@ -24,7 +24,6 @@ use self::word::U64;
 use crate::element::Half;
 use crate::simd::contract::{Kernel, Simd};
 #[cfg(feature = "half")]
-use crate::simd::convert;
 
 impl Simd for Avx512 {
     type F32 = F32;
@@ -53,7 +52,7 @@ impl Simd for Avx512 {
             #[cfg(feature = "half")]
             Half::F16 => half::widen_f16(self, x, y),
             #[cfg(feature = "half")]
-            _ => convert::widen(half, x, y),
+            Half::Bf16 => half::widen_bf16(self, x, y),
         }
     }
 
@@ -64,7 +63,7 @@ impl Simd for Avx512 {
             #[cfg(feature = "half")]
             Half::F16 => half::narrow_f16(self, x, y),
             #[cfg(feature = "half")]
-            _ => convert::narrow(half, x, y),
+            Half::Bf16 => half::narrow_bf16(self, x, y),
         }
     }
 }
