@@ -6,12 +6,12 @@ use crate::args::norm::unsupported;
 use crate::args::valid_rows::check_lengths;
 use crate::element::{Element, Elements};
 use crate::error::Error;
-use crate::kernels::elementwise::storage::Widen;
 use crate::kernels::rows::moments::{MeasurePrefixes, MeasureRows};
 use crate::pitch::{PitchedRows, check_rows};
 use crate::run::execution::{Call, Execution, execution_setters};
 use crate::run::stored::read_in_f32;
 use crate::shape::{Rows, check_length};
+use crate::simd::Widen;
 use crate::welford::Moments;
 
 /// Mean and variance of every row of a matrix `[rows, cols]`, in one pass.

@@ -5,12 +5,12 @@
 
 use crate::element::{Elements, Half, Storage};
 use crate::error::Error;
-use crate::kernels::elementwise::storage::{NarrowAll, Widen, WidenAll};
+use crate::kernels::elementwise::storage::{NarrowAll, WidenAll};
 use crate::pitch::Pitch;
 use crate::run::execution::Call;
 use crate::run::tile::{Rooms, Tile};
 use crate::shape::Rows;
-use crate::simd::{InOut, Io, StoredRows};
+use crate::simd::{InOut, Io, StoredRows, Widen};
 
 /// The format of what is not stored as f32: `None` if everything is. A call has one such format.
 #[inline]

@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use super::contract::Simd;
+use super::contract::{Kernel, Simd};
 #[cfg(feature = "half")]
 use super::half_words::{from_bf16, from_f16, narrow_each, to_bf16, to_f16, widen_each};
 use crate::element::Half;
@@ -31,6 +31,38 @@ pub(super) fn narrow(half: Half, x: &[f32], y: &mut [MaybeUninit<u16>]) {
     }
 }
 
+/// Widens all of `bits`. One function a backend, which all kernels call: a copy in each would cost more than the calls.
+pub(crate) struct Widen<'a> {
+    pub(crate) half: Half,
+    pub(crate) bits: &'a [u16],
+    pub(crate) out: &'a mut [f32],
+}
+
+/// Narrows all of `from`, likewise.
+pub(super) struct Narrow<'a> {
+    pub(super) half: Half,
+    pub(super) from: &'a [f32],
+    pub(super) out: &'a mut [MaybeUninit<u16>],
+}
+
+impl Kernel for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        token.widen(self.half, self.bits, self.out);
+    }
+}
+
+impl Kernel for Narrow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) {
+        token.narrow(self.half, self.from, self.out);
+    }
+}
+
 /// Elements that are rounded at a time: what is between lies in L1.
 const ROUNDED: usize = 256;
 
@@ -40,9 +72,9 @@ pub(crate) fn round_to<S: Simd>(token: S, half: Half, x: &mut [f32]) {
     let mut bits = [MaybeUninit::<u16>::uninit(); ROUNDED];
     for x in x.chunks_mut(ROUNDED) {
         let bits = &mut bits[..x.len()];
-        token.narrow(half, x, bits);
+        token.outline(Narrow { half, from: x, out: &mut *bits });
         // SAFETY: `narrow` has written every element, and the types have one layout.
         let bits = unsafe { &*(core::ptr::from_ref(bits) as *const [u16]) };
-        token.widen(half, bits, x);
+        token.outline(Widen { half, bits, out: x });
     }
 }

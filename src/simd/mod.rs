@@ -50,7 +50,7 @@ mod tests;
 mod x86_64;
 
 pub(crate) use contract::{BACKENDS, Double, Float, Keep, Kernel, LANES, Real, Simd, Single, Word};
-pub(crate) use convert::round_to;
+pub(crate) use convert::{Widen, round_to};
 #[cfg(feature = "capi")]
 pub(crate) use environment::Control;
 pub(crate) use group::Group;

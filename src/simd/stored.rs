@@ -16,6 +16,7 @@ use core::ops::Range;
 use core::{ptr, slice};
 
 use super::contract::Simd;
+use super::convert::{Narrow, Widen};
 use crate::element::{Elements, ElementsMut, Storage};
 use crate::pitch::Pitch;
 
@@ -175,7 +176,7 @@ impl<'a> StoredRows<'a> {
                 Storage::Half(half) => {
                     // SAFETY: as above.
                     let bits = unsafe { slice::from_raw_parts(first.cast::<u16>(), len) };
-                    token.widen(half, bits, out);
+                    token.outline(Widen { half, bits, out });
                 }
             }
         }
@@ -199,7 +200,7 @@ impl<'a> StoredRows<'a> {
                     // SAFETY: as above; no slice of x is in use.
                     let bits =
                         unsafe { slice::from_raw_parts_mut(first.cast::<MaybeUninit<u16>>(), len) };
-                    token.narrow(half, from, bits);
+                    token.outline(Narrow { half, from, out: bits });
                 }
             }
         }

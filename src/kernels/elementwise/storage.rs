@@ -6,25 +6,9 @@
 
 use core::ops::Range;
 
-use crate::element::{Half, Storage};
+use crate::element::Storage;
 use crate::kernels::split::Split;
 use crate::simd::{Kernel, Simd, StoredRows, round_to};
-
-/// Widens elements of a format.
-pub(crate) struct Widen<'a> {
-    pub(crate) half: Half,
-    pub(crate) bits: &'a [u16],
-    pub(crate) out: &'a mut [f32],
-}
-
-impl Kernel for Widen<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, token: S) {
-        token.widen(self.half, self.bits, self.out);
-    }
-}
 
 /// Widens rows of x, and makes the sum of them and their addends.
 pub(crate) struct LoadRows<'a, 'r> {

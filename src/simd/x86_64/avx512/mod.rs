@@ -23,7 +23,6 @@ use self::token::with_token;
 use self::word::U64;
 use crate::element::Half;
 use crate::simd::contract::{Kernel, Simd};
-#[cfg(feature = "half")]
 
 impl Simd for Avx512 {
     type F32 = F32;
