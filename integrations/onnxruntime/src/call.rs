@@ -43,9 +43,25 @@ pub(crate) enum Parameters {
     /// Of a row, in ONNX Runtime's memory.
     Borrowed(*const c_void),
     /// Of a row, repeated.
-    Owned(Vec<u32>),
+    Owned(Repeated),
     /// Of every row, repeated.
-    EachRow(Vec<u32>),
+    EachRow(Repeated),
+}
+
+/// A copy of parameters, by the size of an element.
+pub(crate) enum Repeated {
+    Two(Vec<u16>),
+    Four(Vec<u32>),
+}
+
+impl Repeated {
+    /// From an element on.
+    fn from(&self, element: usize) -> *const c_void {
+        match self {
+            Self::Two(data) => data.as_ptr().wrapping_add(element).cast(),
+            Self::Four(data) => data.as_ptr().wrapping_add(element).cast(),
+        }
+    }
 }
 
 impl Parameters {
@@ -53,8 +69,8 @@ impl Parameters {
     fn at(&self, row: usize, cols: usize) -> *const c_void {
         match self {
             Self::Borrowed(data) => *data,
-            Self::Owned(data) => data.as_ptr().cast(),
-            Self::EachRow(data) => data.as_ptr().wrapping_add(row * cols).cast(),
+            Self::Owned(data) => data.from(0),
+            Self::EachRow(data) => data.from(row * cols),
         }
     }
 
@@ -130,14 +146,35 @@ impl Call<'_> {
         let Self { cols, element, .. } = *self;
         let all = rows * cols;
         let input = |data: Option<*const c_void>, len| match data {
-            Some(data) => evenkeel_input { data, len, pitch: 0, outer_pitch: 0, dtype: element.dtype, inner_rows: 0 },
-            None => evenkeel_input { data: ptr::null(), len: 0, pitch: 0, outer_pitch: 0, dtype: 0, inner_rows: 0 },
+            Some(data) => evenkeel_input {
+                data,
+                len,
+                pitch: 0,
+                outer_pitch: 0,
+                dtype: element.dtype,
+                inner_rows: 0,
+            },
+            None => evenkeel_input {
+                data: ptr::null(),
+                len: 0,
+                pitch: 0,
+                outer_pitch: 0,
+                dtype: 0,
+                inner_rows: 0,
+            },
         };
         let output = |data: Option<*mut c_void>, len, dtype| match data {
-            Some(data) => evenkeel_output { data, len, pitch: 0, outer_pitch: 0, dtype, inner_rows: 0 },
-            None => {
-                evenkeel_output { data: ptr::null_mut(), len: 0, pitch: 0, outer_pitch: 0, dtype: 0, inner_rows: 0 }
+            Some(data) => {
+                evenkeel_output { data, len, pitch: 0, outer_pitch: 0, dtype, inner_rows: 0 }
             }
+            None => evenkeel_output {
+                data: ptr::null_mut(),
+                len: 0,
+                pitch: 0,
+                outer_pitch: 0,
+                dtype: 0,
+                inner_rows: 0,
+            },
         };
         let shape = evenkeel_shape {
             layout: EVENKEEL_ROWS,

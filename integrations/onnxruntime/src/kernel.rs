@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::ffi::c_void;
+use std::ptr::NonNull;
 use std::slice;
 
 use crate::api::{Api, Context, Fault, Info, Tensor};
-use crate::call::{Call, Parameters, Rows};
+use crate::call::{Call, Parameters, Repeated, Rows};
 use crate::shapes::{self, Spread, broadcast, elements, spread};
 use crate::signature::{Element, In, Norm, Out, Signature};
 
@@ -205,19 +206,15 @@ unsafe fn repeat(
     element: Element,
     dims: &[usize],
     to: &[usize],
-) -> Result<Vec<u32>, String> {
-    if element.bytes != size_of::<u32>() {
-        return Err(format!(
-            "a parameter of {} bytes an element cannot be repeated",
-            element.bytes
-        ));
-    }
+) -> Result<Repeated, String> {
     let length = elements(dims)?;
     elements(to)?;
-    if length == 0 {
-        return Ok(Vec::new());
-    }
+    let source = if length == 0 { NonNull::<u64>::dangling().as_ptr().cast() } else { data };
     // SAFETY: the caller's promise; ONNX Runtime aligns tensors to their elements, and any bits are a number.
-    let source = unsafe { slice::from_raw_parts(data.cast::<u32>(), length) };
-    Ok(broadcast(source, dims, to))
+    Ok(unsafe {
+        match element.bytes {
+            2 => Repeated::Two(broadcast(slice::from_raw_parts(source.cast(), length), dims, to)),
+            _ => Repeated::Four(broadcast(slice::from_raw_parts(source.cast(), length), dims, to)),
+        }
+    })
 }

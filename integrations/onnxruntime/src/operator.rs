@@ -184,7 +184,7 @@ unsafe extern "system" fn compute(
     kernel.api().guard(|| kernel.compute(&Context { api: kernel.api(), raw: context }))
 }
 
-/// Says that y has the shape of x. Without it ONNX Runtime leaves out fusions behind the node.
+/// Says that y has the shape and the type of x. Without it ONNX Runtime leaves out fusions behind the node.
 ///
 /// An error would be a status that ONNX Runtime neither looks at nor releases: what is not known is left out. Outputs that a node
 /// may lack are left out too, since ONNX Runtime 1.17 has no function that says whether it has them.
@@ -233,6 +233,10 @@ unsafe fn give_y_the_shape_of_x(api: Api, context: *mut OrtShapeInferContext) ->
     unsafe {
         api.check((api.0.CreateTensorTypeAndShapeInfo)(&raw mut of_y))?;
         let mut set = || {
+            // ONNX Runtime asks one operator of a name for all of its types: y has that of x.
+            let mut element = ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+            api.check((api.0.GetTensorElementType)(of_x, &raw mut element))?;
+            api.check((api.0.SetTensorElementType)(of_y, element))?;
             api.check((api.0.SetDimensions)(of_y, dims.as_ptr(), dims.len()))?;
             api.check((api.0.SetSymbolicDimensions)(of_y, names.as_mut_ptr(), names.len()))?;
             api.check((api.0.ShapeInferContext_SetOutputTypeShape)(context, 0, of_y))

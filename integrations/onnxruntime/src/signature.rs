@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 
-use evenkeel::capi::{EVENKEEL_F32, evenkeel_dtype};
+use evenkeel::capi::{EVENKEEL_BF16, EVENKEEL_F16, EVENKEEL_F32, evenkeel_dtype};
 use ort_sys::ONNXTensorElementDataType;
 
 /// A type of x, y, and every other tensor but the statistics. An operator is registered once for each.
@@ -14,14 +14,28 @@ pub(crate) struct Element {
     pub(crate) bytes: usize,
 }
 
-/// The types. Half precision is an element of this list for each type, once evenkeel has it.
-pub(crate) const ELEMENTS: [Element; 1] = [F32];
+/// The types.
+pub(crate) const ELEMENTS: [Element; 3] = [F32, F16, BF16];
 
 /// float
 pub(crate) const F32: Element = Element {
     onnx: ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
     dtype: EVENKEEL_F32,
     bytes: 4,
+};
+
+/// float16
+const F16: Element = Element {
+    onnx: ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+    dtype: EVENKEEL_F16,
+    bytes: 2,
+};
+
+/// bfloat16
+const BF16: Element = Element {
+    onnx: ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16,
+    dtype: EVENKEEL_BF16,
+    bytes: 2,
 };
 
 /// Which norm.

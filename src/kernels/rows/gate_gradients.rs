@@ -34,7 +34,7 @@ use crate::gate::{Gate, GateFunction, GatePlace};
 use crate::kernels::elementwise::choices::REACH;
 use crate::kernels::split::Split;
 use crate::pitch::PitchedRows;
-use crate::simd::{Float, Kernel, LANES, RowInputs, RowSpan, Simd, Span, halves};
+use crate::simd::{Float, Group, Kernel, LANES, RowInputs, RowSpan, Simd, Span, halves};
 
 /// The gradients of rows part by part. Rows of the work are chunks, whose scratch has room for two rows of f32.
 pub(crate) struct BackwardParts<'a, T> {
@@ -348,6 +348,7 @@ impl AfterNorm<'_> {
             product,
             ..
         } = self;
+        let mut dz = row_of(&mut dz);
         each_vector(
             x.len(),
             #[inline(always)]
@@ -392,6 +393,8 @@ impl Kernel for BeforeNorm<'_> {
         let Self { gate: PartGate { function, z, mut dz, adds: adds_dz, .. }, x, du, dsum, .. } =
             self;
         let Self { mut dx, mut dresidual, adds, .. } = self;
+        let (mut dz, mut dx) = (row_of(&mut dz), row_of(&mut dx));
+        let mut dresidual = row_of(&mut dresidual);
         each_vector(
             x.len(),
             #[inline(always)]
@@ -503,10 +506,18 @@ fn store<S: Simd>(_: S, row: &mut [f32], at: At, elements: S::F32) {
     }
 }
 
+/// The row of an output that is there. Once a row: within the loop, what it asserts would be tested where there is none.
+#[inline(always)]
+fn row_of<'s>(out: &'s mut Option<RowSpan<'_>>) -> Option<Group<'s, 1>> {
+    out.as_mut().map(
+        #[inline(always)]
+        |out| out.group::<1, 1>(0),
+    )
+}
+
 /// Writes elements of a row, or adds them to what is there.
 #[inline(always)]
-fn write<S: Simd>(token: S, row: &mut RowSpan<'_>, at: At, adds: bool, elements: S::F32) {
-    let mut row = row.group::<1, 1>(0);
+fn write<S: Simd>(token: S, row: &mut Group<'_, 1>, at: At, adds: bool, elements: S::F32) {
     match at {
         At::Vector(i) => {
             let sum = if adds { row.load::<S::F32>(token, 0, i) + elements } else { elements };

@@ -30,13 +30,13 @@ _FUSED = {
 }
 
 # The element types of evenkeel's operators.
-_TYPES = {TensorProto.FLOAT}
+_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
 
 def optimize(model: onnx.ModelProto | str | os.PathLike) -> onnx.ModelProto:
     """A copy of the model whose norms are evenkeel's operators, fused with the addition before them where there is one.
 
-    A node stays as it is where evenkeel has no operator for it: in half precision and double, or with a `stash_type` other than
+    A node stays as it is where evenkeel has no operator for it: in double, with tensors of two types, or with a `stash_type` other than
     float. An addition is fused if its inputs have equal shapes as far as shape inference knows.
     """
     if isinstance(model, onnx.ModelProto):
@@ -74,7 +74,7 @@ def _is_ours(node: onnx.NodeProto, values: Values) -> bool:
     if (domain, node.op_type) not in _NORMS:
         return False
     types = {values.type(name) for name in node.input if name} - {None}
-    if not types or not types <= _TYPES:
+    if len(types) != 1 or not types <= _TYPES:
         return False
     if _attribute(node, "stash_type", TensorProto.FLOAT) != TensorProto.FLOAT:
         return False
@@ -159,6 +159,8 @@ def _fusion(graph: onnx.GraphProto, norm: onnx.NodeProto, values: Values) -> _Fu
     if _attribute(norm, "axis", -1) not in (-1, len(shape) - 1):
         return None
     if any(values.shape(name) != shape or None in shape or values.type(name) not in _TYPES for name in add.input):
+        return None
+    if len({values.type(name) for name in (*add.input, *norm.input) if name} - {None}) != 1:
         return None
     # gamma and beta are those of a row, and are there before the addition.
     for name in norm.input[1:]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-import numpy
 import onnx
-from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx import TensorProto, helper, shape_inference
 
 # Shape inference looks at the values of small tensors, such as the shape of a Reshape. Others are left out of its copy of the
 # model, which has to be smaller than 2 GiB.
@@ -84,9 +83,10 @@ class Values:
         """An initializer of zeros, of the shape of another tensor."""
         name = f"{like}_evenkeel_zeros"
         if name not in self._infos:
-            shape = self.shape(like)
-            graph.initializer.append(numpy_helper.from_array(numpy.zeros(shape, numpy.float32), name))
-            self._infos[name] = (TensorProto.FLOAT, shape)
+            element_type, shape = self.type(like), self.shape(like)
+            width = 4 if element_type == TensorProto.FLOAT else 2
+            graph.initializer.append(helper.make_tensor(name, element_type, shape, bytes(width * math.prod(shape)), raw=True))
+            self._infos[name] = (element_type, shape)
         return name
 
 

@@ -16,6 +16,8 @@ def node_model(op_type, inputs, outputs, domain="evenkeel", opset=17, dims=True,
     node = helper.make_node(
         op_type, [name if x is not None else "" for name, x in inputs.items()], outputs, "node", domain=domain, **attributes
     )
+    # Statistics are float, whatever the other types are.
+    of_output = lambda name: TensorProto.FLOAT if name in ("mean", "rstd") else next(iter(types.values()))
     types = {name: helper.np_dtype_to_tensor_dtype(x.dtype) for name, x in inputs.items() if x is not None}
     graph = helper.make_graph(
         [node],
@@ -25,7 +27,7 @@ def node_model(op_type, inputs, outputs, domain="evenkeel", opset=17, dims=True,
             for name, x in inputs.items()
             if x is not None
         ],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs if name],
+        [helper.make_tensor_value_info(name, of_output(name), None) for name in outputs if name],
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("evenkeel", 1), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 from common import F32, node_model, normalise, random, run, session
+from onnx import TensorProto, helper
 
 SHAPES = [(2, 3, 8), (1, 1, 384), (5, 7), (3, 2, 4, 6), (9,), (130, 17), (2, 0, 4), (2, 3, 1)]
 
@@ -105,6 +106,58 @@ class Norms(unittest.TestCase):
             for i, got in zip(list(range(4)) * 10, pool.map(lambda feeds: run.run(None, feeds), inputs * 10), strict=True):
                 for y, exact in zip(got, expected[i], strict=True):
                     numpy.testing.assert_array_equal(y, exact)
+
+    def test_float16(self):
+        """y and the sum are rounded once: half a unit in the last place more than in float. Statistics are float."""
+        half = numpy.float16
+        for rms, shape in itertools.product((False, True), [(2, 3, 8), (7, 12), (1, 5, 384), (130, 17)]):
+            row = shape[-1:]
+            inputs = {"x": random(*shape), "skip": random(*shape, seed=1), "gamma": random(*row, seed=2)}
+            if not rms:
+                inputs["beta"] = random(*row, seed=3)
+            inputs["bias"] = random(*row, seed=4)
+            inputs = {name: x.astype(half) for name, x in inputs.items()}
+            wide = {name: x.astype(F32) for name, x in inputs.items()}
+            s = (wide["x"] + wide["bias"] + wide["skip"]).astype(half)
+            outputs = ["y", "" if rms else "mean", "rstd", "sum"]
+            op_type = "SkipSimplifiedLayerNormalization" if rms else "SkipLayerNormalization"
+            y, *statistics, total = run(node_model(op_type, inputs, outputs), inputs)
+            exact, mean, rstd = normalise(s, -1, 1e-12, wide["gamma"], wide.get("beta"), rms)
+            self.assertEqual((y.dtype, total.dtype), (half, half))
+            numpy.testing.assert_allclose(y.astype(F32), exact, 2**-11 + 2e-6, 2e-6, err_msg=str((op_type, shape)))
+            numpy.testing.assert_array_equal(total, s)
+            self.close(statistics, [rstd] if rms else [mean, rstd], op_type=op_type, shape=shape)
+
+    def test_float16_that_broadcasts(self):
+        x = random(2, 3, 4).astype(numpy.float16)
+        for axis, scale in itertools.product((-1, 1), [(4,), (1,), (3, 1), (2, 1, 4)]):
+            inputs = {"x": x, "scale": random(*scale, seed=1).astype(numpy.float16)}
+            (y,) = run(node_model("LayerNormalization", inputs, ["y"], axis=axis), inputs)
+            exact, *_ = normalise(x, axis, 1e-5, inputs["scale"].astype(F32))
+            numpy.testing.assert_allclose(y.astype(F32), exact, 2**-11 + 2e-6, 2e-6, err_msg=str((axis, scale)))
+
+    def test_bfloat16(self):
+        """numpy has no such type: the model converts its inputs, which are numbers that bfloat16 holds, and its outputs."""
+        row, names = 384, ["x", "skip", "gamma", "beta"]
+        shapes = [(3, 70, row), (3, 70, row), (row,), (row,)]
+        inputs = {name: numpy.round(random(*shape, seed=i) * 16) / F32(16) for i, (name, shape) in enumerate(zip(names, shapes))}
+        casts = [helper.make_node("Cast", [name], [f"{name}_16"], to=TensorProto.BFLOAT16) for name in names]
+        norm = helper.make_node(
+            "SkipLayerNormalization", [f"{name}_16" for name in names], ["y_16", "mean", "", "s_16"], domain="evenkeel"
+        )
+        back = [helper.make_node("Cast", [f"{name}_16"], [name], to=TensorProto.FLOAT) for name in ("y", "s")]
+        graph = helper.make_graph(
+            [*casts, norm, *back],
+            "test",
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, x.shape) for name, x in inputs.items()],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "mean", "s")],
+        )
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("evenkeel", 1)]
+        y, mean, s = run(helper.make_model(graph, opset_imports=opsets, ir_version=8), inputs)
+        numpy.testing.assert_array_equal(s, inputs["x"] + inputs["skip"])
+        exact, of_rows, _ = normalise(s, -1, 1e-12, inputs["gamma"], inputs["beta"])
+        numpy.testing.assert_allclose(y, exact, 2**-8 + 2e-6, 2e-6)
+        self.close([mean], [of_rows])
 
     def test_accuracy_where_the_mean_is_large(self):
         x = random(4, 768) + F32(10_000)

@@ -5,7 +5,7 @@ import unittest
 import numpy
 import onnx
 import onnxruntime
-from common import F32, random, session
+from common import F32, normalise, random, session
 from onnx import TensorProto, helper, numpy_helper
 
 import evenkeel_ort
@@ -164,18 +164,39 @@ class Rewrite(unittest.TestCase):
         self.becomes(model(nodes), ["Add", "Neg", LAYER])
 
     def test_what_evenkeel_has_no_operator_for_is_left_alone(self):
-        half = model([node("LayerNormalization", ["x", "gamma"], ["y"])], inputs=["x"])
-        half.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-        half.graph.initializer[0].CopyFrom(numpy_helper.from_array(random(8).astype(numpy.float16), "gamma"))
+        mixed = model([node("LayerNormalization", ["x", "gamma"], ["y"])], inputs=["x"])
+        mixed.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
         stash = model([node("LayerNormalization", ["x", "gamma"], ["y"], stash_type=TensorProto.DOUBLE)], inputs=["x"])
         mean = model([node("SkipSimplifiedLayerNormalization", ["x", "h", "gamma"], ["y", "m"], "com.microsoft")], ["y", "m"])
         other = model([node("LayerNormalization", ["x", "gamma"], ["y"], "com.example")], inputs=["x"])
         unknown = model([node("LayerNormalization", ["x", "h"], ["y"])])
         for value in unknown.graph.input:
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
-        for before in (half, stash, mean, other, unknown):
+        for before in (mixed, stash, mean, other, unknown):
             after = evenkeel_ort.optimize(before)
             self.assertEqual(after.SerializeToString(), before.SerializeToString())
+
+    def test_half_precision(self):
+        half = numpy.float16
+        weights = {name: random(8, seed=i).astype(half) for i, name in enumerate(("gamma", "beta", "bias"))}
+        nodes = [node("Add", ["x", "h"], ["s"]), node("LayerNormalization", ["s", "gamma", "beta"], ["y"])]
+        before = model(nodes, weights=weights)
+        for value in (*before.graph.input, *before.graph.output):
+            value.type.tensor_type.elem_type = TensorProto.FLOAT16
+        after = evenkeel_ort.optimize(before)
+        self.assertEqual(names(after.graph), [SKIP])
+        inputs = {name: random(2, 3, 8, seed=i).astype(half) for i, name in enumerate("xh")}
+        (y,) = session(after).run(None, inputs)
+        exact, *_ = normalise(inputs["x"] + inputs["h"], -1, 1e-5, weights["gamma"].astype(F32), weights["beta"].astype(F32))
+        numpy.testing.assert_allclose(y.astype(F32), exact, 2**-11 + 2e-6, 2e-6)
+        # A beta of zeros, where a bias follows, has the type of the others.
+        skip = node("SkipLayerNormalization", ["x", "h", "gamma", "", "bias"], ["y"], "com.microsoft")
+        before.graph.node[0].CopyFrom(skip)
+        del before.graph.node[1]
+        after = evenkeel_ort.optimize(before)
+        (zeros,) = (tensor for tensor in after.graph.initializer if tensor.name == after.graph.node[0].input[3])
+        self.assertEqual((zeros.data_type, numpy_helper.to_array(zeros).tolist()), (TensorProto.FLOAT16, [0.0] * 8))
+        session(after).run(None, inputs)
 
     def test_subgraphs(self):
         def branch(name):
