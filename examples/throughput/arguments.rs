@@ -3,15 +3,18 @@
 
 use evenkeel::{Backend, Stores};
 
+use crate::cold::NORMS;
 use crate::contenders::{Contender, OPERATIONS, Operation, Traffic, operation};
 
 pub const USAGE: &str = "usage: throughput [--all] [--json] [--seconds S] [--threads N]
                   [--stores auto|cached|non-temporal]
                   [--op NAME]... [--backend NAME]... [--shape ROWSxCOLS]...
                   [--dtype f32|bf16|f16]...
+       throughput --cold [...]
        throughput --svg FILE [--seconds S] [--threads N] [--op NAME]... [--backend NAME]...
 --all takes every backend, operation and shape; --op, --backend and --shape choose among them.
 --dtype bf16 and f16 need the feature half, and measure layer_norm, rms_norm, their backward passes and dropout.
+--cold sweeps the caches before each call, and compares layer_norm and rms_norm with plain loops, vectorised by the compiler.
 --svg draws GB/s over size instead, with shapes of its own; without --backend, of every backend.";
 
 /// Every shape of `--all`. The first ones live in L2, 2048x1024 in a large L3, the largest in memory.
@@ -30,11 +33,17 @@ const SHAPES: [(usize, usize); 12] = [
     (1024, 8192),
 ];
 
+/// The shapes of `--cold`.
+const COLD_SHAPES: [(usize, usize); 8] =
+    [(1, 576), (1, 768), (1, 2048), (1, 8192), (4, 4096), (8, 768), (16, 384), (16, 768)];
+
 /// The shapes of a run without `--all`.
 const FEW_SHAPES: [(usize, usize); 4] = [(1, 768), (128, 768), (2048, 1024), (4096, 4096)];
 
 pub struct Arguments {
     pub json: bool,
+    /// Whether caches are swept before each call.
+    pub cold: bool,
     /// The file for the picture, if there is to be one.
     pub svg: Option<String>,
     pub seconds: f64,
@@ -49,7 +58,7 @@ pub struct Arguments {
 impl Arguments {
     pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let (mut all, mut json, mut svg, mut seconds) = (false, false, None, None);
-        let mut stores = Stores::Auto;
+        let (mut stores, mut cold) = (Stores::Auto, false);
         let mut dtypes = vec![];
         let (mut operations, mut backends, mut shapes, mut threads) =
             (vec![], vec![], vec![], vec![]);
@@ -58,6 +67,7 @@ impl Arguments {
             match word.as_str() {
                 "--all" => all = true,
                 "--json" => json = true,
+                "--cold" => cold = true,
                 "--svg" => svg = Some(value()?),
                 "--seconds" => {
                     let value = value()?;
@@ -94,9 +104,13 @@ impl Arguments {
                 _ => return Err(format!("unknown argument: {word}")),
             }
         }
-        if svg.is_some() && (json || !shapes.is_empty()) {
-            return Err("--svg has shapes of its own and prints no table: it takes neither --shape nor --json"
-                .to_owned());
+        if svg.is_some() && (json || cold || !shapes.is_empty()) {
+            return Err(
+                "--svg has shapes of its own and prints no table: it takes neither --shape nor --json nor --cold".to_owned(),
+            );
+        }
+        if cold && operations.is_empty() {
+            operations = NORMS.to_vec();
         }
         // A bit an element has no place on an axis of x and y.
         let measured = |op: &Operation| svg.is_none() || op.traffic != Traffic::Mask;
@@ -113,7 +127,11 @@ impl Arguments {
             };
         }
         if shapes.is_empty() {
-            shapes = if all { SHAPES.to_vec() } else { FEW_SHAPES.to_vec() };
+            shapes = match (cold, all) {
+                (true, _) => COLD_SHAPES.to_vec(),
+                (false, true) => SHAPES.to_vec(),
+                (false, false) => FEW_SHAPES.to_vec(),
+            };
         }
         if dtypes.is_empty() {
             dtypes.push("f32");
@@ -124,7 +142,7 @@ impl Arguments {
         if threads.is_empty() {
             threads = vec![1];
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            if cores > 1 && cfg!(feature = "rayon") {
+            if cores > 1 && !cold && cfg!(feature = "rayon") {
                 threads.push(cores);
             }
         }
@@ -133,12 +151,16 @@ impl Arguments {
             (None, true) => 240.0,
             (None, false) => 13.0,
         });
-        Ok(Self { json, svg, seconds, threads, shapes, stores, operations, backends, dtypes })
+        Ok(Self { json, cold, svg, seconds, threads, shapes, stores, operations, backends, dtypes })
     }
 
     /// The yardsticks, and every chosen operation on every chosen backend.
     pub fn contenders(&self) -> Vec<Contender> {
         let mut contenders = vec![Contender::Memcpy, Contender::NonTemporalCopy, Contender::Read];
+        if self.cold {
+            let norms = NORMS.into_iter().filter(|norm| self.operations.contains(norm));
+            contenders.extend(norms.map(Contender::Plain));
+        }
         for &name in &self.operations {
             for &dtype in self.dtypes.iter().filter(|&&dtype| is_measured(name, dtype)) {
                 for &backend in &self.backends {

@@ -15,6 +15,8 @@ use evenkeel::{
 };
 use rayon::prelude::*;
 
+use crate::cold;
+
 /// An operation as `--op` and the `op` key name it.
 pub struct Operation {
     pub name: &'static str,
@@ -150,6 +152,11 @@ pub fn operation(name: &str) -> Option<&'static Operation> {
 }
 
 impl Operation {
+    /// Runs it on f32.
+    pub fn run(&self, buffers: &mut Buffers, backend: Backend) {
+        (self.run)(buffers, backend);
+    }
+
     /// x read and y written, and what else there is of their size.
     pub fn bytes(&self, rows: Rows) -> usize {
         let elements = rows.elements();
@@ -317,6 +324,8 @@ pub enum Contender {
     NonTemporalCopy,
     /// The fastest plain sum of x.
     Read,
+    /// A plain norm.
+    Plain(&'static str),
     Operation {
         name: &'static str,
         dtype: &'static str,
@@ -336,6 +345,7 @@ impl Contender {
             Self::Read => buffers.x.par_chunks(share).for_each(|x| {
                 black_box(sum(x));
             }),
+            Self::Plain(name) => cold::plain(name, buffers),
             Self::Operation { name, dtype, backend } => {
                 let backend = Backend::by_name(backend).expect("the backend is available");
                 #[cfg(feature = "half")]
@@ -343,7 +353,7 @@ impl Contender {
                     return crate::half::run(name, dtype, buffers, backend);
                 }
                 debug_assert_eq!(dtype, "f32", "others need the feature half");
-                (operation(name).expect("the operation exists").run)(buffers, backend);
+                operation(name).expect("the operation exists").run(buffers, backend);
             }
         }
         black_box(buffers.y.as_mut_ptr());

@@ -5,6 +5,7 @@
 //! cargo run --release --example throughput -- --all     # every backend, operation and shape: up to 5 minutes
 //! cargo run --release --example throughput -- --all --json --op layer_norm --shape 128x768
 //! cargo run --release --example throughput -- --svg throughput.svg    # a picture: about a minute
+//! cargo run --release --example throughput -- --cold    # a few rows, each call with other code and data in the caches
 //! ```
 //!
 //! A sample is several runs of one contender in a row on the same touched buffers, its first runs
@@ -14,6 +15,7 @@
 #![expect(unreachable_pub, reason = "the modules of an example have no outside")]
 
 mod arguments;
+mod cold;
 mod contenders;
 mod cpu;
 #[cfg(feature = "half")]
@@ -52,7 +54,14 @@ fn main() {
         );
         println!(
             "{:<22} {:<5} {:<9} {:>11} {:>7} {:>9} {:>8} {:>8}",
-            "operation", "dtype", "backend", "shape", "threads", "us", "GB/s", "of copy"
+            "operation",
+            "dtype",
+            "backend",
+            "shape",
+            "threads",
+            "us",
+            "GB/s",
+            if arguments.cold { "of plain" } else { "of copy" }
         );
     }
 
@@ -67,7 +76,8 @@ fn main() {
     for ((rows, cols), threads) in groups {
         progress.set_message(format!("{rows}x{cols}, {threads} threads"));
         let shape = Rows::new(rows, cols).expect("the shape can be held");
-        let times = measure::medians(&contenders, shape, threads, arguments.stores, seconds);
+        let Arguments { stores, cold, .. } = arguments;
+        let times = measure::medians(&contenders, shape, (threads, stores), cold, seconds);
         let lines = report(&arguments, &contenders, &times, shape, threads);
         progress.suspend(|| print!("{lines}"));
         progress.inc(1);
@@ -99,9 +109,14 @@ fn report(
         // The yardsticks move f32.
         let part = if dtype == "f32" { 1 } else { 2 };
         let bytes = operation.bytes(shape) / part;
+        let yardstick = match times.get(&Contender::Plain(name)) {
+            Some(plain) => *plain,
+            None => operation.traffic.yardstick(times) / part as f64,
+        };
         let line = if arguments.json {
             json!({
-                "op": name, "dtype": dtype, "backend": backend, "rows": rows, "cols": cols,
+                "op": name, "cold": arguments.cold, "plain_ns": times.get(&Contender::Plain(name)),
+                "dtype": dtype, "backend": backend, "rows": rows, "cols": cols,
                 "threads": threads, "ns": ns, "bytes": bytes,
                 "memcpy_ns": times[&Contender::Memcpy],
                 "nt_copy_ns": times[&Contender::NonTemporalCopy],
@@ -114,7 +129,7 @@ fn report(
                 format!("{rows}x{cols}"),
                 ns / 1e3,
                 bytes as f64 / ns,
-                operation.traffic.yardstick(times) / part as f64 / ns,
+                yardstick / ns,
             )
         };
         lines += &line;

@@ -65,13 +65,8 @@ fn measure(arguments: &Arguments) -> Vec<(Rows, Times)> {
             let shape = Rows::new(rows, COLS).expect("the shape can be held");
             let left = arguments.seconds - start.elapsed().as_secs_f64();
             let seconds = left / f64::from(size + 1);
-            let times = measure::medians(
-                &contenders,
-                shape,
-                arguments.threads[0],
-                arguments.stores,
-                seconds,
-            );
+            let how = (arguments.threads[0], arguments.stores);
+            let times = measure::medians(&contenders, shape, how, false, seconds);
             progress.inc(1);
             (shape, times)
         })
