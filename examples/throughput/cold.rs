@@ -8,9 +8,10 @@ use std::hint::black_box;
 use evenkeel::Backend;
 
 use crate::contenders::{Buffers, operation};
+use crate::cpu::caches;
 
-/// More than any L2, in elements: 32 MiB.
-const SWEPT: usize = 8 << 20;
+/// The bytes of L2 where the system does not say.
+const L2: u64 = 2 << 20;
 
 /// Operations whose code takes the place of others' in the caches.
 const OTHERS: [&str; 5] = [
@@ -25,11 +26,13 @@ const OTHERS: [&str; 5] = [
 pub struct Sweep(Vec<f32>);
 
 impl Sweep {
+    /// Of twice the bytes of L2: what was there lies in L3 afterwards, as behind the weights of a layer.
     pub fn new() -> Self {
-        Self(vec![1.0; SWEPT])
+        let l2 = caches().into_iter().find(|&(level, _)| level == 2).map_or(L2, |(_, bytes)| bytes);
+        Self(vec![1.0; 2 * l2 as usize / size_of::<f32>()])
     }
 
-    /// Calls other operations, then reads and writes more than the caches hold.
+    /// Calls other operations, then reads and writes more than L2 holds.
     pub fn run(&mut self, buffers: &mut Buffers) {
         for name in OTHERS {
             operation(name).expect("the operation exists").run(buffers, Backend::detect());
