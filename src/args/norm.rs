@@ -399,6 +399,19 @@ impl<'a> NormArgs<'a> {
         unsupported([("mean", self.mean.is_some()), ("rstd", self.rstd.is_some())])
     }
 
+    /// gamma and beta where they are f32 of so many columns and nothing else is read or written but statistics. `None`: that is not so,
+    /// or something is wrong.
+    #[inline(always)]
+    pub(crate) fn usual_affine(&self, cols: usize) -> Option<[Option<&'a [f32]>; 2]> {
+        let of = |elements: Option<Elements<'a>>| match elements {
+            None => Some(None),
+            Some(Elements::F32(elements)) if elements.len() == cols => Some(Some(elements)),
+            Some(_) => None,
+        };
+        let affine = [of(self.gamma)?, of(self.beta)?];
+        (!self.has_inputs() && self.sum.is_none()).then_some(affine)
+    }
+
     /// Whether x, y and everything beside them is stored as f32: the usual case, found in few instructions.
     #[inline(always)]
     pub(crate) fn is_f32(&self, io: &Io<'_>) -> bool {

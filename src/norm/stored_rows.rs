@@ -30,6 +30,14 @@ pub(crate) fn normalize<T: RowSource>(
     padding: Option<RowFilter<'_>>,
     args: &mut NormArgs<'_>,
 ) -> Result<(), Error> {
+    let mut io = io;
+    if padding.is_none()
+        && let Some(affine) = args.usual_affine(rows.cols())
+        && let Some(io) = io.usual_rows(rows)
+    {
+        rows::normalize_usual(call, io, norm, affine);
+        return Ok(());
+    }
     if args.is_f32(&io) {
         return rows::normalize(call, io, rows, norm, padding, args);
     }

@@ -385,6 +385,23 @@ impl<'a> Io<'a> {
         self.rows_named(rows, FORWARD)
     }
 
+    /// The same where x and y are f32, contiguous and of the right lengths. `None`: they are not, or something is wrong, which
+    /// [`rows`](Self::rows) says.
+    #[inline(always)]
+    pub(crate) fn usual_rows(&mut self, rows: Rows) -> Option<RowSpan<'_>> {
+        let (of_x, of_y, cols) = (self.x.cast(), self.y.cast(), rows.cols());
+        let is_usual = self.storage == [Storage::F32; 2]
+            && self.x_pitch.is_none()
+            && self.y_pitch.is_none()
+            && !self.reads_only
+            && self.x_len == rows.elements()
+            && self.y_len == rows.elements();
+        // SAFETY: the rows lie within x and y and do not overlap, as has been checked, and the invariant.
+        is_usual.then(|| unsafe {
+            RowSpan::from_pointers((of_x, cols), (of_y, cols), (rows.rows(), cols))
+        })
+    }
+
     /// The same, each at one stride.
     #[inline]
     pub(crate) fn plain_rows(self, rows: Rows) -> Result<RowSpan<'a>, Error> {
