@@ -16,7 +16,8 @@
  * Buffers. A buffer is where its elements begin, how many they are, how far apart its rows begin (0: they are contiguous), and
  * their type. It is absent where all of that is 0. A type without elements is a buffer of no elements. Elements without a type
  * are an error. Rows of x, y, residual, sum, gate and plus, and gradients of that size, may have a pitch, or two (inner_rows,
- * outer_pitch: the heads of tokens), where the operation works on rows.
+ * outer_pitch: the heads of tokens), where the operation works on rows. A buffer is all of data[0] to data[len - 1], with what lies
+ * between its rows: two parts of one matrix are not input and output of one call.
  *
  * Lengths, alignment, shapes, parameters and overlap are checked before anything is written. That a pointer has as many elements as its length says
  * is the caller's promise: inputs are readable, outputs writable, and those but y and sum readable too, as are y and sum with a

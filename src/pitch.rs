@@ -48,7 +48,8 @@ impl Pitch {
 
     /// Two strides. Row `r` begins `r / inner_rows * outer + r % inner_rows * elements` elements after row 0.
     ///
-    /// `inner_rows` is at least 1, and no two rows may overlap: operations return an error. Either stride may be the greater one: of heads that a view has put before the tokens, the inner
+    /// `inner_rows` is at least 1, and no two rows overlap: each group of `inner_rows` ends before the next one begins, or the first rows
+    /// of all groups end before the second rows begin. Operations return an error otherwise. Either stride may be the greater one: of heads that a view has put before the tokens, the inner
     /// rows are the tokens of a head, and `outer` is the length of a head.
     ///
     /// What works row by row takes two strides: [`LayerNorm`](crate::LayerNorm), [`RmsNorm`](crate::RmsNorm),

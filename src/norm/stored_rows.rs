@@ -116,7 +116,7 @@ fn normalize_stored<T: RowSource>(
             sum.write_stored(args.sum_pitch, rows, |sum| run(Work { sum: Some(sum), ..work }))?
         }
     }
-    if let Some(kept) = padding {
+    if let Some(kept) = padding.filter(|_| rows.elements() > 0) {
         let mut run = kept.next_padding(0);
         while !run.is_empty() {
             io.zero_rows(run.clone());

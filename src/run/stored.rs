@@ -81,11 +81,7 @@ pub(crate) fn in_f32(
         return narrow_all(call, io, rows, &x, pitch(y_pitch));
     }
     let mut y = Tile::new(y_len)?;
-    let in_f32 = match (x_pitch, y_pitch) {
-        (None, None) => InOut::new(&x, &mut y),
-        _ => InOut::strided(&x, pitch(x_pitch), &mut y, pitch(y_pitch)),
-    };
-    done(in_f32.write_whole(run))?;
+    done(InOut::at_pitches(&x, &mut y, [x_pitch, y_pitch]).write_whole(run))?;
     narrow_all(call, io, rows, &y, pitch(y_pitch))
 }
 
@@ -131,6 +127,8 @@ fn narrow_all(
 ) -> Result<(), Error> {
     let mut io = io.stored_rows(rows)?;
     if pitch.is_contiguous(rows.cols()) {
+        // Beyond the rows there may be more elements, where there is a pitch.
+        let from = &from[..rows.elements()];
         call.run_parallel(NarrowAll { io, from }, rows.elements());
         return Ok(());
     }

@@ -81,6 +81,11 @@ impl<'x, 'y, X: Element, Y: Element> InOut<'x, 'y, X, Y> {
         Self::of(x, (y.as_mut_ptr(), y.len()), pitches)
     }
 
+    /// The same, with a pitch or none of each.
+    pub(crate) fn at_pitches(x: &'x [X], y: &'y mut [Y], pitches: [Option<Pitch>; 2]) -> Self {
+        Self::of(x, (y.as_mut_ptr(), y.len()), pitches)
+    }
+
     #[inline]
     fn of(x: &'x [X], (y, y_len): (*mut Y, usize), [x_pitch, y_pitch]: [Option<Pitch>; 2]) -> Self {
         let (x, x_len, lifetime) = (x.as_ptr(), x.len(), PhantomData);
@@ -327,6 +332,7 @@ impl<'a> Io<'a> {
 
     /// Rows of any storage.
     pub(crate) fn stored_rows(self, rows: Rows) -> Result<StoredRows<'a>, Error> {
+        self.check_writes(rows)?;
         self.stored(rows, FORWARD)
     }
 

@@ -4,8 +4,9 @@
 
 use ::half::{bf16, f16};
 use evenkeel::{
-    Dropout, DropoutArgs, Element, Error, GradArgs, InOut, LayerNorm, MaskMut, NormArgs,
-    Parallelism, RmsNorm, Stream, reference, to_vec,
+    BatchNorm, Dropout, DropoutArgs, Element, Error, GradArgs, InOut, LayerNorm, MaskMut, NormArgs,
+    NormalizeScaleShift, Parallelism, Pitch, RmsNorm, Rows, Statistics, Stream, TrainArgs,
+    ValidRows, reference, to_vec,
 };
 
 use crate::common::*;
@@ -365,4 +366,58 @@ mod for_type {
         assert_eq!(result, Err(Error::Type { arg: "sum" }));
         assert!(y == [T::narrow(7.0); 4] && sum == [0.0; 4], "something has been written");
     }
+}
+
+/// A forward pass without a y is an error before anything is written, the residual too.
+#[test]
+fn a_forward_pass_needs_a_y() {
+    let (x, shape) = ([bf16::ONE; 4], rows(1, 4));
+    let mut residual = [bf16::from_f32(5.0); 4];
+    let length = Err(Error::Length { arg: "y", expected: 4, got: 0 });
+    let args = NormArgs::new().update_residual(&mut residual);
+    let result = LayerNorm::new().forward(InOut::read_only(&x), shape, args).map(|_| ());
+    assert_eq!(result, length);
+    assert_eq!(residual, [bf16::from_f32(5.0); 4]);
+    let result = RmsNorm::new().forward(InOut::read_only(&x), shape, NormArgs::new()).map(|_| ());
+    assert_eq!(result, length);
+    let (scale, given) = (NormalizeScaleShift::new(), Statistics::of_rows(&[0.0], &[1.0]));
+    let result = scale.forward(InOut::read_only(&x), shape, given, NormArgs::new()).map(|_| ());
+    assert_eq!(result, length);
+    let result = BatchNorm::new().forward_training(InOut::read_only(&x), shape, TrainArgs::new());
+    assert_eq!(result.map(|_| ()), length);
+}
+
+/// At a pitch a buffer may be longer than its rows, at a pitch of a row too.
+#[test]
+fn columns_of_a_longer_buffer() {
+    let (count, cols) = (9, 5);
+    let x: Vec<bf16> = (0..count * cols + 3).map(|i| bf16::from_f32((i * i % 17) as f32)).collect();
+    let shape = rows(count, cols);
+    let mut expected = vec![bf16::ZERO; count * cols];
+    let io = InOut::new(&x[..count * cols], &mut expected);
+    BatchNorm::new().forward_training(io, shape, TrainArgs::new()).unwrap();
+    let mut y = vec![bf16::from_f32(7.0); x.len()];
+    let io = InOut::strided(&x, cols, &mut y, cols);
+    BatchNorm::new().forward_training(io, shape, TrainArgs::new()).unwrap();
+    assert_eq!(y[..count * cols], expected);
+    assert_eq!(y[count * cols..], [bf16::from_f32(7.0); 3]);
+    // Without a pitch it may not, and then nothing is written.
+    let (mut mean, mut var) = (vec![0.0; cols], vec![1.0; cols]);
+    let mut y = vec![core::mem::MaybeUninit::new(bf16::ZERO); count * cols + 1];
+    let io = InOut::strided_uninit(&x[..count * cols], cols, &mut y);
+    let args = TrainArgs::new().running(&mut mean, &mut var);
+    let result = BatchNorm::new().forward_training(io, shape, args).map(|_| ());
+    let (expected, got) = (count * cols, count * cols + 1);
+    assert_eq!(result, Err(Error::Length { arg: "y", expected, got }));
+    assert_eq!((mean, var), (vec![0.0; cols], vec![1.0; cols]));
+}
+
+/// Padding of rows without elements takes no time, however many there are.
+#[test]
+fn padding_of_rows_without_elements() {
+    let shape = Rows::new(usize::MAX, 0).unwrap();
+    let valid = ValidRows::Lengths { lengths: &[0], steps: usize::MAX };
+    let mut x: [bf16; 0] = [];
+    let io = InOut::strided_in_place(&mut x, Pitch::nested(1, 0, 0));
+    RmsNorm::new().forward(io, shape, NormArgs::new().valid(valid)).unwrap();
 }
