@@ -53,7 +53,7 @@ def buffer(array):
     if not array.flags.c_contiguous:
         raise ValueError("expected an array whose elements are contiguous")
     dtype = MOMENTS if array.dtype == moments_dtype else DTYPES.get(array.dtype, 77)
-    return Buffer(array.ctypes.data, array.size, 0, dtype, 0)
+    return Buffer(data=array.ctypes.data, len=array.size, dtype=dtype)
 
 
 def buffers(*names):
