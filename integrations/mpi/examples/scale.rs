@@ -27,10 +27,10 @@ fn main() {
     }
     for channels in [64, 256, 1024, 4096] {
         let header = [1_u64; 6];
-        let mut headers = vec![0; 6 * ranks];
+        let mut headers = vec![0_u64; 6 * ranks];
         let of_header = median(&world, || world.all_gather_into(&header[..], &mut headers[..]));
         let own = vec![1_u64; 2 * channels + 1];
-        let mut all = vec![0; own.len() * ranks];
+        let mut all = vec![0_u64; own.len() * ranks];
         let of_gather = median(&world, || world.all_gather_into(&own[..], &mut all[..]));
         // What a tree inside MPI takes for as many numbers: it adds, which is not yet a merge.
         let (sums, mut total) = (vec![1.0_f64; own.len()], vec![0.0; own.len()]);
