@@ -3,6 +3,7 @@
 //! `cargo bench --features capi --bench capi`
 #![expect(unsafe_code, reason = "the entries are C's")]
 
+use std::ffi::c_void;
 use std::hint::black_box;
 
 use criterion::Criterion;
@@ -16,13 +17,18 @@ fn input(x: &[f32]) -> evenkeel_input {
     evenkeel_input { data, len, pitch: 0, outer_pitch: 0, dtype: EVENKEEL_F32, inner_rows: 0 }
 }
 
+fn output(data: *mut c_void) -> evenkeel_output {
+    let dtype = EVENKEEL_F32;
+    evenkeel_output { data, len: COLS, pitch: 0, outer_pitch: 0, dtype, inner_rows: 0 }
+}
+
 fn border(c: &mut Criterion) {
     let rows = Rows::new(1, COLS).expect("a small shape");
     let x: Vec<f32> = (0..COLS).map(|i| (i * i % 97) as f32).collect();
     let (gamma, beta, mut y) = (vec![1.5; COLS], vec![0.5; COLS], vec![0.0; COLS]);
     let serial = evenkeel_execution { tasks: 1, ..evenkeel_execution::default() };
     let execution = &raw const serial;
-    let (layout, dtype) = (EVENKEEL_ROWS, EVENKEEL_F32);
+    let layout = EVENKEEL_ROWS;
     let shape = evenkeel_shape {
         layout,
         reserved: 0,
@@ -47,14 +53,7 @@ fn border(c: &mut Criterion) {
             let data = black_box(&mut y).as_mut_ptr().cast();
             let args = evenkeel_layer_norm_args {
                 x: input(black_box(&x)),
-                y: evenkeel_output {
-                    data,
-                    len: COLS,
-                    pitch: 0,
-                    outer_pitch: 0,
-                    dtype,
-                    inner_rows: 0,
-                },
+                y: output(data),
                 shape,
                 execution,
                 gamma: input(&gamma),
@@ -77,14 +76,7 @@ fn border(c: &mut Criterion) {
             let data = black_box(&mut y).as_mut_ptr().cast();
             let args = evenkeel_rms_norm_args {
                 x: input(black_box(&x)),
-                y: evenkeel_output {
-                    data,
-                    len: COLS,
-                    pitch: 0,
-                    outer_pitch: 0,
-                    dtype,
-                    inner_rows: 0,
-                },
+                y: output(data),
                 shape,
                 execution,
                 gamma: input(&gamma),

@@ -34,8 +34,8 @@ impl<T> RowNorm<T> {
     }
 }
 
-/// Normalises every row of f32, with nothing but gamma and beta: what most calls do. In a model they are few rows, and the code is not
-/// in the caches: this way to the kernel is a third of the length of the one below.
+/// Normalises every row of f32, with nothing but gamma and beta: what most calls do. A model calls it for a few rows while other code is in the
+/// caches. So it runs through as little code as it can (`docs/performance.md`, "Short rows, few rows, cold calls").
 #[inline(always)]
 pub(crate) fn normalize_usual<T: RowSource>(
     call: Call<'_>,

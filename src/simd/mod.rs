@@ -8,7 +8,7 @@
 //! | `span.rs`, `row_span.rs`, `row_inputs.rs` | x and y, two buffers or one, and what is read beside them, which give groups |
 //! | `stored.rs` | rows of any storage, which are widened and narrowed |
 //! | `convert.rs`, `half_words.rs` | between f32 and the formats of 16 bits |
-//! | `inout.rs` | where a call reads and writes, as its caller says it |
+//! | `inout.rs`, `sum_output.rs` | where a call reads and writes, as its caller says it; where it keeps a sum |
 //! | `features.rs` | the CPU features of each backend |
 //! | `portable.rs`, `x86_64/` | the backends |
 //! | `environment.rs` | the floating-point environment of calls from C |
@@ -44,6 +44,7 @@ mod row_inputs;
 mod row_span;
 mod span;
 mod stored;
+mod sum_output;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -54,13 +55,14 @@ pub(crate) use convert::{Widen, round_to};
 #[cfg(feature = "capi")]
 pub(crate) use environment::Control;
 pub(crate) use group::Group;
+pub(crate) use inout::Io;
 pub use inout::{InOut, to_vec};
-pub(crate) use inout::{Io, SumOutput};
 pub(crate) use memory::{halves, prefetch};
 pub(crate) use portable::Portable;
 pub(crate) use row_inputs::RowInputs;
 pub(crate) use row_span::{ADDED, DSUM, FORWARD_X, GATE, INPUTS, RowSpan, Sums};
 pub(crate) use span::Span;
 pub(crate) use stored::StoredRows;
+pub(crate) use sum_output::SumOutput;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{Avx2, Avx512};

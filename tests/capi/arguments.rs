@@ -225,6 +225,10 @@ pub(crate) struct Call<'a> {
     pub(crate) edit_shape: fn(&mut evenkeel_shape),
 }
 
+/// No buffer.
+pub(crate) const ABSENT: evenkeel_output =
+    evenkeel_output { data: null_mut(), len: 0, pitch: 0, outer_pitch: 0, dtype: 0, inner_rows: 0 };
+
 impl<'a> Call<'a> {
     pub(crate) fn new(setting: &'a Setting, given: &'a [Given]) -> Self {
         let execution = null();
@@ -233,15 +237,7 @@ impl<'a> Call<'a> {
 
     /// An output by its name; all zeros where it is not there.
     pub(crate) fn write(&self, name: &str) -> evenkeel_output {
-        let absent = evenkeel_output {
-            data: null_mut(),
-            len: 0,
-            pitch: 0,
-            outer_pitch: 0,
-            dtype: 0,
-            inner_rows: 0,
-        };
-        self.given.iter().find(|given| given.name == name).map_or(absent, |given| given.buffer)
+        self.given.iter().find(|given| given.name == name).map_or(ABSENT, |given| given.buffer)
     }
 
     /// An input.

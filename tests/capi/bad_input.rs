@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 
 use evenkeel::capi::*;
 
-use crate::arguments::{Call, Given, Owned, is_backward_norm};
+use crate::arguments::{ABSENT, Call, Given, Owned, is_backward_norm};
 use crate::calls::{CALLS, Row};
 use crate::registry::{Memory, OPERATIONS, Takes};
 use crate::*;
@@ -204,14 +204,7 @@ fn a_buffer_that_has_to_be_there() {
                 continue;
             }
             right.one_wrong(i, "is absent", EVENKEEL_NULL_POINTER, |wrong| {
-                wrong.buffer = evenkeel_output {
-                    data: null_mut(),
-                    len: 0,
-                    pitch: 0,
-                    outer_pitch: 0,
-                    dtype: 0,
-                    inner_rows: 0,
-                };
+                wrong.buffer = ABSENT;
             });
         }
     });

@@ -7,6 +7,7 @@ use evenkeel::capi::*;
 
 use crate::arguments::{Call, Given, Owned};
 use crate::calls::CALLS;
+use crate::others::input;
 use crate::registry::{Memory, OPERATIONS, Operation, Role, Stored, Values, is_painted};
 use crate::*;
 
@@ -202,14 +203,6 @@ fn types_mix() {
 fn a_call_has_one_format() {
     let (x, gamma) = ([0_u16; 8], [0_u16; 4]);
     let mut y = [7_u16; 8];
-    let input = |x: &[u16], dtype| evenkeel_input {
-        data: x.as_ptr().cast(),
-        len: x.len(),
-        pitch: 0,
-        outer_pitch: 0,
-        dtype,
-        inner_rows: 0,
-    };
     let data = y.as_mut_ptr().cast();
     let output =
         |dtype| evenkeel_output { data, len: 8, pitch: 0, outer_pitch: 0, dtype, inner_rows: 0 };

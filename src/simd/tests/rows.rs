@@ -6,10 +6,11 @@ use crate::element::ElementsMut;
 use crate::gate::GateFunction;
 use crate::shape::Rows;
 use crate::simd::contract::{Float, Simd};
-use crate::simd::inout::{InOut, SumOutput};
+use crate::simd::inout::InOut;
 use crate::simd::row_inputs::RowInputs;
 use crate::simd::row_span::{ADDED, GATE, INPUTS, RowSpan, Sums};
 use crate::simd::span::Span;
+use crate::simd::sum_output::SumOutput;
 
 #[test]
 fn row_spans_panic_for_rows_beyond_their_buffers() {
