@@ -100,6 +100,10 @@ impl Operation {
         let none = ["given", "inference", "whole channels"];
         self.takes_p() && !none.iter().any(|of| self.name.contains(of))
     }
+    /// How many numbers of the stream it draws for a row of so many elements.
+    fn drawn_for_a_row(&self, cols: usize) -> usize {
+        if self.name.contains("whole rows") { cols.min(1) } else { cols }
+    }
     /// The name of the rate that a penalty takes.
     fn rate(&self) -> Option<&'static str> {
         let rates = [("Regularizer::decay", "learning_rate"), ("Regularizer::proximal", "step")];
@@ -670,8 +674,8 @@ fn a_range_that_ends_beyond_the_stream() {
     for operation in every_operation(Operation::draws) {
         for p in [0.0, 0.001, 0.5, 1.0] {
             for shape in SHAPES {
-                let units = if operation.name.contains("whole rows") { 1 } else { shape.1 };
-                let (len, dropout) = (shape.0 * units, Dropout::new().with_p(p));
+                let len = shape.0 * operation.drawn_for_a_row(shape.1);
+                let dropout = Dropout::new().with_p(p);
                 let last = u64::MAX - (len as u64 - 1);
                 let at = |offset| {
                     let mut call = full(operation, shape);
@@ -1048,7 +1052,8 @@ impl Call {
                 demand(not_negative(number), arg, at_least_0, number);
             }
         }
-        let (offset, len) = (setting.stream.offset, shape.elements());
+        let len = shape.rows() * operation.drawn_for_a_row(shape.cols());
+        let offset = setting.stream.offset;
         if operation.draws() && (1 << 64) - u128::from(offset) < len as u128 {
             faults.push(Error::StreamOverflow { offset, len });
         }
