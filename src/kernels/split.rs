@@ -23,3 +23,14 @@ pub(crate) fn split_optional(
         None => (None, None),
     }
 }
+
+/// Where there are enough rows, tasks begin at multiples of this many, so that only the last one has
+/// rows that do not fill a group.
+pub(crate) const CUT_ROWS: usize = 8;
+
+/// The rows of the first `left` of so many tasks.
+pub(crate) fn cut(rows: usize, left: usize, tasks: usize) -> usize {
+    // rows * left / tasks without overflow.
+    let at = rows / tasks * left + rows % tasks * left / tasks;
+    if rows >= CUT_ROWS * tasks { at - at % CUT_ROWS } else { at }
+}

@@ -68,7 +68,7 @@ pub(crate) fn backward<'a, T: RowSource>(
     ])?;
 
     // Rows that are not worked on as a whole need more room, and have both sums.
-    let in_parts = parts > 1 || z.is_some();
+    let in_parts = T::TAKES_INPUTS && (parts > 1 || z.is_some());
     let extra = args.dsum.is_some() || dresidual.is_some();
     let dropout = dropout.and_then(|dropout| dropout.keep_mask(call)).filter(|_| io.writes());
     let has_dbias = args.dbias.is_some();
@@ -79,7 +79,6 @@ pub(crate) fn backward<'a, T: RowSource>(
     };
     let sums = match wanted {
         _ if in_parts || dropout.is_some() || has_dbias => 2,
-        0 => 0,
         wanted => sums_made::<T>(wanted, extra),
     };
     let others = usize::from(in_parts) + usize::from(has_dbias);
@@ -123,7 +122,8 @@ pub(crate) fn backward<'a, T: RowSource>(
             scratch: &mut *scratch,
         };
         let elements = rows.elements().saturating_mul(WORK);
-        if in_parts {
+        // Said again so that the compiler makes nothing of it for other sources.
+        if T::TAKES_INPUTS && in_parts {
             let (dz, adds) = (dgate.as_mut().map(RowSpan::reborrow), args.adds_dgate);
             let gate = z.map(|z| GateGradient { gate, z, dz, adds });
             call.run_parallel(BackwardParts { rows: work, parts, x, dsum, beta, gate }, elements);

@@ -84,19 +84,13 @@ impl Call<'_> {
         merge: impl Fn(T, T) -> T + Sync,
     ) -> T {
         let Self { execution: Execution { parallelism, .. }, pool } = self;
-        // The calling thread is in that environment already (`capi/boundary.rs`).
+        // The calling thread is in that environment already (`capi/boundary.rs`). One task serves both cases: what threads share is
+        // compiled for each.
         #[cfg(feature = "capi")]
-        if let Some(control) = self.execution.control
-            && parallelism.may_fork(elements)
-        {
-            return parallelism.reduce(
-                pool,
-                work,
-                elements,
-                |part| control.run(|| task(part)),
-                merge,
-            );
-        }
+        let task = |part| match self.execution.control {
+            Some(control) if parallelism.may_fork(elements) => control.run(|| task(part)),
+            _ => task(part),
+        };
         parallelism.reduce(pool, work, elements, task, merge)
     }
 

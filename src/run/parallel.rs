@@ -1,9 +1,9 @@
 //! How an operation's rows are spread over threads. The only file that names rayon.
 #![forbid(unsafe_code)]
 
-use crate::kernels::split::Split;
+use crate::kernels::split::{Split, cut};
 use crate::kernels::tuning::{OUTSIDE_ELEMENTS, TASK_ELEMENTS};
-use crate::run::pool::{self, Pool};
+use crate::run::pool::{self, Part, Pool};
 
 /// How many threads an operation may use. It never changes the result: the same bits come out for
 /// every setting and every number of threads.
@@ -32,10 +32,6 @@ pub enum Parallelism {
     /// As [`Auto`](Self::Auto), in at most this many tasks (0 counts as 1).
     AtMost(usize),
 }
-
-/// Where there are enough rows, tasks begin at multiples of this many, so that only the last one has
-/// rows that do not fill a group.
-const CUT_ROWS: usize = 8;
 
 impl Parallelism {
     /// How many tasks pay for so many elements, regardless of the number of threads.
@@ -109,13 +105,6 @@ fn in_rayon_pool() -> bool {
     false
 }
 
-/// The rows of the first `left` of so many tasks.
-pub(crate) fn cut(rows: usize, left: usize, tasks: usize) -> usize {
-    // rows * left / tasks without overflow.
-    let at = rows / tasks * left + rows % tasks * left / tasks;
-    if rows >= CUT_ROWS * tasks { at - at % CUT_ROWS } else { at }
-}
-
 fn fork<W: Split, T: Send>(
     work: W,
     tasks: usize,
@@ -128,9 +117,14 @@ fn fork<W: Split, T: Send>(
     let left = tasks / 2;
     let at = cut(work.rows(), left, tasks);
     let (low, high) = work.split_at(at);
-    let (low, high) =
-        join(|| fork(low, left, task, merge), || fork(high, tasks - left, task, merge));
-    merge(low, high)
+    let (mut low, mut high) = (Part::Waiting(low), Part::Waiting(high));
+    join(&mut || low.run(|work| fork(work, left, task, merge)), &mut || {
+        high.run(|work| fork(work, tasks - left, task, merge))
+    });
+    match (low.result(), high.result()) {
+        (Some(low), Some(high)) => merge(low, high),
+        _ => unreachable!("`join` has run both"),
+    }
 }
 
 /// Threads of the current pool; 1 if the global pool cannot be started, as where a container allows no more threads, and in a
@@ -171,12 +165,15 @@ fn global_pool_runs() -> bool {
     rayon::ThreadPoolBuilder::new().build_global().err().is_none_or(|e| e.source().is_none())
 }
 
-/// Runs both, perhaps at the same time.
-fn join<T: Send>(a: impl FnOnce() -> T + Send, b: impl FnOnce() -> T + Send) -> (T, T) {
+/// Runs both, perhaps at the same time. Rayon's part of it is compiled once, and not for every kernel.
+fn join(a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
     #[cfg(feature = "rayon")]
-    return rayon::join(a, b);
+    rayon::join(a, b);
     #[cfg(not(feature = "rayon"))]
-    (a(), b())
+    {
+        a();
+        b();
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +182,8 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use super::{CUT_ROWS, OUTSIDE_ELEMENTS, Parallelism, Pool, Split, TASK_ELEMENTS};
+    use super::{OUTSIDE_ELEMENTS, Parallelism, Pool, Split, TASK_ELEMENTS};
+    use crate::kernels::split::CUT_ROWS;
 
     /// Rows that know which they are.
     struct Work(Range<usize>);

@@ -4,8 +4,7 @@
 use core::fmt;
 use std::sync::Mutex;
 
-use crate::kernels::split::Split;
-use crate::run::parallel::cut;
+use crate::kernels::split::{Split, cut};
 
 /// Threads of a host: an engine that has a pool of its own lends it to a call
 /// ([`NormArgs::pool`](crate::NormArgs::pool)), so that no second one competes with it.
@@ -56,7 +55,7 @@ impl fmt::Debug for dyn Pool + '_ {
 pub(crate) const MOST_PARTS: usize = 64;
 
 /// A part of the work: not begun, begun, or done.
-enum Part<W, T> {
+pub(crate) enum Part<W, T> {
     Waiting(W),
     Begun,
     Done(T),
@@ -71,6 +70,21 @@ impl<W, T> Part<W, T> {
                 *self = other;
                 None
             }
+        }
+    }
+
+    /// Does the work, if it has not been begun.
+    pub(crate) fn run(&mut self, task: impl FnOnce(W) -> T) {
+        if let Some(work) = self.take() {
+            *self = Self::Done(task(work));
+        }
+    }
+
+    /// What came of it, if it is done.
+    pub(crate) fn result(self) -> Option<T> {
+        match self {
+            Self::Done(result) => Some(result),
+            Self::Waiting(_) | Self::Begun => None,
         }
     }
 }
@@ -113,10 +127,8 @@ pub(crate) fn reduce<W: Split, T: Send>(
     (0..parts).for_each(run);
 
     let results = slots.into_iter().take(parts).map(|slot| {
-        match slot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            Part::Done(result) => result,
-            Part::Waiting(_) | Part::Begun => panic!("a task panicked in a thread of the pool"),
-        }
+        let part = slot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        part.result().unwrap_or_else(|| panic!("a task panicked in a thread of the pool"))
     });
     let merged = results.reduce(merge);
     merged.unwrap_or_else(|| unreachable!("there is at least one part"))

@@ -291,7 +291,7 @@ const SCALES: [f32; 2] = [1.0, 1e35];
 /// One row of every length, off the ends of the pages by any number of elements; a part of the other shapes.
 #[test]
 fn nothing_beyond_a_buffer_is_touched() {
-    let (offsets, part) = if short() { (4, 73) } else { (LANES, 11) };
+    let (offsets, part) = if short() { (2, 73) } else { (LANES, 11) };
     touch_nothing_beyond(edges().map(|cols| (1, cols)), offsets, true);
     touch_nothing_beyond(few_rows().chain(few_columns()).step_by(part), 0, true);
 }

@@ -166,28 +166,28 @@ impl Cursor<'_> {
     fn groups<S: Simd, C: Chooser<S>>(&mut self, token: S, chooser: &mut C, groups: usize) {
         let scale = S::F32::splat(token, self.scale);
         let is_two = self.scale == 2.0;
-        match &mut self.io {
-            None => self.writer.groups(
+        let Self { io, at, writer, .. } = self;
+        match io {
+            None => writer.groups::<S, C>(
                 groups,
                 #[inline(always)]
                 |_| bits::<S>(chooser.next(token)),
             ),
             Some(io) => {
-                let mut row = io.group::<1>(self.at, groups * GROUP);
-                let (row, writer) = (&mut row, &mut self.writer);
+                let row = &mut io.group::<1>(*at, groups * GROUP);
                 match (row.streams(), is_two) {
-                    (true, _) => {
-                        let decide = Self::decide::<S, C, true, false>(token, chooser, row, scale);
-                        writer.groups(groups, decide);
-                    }
-                    (false, false) => {
-                        let decide = Self::decide::<S, C, false, false>(token, chooser, row, scale);
-                        writer.groups(groups, decide);
-                    }
-                    (false, true) => {
-                        let decide = Self::decide::<S, C, false, true>(token, chooser, row, scale);
-                        writer.groups(groups, decide);
-                    }
+                    (true, _) => writer.groups::<S, C>(
+                        groups,
+                        Self::decide::<S, C, true, false>(token, chooser, row, scale),
+                    ),
+                    (false, false) => writer.groups::<S, C>(
+                        groups,
+                        Self::decide::<S, C, false, false>(token, chooser, row, scale),
+                    ),
+                    (false, true) => writer.groups::<S, C>(
+                        groups,
+                        Self::decide::<S, C, false, true>(token, chooser, row, scale),
+                    ),
                 }
             }
         }
@@ -280,7 +280,17 @@ impl Writer<'_> {
     /// Writes whole groups, each as `decide` has it. Where the groups are words of the mask, as they are unless the
     /// offset says otherwise, a word is stored without a shift or a check (`docs/performance.md`, "What helped").
     #[inline(always)]
-    fn groups(&mut self, groups: usize, mut decide: impl FnMut(usize) -> u32) {
+    fn groups<S: Simd, C: Chooser<S>>(
+        &mut self,
+        groups: usize,
+        mut decide: impl FnMut(usize) -> u32,
+    ) {
+        if C::GIVEN {
+            for i in 0..groups {
+                decide(i);
+            }
+            return;
+        }
         match &mut self.out {
             None => {
                 for i in 0..groups {
@@ -315,6 +325,9 @@ impl Writer<'_> {
 
 /// Takes the choice group by group, as what [`Choice`] says.
 pub(super) trait Chooser<S: Simd> {
+    /// Whether the choice is a mask. `DropoutArgs::check` returns an error where a call wants a copy of it.
+    const GIVEN: bool;
+
     /// The next 32 elements.
     fn next(&mut self, token: S) -> [S::Keep; 2];
 }
@@ -333,6 +346,8 @@ impl<S: Simd, const BITS: u32> Drawn<S, BITS> {
 }
 
 impl<S: Simd, const BITS: u32> Chooser<S> for Drawn<S, BITS> {
+    const GIVEN: bool = false;
+
     #[inline(always)]
     fn next(&mut self, _: S) -> [S::Keep; 2] {
         if BITS == 16 {
@@ -375,6 +390,8 @@ struct Packed<'a> {
 }
 
 impl<S: Simd> Chooser<S> for Packed<'_> {
+    const GIVEN: bool = true;
+
     #[inline(always)]
     fn next(&mut self, token: S) -> [S::Keep; 2] {
         let mut four = [0; 4];
@@ -394,6 +411,8 @@ pub(super) struct Bytes<'a> {
 }
 
 impl<S: Simd> Chooser<S> for Bytes<'_> {
+    const GIVEN: bool = true;
+
     #[inline(always)]
     fn next(&mut self, token: S) -> [S::Keep; 2] {
         let (group, rest) = self.bytes.split_at(self.bytes.len().min(GROUP));

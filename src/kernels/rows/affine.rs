@@ -28,6 +28,9 @@ pub(super) trait ColumnAffine: Copy {
 
     /// `x_hat * gamma + beta`, of what is there.
     fn apply<V: Float>(coefficients: (V, V), x_hat: V) -> V;
+
+    /// The case that serves all others: it has the same bits, and tests in the loop what is there.
+    fn general(&self) -> WithInputs<'_>;
 }
 
 /// Inputs of a group of rows beside x.
@@ -121,6 +124,16 @@ impl<const GAMMA: u8, const BETA: bool> ColumnAffine for GammaBeta<'_, GAMMA, BE
             (false, false) => x_hat,
         }
     }
+
+    #[inline(always)]
+    fn general(&self) -> WithInputs<'_> {
+        WithInputs {
+            gamma: if GAMMA == ABSENT { None } else { Some(self.gamma) },
+            beta: if BETA { Some(self.beta) } else { None },
+            offset: if GAMMA == OFFSET { self.offset } else { -0.0 },
+            inputs: Inputs::NONE,
+        }
+    }
 }
 
 /// gamma and a gate by silu, as models have them. It does without the tests of [`WithInputs`], which cost (`docs/performance.md`,
@@ -157,6 +170,11 @@ impl ColumnAffine for Gated<'_> {
     #[inline(always)]
     fn apply<V: Float>(coefficients: (V, V), x_hat: V) -> V {
         GammaBeta::<OFFSET, false>::apply(coefficients, x_hat)
+    }
+
+    #[inline(always)]
+    fn general(&self) -> WithInputs<'_> {
+        WithInputs { inputs: self.inputs(), ..self.0.general() }
     }
 }
 
@@ -238,6 +256,11 @@ impl ColumnAffine for WithInputs<'_> {
     #[inline(always)]
     fn apply<V: Float>((gamma, beta): (V, V), x_hat: V) -> V {
         x_hat.mul_add(gamma, beta)
+    }
+
+    #[inline(always)]
+    fn general(&self) -> WithInputs<'_> {
+        *self
     }
 }
 

@@ -25,19 +25,19 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use super::column_sums::{ChunkWork, ColumnSums, DbiasSums, RowBlocks};
+use super::column_sums::{ChunkSums, ChunkWork, ColumnSums, DbiasSums, RowBlocks};
 use super::dropped::{DroppedPart, DroppedRows, RowDropout, dropped_rows, in_parts};
 use super::gradient_sweeps::{
     Coefficients, DROPPED, EXTRA, Extra, Gamma, Means, PLAIN, add_columns, extremes,
     largest_factor, row_sums, write_dx,
 };
 use super::reduce::Cascades;
-use super::source::{RowSource, RowStatistics};
+use super::source::{Measure, RowSource, RowStatistics};
 use super::sweep::Standardize;
 use crate::kernels::elementwise::choices::REACH;
 use crate::kernels::row_filter::RowFilter;
 use crate::kernels::split::Split;
-use crate::simd::{FORWARD_X, Float, INPUTS, Kernel, RowSpan, Simd};
+use crate::simd::{FORWARD_X, INPUTS, Kernel, RowSpan, Simd};
 
 /// The gradients of rows. Rows of the work are chunks; a row has at least one element.
 pub(crate) struct BackwardRows<'a, T> {
@@ -123,27 +123,32 @@ impl<T: RowSource> GradientSource<'_, T> {
 impl<T: RowSource> Kernel for BackwardRows<'_, T> {
     type Output = ();
 
-    /// As of the forward pass, each case is a function of its own.
+    /// As of the forward pass, each case is a function of its own. What is rare has none: dx without the sums of columns and
+    /// `RmsNorm` with beta test what is added to dx; rows whose statistics are given test everything.
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
         let extra = self.has_dsum || self.dresidual.is_some();
         match self.sums {
-            _ if self.dropout.is_some() || self.has_dbias => {
+            _ if T::ONE_SWEEP || self.dropout.is_some() || self.has_dbias => {
                 token.vectorize(BackwardRowsBy::<T, 2, DROPPED>(self));
             }
-            0 if extra => token.vectorize(BackwardRowsBy::<T, 0, EXTRA>(self)),
-            0 => token.vectorize(BackwardRowsBy::<T, 0, PLAIN>(self)),
-            _ if extra => token.vectorize(BackwardRowsBy::<T, 2, EXTRA>(self)),
-            1 if !T::CENTRED => token.vectorize(BackwardRowsBy::<T, 1, PLAIN>(self)),
-            _ => token.vectorize(BackwardRowsBy::<T, 2, PLAIN>(self)),
+            0 => token.vectorize(BackwardRowsBy::<T, 0, EXTRA>(self)),
+            1 if !T::CENTRED && !extra => token.vectorize(BackwardRowsBy::<T, 1, PLAIN>(self)),
+            2 if T::CENTRED && !extra => token.vectorize(BackwardRowsBy::<T, 2, PLAIN>(self)),
+            _ => token.vectorize(BackwardRowsBy::<T, 2, EXTRA>(self)),
         }
     }
 }
 
-/// How many sums of each column are made where so many are wanted, one at least. One that nobody wants costs less than to compile
-/// another case: `RmsNorm` has no beta, and LayerNorm has one.
+/// How many sums of each column are made where so many are wanted. One that nobody wants costs less than to compile another case:
+/// `RmsNorm` has no beta, and LayerNorm has one.
 pub(crate) fn sums_made<T: RowSource>(wanted: usize, extra: bool) -> usize {
-    if T::CENTRED || extra { 2 } else { wanted }
+    match wanted {
+        _ if T::ONE_SWEEP => 2,
+        0 => 0,
+        _ if T::CENTRED || extra => 2,
+        wanted => wanted,
+    }
 }
 
 /// The same with `N` sums of each column, and what `KIND` says is done with dx.
@@ -173,7 +178,7 @@ impl<T: RowSource, const N: usize, const KIND: u8> BackwardRowsBy<'_, T, N, KIND
         let mut dropped = dropped_rows(dropout, first, (rows, cols));
         let dropped = dropped.as_mut();
         let (sums, dbias) = (ColumnSums::new(&mut [], 0), None);
-        let part = Part {
+        let rows_of = GradientRows {
             io,
             gamma,
             largest,
@@ -183,13 +188,12 @@ impl<T: RowSource, const N: usize, const KIND: u8> BackwardRowsBy<'_, T, N, KIND
             dropped,
             first,
             dbias,
-            sums,
         };
         let work = &mut Groups::<_, R, N, KIND> {
             cols,
             has_dbias,
             source,
-            part,
+            part: Part { rows: rows_of, sums },
             cascades: None,
             cascade: None,
         };
@@ -214,7 +218,7 @@ impl<'s, T: RowSource, const R: usize, const N: usize, const KIND: u8> ChunkWork
     fn begin_chunk(&mut self, mut scratch: &'s mut [f64]) {
         if KIND == DROPPED && self.has_dbias {
             let (others, dbias) = DbiasSums::new(scratch, self.cols);
-            (scratch, self.part.dbias) = (others, Some(dbias));
+            (scratch, self.part.rows.dbias) = (others, Some(dbias));
         }
         self.part.sums = ColumnSums::new(scratch, self.cols);
     }
@@ -222,19 +226,24 @@ impl<'s, T: RowSource, const R: usize, const N: usize, const KIND: u8> ChunkWork
     #[inline(always)]
     fn rows<S: Simd>(&mut self, token: S, rows: Range<usize>) {
         let Range { start: mut row, end } = rows;
-        // One at a time, they are those of the second loop: the first would be compiled for nothing.
-        while R > 1 && row + R <= end {
-            let x = self.part.io.read_group::<R, INPUTS>(row);
-            let x = x.rows_of(FORWARD_X);
-            let statistics = self.source.rows(token, row, x, &mut self.cascades);
-            self.part.rows::<T, S, R>(token, row, statistics);
-            row += R;
-        }
+        // Rows before this are taken one at a time: f32 does not hold each of their group.
+        let mut alone = row;
         while row < end {
-            let x = self.part.io.read_group::<1, INPUTS>(row);
+            // A group of one row would be compiled for nothing.
+            if R > 1 && row >= alone && row + R <= end {
+                let x = self.part.rows.io.read_group::<R, INPUTS>(row);
+                let x = x.rows_of(FORWARD_X);
+                let statistics = self.source.rows(token, row, x, &mut self.cascades);
+                if self.part.group::<T, S, R>(token, row, statistics) {
+                    row += R;
+                    continue;
+                }
+                alone = row + R;
+            }
+            let x = self.part.rows.io.read_group::<1, INPUTS>(row);
             let x = x.rows_of(FORWARD_X);
-            let statistics = self.source.rows(token, row, x, &mut self.cascade);
-            self.part.rows::<T, S, 1>(token, row, statistics);
+            let [statistics] = self.source.rows(token, row, x, &mut self.cascade);
+            self.part.row::<T, S>(token, row, statistics);
             row += 1;
         }
     }
@@ -252,6 +261,12 @@ impl<'s, T: RowSource, const R: usize, const N: usize, const KIND: u8> ChunkWork
 
 /// Rows whose gradients are made of their statistics, or some columns of them that have statistics of their own.
 pub(super) struct Part<'a, 's, const N: usize, const KIND: u8> {
+    pub(super) rows: GradientRows<'a, 's>,
+    pub(super) sums: ColumnSums<'s, N>,
+}
+
+/// The rows of a [`Part`], and all that is made of them beside the sums of columns.
+pub(super) struct GradientRows<'a, 's> {
     /// As of [`BackwardRows`].
     pub(super) io: RowSpan<'a>,
     pub(super) gamma: Gamma<'a>,
@@ -264,24 +279,6 @@ pub(super) struct Part<'a, 's, const N: usize, const KIND: u8> {
     pub(super) dropped: Option<&'a mut DroppedRows<'a>>,
     pub(super) first: usize,
     pub(super) dbias: Option<DbiasSums<'s>>,
-    pub(super) sums: ColumnSums<'s, N>,
-}
-
-/// The statistics of some rows.
-struct Measure<'w, 'x, T: RowSource, const R: usize> {
-    source: &'w mut T,
-    first: usize,
-    rows: [&'x [f32]; R],
-    cascades: &'w mut Cascades<T::Block, R>,
-}
-
-impl<T: RowSource, const R: usize> Kernel for Measure<'_, '_, T, R> {
-    type Output = [RowStatistics; R];
-
-    #[inline(always)]
-    fn run<S: Simd>(self, token: S) -> [RowStatistics; R] {
-        self.source.rows(token, self.first, self.rows, self.cascades)
-    }
 }
 
 impl<T: RowSource> GradientSource<'_, T> {
@@ -303,61 +300,89 @@ impl<T: RowSource> GradientSource<'_, T> {
                 }
                 each
             }
-            Self::Made(source) => token.outline(Measure { source, first, rows, cascades }),
+            Self::Made(source) => token.vectorize(Measure { source, first, rows, cascades }),
         }
     }
 }
 
 impl<const N: usize, const KIND: u8> Part<'_, '_, N, KIND> {
-    /// `R` rows with these statistics.
+    /// `R` rows with these statistics, if f32 holds the gradients of each for sure; otherwise it does nothing.
     #[inline(always)]
-    pub(super) fn rows<T: RowSource, S: Simd, const R: usize>(
+    fn group<T: RowSource, S: Simd, const R: usize>(
         &mut self,
         token: S,
         first: usize,
         statistics: [RowStatistics; R],
-    ) {
-        let rows = self.io.read_group::<R, INPUTS>(first);
-        let Some(lanes) = Standardize::in_f32(token, &statistics) else {
-            return self.one_by_one::<T, S>(token, first, &{ statistics });
-        };
-        let sums = row_sums::<T, S::F32, R>(token, &rows, &lanes, self.gamma);
-        let mut c = [Means::NONE; R];
+    ) -> bool {
+        let group = self.rows.io.read_group::<R, INPUTS>(first);
+        let Some(lanes) = Standardize::in_f32(token, &statistics) else { return false };
+        let sums = row_sums::<T, S::F32, R>(token, &group, &lanes, self.rows.gamma);
+        let (largest, cols) = (self.rows.largest, self.rows.io.cols());
+        let mut means = [Means::NONE; R];
         let mut fit = true;
         for r in 0..R {
-            c[r] = Means::new::<T>(sums[r], self.io.cols());
-            fit &= c[r].fit_f32::<T>(
-                statistics[r].rstd,
-                sums[r].squares,
-                self.largest,
-                self.io.cols(),
-            );
+            means[r] = Means::new::<T>(sums[r], cols);
+            fit &= means[r].fit_f32::<T>(statistics[r].rstd, sums[r].squares, largest, cols);
         }
-        if !fit {
-            return self.one_by_one::<T, S>(token, first, &{ statistics });
+        if fit {
+            self.sweep::<T, S, R>(token, first, lanes, statistics, means);
         }
-        self.sweep::<T, S, S::F32, R>(token, first, lanes, statistics, c);
+        fit
+    }
+
+    /// One row with these statistics. Its bits are those that it has in a group.
+    #[inline(always)]
+    pub(super) fn row<T: RowSource, S: Simd>(
+        &mut self,
+        token: S,
+        row: usize,
+        statistics: RowStatistics,
+    ) {
+        let group = self.rows.io.read_group::<1, INPUTS>(row);
+        let (largest, cols) = (self.rows.largest, self.rows.io.cols());
+        let (lanes, mut means, mut squares) =
+            (Standardize::in_f32(token, &[statistics]), Means::NONE, 0.0);
+        let mut fits = false;
+        if let Some(lanes) = &lanes {
+            let [sums] = row_sums::<T, S::F32, 1>(token, &group, lanes, self.rows.gamma);
+            (means, squares) = (Means::new::<T>(sums, cols), sums.squares);
+            fits = means.fit_f32::<T>(statistics.rstd, squares, largest, cols);
+        }
+        if !fits {
+            fits = token.outline(Unfit::<T> {
+                rows: &mut self.rows,
+                sums: self.sums.chunk(),
+                row,
+                statistics: &{ statistics },
+                in_f32: lanes.is_some().then_some(&{ (means, squares) }),
+                source: PhantomData,
+            });
+        }
+        if let (true, Some(lanes)) = (fits, lanes) {
+            self.sweep::<T, S, 1>(token, row, lanes, [statistics], [means]);
+        }
     }
 
     /// The second sweep, where f32 holds everything.
     #[inline(always)]
-    fn sweep<T: RowSource, S: Simd, V: Float<Token = S, Elem = f32>, const R: usize>(
+    fn sweep<T: RowSource, S: Simd, const R: usize>(
         &mut self,
         token: S,
         first: usize,
-        lanes: [Standardize<V>; R],
+        lanes: [Standardize<S::F32>; R],
         statistics: [RowStatistics; R],
         means: [Means; R],
     ) {
         let rows = Coefficients::array(token, lanes, statistics, means);
-        if !self.io.writes() {
-            let group = self.io.read_group::<R, INPUTS>(first);
-            let sums = &mut self.sums.step(0, self.io.cols());
-            return add_columns::<T, V, _, R, N>(token, &group, &rows, sums);
+        let Self { rows: GradientRows { io, gamma, dresidual, .. }, sums } = self;
+        if !io.writes() {
+            let group = io.read_group::<R, INPUTS>(first);
+            let sums = &mut sums.step(0, io.cols());
+            return add_columns::<T, S::F32, _, R, N>(token, &group, &rows, sums);
         }
-        let ahead = self.io.ahead(first, R);
-        let mut group = self.io.group::<R, INPUTS>(first);
-        let mut second = self.dresidual.as_mut().map(
+        let ahead = io.ahead(first, R);
+        let mut group = io.group::<R, INPUTS>(first);
+        let mut second = dresidual.as_mut().map(
             #[inline(always)]
             |rows| rows.group::<R, 1>(first),
         );
@@ -365,124 +390,103 @@ impl<const N: usize, const KIND: u8> Part<'_, '_, N, KIND> {
         for (start, end) in [(0, head), (head, cols)] {
             for (start, end) in parts::<KIND>(start, end) {
                 let part = &mut group.columns(start, end);
-                let gamma = self.gamma.columns(start, end);
-                let sums = &mut self.sums.step(start, end);
+                let gamma = gamma.columns(start, end);
+                let sums = &mut sums.step(start, end);
                 let extra = Extra {
-                    has_dsum: self.has_dsum,
+                    has_dsum: self.rows.has_dsum,
                     second: second.as_mut().map(
                         #[inline(always)]
                         |rows| rows.columns(start, end),
                     ),
-                    adds: self.adds_dresidual,
+                    adds: self.rows.adds_dresidual,
                     dropped: dropped_part::<S, KIND>(
                         token,
-                        &mut self.dropped,
-                        self.first + first,
+                        &mut self.rows.dropped,
+                        self.rows.first + first,
                         (start, end),
                     ),
-                    dbias: dbias_part::<KIND>(&mut self.dbias, start, end),
+                    dbias: dbias_part::<KIND>(&mut self.rows.dbias, start, end),
                 };
                 if part.streams() {
-                    write_dx::<T, V, _, true, R, N, KIND>(
+                    write_dx::<T, S::F32, _, true, R, N, KIND>(
                         token, part, &rows, gamma, ahead, extra, sums,
                     );
                 } else {
-                    write_dx::<T, V, _, false, R, N, KIND>(
+                    write_dx::<T, S::F32, _, false, R, N, KIND>(
                         token, part, &rows, gamma, ahead, extra, sums,
                     );
                 }
             }
         }
     }
-
-    /// Rows of which some may leave f32.
-    #[inline(always)]
-    fn one_by_one<T: RowSource, S: Simd>(
-        &mut self,
-        token: S,
-        first: usize,
-        statistics: &[RowStatistics],
-    ) {
-        token.outline(OneByOne::<T, N, KIND> {
-            work: self,
-            first,
-            statistics,
-            source: PhantomData,
-        });
-    }
 }
 
-/// The same of rows of which some leave f32, one by one.
-struct OneByOne<'w, 'a, 's, T, const N: usize, const KIND: u8> {
-    work: &'w mut Part<'a, 's, N, KIND>,
-    first: usize,
-    statistics: &'w [RowStatistics],
+/// A row that does not fit f32 for sure: one function for every `N` and `KIND`, since such rows are few. It looks at the row
+/// again. Where f32 holds the row after all, it says so and does nothing; otherwise it makes the gradients on f64 lanes.
+struct Unfit<'w, 'a, 's, T> {
+    rows: &'w mut GradientRows<'a, 's>,
+    sums: ChunkSums<'w>,
+    row: usize,
+    statistics: &'w RowStatistics,
+    /// The means in f32, and the sum of dy^2, if f32 holds the statistics.
+    in_f32: Option<&'w (Means, f64)>,
     source: PhantomData<T>,
 }
 
-impl<T: RowSource, const N: usize, const KIND: u8> Kernel for OneByOne<'_, '_, '_, T, N, KIND> {
-    type Output = ();
+impl<T: RowSource> Kernel for Unfit<'_, '_, '_, T> {
+    type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(self, token: S) {
-        let Self { work, first, statistics, .. } = self;
-        for (i, &statistics) in statistics.iter().enumerate() {
-            let row = first + i;
-            let group = work.io.read_group::<1, INPUTS>(row);
-            if let Some(lanes) = Standardize::in_f32(token, &[statistics]) {
-                let [sums] = row_sums::<T, S::F32, 1>(token, &group, &lanes, work.gamma);
-                let means = Means::new::<T>(sums, group.cols());
-                let extremes = extremes::<S>(token, &group, work.gamma);
-                let (rstd, squares, cols) = (statistics.rstd, sums.squares, group.cols());
-                // The first is the test of a group: a row has the bits that it has beside any other.
-                if means.fit_f32::<T>(rstd, squares, work.largest, cols)
-                    || means.hold_in_f32::<T>(rstd, squares, extremes, work.largest, cols)
-                {
-                    work.sweep::<T, S, S::F32, 1>(token, row, lanes, [statistics], [means]);
-                    continue;
-                }
-            }
-            let lanes = [Standardize::new(token, statistics)];
-            let [sums] = row_sums::<T, S::F64, 1>(token, &group, &lanes, work.gamma);
-            let means = Means::new::<T>(sums, group.cols()).finite_or_nan();
-            let rows = Coefficients::array(token, lanes, [statistics], [means]);
-            let sums = work.sums.chunk();
-            if work.io.writes() {
-                let mut group = work.io.group::<1, INPUTS>(row);
-                let mut second = work.dresidual.as_mut().map(
-                    #[inline(always)]
-                    |rows| rows.group::<1, 1>(row),
-                );
-                for (start, end) in parts::<KIND>(0, group.cols()) {
-                    let extra = Extra {
-                        has_dsum: work.has_dsum,
-                        second: second.as_mut().map(
-                            #[inline(always)]
-                            |rows| rows.columns(start, end),
-                        ),
-                        adds: work.adds_dresidual,
-                        dropped: dropped_part::<S, KIND>(
-                            token,
-                            &mut work.dropped,
-                            work.first + row,
-                            (start, end),
-                        ),
-                        dbias: dbias_part::<KIND>(&mut work.dbias, start, end),
-                    };
-                    write_dx::<T, S::F64, _, false, 1, N, KIND>(
-                        token,
-                        &mut group.columns(start, end),
-                        &rows,
-                        work.gamma.columns(start, end),
-                        0,
-                        extra,
-                        &mut sums.columns(start, end),
-                    );
-                }
-            } else {
-                add_columns::<T, S::F64, _, 1, N>(token, &group, &rows, sums);
+    fn run<S: Simd>(self, token: S) -> bool {
+        let Self { rows, mut sums, row, statistics: &statistics, in_f32, .. } = self;
+        let (gamma, largest) = (rows.gamma, rows.largest);
+        let group = rows.io.read_group::<1, INPUTS>(row);
+        if let Some(&(means, squares)) = in_f32 {
+            let extremes = extremes::<S>(token, &group, gamma);
+            if means.hold_in_f32::<T>(statistics.rstd, squares, extremes, largest, group.cols()) {
+                return true;
             }
         }
+        let lanes = [Standardize::new(token, statistics)];
+        let [row_sums] = row_sums::<T, S::F64, 1>(token, &group, &lanes, gamma);
+        let means = Means::new::<T>(row_sums, group.cols()).finite_or_nan();
+        let coefficients = Coefficients::array(token, lanes, [statistics], [means]);
+        if !rows.io.writes() {
+            add_columns::<T, S::F64, _, 1, 2>(token, &group, &coefficients, &mut sums);
+            return false;
+        }
+        let mut group = rows.io.group::<1, INPUTS>(row);
+        let mut second = rows.dresidual.as_mut().map(
+            #[inline(always)]
+            |rows| rows.group::<1, 1>(row),
+        );
+        for (start, end) in parts::<DROPPED>(0, group.cols()) {
+            let extra = Extra {
+                has_dsum: rows.has_dsum,
+                second: second.as_mut().map(
+                    #[inline(always)]
+                    |rows| rows.columns(start, end),
+                ),
+                adds: rows.adds_dresidual,
+                dropped: dropped_part::<S, DROPPED>(
+                    token,
+                    &mut rows.dropped,
+                    rows.first + row,
+                    (start, end),
+                ),
+                dbias: dbias_part::<DROPPED>(&mut rows.dbias, start, end),
+            };
+            write_dx::<T, S::F64, _, false, 1, 2, DROPPED>(
+                token,
+                &mut group.columns(start, end),
+                &coefficients,
+                gamma.columns(start, end),
+                0,
+                extra,
+                &mut sums.columns(start, end),
+            );
+        }
+        false
     }
 }
 

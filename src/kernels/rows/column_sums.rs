@@ -172,6 +172,23 @@ impl<'s> DbiasSums<'s> {
 /// A sum of each column, `N` times.
 pub(super) struct Sums<'s, E, const N: usize>([&'s mut [E]; N]);
 
+/// The sums of a chunk in f64: two of each column, of which some are absent. One function serves every `N`, since few rows leave f32.
+pub(super) struct ChunkSums<'w>([Option<&'w mut [f64]>; 2]);
+
+impl ChunkSums<'_> {
+    /// Columns `start` up to `end`.
+    #[inline(always)]
+    pub(super) fn columns(&mut self, start: usize, end: usize) -> ChunkSums<'_> {
+        let mut parts = [None, None];
+        for (part, sums) in parts.iter_mut().zip(&mut self.0) {
+            if let Some(sums) = sums {
+                *part = Some(&mut sums[start..end]);
+            }
+        }
+        ChunkSums(parts)
+    }
+}
+
 impl<'s, const N: usize> ColumnSums<'s, N> {
     /// No sums yet, of so many columns, in the scratch of a chunk.
     pub(super) fn new(scratch: &'s mut [f64], cols: usize) -> Self {
@@ -203,8 +220,12 @@ impl<'s, const N: usize> ColumnSums<'s, N> {
 
     /// The sums in f64.
     #[inline(always)]
-    pub(super) fn chunk(&mut self) -> &mut Sums<'s, f64, N> {
-        &mut self.chunk
+    pub(super) fn chunk(&mut self) -> ChunkSums<'_> {
+        let mut sums = [None, None];
+        for (sum, of) in sums.iter_mut().zip(&mut self.chunk.0) {
+            *sum = Some(&mut **of);
+        }
+        ChunkSums(sums)
     }
 
     /// Adds the sums of a step to those of its block.
@@ -295,43 +316,51 @@ impl<V: Float<Elem = f32>, const N: usize> LaneSums<V, N> for Sums<'_, f32, N> {
     }
 }
 
-/// The tail of a few rows that leave f32 takes its way through an array.
-impl<V: Double, const N: usize> LaneSums<V, N> for Sums<'_, f64, N> {
+/// The tail of a few rows that leave f32 goes through an array.
+impl<V: Double> LaneSums<V, 2> for ChunkSums<'_> {
     #[inline(always)]
-    fn load(&self, token: V::Token, i: usize) -> [V; N] {
-        let mut lanes = [V::splat(token, 0.0); N];
-        for k in 0..N {
-            lanes[k] = V::load_f64(token, &self.0[k].as_chunks().0[i]);
+    fn load(&self, token: V::Token, i: usize) -> [V; 2] {
+        let mut lanes = [V::splat(token, 0.0); 2];
+        for k in 0..2 {
+            if let Some(sums) = &self.0[k] {
+                lanes[k] = V::load_f64(token, &sums.as_chunks().0[i]);
+            }
         }
         lanes
     }
 
     #[inline(always)]
-    fn store(&mut self, i: usize, sums: [V; N]) {
-        for k in 0..N {
-            sums[k].store_f64(&mut self.0[k].as_chunks_mut().0[i]);
+    fn store(&mut self, i: usize, lanes: [V; 2]) {
+        for k in 0..2 {
+            if let Some(sums) = &mut self.0[k] {
+                lanes[k].store_f64(&mut sums.as_chunks_mut().0[i]);
+            }
         }
     }
 
     #[inline(always)]
-    fn load_tail(&self, token: V::Token) -> [V; N] {
-        let mut lanes = [V::splat(token, 0.0); N];
-        for k in 0..N {
-            let tail = self.0[k].as_chunks::<LANES>().1;
-            let mut all: Lanes64 = [0.0; LANES];
-            all[..tail.len()].copy_from_slice(tail);
-            lanes[k] = V::load_f64(token, &all);
+    fn load_tail(&self, token: V::Token) -> [V; 2] {
+        let mut lanes = [V::splat(token, 0.0); 2];
+        for k in 0..2 {
+            if let Some(sums) = &self.0[k] {
+                let tail = sums.as_chunks::<LANES>().1;
+                let mut all: Lanes64 = [0.0; LANES];
+                all[..tail.len()].copy_from_slice(tail);
+                lanes[k] = V::load_f64(token, &all);
+            }
         }
         lanes
     }
 
     #[inline(always)]
-    fn store_tail(&mut self, sums: [V; N]) {
-        for k in 0..N {
-            let mut all: Lanes64 = [0.0; LANES];
-            sums[k].store_f64(&mut all);
-            let tail = self.0[k].as_chunks_mut::<LANES>().1;
-            tail.copy_from_slice(&all[..tail.len()]);
+    fn store_tail(&mut self, lanes: [V; 2]) {
+        for k in 0..2 {
+            if let Some(sums) = &mut self.0[k] {
+                let mut all: Lanes64 = [0.0; LANES];
+                lanes[k].store_f64(&mut all);
+                let tail = sums.as_chunks_mut::<LANES>().1;
+                tail.copy_from_slice(&all[..tail.len()]);
+            }
         }
     }
 }

@@ -22,7 +22,7 @@
 
 use core::ops::Range;
 
-use super::backward::{BackwardRows, GradientSource, Part};
+use super::backward::{BackwardRows, GradientRows, GradientSource, Part};
 use super::column_sums::{ChunkWork, ColumnSums, DbiasSums};
 use super::dropped::{DroppedRows, dropped_rows, in_parts};
 use super::gate::{gate, gate_and_slope};
@@ -243,7 +243,7 @@ impl<T: RowSource> Chunk<'_, '_, T> {
             }
             None => (false, dresidual.take()),
         };
-        let mut rows = Part::<2, EXTRA> {
+        let rows = GradientRows {
             io: io.with_inputs(&mut inputs),
             gamma,
             largest: self.largest,
@@ -253,10 +253,10 @@ impl<T: RowSource> Chunk<'_, '_, T> {
             dropped: None,
             first: 0,
             dbias: None,
-            sums: self.sums.columns(start, end),
         };
-        rows.rows::<T, S, 1>(token, 0, [statistics]);
-        drop(rows);
+        let mut part = Part::<2, EXTRA> { rows, sums: self.sums.columns(start, end) };
+        part.row::<T, S>(token, 0, statistics);
+        drop(part);
 
         if let (true, Some(gate)) = (makes_du, gate) {
             let dx = self.io.writes().then(|| self.io.part(row, columns));

@@ -31,12 +31,12 @@
 
 use core::marker::PhantomData;
 
-use super::affine::{ABSENT, ColumnAffine, GIVEN, GammaBeta, Gated, Inputs, OFFSET, WithInputs};
+use super::affine::{ColumnAffine, GIVEN, GammaBeta, Gated, Inputs, OFFSET, WithInputs};
 use super::dropped::{DroppedRows, RowDropout, dropped_rows};
 use super::parts::NormalizeParts;
 use super::reduce::Cascades;
 use super::short_rows::{SHORT_COLS, ShortRows, ShortStatistics};
-use super::source::{RowSource, RowStatistics};
+use super::source::{Measure, RowSource, RowStatistics};
 use super::sweep::{Standardize, SweepOneByOne, SweepShort, in_groups, sweep};
 use super::terms::make_rows;
 use crate::gate::GateFunction;
@@ -82,11 +82,11 @@ impl<T: RowSource> Kernel for NormalizeRows<'_, T> {
         if T::BARE {
             return self.with::<S, _, 1>(token, GammaBeta::NONE);
         }
-        if T::TAKES_INPUTS && self.source.parts() > 1 {
+        if T::HAS_PARTS && self.source.parts() > 1 {
             return self.in_parts(token);
         }
-        if T::TAKES_INPUTS && (self.inputs.gate.is_some() || self.inputs.added) {
-            let Self { gamma, beta, gamma_offset: offset, inputs, .. } = self;
+        let Self { gamma, beta, gamma_offset: offset, inputs, .. } = self;
+        if T::TAKES_INPUTS && (inputs.gate.is_some() || inputs.added) {
             // Models gate RmsNorm, with gamma alone. The rest is too rare for an instance of its own.
             if !T::CENTRED
                 && let (Some(gamma), None, Inputs { gate: Some(GateFunction::Silu), added: false }) =
@@ -98,29 +98,27 @@ impl<T: RowSource> Kernel for NormalizeRows<'_, T> {
             let affine = WithInputs { gamma, beta, offset, inputs };
             return self.with::<S, _, INPUTS>(token, affine);
         }
-        if T::CENTRED { self.affine::<S, GIVEN>(token) } else { self.affine::<S, OFFSET>(token) }
+        match (gamma, beta) {
+            (Some(gamma), Some(beta)) if T::CENTRED => {
+                self.with::<S, _, 1>(token, GammaBeta::<GIVEN, true>::new(gamma, beta, offset));
+            }
+            (Some(gamma), None) if T::CENTRED && !T::ONE_SWEEP => {
+                self.with::<S, _, 1>(token, GammaBeta::<GIVEN, false>::new(gamma, &[], offset));
+            }
+            (Some(gamma), None) if !T::CENTRED => {
+                self.with::<S, _, 1>(token, GammaBeta::<OFFSET, false>::new(gamma, &[], offset));
+            }
+            (None, None) => self.with::<S, _, 1>(token, GammaBeta::NONE),
+            // Too rare for an instance of its own: beta without gamma, RmsNorm with beta, given statistics with gamma alone.
+            _ if T::TAKES_INPUTS => {
+                self.with::<S, _, INPUTS>(token, WithInputs { gamma, beta, offset, inputs });
+            }
+            _ => self.with::<S, _, 1>(token, WithInputs { gamma, beta, offset, inputs }),
+        }
     }
 }
 
 impl<T: RowSource> NormalizeRows<'_, T> {
-    /// With gamma and beta, each if it is there; gamma as `KIND` has it.
-    #[inline(always)]
-    fn affine<S: Simd, const KIND: u8>(self, token: S) {
-        let Self { gamma, beta, gamma_offset: offset, .. } = self;
-        match (gamma, beta) {
-            (Some(gamma), Some(beta)) => {
-                self.with::<S, _, 1>(token, GammaBeta::<KIND, true>::new(gamma, beta, offset));
-            }
-            (Some(gamma), None) => {
-                self.with::<S, _, 1>(token, GammaBeta::<KIND, false>::new(gamma, &[], offset));
-            }
-            (None, Some(beta)) => {
-                self.with::<S, _, 1>(token, GammaBeta::<ABSENT, true>::new(&[], beta, offset));
-            }
-            (None, None) => self.with::<S, _, 1>(token, GammaBeta::NONE),
-        }
-    }
-
     #[inline(always)]
     fn with<S: Simd, A: ColumnAffine, const IN: usize>(self, token: S, affine: A) {
         let Self { io, source, dropout, .. } = self;
@@ -225,7 +223,12 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
     ) -> [RowStatistics; R] {
         make_rows(token, &mut self.io, dropped, (first, R));
         let x = self.io.group::<R, 1>(first);
-        self.source.rows(token, first, x.rows(), cascades)
+        let (source, rows) = (&mut self.source, x.rows());
+        // Other norms have one instance of this.
+        if T::TAKES_INPUTS {
+            return token.vectorize(Measure { source, first, rows, cascades });
+        }
+        source.rows(token, first, rows, cascades)
     }
 
     /// The second sweep over `R` rows: at once, unless f32 does not hold the statistics of each.
@@ -249,8 +252,8 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
     #[inline(always)]
     fn one_by_one<S: Simd>(&mut self, token: S, first: usize, statistics: &[RowStatistics]) {
         let Self { io, affine, .. } = self;
-        let (affine, source, columns) = (*affine, PhantomData::<T>, (0, io.cols()));
-        token.outline(SweepOneByOne::<T, A, IN> { io, first, columns, statistics, affine, source });
+        let (affine, source, columns) = (affine.general(), PhantomData::<T>, (0, io.cols()));
+        token.outline(SweepOneByOne { io, first, columns, statistics, affine, source });
     }
 }
 

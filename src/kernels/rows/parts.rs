@@ -45,13 +45,13 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for NormalizeParts<'
                 );
                 let affine = affine.columns(columns.0, columns.1);
                 let Some(rows) = Standardize::in_f32(token, &[statistics]) else {
-                    token.outline(SweepOneByOne::<T, A, IN> {
+                    token.outline(SweepOneByOne {
                         io: &mut io,
                         first: row,
                         columns,
                         statistics: &[statistics],
-                        affine,
-                        source: PhantomData,
+                        affine: affine.general(),
+                        source: PhantomData::<T>,
                     });
                     continue;
                 };

@@ -10,7 +10,7 @@ use super::short_rows::{ShortRows, short_moments, short_squares};
 use crate::kernels::lanes::{Lanes64, rstd, rstd_lanes};
 use crate::kernels::range::LARGEST;
 use crate::kernels::split::split_optional;
-use crate::simd::{Double, Float, LANES, Simd};
+use crate::simd::{Double, Float, Kernel, LANES, Simd};
 use crate::welford::Moments;
 
 /// Where the statistics of rows come from, and where they are written to.
@@ -21,6 +21,8 @@ pub(crate) trait RowSource: Sized + Send {
     const BARE: bool = false;
     /// Whether the operation takes a gate and something to add: otherwise what is for them is not compiled.
     const TAKES_INPUTS: bool = false;
+    /// Whether a row may have several parts: otherwise what is for them is not compiled.
+    const HAS_PARTS: bool = false;
     /// Whether x is swept over once: its statistics are known.
     const ONE_SWEEP: bool = false;
     /// What blocks have of it.
@@ -143,6 +145,7 @@ pub(crate) struct MeanSquare<'a> {
 impl RowSource for MeanSquare<'_> {
     const CENTRED: bool = false;
     const TAKES_INPUTS: bool = true;
+    const HAS_PARTS: bool = true;
     type Block = f64;
 
     #[inline(always)]
@@ -273,6 +276,23 @@ impl RowSource for GivenRows<'_> {
         let (mean, high_mean) = self.mean.split_at(at);
         let (rstd, high_rstd) = self.rstd.split_at(at);
         (Self { mean, rstd }, Self { mean: high_mean, rstd: high_rstd })
+    }
+}
+
+/// The statistics of `R` rows, as a call: every forward and backward pass shares one function.
+pub(super) struct Measure<'w, 'x, T: RowSource, const R: usize> {
+    pub(super) source: &'w mut T,
+    pub(super) first: usize,
+    pub(super) rows: [&'x [f32]; R],
+    pub(super) cascades: &'w mut Cascades<T::Block, R>,
+}
+
+impl<T: RowSource, const R: usize> Kernel for Measure<'_, '_, T, R> {
+    type Output = [RowStatistics; R];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, token: S) -> [RowStatistics; R] {
+        self.source.rows(token, self.first, self.rows, self.cascades)
     }
 }
 

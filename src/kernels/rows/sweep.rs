@@ -5,7 +5,7 @@
 
 use core::marker::PhantomData;
 
-use super::affine::{ColumnAffine, GammaBeta, Inputs, zero};
+use super::affine::{ColumnAffine, GammaBeta, Inputs, WithInputs, zero};
 use super::gate::gate;
 use super::short_rows::ShortStatistics;
 use super::source::{RowSource, RowStatistics};
@@ -352,17 +352,17 @@ impl<V: Float<Elem = f32>> Standardize<V> {
     }
 }
 
-/// The second sweep over some columns of rows of which some leave f32.
-pub(super) struct SweepOneByOne<'w, 'a, T, A, const IN: usize> {
+/// The second sweep over some columns of rows of which some leave f32: one function for every affine, since such rows are few.
+pub(super) struct SweepOneByOne<'w, 'a, T> {
     pub(super) io: &'w mut RowSpan<'a>,
     pub(super) first: usize,
     pub(super) columns: (usize, usize),
     pub(super) statistics: &'w [RowStatistics],
-    pub(super) affine: A,
+    pub(super) affine: WithInputs<'w>,
     pub(super) source: PhantomData<T>,
 }
 
-impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for SweepOneByOne<'_, '_, T, A, IN> {
+impl<T: RowSource> Kernel for SweepOneByOne<'_, '_, T> {
     type Output = ();
 
     /// Neither non-temporal stores nor prefetches: there are few such rows.
@@ -371,15 +371,15 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for SweepOneByOne<'_
         let Self { io, first, columns: (start, end), statistics, affine, .. } = self;
         for (i, &statistics) in statistics.iter().enumerate() {
             let ahead = io.ahead(first + i, 1);
-            let mut row = io.group::<1, IN>(first + i);
+            let mut row = io.group::<1, INPUTS>(first + i);
             let row = &mut row.columns(start, end);
             if let Some(rows) = Standardize::in_f32(token, &[statistics]) {
-                sweep_columns::<T, S::F32, A, false, false, 1, IN>(
+                sweep_columns::<T, S::F32, _, false, false, 1, INPUTS>(
                     token, row, &rows, affine, ahead,
                 );
             } else {
                 let rows = [Standardize::new(token, statistics)];
-                sweep_columns::<T, S::F64, A, false, false, 1, IN>(
+                sweep_columns::<T, S::F64, _, false, false, 1, INPUTS>(
                     token, row, &rows, affine, ahead,
                 );
             }

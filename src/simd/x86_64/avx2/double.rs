@@ -13,6 +13,25 @@ use crate::simd::contract::{Double, Float, LANES, Line};
 #[derive(Clone, Copy)]
 pub(crate) struct F64([__m256d; 4], Avx2);
 
+/// The vector whose quarter `I` is the expression of it. A loop would be unrolled again in every kernel, which takes time to compile.
+macro_rules! quarters {
+    ($token:expr, |$i:ident| $quarter:expr) => {
+        Self(
+            [
+                quarters!(@at $token, $i, 0, $quarter),
+                quarters!(@at $token, $i, 1, $quarter),
+                quarters!(@at $token, $i, 2, $quarter),
+                quarters!(@at $token, $i, 3, $quarter),
+            ],
+            $token,
+        )
+    };
+    (@at $token:expr, $i:ident, $n:literal, $quarter:expr) => {{
+        const $i: usize = $n;
+        with_token!($token, $quarter)
+    }};
+}
+
 impl Float for F64 {
     type Token = Avx2;
     type Elem = f64;
@@ -71,44 +90,28 @@ impl Float for F64 {
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         let (a, f, b) = (self.0, factor.0, addend.0);
-        let mut sum = b;
-        for i in 0..4 {
-            sum[i] = with_token!(self.1, _mm256_fmadd_pd(a[i], f[i], b[i]));
-        }
-        Self(sum, self.1)
+        quarters!(self.1, |I| _mm256_fmadd_pd(a[I], f[I], b[I]))
     }
 
     #[inline(always)]
-    fn sqrt(mut self) -> Self {
-        for i in 0..4 {
-            self.0[i] = with_token!(self.1, _mm256_sqrt_pd(self.0[i]));
-        }
-        self
+    fn sqrt(self) -> Self {
+        quarters!(self.1, |I| _mm256_sqrt_pd(self.0[I]))
     }
 
     #[inline(always)]
-    fn abs(mut self) -> Self {
+    fn abs(self) -> Self {
         let sign = with_token!(self.1, _mm256_set1_pd(-0.0));
-        for i in 0..4 {
-            self.0[i] = with_token!(self.1, _mm256_andnot_pd(sign, self.0[i]));
-        }
-        self
+        quarters!(self.1, |I| _mm256_andnot_pd(sign, self.0[I]))
     }
 
     #[inline(always)]
-    fn min(mut self, other: Self) -> Self {
-        for i in 0..4 {
-            self.0[i] = with_token!(self.1, _mm256_min_pd(self.0[i], other.0[i]));
-        }
-        self
+    fn min(self, other: Self) -> Self {
+        quarters!(self.1, |I| _mm256_min_pd(self.0[I], other.0[I]))
     }
 
     #[inline(always)]
-    fn max(mut self, other: Self) -> Self {
-        for i in 0..4 {
-            self.0[i] = with_token!(self.1, _mm256_max_pd(self.0[i], other.0[i]));
-        }
-        self
+    fn max(self, other: Self) -> Self {
+        quarters!(self.1, |I| _mm256_max_pd(self.0[I], other.0[I]))
     }
 
     #[inline(always)]
@@ -183,9 +186,7 @@ macro_rules! lanewise {
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
                 let (a, b) = (self.0, other.0);
-                let low = with_token!(self.1, [$intrinsic(a[0], b[0]), $intrinsic(a[1], b[1])]);
-                let high = with_token!(self.1, [$intrinsic(a[2], b[2]), $intrinsic(a[3], b[3])]);
-                Self([low[0], low[1], high[0], high[1]], self.1)
+                quarters!(self.1, |I| $intrinsic(a[I], b[I]))
             }
         }
     )+};
