@@ -297,6 +297,7 @@ impl<'a> Call<'a> {
         args: T,
     ) -> evenkeel_status {
         let size = size_of::<T>();
+        // As many bytes as the structure says that it has, unless no structure has so many.
         let (said, behind) = match self.pass {
             Pass::Whole => return unsafe { function(&raw const args) },
             Pass::Null => return unsafe { function(null()) },
@@ -310,7 +311,7 @@ impl<'a> Call<'a> {
             Pass::Size(said) => (said, 0),
             Pass::Longer(behind) | Pass::Unknown(behind) => (size + behind, behind),
         };
-        let mut words = vec![0_u64; (said.min(size) + behind).div_ceil(8).max(1)];
+        let mut words = vec![0_u64; said.min(1 << 16).div_ceil(8).max(1)];
         let bytes = words.as_mut_ptr().cast::<u8>();
         unsafe {
             bytes.copy_from((&raw const args).cast(), said.min(size));

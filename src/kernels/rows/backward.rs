@@ -124,15 +124,14 @@ impl<T: RowSource> Kernel for BackwardRows<'_, T> {
     type Output = ();
 
     /// As of the forward pass, each case is a function of its own. What is rare has none: dx without the sums of columns and
-    /// `RmsNorm` with beta test what is added to dx; rows whose statistics are given test everything.
+    /// `RmsNorm` with beta test what is added to dx; the sums of rows whose statistics are given test everything.
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
         let extra = self.has_dsum || self.dresidual.is_some();
+        let dropped = self.dropout.is_some() || self.has_dbias;
         match self.sums {
-            _ if T::ONE_SWEEP || self.dropout.is_some() || self.has_dbias => {
-                token.vectorize(BackwardRowsBy::<T, 2, DROPPED>(self));
-            }
-            0 => token.vectorize(BackwardRowsBy::<T, 0, EXTRA>(self)),
+            0 if !dropped => token.vectorize(BackwardRowsBy::<T, 0, EXTRA>(self)),
+            _ if T::ONE_SWEEP || dropped => token.vectorize(BackwardRowsBy::<T, 2, DROPPED>(self)),
             1 if !T::CENTRED && !extra => token.vectorize(BackwardRowsBy::<T, 1, PLAIN>(self)),
             2 if T::CENTRED && !extra => token.vectorize(BackwardRowsBy::<T, 2, PLAIN>(self)),
             _ => token.vectorize(BackwardRowsBy::<T, 2, EXTRA>(self)),
@@ -144,7 +143,6 @@ impl<T: RowSource> Kernel for BackwardRows<'_, T> {
 /// `RmsNorm` has no beta, and LayerNorm has one.
 pub(crate) fn sums_made<T: RowSource>(wanted: usize, extra: bool) -> usize {
     match wanted {
-        _ if T::ONE_SWEEP => 2,
         0 => 0,
         _ if T::CENTRED || extra => 2,
         wanted => wanted,
