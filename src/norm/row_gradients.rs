@@ -122,7 +122,7 @@ pub(crate) fn backward<'a, T: RowSource>(
             scratch: &mut *scratch,
         };
         let elements = rows.elements().saturating_mul(WORK);
-        // Said again so that the compiler makes nothing of it for other sources.
+        // The constant comes first: for other sources the kernel is then not compiled.
         if T::TAKES_INPUTS && in_parts {
             let (dz, adds) = (dgate.as_mut().map(RowSpan::reborrow), args.adds_dgate);
             let gate = z.map(|z| GateGradient { gate, z, dz, adds });

@@ -84,8 +84,8 @@ impl Call<'_> {
         merge: impl Fn(T, T) -> T + Sync,
     ) -> T {
         let Self { execution: Execution { parallelism, .. }, pool } = self;
-        // The calling thread is in that environment already (`capi/boundary.rs`). One task serves both cases: what threads share is
-        // compiled for each.
+        // The calling thread is in that environment already (`capi/boundary.rs`). One closure serves both cases, since each closure
+        // has the code of `Parallelism::reduce` compiled for it again.
         #[cfg(feature = "capi")]
         let task = |part| match self.execution.control {
             Some(control) if parallelism.may_fork(elements) => control.run(|| task(part)),

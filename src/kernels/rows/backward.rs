@@ -224,7 +224,7 @@ impl<'s, T: RowSource, const R: usize, const N: usize, const KIND: u8> ChunkWork
     #[inline(always)]
     fn rows<S: Simd>(&mut self, token: S, rows: Range<usize>) {
         let Range { start: mut row, end } = rows;
-        // Rows before this are taken one at a time: f32 does not hold each of their group.
+        // Rows before this are taken one at a time: f32 may not hold each of their group.
         let mut alone = row;
         while row < end {
             // A group of one row would be compiled for nothing.

@@ -338,7 +338,7 @@ fn add_to_sums<V: Float, const N: usize>(sums: &mut [V; N], dy: V, x_hat: V) {
 pub(super) const PLAIN: u8 = 0;
 /// Something may be added to dx, and it may have a second place.
 pub(super) const EXTRA: u8 = 1;
-/// Likewise, and then there is dropout, or the sum of dx: of one row at a time.
+/// Likewise, and then there may be dropout, or the sum of dx: of one row at a time.
 pub(super) const DROPPED: u8 = 2;
 
 /// What is done with dx beside writing it.

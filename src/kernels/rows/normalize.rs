@@ -152,7 +152,7 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> Kernel for NormalizeRowsBy<
     #[inline(always)]
     fn run<S: Simd>(self, token: S) {
         match S::ROWS {
-            // exp and other inputs take more time than gamma's loads, and this is less to compile.
+            // Other inputs take more time than gamma's loads, other cases are rare, and this is less to compile.
             _ if IN > 1 => self.in_groups::<S, 1>(token),
             4.. => self.in_groups::<S, 4>(token),
             2.. => self.in_groups::<S, 2>(token),
@@ -224,7 +224,7 @@ impl<T: RowSource, A: ColumnAffine, const IN: usize> NormalizeRowsBy<'_, T, A, I
         make_rows(token, &mut self.io, dropped, (first, R));
         let x = self.io.group::<R, 1>(first);
         let (source, rows) = (&mut self.source, x.rows());
-        // Other norms have one instance of this.
+        // A source without other inputs has few cases, and nobody to share the function with.
         if T::TAKES_INPUTS {
             return token.vectorize(Measure { source, first, rows, cascades });
         }

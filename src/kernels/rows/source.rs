@@ -279,7 +279,7 @@ impl RowSource for GivenRows<'_> {
     }
 }
 
-/// The statistics of `R` rows, as a call: every forward and backward pass shares one function.
+/// The statistics of `R` rows, as a call that the cases of LayerNorm and `RmsNorm` share, forward and backward.
 pub(super) struct Measure<'w, 'x, T: RowSource, const R: usize> {
     pub(super) source: &'w mut T,
     pub(super) first: usize,

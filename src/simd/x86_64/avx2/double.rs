@@ -13,7 +13,7 @@ use crate::simd::contract::{Double, Float, LANES, Line};
 #[derive(Clone, Copy)]
 pub(crate) struct F64([__m256d; 4], Avx2);
 
-/// The vector whose quarter `I` is the expression of it. A loop would be unrolled again in every kernel, which takes time to compile.
+/// The vector whose quarter number `I` is the given expression. A loop would be unrolled again in every kernel, which takes time to compile.
 macro_rules! quarters {
     ($token:expr, |$i:ident| $quarter:expr) => {
         Self(
