@@ -71,7 +71,7 @@ use proptest::prelude::*;
 
 use registry::{
     AFFINE, Buffer, Memory, OPERATIONS, Operation, Place, Random, Role, Setting, Stored, Takes,
-    Values,
+    Values, short,
 };
 
 const SHAPES: [(usize, usize); 7] = [(1, 1), (2, 3), (3, 16), (5, 17), (4, 67), (9, 33), (70, 5)];
@@ -1063,11 +1063,6 @@ impl Call {
         }
         Some(faults)
     }
-}
-
-/// Whether `EVENKEEL_SHORT=1` wants less, as an emulated CPU does.
-fn short() -> bool {
-    std::env::var_os("EVENKEEL_SHORT").is_some_and(|value| value == "1")
 }
 
 proptest! {

@@ -14,8 +14,13 @@
 mod common;
 
 // All that `common` takes from it.
-#[path = "registry/random.rs"]
-mod registry;
+mod registry {
+    mod random;
+    mod short;
+
+    pub use random::Random;
+    pub use short::short;
+}
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 #[test]

@@ -20,7 +20,7 @@ use evenkeel::{
 
 use registry::{
     AFFINE, Memory, OPERATIONS, Operation, PAINT, Place, Random, Setting, Stored, Takes, Values,
-    group_size, is_painted,
+    group_size, is_painted, short,
 };
 
 /// The system's allocator. It counts the allocations of each thread, and has only so much memory for the thread: the harness
@@ -101,11 +101,6 @@ fn the_count_counts() {
     let elsewhere = || std::thread::spawn(|| counted(|| drop(black_box(Box::new(1))))).join();
     assert_eq!(elsewhere().expect("a count"), ((), 1));
     assert!(without_memory(|| Vec::<u8>::new().try_reserve(1)).is_err());
-}
-
-/// Whether `EVENKEEL_SHORT=1` wants less, as an emulated CPU does.
-fn short() -> bool {
-    std::env::var_os("EVENKEEL_SHORT").is_some_and(|value| value == "1")
 }
 
 /// Of numbers that f32 holds well, of numbers whose squares it cannot hold, and of subnormal ones.

@@ -7,18 +7,12 @@ use std::sync::Once;
 
 use evenkeel::{Backend, Error, NormArgs, Rows, TrainArgs};
 
-pub use crate::registry::Random;
+pub use crate::registry::{Random, short};
 
 /// Elements of a vector, of a block and of a first level of sums, as the docs of the kernels have them.
 pub const LANES: usize = 16;
 pub const BLOCK: usize = 1024;
 pub const INNER: usize = 128;
-
-/// Whether `EVENKEEL_SHORT=1` shortens what takes long: on an emulated CPU a test is up to a hundred times
-/// slower. Every law is still tested, on fewer lengths.
-pub fn short() -> bool {
-    std::env::var_os("EVENKEEL_SHORT").is_some_and(|value| value == "1")
-}
 
 /// The lengths of a short run. 16, 64, 256, 769, 1024 and 2047 are among them: whole vectors and
 /// blocks, and one element more and less.

@@ -210,7 +210,8 @@ fn matrices(len: usize) -> impl Iterator<Item = (&'static str, Vec<f32>)> {
 #[test]
 fn no_call_fails_in_any_environment_or_changes_it() {
     let mut turn = 0;
-    for (count, cols) in [(3, 1030), (17, 40), (70, 5)].into_iter().skip(usize::from(short())) {
+    // A short run leaves out the shape without several blocks.
+    for (count, cols) in [(17, 40), (70, 5), (3, 1030)].into_iter().skip(usize::from(short())) {
         for (set, x) in matrices(count * cols) {
             for environment in environments() {
                 for backend in backends() {

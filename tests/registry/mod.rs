@@ -8,6 +8,7 @@
 mod memory;
 mod operations;
 mod random;
+mod short;
 mod values;
 
 use std::mem::MaybeUninit;
@@ -19,6 +20,7 @@ use evenkeel::{
 pub use memory::{Memory, PAINT, Stored, is_painted};
 pub use operations::{ARGUMENTS, Argument, OPERATIONS};
 pub use random::Random;
+pub use short::short;
 pub use values::Values;
 
 /// The options that nearly every normalisation has, which tests choose by themselves.

@@ -286,6 +286,7 @@ impl Writer<'_> {
         mut decide: impl FnMut(usize) -> u32,
     ) {
         if C::GIVEN {
+            debug_assert!(self.out.is_none(), "nobody wants a copy of a given mask");
             for i in 0..groups {
                 decide(i);
             }

@@ -224,7 +224,8 @@ impl<'s, T: RowSource, const R: usize, const N: usize, const KIND: u8> ChunkWork
     #[inline(always)]
     fn rows<S: Simd>(&mut self, token: S, rows: Range<usize>) {
         let Range { start: mut row, end } = rows;
-        // Rows before this are taken one at a time: f32 may not hold each of their group.
+        // The statistics of the last group that f32 may not hold. Its rows, those before `alone`, are taken one at a time.
+        let mut made = [RowStatistics { mean: 0.0, rstd: 0.0 }; R];
         let mut alone = row;
         while row < end {
             // A group of one row would be compiled for nothing.
@@ -236,11 +237,16 @@ impl<'s, T: RowSource, const R: usize, const N: usize, const KIND: u8> ChunkWork
                     row += R;
                     continue;
                 }
-                alone = row + R;
+                (made, alone) = (statistics, row + R);
             }
-            let x = self.part.rows.io.read_group::<1, INPUTS>(row);
-            let x = x.rows_of(FORWARD_X);
-            let [statistics] = self.source.rows(token, row, x, &mut self.cascade);
+            let statistics = if row < alone {
+                made[row + R - alone]
+            } else {
+                let x = self.part.rows.io.read_group::<1, INPUTS>(row);
+                let [statistics] =
+                    self.source.rows(token, row, x.rows_of(FORWARD_X), &mut self.cascade);
+                statistics
+            };
             self.part.row::<T, S>(token, row, statistics);
             row += 1;
         }
