@@ -1,7 +1,10 @@
 //! Elements stored as bf16 and f16: an output is what f32 gives for the same numbers, rounded once by the crate `half`.
 #![forbid(unsafe_code)]
 
+use std::fmt::Arguments;
+
 use arbitrary::Arbitrary;
+use evenkeel::Error;
 use half::{bf16, f16};
 
 use crate::{Affine, Element};
@@ -71,6 +74,17 @@ macro_rules! stored {
 }
 
 stored!(bf16 f16);
+
+/// Asserts that a call gives the result of the same call with f32. Text is compared: an error may hold a NaN, which equals nothing.
+pub fn assert_same_result(
+    got: &Result<(), Error>,
+    expected: &Result<(), Error>,
+    what: Arguments<'_>,
+) {
+    if got != expected {
+        assert_eq!(format!("{got:?}"), format!("{expected:?}"), "{what}");
+    }
+}
 
 /// Each number as a type stores it.
 pub fn narrowed<T: Stored>(x: &[f32]) -> Vec<T> {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use evenkeel::{Error, Parallelism};
 
@@ -149,8 +150,10 @@ fn call_with(
     let is_new = |buffer: &&Buffer| operation.buffers.iter().all(|of| of.name != buffer.name);
     let added: Vec<Buffer> = argument.probe.iter().filter(is_new).copied().collect();
     let options: Vec<&'static str> = argument.probe.iter().map(|buffer| buffer.option).collect();
-    // Rows have static buffers. These are a few hundred bytes of a test.
-    let buffers = [operation.buffers, &added].concat().leak();
+    // Rows have static buffers. A leak that a static knows is none to AddressSanitizer.
+    static BUFFERS: Mutex<Vec<&[Buffer]>> = Mutex::new(Vec::new());
+    let buffers: &[Buffer] = [operation.buffers, &added].concat().leak();
+    BUFFERS.lock().expect("no test panics here").push(buffers);
     let probed = Operation { buffers, ..*operation };
     let mut memory = Memory::new(&probed, values, Place::New, &options);
     let (io, mut bag) = memory.arguments(&probed);

@@ -1,3 +1,6 @@
+//! Whether a run leaves out what takes long.
+#![forbid(unsafe_code)]
+
 /// Whether `EVENKEEL_SHORT=1` shortens what takes long: on an emulated CPU a test is up to a hundred times
 /// slower. Every law is still tested, on fewer lengths.
 pub fn short() -> bool {
