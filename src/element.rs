@@ -19,7 +19,7 @@ use crate::shape::check_length;
 /// |---|---|
 /// | x, y, gamma, beta, the bias of x, residual, gate, what is added to y, and their gradients where they are as large as x | f32, or the 16-bit type of the call |
 /// | the sum of x, its bias and the residual | that of the residual; without one, that of x. It is rounded to its type before it is normalised |
-/// | statistics | f64 |
+/// | statistics | f64 or f32 |
 /// | gradients of gamma, beta and the bias | f32 or f64 |
 ///
 /// Another combination is [`Error::Type`](crate::Error::Type). The trait is sealed: which types there are is decided by this crate.
@@ -216,31 +216,45 @@ impl<'a> ElementsVec<'a> {
     }
 }
 
-/// A type that gradients of parameters are written as: f32 or f64, whatever the elements of x are. Their sums are f64, and f32 is
-/// one rounding of them. The trait is sealed.
-pub trait GradElement: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
+/// A type that statistics and gradients of parameters are stored as: f32 or f64, whatever the elements of x are. An operation
+/// makes and uses them in f64; f32 is one rounding of them. The trait is sealed.
+pub trait WideElement: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     #[doc(hidden)]
-    fn gradient(out: &mut [Self]) -> ParameterGradient<'_>;
+    fn wide(elements: &[Self]) -> Wide<'_>;
+    #[doc(hidden)]
+    fn wide_mut(elements: &mut [Self]) -> WideMut<'_>;
 }
 
-impl GradElement for f32 {
+impl WideElement for f32 {
     #[inline]
-    fn gradient(out: &mut [Self]) -> ParameterGradient<'_> {
-        ParameterGradient::Single(out)
+    fn wide(elements: &[Self]) -> Wide<'_> {
+        Wide::Single(elements)
+    }
+
+    #[inline]
+    fn wide_mut(elements: &mut [Self]) -> WideMut<'_> {
+        WideMut::Single(elements)
     }
 }
 
-impl GradElement for f64 {
+impl WideElement for f64 {
     #[inline]
-    fn gradient(out: &mut [Self]) -> ParameterGradient<'_> {
-        ParameterGradient::Double(out)
+    fn wide(elements: &[Self]) -> Wide<'_> {
+        Wide::Double(elements)
+    }
+
+    #[inline]
+    fn wide_mut(elements: &mut [Self]) -> WideMut<'_> {
+        WideMut::Double(elements)
     }
 }
 
-pub(crate) use sealed::ParameterGradient;
+pub(crate) use sealed::{Wide, WideMut};
 
 mod sealed {
     use super::{Elements, ElementsMut, ElementsVec, Storage};
+    use crate::error::Error;
+    use crate::memory::reserve;
 
     pub trait Sealed {}
     impl Sealed for f32 {}
@@ -301,16 +315,39 @@ mod sealed {
     #[cfg(feature = "half")]
     stored!(half::bf16, Bf16; half::f16, F16);
 
-    /// Where a gradient of parameters is written.
+    /// Statistics that are read.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum Wide<'a> {
+        /// In f32.
+        Single(&'a [f32]),
+        /// In f64.
+        Double(&'a [f64]),
+    }
+
+    impl<'a> Wide<'a> {
+        /// The same numbers in f64, in memory of `wide` if they are f32.
+        pub(crate) fn in_f64(self, wide: &'a mut Vec<f64>) -> Result<&'a [f64], Error> {
+            match self {
+                Self::Single(elements) => {
+                    reserve(wide, elements.len())?;
+                    wide.extend(elements.iter().map(|&x| f64::from(x)));
+                    Ok(wide)
+                }
+                Self::Double(elements) => Ok(elements),
+            }
+        }
+    }
+
+    /// Where statistics or a gradient of parameters are written.
     #[derive(Debug)]
-    pub enum ParameterGradient<'a> {
+    pub enum WideMut<'a> {
         /// Rounded to f32.
         Single(&'a mut [f32]),
         /// In f64.
         Double(&'a mut [f64]),
     }
 
-    impl ParameterGradient<'_> {
+    impl WideMut<'_> {
         /// Elements.
         pub(crate) fn len(&self) -> usize {
             match self {
@@ -328,10 +365,10 @@ mod sealed {
         }
 
         /// The same place for one call.
-        pub(crate) fn reborrow(&mut self) -> ParameterGradient<'_> {
+        pub(crate) fn reborrow(&mut self) -> WideMut<'_> {
             match self {
-                Self::Single(out) => ParameterGradient::Single(out),
-                Self::Double(out) => ParameterGradient::Double(out),
+                Self::Single(out) => WideMut::Single(out),
+                Self::Double(out) => WideMut::Double(out),
             }
         }
     }

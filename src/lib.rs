@@ -236,7 +236,7 @@ pub use args::moments::MomentArgs;
 pub use args::norm::NormArgs;
 pub use args::train::TrainArgs;
 pub use dropout::Dropout;
-pub use element::{Element, GradElement};
+pub use element::{Element, WideElement};
 pub use error::Error;
 pub use gate::{GateFunction, GatePlace};
 pub use mask::{Mask, MaskMut, ValidRows};

@@ -313,7 +313,7 @@ fn check_shape(count: usize, cols: usize, pitch: usize) {
     assert_eq!(result.is_ok(), cols == 0 && has_no_reach);
 
     let batch_norm = BatchNorm::new();
-    let statistics = TrainArgs::new().stats(&mut [], &mut []);
+    let statistics = TrainArgs::new().stats::<f64>(&mut [], &mut []);
     let result = batch_norm.forward_training(InOut::<f32>::new(&x, &mut []), rows, statistics);
     assert_eq!(result.is_ok(), cols == 0);
     let result =

@@ -462,7 +462,7 @@ impl Input {
                 args = args.gate(gate);
             }
             let call = Call { rows: Rows::new(count, size).expect("a part"), ..call };
-            let given = Statistics::of_rows(&[], &[]);
+            let given = Statistics::of_rows::<f64>(&[], &[]);
             call.run(InOut::new(&x, &mut of_group), given, args).expect("valid");
             for r in 0..count {
                 y[r * cols..][part.clone()].copy_from_slice(&of_group[r * size..(r + 1) * size]);
@@ -648,7 +648,7 @@ impl Input {
             args = args.pool(host);
         }
         // Statistics are an input here, and an output there.
-        let mut given = Statistics::of_rows(&[], &[]);
+        let mut given = Statistics::of_rows::<f64>(&[], &[]);
         match (self.operation, case.statistics) {
             (Operation::Given, StatisticsAre::NotWritten) => {
                 given = Statistics::of_rows(mean, rstd);

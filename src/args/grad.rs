@@ -3,7 +3,7 @@
 
 use crate::args::dropout::DropoutArgs;
 use crate::element::{
-    Element, Elements, ElementsMut, GradElement, ParameterGradient, Storage, check_elements, single,
+    Element, Elements, ElementsMut, Storage, WideElement, WideMut, check_elements, single,
 };
 use crate::error::Error;
 use crate::mask::ValidRows;
@@ -63,6 +63,8 @@ pub struct GradArgs<'a> {
     pub(crate) dgate_pitch: Option<Pitch>,
     pub(crate) mean: Option<&'a [f64]>,
     pub(crate) rstd: Option<&'a [f64]>,
+    /// Mean and rstd that are stored in f32, in place of those above.
+    pub(crate) f32_stats: [Option<&'a [f32]>; 2],
     pub(crate) dgamma: Option<Accumulated<'a>>,
     pub(crate) dbeta: Option<Accumulated<'a>>,
     pub(crate) dbias: Option<Accumulated<'a>>,
@@ -81,14 +83,14 @@ pub struct GradArgs<'a> {
 /// Where a gradient of parameters is written.
 #[derive(Debug)]
 pub(crate) struct Accumulated<'a> {
-    pub(crate) out: ParameterGradient<'a>,
+    pub(crate) out: WideMut<'a>,
     /// Whether it is added to what is there.
     pub(crate) adds: bool,
 }
 
 impl<'a> Accumulated<'a> {
-    fn new<G: GradElement>(out: &'a mut [G], adds: bool) -> Self {
-        Self { out: G::gradient(out), adds }
+    fn new<G: WideElement>(out: &'a mut [G], adds: bool) -> Self {
+        Self { out: G::wide_mut(out), adds }
     }
 
     fn reborrow(&mut self) -> Accumulated<'_> {
@@ -110,6 +112,7 @@ impl<'a> GradArgs<'a> {
             dgate_pitch: None,
             mean: None,
             rstd: None,
+            f32_stats: [None, None],
             dgamma: None,
             dbeta: None,
             dbias: None,
@@ -209,43 +212,46 @@ impl<'a> GradArgs<'a> {
 
     /// Mean and rstd that the forward pass wrote ([`NormArgs::stats`](crate::NormArgs::stats)). The gradients have the bits that
     /// they have without: then the same statistics are made again, which costs a third sweep over rows that lie in a cache.
+    ///
+    /// Saved in f32 they have lost digits, and the gradients have bits of their own: `x_hat` is off by up to
+    /// `2^-24 * |mean| * rstd` more. The call then allocates a copy in f64.
     #[inline]
-    pub fn stats(mut self, mean: &'a [f64], rstd: &'a [f64]) -> Self {
-        self.mean = Some(mean);
+    pub fn stats<S: WideElement>(mut self, mean: &'a [S], rstd: &'a [S]) -> Self {
+        self.set_mean(S::wide(mean));
         self.rstd(rstd)
     }
 
     /// rstd that the forward pass of an operation without a mean wrote.
     #[inline]
-    pub fn rstd(mut self, rstd: &'a [f64]) -> Self {
-        self.rstd = Some(rstd);
+    pub fn rstd<S: WideElement>(mut self, rstd: &'a [S]) -> Self {
+        self.set_rstd(S::wide(rstd));
         self
     }
 
     /// Writes the gradient of gamma, one a column: the sum over all rows of `dy * x_hat`.
     #[inline]
-    pub fn dgamma<G: GradElement>(mut self, dgamma: &'a mut [G]) -> Self {
+    pub fn dgamma<G: WideElement>(mut self, dgamma: &'a mut [G]) -> Self {
         self.dgamma = Some(Accumulated::new(dgamma, false));
         self
     }
 
     /// Adds the gradient of gamma to what is there, rounded once.
     #[inline]
-    pub fn add_dgamma<G: GradElement>(mut self, dgamma: &'a mut [G]) -> Self {
+    pub fn add_dgamma<G: WideElement>(mut self, dgamma: &'a mut [G]) -> Self {
         self.dgamma = Some(Accumulated::new(dgamma, true));
         self
     }
 
     /// Writes the gradient of beta, one a column: the sum over all rows of dy.
     #[inline]
-    pub fn dbeta<G: GradElement>(mut self, dbeta: &'a mut [G]) -> Self {
+    pub fn dbeta<G: WideElement>(mut self, dbeta: &'a mut [G]) -> Self {
         self.dbeta = Some(Accumulated::new(dbeta, false));
         self
     }
 
     /// Adds the gradient of beta to what is there, rounded once.
     #[inline]
-    pub fn add_dbeta<G: GradElement>(mut self, dbeta: &'a mut [G]) -> Self {
+    pub fn add_dbeta<G: WideElement>(mut self, dbeta: &'a mut [G]) -> Self {
         self.dbeta = Some(Accumulated::new(dbeta, true));
         self
     }
@@ -282,14 +288,14 @@ impl<'a> GradArgs<'a> {
 
     /// Writes the gradient of the bias that the forward pass added to x, one a column: the sum over all rows of dx, made in f64.
     #[inline]
-    pub fn dbias<G: GradElement>(mut self, dbias: &'a mut [G]) -> Self {
+    pub fn dbias<G: WideElement>(mut self, dbias: &'a mut [G]) -> Self {
         self.dbias = Some(Accumulated::new(dbias, false));
         self
     }
 
     /// Adds the gradient of the bias to what is there, rounded once.
     #[inline]
-    pub fn add_dbias<G: GradElement>(mut self, dbias: &'a mut [G]) -> Self {
+    pub fn add_dbias<G: WideElement>(mut self, dbias: &'a mut [G]) -> Self {
         self.dbias = Some(Accumulated::new(dbias, true));
         self
     }

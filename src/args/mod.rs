@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod dropout;
+mod f32_stats;
 pub(crate) mod grad;
 pub(crate) mod gradient_sums;
 pub(crate) mod moments;

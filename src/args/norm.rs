@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 
 use crate::args::dropout::DropoutArgs;
 use crate::element::{
-    Element, Elements, ElementsMut, ElementsVec, Storage, check_elements, single,
+    Element, Elements, ElementsMut, ElementsVec, Storage, WideElement, check_elements, single,
 };
 use crate::error::Error;
 use crate::gate::GateFunction;
@@ -62,6 +62,8 @@ pub struct NormArgs<'a> {
     pub(crate) beta: Option<Elements<'a>>,
     pub(crate) mean: Option<&'a mut [f64]>,
     pub(crate) rstd: Option<&'a mut [f64]>,
+    /// Where mean and rstd go if they are stored in f32, in place of those above.
+    pub(crate) f32_stats: [Option<&'a mut [f32]>; 2],
     pub(crate) bias: Option<Elements<'a>>,
     pub(crate) dropout: Option<(f64, DropoutArgs<'a>)>,
     pub(crate) residual: Option<Residual<'a>>,
@@ -113,6 +115,7 @@ impl<'a> NormArgs<'a> {
             beta: None,
             mean: None,
             rstd: None,
+            f32_stats: [None, None],
             bias: None,
             dropout: None,
             residual: None,
@@ -168,17 +171,20 @@ impl<'a> NormArgs<'a> {
     }
 
     /// Writes the mean and `rstd = 1 / sqrt(var + eps)` of every row, group, channel or position. Those of nothing are 0.
+    ///
+    /// In f32 they are rounded: one that f32 cannot hold becomes infinite, and a [backward pass](crate::GradArgs::stats) is less
+    /// exact with them. The call then allocates a copy in f64.
     #[inline]
-    pub fn stats(mut self, mean: &'a mut [f64], rstd: &'a mut [f64]) -> Self {
-        self.mean = Some(mean);
+    pub fn stats<S: WideElement>(mut self, mean: &'a mut [S], rstd: &'a mut [S]) -> Self {
+        self.set_mean(S::wide_mut(mean));
         self.rstd(rstd)
     }
 
     /// Writes `rstd` alone.
     #[doc(alias = "InvStdDev")]
     #[inline]
-    pub fn rstd(mut self, rstd: &'a mut [f64]) -> Self {
-        self.rstd = Some(rstd);
+    pub fn rstd<S: WideElement>(mut self, rstd: &'a mut [S]) -> Self {
+        self.set_rstd(S::wide_mut(rstd));
         self
     }
 
@@ -360,6 +366,7 @@ impl<'a> NormArgs<'a> {
         NormArgs {
             mean: self.mean.as_deref_mut(),
             rstd: self.rstd.as_deref_mut(),
+            f32_stats: self.f32_stats.each_mut().map(Option::as_deref_mut),
             dropout: self.dropout.as_mut().map(|(p, dropout)| (*p, dropout.reborrow())),
             residual: self.residual.as_mut().map(Residual::reborrow),
             sum: self.sum.as_mut().map(SumOutput::reborrow),
@@ -396,7 +403,11 @@ impl<'a> NormArgs<'a> {
     /// Returns an error if statistics are to be written.
     #[inline]
     pub(crate) fn check_no_stats(&self) -> Result<(), Error> {
-        unsupported([("mean", self.mean.is_some()), ("rstd", self.rstd.is_some())])
+        let [f32_mean, f32_rstd] = self.f32_stats.each_ref().map(Option::is_some);
+        unsupported([
+            ("mean", self.mean.is_some() || f32_mean),
+            ("rstd", self.rstd.is_some() || f32_rstd),
+        ])
     }
 
     /// gamma and beta where they are f32 of so many columns and nothing else is read or written but statistics. `None`: that is not so,

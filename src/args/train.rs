@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::args::norm::NormArgs;
-use crate::element::Element;
+use crate::element::{Element, WideElement};
 use crate::error::Error;
 use crate::mask::ValidRows;
 use crate::run::pool::Pool;
@@ -71,9 +71,10 @@ impl<'a> TrainArgs<'a> {
         self.gamma(gamma).beta(beta)
     }
 
-    /// Writes the mean and `rstd = 1 / sqrt(var + eps)` of every channel of the batch. Those of a batch without data are 0.
+    /// Writes the mean and `rstd = 1 / sqrt(var + eps)` of every channel of the batch. Those of a batch without data are 0. In f32
+    /// they are as [`NormArgs::stats`] says.
     #[inline]
-    pub fn stats(mut self, mean: &'a mut [f64], rstd: &'a mut [f64]) -> Self {
+    pub fn stats<S: WideElement>(mut self, mean: &'a mut [S], rstd: &'a mut [S]) -> Self {
         self.norm = self.norm.stats(mean, rstd);
         self
     }

@@ -13,7 +13,7 @@ use super::gradients::{
 };
 use super::members::members;
 use super::shape::evenkeel_shape;
-use super::statistics::doubles;
+use super::statistics::add_saved_stats;
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
 use crate::args::grad::GradArgs;
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_backward(
             check_absent(args, [])?;
             let norm = BatchNorm::new().with_eps(args.eps).with_execution(run.execution());
             let shape = args.shape.channels()?;
-            with_saved_statistics(args, run, shape.channels(), |io, x, gradients| {
+            with_saved_statistics(args, run, |io, x, gradients| {
                 norm.gradients(io, x, shape, norm.of_batch(), gradients)
             })
         })
@@ -149,7 +149,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_backward_apply(
             let shape = args.shape.channels()?;
             let (of_dy, of_x_hat) = (args.sum_dy.slice(), args.sum_dy_x_hat.slice());
             let sums = GradientSums::new(args.count, of_dy, of_x_hat);
-            with_saved_statistics(args, run, shape.channels(), |io, x, gradients| {
+            with_saved_statistics(args, run, |io, x, gradients| {
                 norm.gradients(io, x, shape, norm.of_part(sums), gradients)
             })
         })
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference_backward(
             let norm = BatchNorm::new().with_eps(args.eps).with_execution(run.execution());
             let shape = args.shape.channels()?;
             let (mean, var) = (args.running_mean.slice(), args.running_var.slice());
-            with_saved_statistics(args, run, shape.channels(), |io, x, gradients| {
+            with_saved_statistics(args, run, |io, x, gradients| {
                 norm.gradients(io, x, shape, norm.of_running(mean, var), gradients)
             })
         })
@@ -198,8 +198,7 @@ pub unsafe extern "C" fn evenkeel_group_norm_backward(
             check_absent(args, [])?;
             let norm = GroupNorm::new().with_groups(args.groups).with_eps(args.eps);
             let (norm, shape) = (norm.with_execution(run.execution()), args.shape.samples()?);
-            let statistics = shape.batch().saturating_mul(args.groups);
-            with_saved_statistics(args, run, statistics, |io, x, gradients| {
+            with_saved_statistics(args, run, |io, x, gradients| {
                 norm.spec().backward(io, x, shape, gradients)
             })
         })
@@ -221,8 +220,7 @@ pub unsafe extern "C" fn evenkeel_instance_norm_backward(
             check_absent(args, [])?;
             let norm = InstanceNorm::new().with_eps(args.eps).with_execution(run.execution());
             let shape = args.shape.samples()?;
-            let statistics = shape.batch().saturating_mul(shape.channels());
-            with_saved_statistics(args, run, statistics, |io, x, gradients| {
+            with_saved_statistics(args, run, |io, x, gradients| {
                 norm.spec().backward(io, x, shape, gradients)
             })
         })
@@ -244,7 +242,7 @@ pub unsafe extern "C" fn evenkeel_layer_norm_channels_backward(
             check_absent(args, [])?;
             let norm = LayerNorm::new().with_eps(args.eps).with_execution(run.execution());
             let shape = args.shape.samples()?;
-            with_saved_statistics(args, run, shape.all_positions(), |io, x, gradients| {
+            with_saved_statistics(args, run, |io, x, gradients| {
                 norm.run_backward(io, x, shape.into(), &mut { gradients })
             })
         })
@@ -267,11 +265,8 @@ pub unsafe extern "C" fn evenkeel_normalize_scale_shift_columns_backward(
             check_absent(args, [])?;
             check_there([("mean", &args.mean), ("rstd", &args.rstd)])?;
             let operation = NormalizeScaleShift::new().with_execution(run.execution());
-            let (shape, mut wide) = (args.shape.channels()?, [Vec::new(), Vec::new()]);
-            let [wide_mean, wide_rstd] = &mut wide;
-            let mean = doubles("mean", &args.mean, shape.channels(), wide_mean)?;
-            let rstd = doubles("rstd", &args.rstd, shape.channels(), wide_rstd)?;
-            let given = Statistics::of_columns(mean, rstd);
+            let shape = args.shape.channels()?;
+            let given = Statistics::new(false, [args.mean.wide(), args.rstd.wide()]);
             let (io, x) = (gradient_io(&args.dy, &args.dx), args.x.elements());
             let mut gradients = gradients(args, run)?;
             Ok(operation.run_backward(io, x, shape.into(), given, &mut gradients)?)
@@ -338,7 +333,7 @@ fn check_there<const N: usize>(
     }
 }
 
-/// Runs a backward pass with the statistics, of which there are so many, that C has kept, if it has.
+/// Runs a backward pass with the statistics that C has kept, if it has.
 ///
 /// # Safety
 ///
@@ -346,21 +341,12 @@ fn check_there<const N: usize>(
 unsafe fn with_saved_statistics(
     args: &evenkeel_channels_backward_args,
     run: &Run,
-    statistics: usize,
     backward: impl FnOnce(Io<'_>, Elements<'_>, GradArgs<'_>) -> Result<(), Error>,
 ) -> Result<(), Box<Fault>> {
-    let mut wide = [Vec::new(), Vec::new()];
-    let [wide_mean, wide_rstd] = &mut wide;
     // SAFETY: the caller's promise.
     unsafe {
         let mut gradients = gradients(args, run)?;
-        if args.mean.is_there() {
-            check_there([("rstd", &args.rstd)])?;
-            gradients.mean = Some(doubles("mean", &args.mean, statistics, wide_mean)?);
-        }
-        if args.rstd.is_there() {
-            gradients.rstd = Some(doubles("rstd", &args.rstd, statistics, wide_rstd)?);
-        }
+        add_saved_stats(&mut gradients, [&args.mean, &args.rstd])?;
         backward(gradient_io(&args.dy, &args.dx), args.x.elements(), gradients)?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
 use super::rows::{flag, norm_args};
 use super::shape::evenkeel_shape;
-use super::statistics::write_statistics;
+use super::statistics::{NO_STATS, add_stats};
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
 use crate::args::norm::NormArgs;
@@ -121,20 +121,18 @@ pub unsafe extern "C" fn evenkeel_batch_norm_training(
             )?
             .with_execution(run.execution());
             check_pairs([&args.mean, &args.rstd], [running_mean, running_var])?;
-            write_statistics([&args.mean, &args.rstd], shape.channels(), |stats| {
-                let norm = norm_args(&args.gamma, &args.beta, stats, run);
-                let mut train = TrainArgs { norm, running: None };
-                if running_mean.is_there() {
-                    train = train.running(running_mean.slice_mut(), running_var.slice_mut());
-                }
-                if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
-                    train = train.valid(valid);
-                }
-                if let Some(scratch) = args.scratch.optional_mut() {
-                    train = train.scratch(scratch);
-                }
-                Ok(operation.driver().train(in_out(&args.x, &args.y), shape, train)?)
-            })
+            let norm = norm_args(&args.gamma, &args.beta, [&args.mean, &args.rstd], run)?;
+            let mut train = TrainArgs { norm, running: None };
+            if running_mean.is_there() {
+                train = train.running(running_mean.slice_mut(), running_var.slice_mut());
+            }
+            if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
+                train = train.valid(valid);
+            }
+            if let Some(scratch) = args.scratch.optional_mut() {
+                train = train.scratch(scratch);
+            }
+            Ok(operation.driver().train(in_out(&args.x, &args.y), shape, train)?)
         })
     }
 }
@@ -243,15 +241,13 @@ pub unsafe extern "C" fn evenkeel_batch_norm_statistics(
             .with_execution(run.execution());
             check_pairs([&args.mean, &args.rstd], [&args.running_mean, &args.running_var])?;
             let moments = args.moments.slice::<Moments>();
-            write_statistics([&args.mean, &args.rstd], moments.len(), |[mean, rstd]| {
-                let norm = NormArgs { mean, rstd, ..NormArgs::new() };
-                let mut train = TrainArgs { norm, running: None };
-                if args.running_mean.is_there() {
-                    let running_mean = args.running_mean.slice_mut();
-                    train = train.running(running_mean, args.running_var.slice_mut());
-                }
-                Ok(operation.training_statistics(moments, train)?)
-            })
+            let mut train = TrainArgs::new();
+            add_stats(&mut train.norm, [&args.mean, &args.rstd])?;
+            if args.running_mean.is_there() {
+                let running_mean = args.running_mean.slice_mut();
+                train = train.running(running_mean, args.running_var.slice_mut());
+            }
+            Ok(operation.training_statistics(moments, train)?)
         })
     }
 }
@@ -349,7 +345,7 @@ pub unsafe extern "C" fn evenkeel_batch_norm_inference(
             let shape = args.shape.channels()?;
             let operation = BatchNorm::new().with_eps(args.eps).with_execution(run.execution());
             let (mean, var) = (args.running_mean.slice(), args.running_var.slice());
-            let mut norm_args = norm_args(&args.gamma, &args.beta, [None, None], run);
+            let mut norm_args = norm_args(&args.gamma, &args.beta, NO_STATS, run)?;
             if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
                 norm_args = norm_args.valid(valid);
             }
@@ -421,12 +417,7 @@ pub unsafe extern "C" fn evenkeel_group_norm(
         call(args, |args, run| {
             let operation = GroupNorm::new().with_groups(args.groups).with_eps(args.eps);
             let operation = operation.with_execution(run.execution());
-            normalize_groups(
-                args,
-                run,
-                |_| args.groups,
-                |io, shape, args| operation.spec().run(io, shape, args),
-            )
+            normalize_groups(args, run, |io, shape, args| operation.spec().run(io, shape, args))
         })
     }
 }
@@ -444,9 +435,7 @@ pub unsafe extern "C" fn evenkeel_instance_norm(
     unsafe {
         call(args, |args, run| {
             let operation = InstanceNorm::new().with_eps(args.eps).with_execution(run.execution());
-            normalize_groups(args, run, Channels::channels, |io, shape, args| {
-                operation.spec().run(io, shape, args)
-            })
+            normalize_groups(args, run, |io, shape, args| operation.spec().run(io, shape, args))
         })
     }
 }
@@ -457,23 +446,20 @@ pub unsafe extern "C" fn evenkeel_instance_norm(
 unsafe fn normalize_groups(
     args: &evenkeel_group_norm_args,
     run: &Run,
-    groups: impl FnOnce(Channels) -> usize,
     operation: impl FnOnce(Io<'_>, Channels, NormArgs<'_>) -> Result<(), Error>,
 ) -> Result<(), Box<Fault>> {
     let shape = args.shape.samples()?;
-    let statistics = shape.batch().saturating_mul(groups(shape));
     // SAFETY: the caller's promise.
     unsafe {
-        write_statistics([&args.mean, &args.rstd], statistics, |stats| {
-            let mut norm_args = norm_args(&args.gamma, &args.beta, stats, run);
-            if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
-                norm_args = norm_args.valid(valid);
-            }
-            if let Some(scratch) = args.scratch.optional_mut() {
-                norm_args = norm_args.scratch(scratch);
-            }
-            Ok(operation(in_out(&args.x, &args.y), shape, norm_args)?)
-        })
+        let stats = [&args.mean, &args.rstd];
+        let mut norm_args = norm_args(&args.gamma, &args.beta, stats, run)?;
+        if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
+            norm_args = norm_args.valid(valid);
+        }
+        if let Some(scratch) = args.scratch.optional_mut() {
+            norm_args = norm_args.scratch(scratch);
+        }
+        Ok(operation(in_out(&args.x, &args.y), shape, norm_args)?)
     }
 }
 

@@ -11,12 +11,12 @@ use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
 use super::rows::{evenkeel_gate_function, evenkeel_gate_place, flag, gate};
 use super::shape::evenkeel_shape;
-use super::statistics::doubles;
+use super::statistics::add_saved_stats;
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
 use crate::args::dropout::Stream;
 use crate::args::grad::GradArgs;
-use crate::element::{Elements, GradElement};
+use crate::element::{Elements, WideElement};
 use crate::error::Error;
 use crate::norm::layer_norm::LayerNorm;
 use crate::norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
@@ -196,16 +196,13 @@ pub unsafe extern "C" fn evenkeel_normalize_scale_shift_backward(
             check_rms_norm_alone(args)?;
             gate(args.gate_function, args.gate_place)?;
             let operation = NormalizeScaleShift::new().with_execution(run.execution());
-            let (rows, mut wide) = (args.shape.rows()?, [Vec::new(), Vec::new()]);
+            let rows = args.shape.rows()?;
             for (arg, statistic) in [("mean", &args.mean), ("rstd", &args.rstd)] {
                 if !statistic.is_there() {
                     return Err(Fault::Absent { arg }.boxed());
                 }
             }
-            let [wide_mean, wide_rstd] = &mut wide;
-            let mean = doubles("mean", &args.mean, rows.rows(), wide_mean)?;
-            let rstd = doubles("rstd", &args.rstd, rows.rows(), wide_rstd)?;
-            let given = Statistics::of_rows(mean, rstd);
+            let given = Statistics::new(true, [args.mean.wide(), args.rstd.wide()]);
             let (io, x) = (gradient_io(&args.dy, &args.dx), args.x.elements());
             let mut gradients = gradients(args, run)?;
             Ok(operation.run_backward(io, x, rows.into(), given, &mut gradients)?)
@@ -251,22 +248,11 @@ unsafe fn with_saved_statistics(
     run: &Run,
     backward: impl FnOnce(Io<'_>, Elements<'_>, Rows, GradArgs<'_>) -> Result<(), Error>,
 ) -> Result<(), Box<Fault>> {
-    let (rows, mut wide) = (args.shape.rows()?, [Vec::new(), Vec::new()]);
-    let [wide_mean, wide_rstd] = &mut wide;
-    let groups = rows.cols().checked_div(args.group_size).unwrap_or(1);
-    let statistics = rows.rows().saturating_mul(groups);
+    let rows = args.shape.rows()?;
     // SAFETY: the caller's promise.
     unsafe {
         let mut gradients = gradients(args, run)?;
-        if args.mean.is_there() {
-            gradients.mean = Some(doubles("mean", &args.mean, statistics, wide_mean)?);
-        }
-        if args.rstd.is_there() {
-            gradients.rstd = Some(doubles("rstd", &args.rstd, statistics, wide_rstd)?);
-        }
-        if args.mean.is_there() && !args.rstd.is_there() {
-            return Err(Fault::Absent { arg: "rstd" }.boxed());
-        }
+        add_saved_stats(&mut gradients, [&args.mean, &args.rstd])?;
         backward(gradient_io(&args.dy, &args.dx), args.x.elements(), rows, gradients)?;
     }
     Ok(())
@@ -363,7 +349,7 @@ pub(super) unsafe fn parameter_gradients<'a>(
 /// # Safety
 ///
 /// As for [`evenkeel_output::slice_mut`].
-unsafe fn dgamma<'a, G: GradElement>(
+unsafe fn dgamma<'a, G: WideElement>(
     gradients: GradArgs<'a>,
     out: &evenkeel_output,
     adds: bool,
@@ -376,7 +362,7 @@ unsafe fn dgamma<'a, G: GradElement>(
 /// # Safety
 ///
 /// As for [`evenkeel_output::slice_mut`].
-unsafe fn dbeta<'a, G: GradElement>(
+unsafe fn dbeta<'a, G: WideElement>(
     gradients: GradArgs<'a>,
     out: &evenkeel_output,
     adds: bool,
@@ -389,7 +375,7 @@ unsafe fn dbeta<'a, G: GradElement>(
 /// # Safety
 ///
 /// As for [`evenkeel_output::slice_mut`].
-unsafe fn dbias<'a, G: GradElement>(
+unsafe fn dbias<'a, G: WideElement>(
     gradients: GradArgs<'a>,
     out: &evenkeel_output,
     adds: bool,

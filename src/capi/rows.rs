@@ -9,7 +9,7 @@ use super::dtype::{F32, F64, FLAGS, FLOATS, SIZE};
 use super::execution::{Run, evenkeel_execution, unknown};
 use super::members::members;
 use super::shape::evenkeel_shape;
-use super::statistics::{MeanRstd, read_statistics, write_statistics};
+use super::statistics::{NO_STATS, add_stats};
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
 use crate::args::dropout::Stream;
@@ -19,7 +19,7 @@ use crate::norm::layer_norm::LayerNorm;
 use crate::norm::normalize_scale_shift::{NormalizeScaleShift, Statistics};
 use crate::norm::rms_norm::RmsNorm;
 use crate::norm::row_gradients::as_rows;
-use crate::shape::{Channels, Shape};
+use crate::shape::Shape;
 
 /// The function of a gate.
 pub type evenkeel_gate_function = u32;
@@ -126,10 +126,6 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
     unsafe {
         call(args, |args, run| {
             let shape = args.shape.either()?;
-            let statistics = match shape {
-                Shape::Rows(rows) => rows.rows(),
-                Shape::Channels(channels) => channels.all_positions(),
-            };
             let (function, place) = gate(args.gate_function, args.gate_place)?;
             let operation = LayerNorm::new()
                 .with_eps(args.eps)
@@ -155,12 +151,11 @@ pub unsafe extern "C" fn evenkeel_layer_norm(
                     keep_mask: Some(&args.keep_mask),
                 },
             };
+            let norm_args = norm_args(gamma, beta, stats, run)?;
             if inputs.are_there() {
-                return write_statistics(stats, statistics, |stats| {
-                    forward(inputs.add_to(norm_args(gamma, beta, stats, run), shape)?)
-                });
+                return forward(inputs.add_to(norm_args, shape)?);
             }
-            write_statistics(stats, statistics, |stats| forward(norm_args(gamma, beta, stats, run)))
+            forward(norm_args)
         })
     }
 }
@@ -265,17 +260,14 @@ pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) 
                 .with_one_plus_gamma(one_plus_gamma)
                 .with_gate(function, place)
                 .with_execution(run.execution());
-            let mut groups = 1;
             if args.group_size > 0 {
                 operation = operation.with_group_size(args.group_size);
-                groups = rows.cols() / args.group_size;
             }
             let forward = |norm_args: NormArgs<'_>| {
                 Ok(operation.run(in_out(&args.x, &args.y), rows, &mut { norm_args })?)
             };
             let (gamma, beta) = (&args.gamma, &args.beta);
             let stats = [&evenkeel_output::ABSENT, &args.rstd];
-            let statistics = rows.rows().saturating_mul(groups);
             let inputs = RowInputs {
                 bias: &args.x_bias,
                 residual: &args.residual,
@@ -292,12 +284,11 @@ pub unsafe extern "C" fn evenkeel_rms_norm(args: *const evenkeel_rms_norm_args) 
                     keep_mask: Some(&args.keep_mask),
                 },
             };
+            let norm_args = norm_args(gamma, beta, stats, run)?;
             if inputs.are_there() {
-                return write_statistics(stats, statistics, |stats| {
-                    forward(inputs.add_to(norm_args(gamma, beta, stats, run), rows.into())?)
-                });
+                return forward(inputs.add_to(norm_args, rows.into())?);
             }
-            write_statistics(stats, statistics, |stats| forward(norm_args(gamma, beta, stats, run)))
+            forward(norm_args)
         })
     }
 }
@@ -384,13 +375,16 @@ impl RowInputs<'_> {
 pub(super) unsafe fn norm_args<'a>(
     gamma: &evenkeel_input,
     beta: &evenkeel_input,
-    [mean, rstd]: MeanRstd<'a>,
+    stats: [&evenkeel_output; 2],
     run: &'a Run,
-) -> NormArgs<'a> {
+) -> Result<NormArgs<'a>, Box<Fault>> {
     // SAFETY: the caller's promise.
-    let (gamma, beta) = unsafe { (gamma.optional_elements(), beta.optional_elements()) };
-    let args = NormArgs { gamma, beta, ..NormArgs::new() };
-    NormArgs { mean, rstd, pool: run.pool(), ..args }
+    unsafe {
+        let (gamma, beta) = (gamma.optional_elements(), beta.optional_elements());
+        let mut args = NormArgs { gamma, beta, pool: run.pool(), ..NormArgs::new() };
+        add_stats(&mut args, stats)?;
+        Ok(args)
+    }
 }
 
 /// What a gate does.
@@ -490,10 +484,6 @@ pub unsafe extern "C" fn evenkeel_normalize_scale_shift(
     unsafe {
         call(args, |args, run| {
             let shape = args.shape.either()?;
-            let channels = match shape {
-                Shape::Rows(rows) => Channels::from(rows),
-                Shape::Channels(channels) => channels,
-            };
             let of_rows = match (args.statistics_of, args.reserved) {
                 (EVENKEEL_OF_ROWS, 0) => true,
                 (EVENKEEL_OF_COLUMNS, 0) => false,
@@ -505,19 +495,13 @@ pub unsafe extern "C" fn evenkeel_normalize_scale_shift(
                     return Err(unknown("statistics_of", expected, got.into()));
                 }
             };
-            let each = if of_rows { channels.all_positions() } else { channels.channels() };
             let operation = NormalizeScaleShift::new().with_execution(run.execution());
-            let mut norm_args = norm_args(&args.gamma, &args.beta, [None, None], run);
+            let mut norm_args = norm_args(&args.gamma, &args.beta, NO_STATS, run)?;
             if let Some(valid) = valid_rows(&args.valid, args.valid_steps)? {
                 norm_args = norm_args.valid(valid);
             }
-            read_statistics([&args.mean, &args.rstd], each, |mean, rstd| {
-                let given = match of_rows {
-                    true => Statistics::of_rows(mean, rstd),
-                    false => Statistics::of_columns(mean, rstd),
-                };
-                Ok(operation.run(in_out(&args.x, &args.y), shape, given, &mut norm_args)?)
-            })
+            let given = Statistics::new(of_rows, [args.mean.wide(), args.rstd.wide()]);
+            Ok(operation.run(in_out(&args.x, &args.y), shape, given, &mut norm_args)?)
         })
     }
 }

@@ -1,111 +1,94 @@
-//! Statistics that C passes or receives: doubles, or floats by way of a temporary.
+//! Statistics that C passes or receives: doubles or floats.
 
 use super::buffers::{Buffer, evenkeel_input, evenkeel_output};
 use super::dtype::EVENKEEL_F32;
 use super::status::Fault;
-use crate::memory::filled;
-use crate::shape::check_length;
+use crate::args::grad::GradArgs;
+use crate::args::norm::NormArgs;
+use crate::element::{Wide, WideMut};
 
-/// Mean and rstd that an operation writes: both, rstd alone, or none.
-pub(super) type MeanRstd<'a> = [Option<&'a mut [f64]>; 2];
+impl evenkeel_input {
+    /// Statistics.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Buffer::slice`]; the type is `EVENKEEL_F64` or `EVENKEEL_F32`, as checked.
+    #[inline(always)]
+    pub(super) unsafe fn wide<'a>(&self) -> Wide<'a> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.dtype {
+                EVENKEEL_F32 => Wide::Single(self.slice()),
+                _ => Wide::Double(self.slice()),
+            }
+        }
+    }
+}
 
-/// Runs an operation that writes mean and rstd of `expected` rows, channels or groups, as far as they are there, and rounds them
-/// to floats where C passes floats.
+impl evenkeel_output {
+    /// The place of statistics.
+    ///
+    /// # Safety
+    ///
+    /// As for [`slice_mut`](Self::slice_mut); the type is `EVENKEEL_F64` or `EVENKEEL_F32`, as checked.
+    #[inline(always)]
+    unsafe fn wide_mut<'a>(&self) -> WideMut<'a> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.dtype {
+                EVENKEEL_F32 => WideMut::Single(self.slice_mut()),
+                _ => WideMut::Double(self.slice_mut()),
+            }
+        }
+    }
+}
+
+/// No places of statistics.
+pub(super) const NO_STATS: [&evenkeel_output; 2] = [&evenkeel_output::ABSENT; 2];
+
+/// Adds the places of mean and rstd: of both, of rstd alone, or of none.
 ///
 /// # Safety
 ///
 /// As for [`evenkeel_output::slice_mut`].
 #[inline(always)]
-pub(super) unsafe fn write_statistics(
+pub(super) unsafe fn add_stats<'a>(
+    args: &mut NormArgs<'a>,
     [mean, rstd]: [&evenkeel_output; 2],
-    expected: usize,
-    run: impl FnOnce(MeanRstd<'_>) -> Result<(), Box<Fault>>,
 ) -> Result<(), Box<Fault>> {
-    if mean.is_there() && !rstd.is_there() {
-        return Err(Fault::Absent { arg: "rstd" }.boxed());
-    }
-    // SAFETY: the caller's promise.
-    unsafe {
-        match mean.dtype == EVENKEEL_F32 || rstd.dtype == EVENKEEL_F32 {
-            true => rounded([mean, rstd], expected, run),
-            false => run([mean.optional_mut(), rstd.optional_mut()]),
+    if mean.is_there() {
+        if !rstd.is_there() {
+            return Err(Fault::Absent { arg: "rstd" }.boxed());
         }
+        // SAFETY: the caller's promise.
+        args.set_mean(unsafe { mean.wide_mut() });
     }
-}
-
-/// # Safety
-///
-/// As for [`write_statistics`].
-#[cold]
-unsafe fn rounded(
-    outputs: [&evenkeel_output; 2],
-    expected: usize,
-    run: impl FnOnce(MeanRstd<'_>) -> Result<(), Box<Fault>>,
-) -> Result<(), Box<Fault>> {
-    let mut wide = [Vec::new(), Vec::new()];
-    let single = |output: &evenkeel_output| output.dtype == EVENKEEL_F32;
-    for ((arg, output), wide) in ["mean", "rstd"].into_iter().zip(outputs).zip(&mut wide) {
-        if single(output) {
-            output.check_length(arg, expected)?;
-            *wide = filled(0.0, expected)?;
-        }
-    }
-    let ([mean, rstd], [wide_mean, wide_rstd]) = (outputs, &mut wide);
-    // SAFETY: the caller's promise; the type is that which was checked.
-    unsafe {
-        let mean = if single(mean) { Some(&mut wide_mean[..]) } else { mean.optional_mut() };
-        let rstd = if single(rstd) { Some(&mut wide_rstd[..]) } else { rstd.optional_mut() };
-        run([mean, rstd])?;
-    }
-    for (output, wide) in outputs.into_iter().zip(&wide) {
-        if single(output) {
-            // SAFETY: the same; the slices before are gone.
-            let to = unsafe { output.slice_mut::<f32>() };
-            to.iter_mut().zip(wide).for_each(|(single, &wide)| *single = wide as f32);
-        }
+    if rstd.is_there() {
+        // SAFETY: the caller's promise.
+        args.set_rstd(unsafe { rstd.wide_mut() });
     }
     Ok(())
 }
 
-/// Runs an operation that reads mean and rstd of `expected` rows or channels.
+/// Adds mean and rstd that C has kept: both, rstd alone, or none.
 ///
 /// # Safety
 ///
 /// As for [`Buffer::slice`].
-pub(super) unsafe fn read_statistics(
+pub(super) unsafe fn add_saved_stats(
+    args: &mut GradArgs<'_>,
     [mean, rstd]: [&evenkeel_input; 2],
-    expected: usize,
-    run: impl FnOnce(&[f64], &[f64]) -> Result<(), Box<Fault>>,
 ) -> Result<(), Box<Fault>> {
-    let (mut wide_mean, mut wide_rstd) = (Vec::new(), Vec::new());
-    // SAFETY: the caller's promise.
-    unsafe {
-        run(
-            doubles("mean", mean, expected, &mut wide_mean)?,
-            doubles("rstd", rstd, expected, &mut wide_rstd)?,
-        )
+    if mean.is_there() {
+        if !rstd.is_there() {
+            return Err(Fault::Absent { arg: "rstd" }.boxed());
+        }
+        // SAFETY: the caller's promise.
+        args.set_mean(unsafe { mean.wide() });
     }
-}
-
-/// A statistic as doubles: in `wide` if C passes floats.
-///
-/// # Safety
-///
-/// As for [`Buffer::slice`].
-pub(super) unsafe fn doubles<'a>(
-    arg: &'static str,
-    input: &evenkeel_input,
-    expected: usize,
-    wide: &'a mut Vec<f64>,
-) -> Result<&'a [f64], Box<Fault>> {
-    if input.dtype != EVENKEEL_F32 {
-        // SAFETY: the caller's promise; the other type that was checked.
-        return Ok(unsafe { input.slice() });
+    if rstd.is_there() {
+        // SAFETY: the caller's promise.
+        args.set_rstd(unsafe { rstd.wide() });
     }
-    check_length(arg, input.len, expected)?;
-    *wide = filled(0.0, expected)?;
-    // SAFETY: the caller's promise.
-    let single = unsafe { input.slice::<f32>() };
-    wide.iter_mut().zip(single).for_each(|(wide, &single)| *wide = single.into());
-    Ok(wide)
+    Ok(())
 }

@@ -79,8 +79,11 @@ impl GroupSpec {
         io: Io<'_>,
         x: Elements<'_>,
         shape: Channels,
-        args: GradArgs<'_>,
+        mut args: GradArgs<'_>,
     ) -> Result<(), Error> {
+        if args.has_f32_stats() {
+            return args.with_f64_stats(|args| self.backward(io, x, shape, args.reborrow()));
+        }
         let (call, rows) = (self.execution.call(args.pool), shape.planes());
         gradients_whole(call, io, (x, rows), args, |io, x, args| {
             self.backward_f32(io, x, shape, args)

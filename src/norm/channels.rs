@@ -89,7 +89,15 @@ impl GroupSpec {
     }
 
     /// Normalises every group of every sample.
-    pub(crate) fn run(&self, io: Io<'_>, shape: Channels, args: NormArgs<'_>) -> Result<(), Error> {
+    pub(crate) fn run(
+        &self,
+        io: Io<'_>,
+        shape: Channels,
+        mut args: NormArgs<'_>,
+    ) -> Result<(), Error> {
+        if args.has_f32_stats() {
+            return args.with_f64_stats(|args| self.run(io, shape, args.reborrow()));
+        }
         let call = self.execution.call(args.pool);
         normalize_whole(call, io, shape.planes(), args, |io, args| self.run_f32(io, shape, args))
     }

@@ -179,7 +179,15 @@ impl<'a> ChannelStatistics<'a> {
 
 impl<'a> ChannelBackward<'a> {
     /// Makes the gradients of every channel.
-    pub(crate) fn run(&self, io: Io<'_>, x: Elements<'_>, args: GradArgs<'_>) -> Result<(), Error> {
+    pub(crate) fn run(
+        &self,
+        io: Io<'_>,
+        x: Elements<'_>,
+        mut args: GradArgs<'_>,
+    ) -> Result<(), Error> {
+        if args.has_f32_stats() {
+            return args.with_f64_stats(|args| self.run(io, x, args.reborrow()));
+        }
         let call = self.execution.call(args.pool);
         gradients_whole(call, io, (x, matrix(self.shape)), args, |io, x, args| {
             self.run_f32(io, x, args)

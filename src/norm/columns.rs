@@ -158,8 +158,13 @@ impl BatchDriver {
         &self,
         io: Io<'_>,
         shape: Channels,
-        TrainArgs { norm, running }: TrainArgs<'_>,
+        TrainArgs { mut norm, running }: TrainArgs<'_>,
     ) -> Result<(), Error> {
+        if norm.has_f32_stats() {
+            return norm.with_f64_stats(|norm| {
+                self.train(io, shape, TrainArgs { norm: norm.reborrow(), running })
+            });
+        }
         let call = self.execution.call(norm.pool);
         normalize_whole(call, io, matrix(shape), norm, |io, args| {
             self.train_f32(io, shape, args, running)
@@ -226,8 +231,13 @@ impl BatchDriver {
     pub(crate) fn statistics(
         &self,
         moments: &[Moments],
-        TrainArgs { norm: args, running }: TrainArgs<'_>,
+        TrainArgs { norm: mut args, running }: TrainArgs<'_>,
     ) -> Result<(), Error> {
+        if args.has_f32_stats() {
+            return args.with_f64_stats(|args| {
+                self.statistics(moments, TrainArgs { norm: args.reborrow(), running })
+            });
+        }
         let channels = moments.len();
         check_eps(self.eps)?;
         self.check_momentum()?;

@@ -212,6 +212,9 @@ impl LayerNorm {
         shape: Shape,
         args: &mut NormArgs<'_>,
     ) -> Result<(), Error> {
+        if args.has_f32_stats() {
+            return args.with_f64_stats(|args| self.run(io, shape, args));
+        }
         check_eps(self.eps)?;
         match shape {
             Shape::Rows(rows) => self.run_rows(io, rows, args),
@@ -230,6 +233,9 @@ impl LayerNorm {
         shape: Shape,
         args: &mut GradArgs<'_>,
     ) -> Result<(), Error> {
+        if args.has_f32_stats() {
+            return args.with_f64_stats(|args| self.run_backward(io, x, shape, args));
+        }
         check_eps(self.eps)?;
         if let Shape::Channels(shape) = shape
             && shape.as_rows().is_none()

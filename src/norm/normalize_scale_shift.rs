@@ -3,7 +3,7 @@
 
 use crate::args::grad::GradArgs;
 use crate::args::norm::{NormArgs, unsupported};
-use crate::element::{Element, Elements};
+use crate::element::{Element, Elements, Wide, WideElement};
 use crate::error::Error;
 use crate::kernels::columns::coefficients::GivenColumns;
 use crate::kernels::rows::source::GivenRows;
@@ -19,25 +19,30 @@ use crate::run::execution::{Execution, output_setters};
 use crate::shape::{Channels, Shape, check_length};
 use crate::simd::{InOut, Io};
 
-/// Statistics that the caller passes: means, and `rstd = 1 / sqrt(var + eps)`.
+/// Statistics that the caller passes: means, and `rstd = 1 / sqrt(var + eps)`, in f64 or f32. For f32 a call allocates a copy in f64.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics<'a> {
     of_rows: bool,
-    mean: &'a [f64],
-    rstd: &'a [f64],
+    mean: Wide<'a>,
+    rstd: Wide<'a>,
 }
 
 impl<'a> Statistics<'a> {
+    #[cfg(feature = "capi")]
+    pub(crate) fn new(of_rows: bool, [mean, rstd]: [Wide<'a>; 2]) -> Self {
+        Self { of_rows, mean, rstd }
+    }
+
     /// A mean and an rstd for each row.
     #[must_use]
-    pub const fn of_rows(mean: &'a [f64], rstd: &'a [f64]) -> Self {
-        Self { of_rows: true, mean, rstd }
+    pub fn of_rows<S: WideElement>(mean: &'a [S], rstd: &'a [S]) -> Self {
+        Self { of_rows: true, mean: S::wide(mean), rstd: S::wide(rstd) }
     }
 
     /// A mean and an rstd for each column, or channel.
     #[must_use]
-    pub const fn of_columns(mean: &'a [f64], rstd: &'a [f64]) -> Self {
-        Self { of_rows: false, mean, rstd }
+    pub fn of_columns<S: WideElement>(mean: &'a [S], rstd: &'a [S]) -> Self {
+        Self { of_rows: false, mean: S::wide(mean), rstd: S::wide(rstd) }
     }
 }
 
@@ -171,9 +176,15 @@ impl NormalizeScaleShift {
         io: Io<'_>,
         x: Elements<'_>,
         shape: Shape,
-        Statistics { of_rows, mean, rstd }: Statistics<'_>,
+        statistics: Statistics<'_>,
         args: &mut GradArgs<'_>,
     ) -> Result<(), Error> {
+        if args.has_f32_stats() {
+            return args.with_f64_stats(|args| self.run_backward(io, x, shape, statistics, args));
+        }
+        let Statistics { of_rows, mean, rstd } = statistics;
+        let [mut wide_mean, mut wide_rstd] = [Vec::new(), Vec::new()];
+        let (mean, rstd) = (mean.in_f64(&mut wide_mean)?, rstd.in_f64(&mut wide_rstd)?);
         if !of_rows {
             let shape = channels_of(shape);
             let statistics = ChannelStatistics::Given { mean, rstd };
@@ -197,6 +208,8 @@ impl NormalizeScaleShift {
     ) -> Result<(), Error> {
         args.check_no_row_arguments()?;
         args.check_no_stats()?;
+        let [mut wide_mean, mut wide_rstd] = [Vec::new(), Vec::new()];
+        let (mean, rstd) = (mean.in_f64(&mut wide_mean)?, rstd.in_f64(&mut wide_rstd)?);
         let call = self.execution.call(args.pool);
         if of_rows {
             let Shape::Rows(rows) = shape else {

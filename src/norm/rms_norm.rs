@@ -233,6 +233,9 @@ impl RmsNorm {
     }
 
     pub(crate) fn run(&self, io: Io<'_>, rows: Rows, args: &mut NormArgs<'_>) -> Result<(), Error> {
+        if args.has_f32_stats() {
+            return args.with_f64_stats(|args| self.run(io, rows, args));
+        }
         check_eps(self.eps)?;
         let groups = self.groups(rows.cols())?;
         unsupported([("mean", args.mean.is_some())])?;
@@ -254,6 +257,9 @@ impl RmsNorm {
         shape: Shape,
         args: &mut GradArgs<'_>,
     ) -> Result<(), Error> {
+        if args.has_f32_stats() {
+            return args.with_f64_stats(|args| self.run_backward(io, x, shape, args));
+        }
         check_eps(self.eps)?;
         let rows = as_rows(shape)?;
         let groups = self.groups(rows.cols())?;

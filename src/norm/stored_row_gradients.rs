@@ -11,7 +11,7 @@ use crate::args::dropout::DropoutArgs;
 use crate::args::grad::{Accumulated, GradArgs};
 use crate::args::norm::unsupported;
 use crate::args::valid_rows::kept_rows;
-use crate::element::{Elements, ElementsMut, ParameterGradient};
+use crate::element::{Elements, ElementsMut, WideMut};
 use crate::error::Error;
 use crate::kernels::elementwise::storage::{LoadRows, StoreRows};
 use crate::kernels::row_filter::RowFilter;
@@ -158,18 +158,18 @@ fn written<'a>(
 }
 
 /// Adds the sums of all segments in order, and writes them, or adds them to what is there.
-fn write_sums(sums: &[f64], (half, cols): (usize, usize), out: ParameterGradient<'_>, adds: bool) {
+fn write_sums(sums: &[f64], (half, cols): (usize, usize), out: WideMut<'_>, adds: bool) {
     let total = |c: usize| -> f64 {
         sums.chunks_exact(2 * cols).fold(0.0, |sum, segment| sum + segment[half * cols + c])
     };
     match out {
-        ParameterGradient::Single(out) => {
+        WideMut::Single(out) => {
             for (c, out) in out.iter_mut().enumerate() {
                 let before = if adds { f64::from(*out) } else { 0.0 };
                 *out = (before + total(c)) as f32;
             }
         }
-        ParameterGradient::Double(out) => {
+        WideMut::Double(out) => {
             for (c, out) in out.iter_mut().enumerate() {
                 let before = if adds { *out } else { 0.0 };
                 *out = before + total(c);

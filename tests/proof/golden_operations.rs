@@ -27,37 +27,41 @@ const PAINT_64: f64 = f64::from_bits(0xfffc_a5a5_a5a5_a5a5);
 
 /// How a case is run. None may change a bit.
 #[derive(Clone, Copy, Debug)]
-struct Way {
-    backend: Backend,
-    parallelism: Parallelism,
-    stores: Stores,
+pub struct Way {
+    pub backend: Backend,
+    pub parallelism: Parallelism,
+    pub stores: Stores,
 }
 
 /// Names of methods or settings, and the hash of what each writes.
-type Hashes = Vec<(String, u32)>;
+pub type Hashes = Vec<(String, u32)>;
 
 /// The hash of tables in rustc, a word at a time: all methods together write much.
-fn hash(words: impl IntoIterator<Item = u64>) -> u32 {
+pub fn hash(words: impl IntoIterator<Item = u64>) -> u32 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let hash =
         words.into_iter().fold(0_u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(ODD));
     (hash ^ hash >> 32) as u32
 }
 
-fn words_of_moments(moments: &[Moments]) -> impl Iterator<Item = u64> {
+pub fn words_of_moments(moments: &[Moments]) -> impl Iterator<Item = u64> {
     moments.iter().flat_map(|m| [m.count, bits64(m.mean), bits64(m.mean_low), bits64(m.m2)])
 }
 
 /// A table that is checked in: a line with the names of the cases, then one for every method or setting.
-struct Table {
-    file: &'static str,
-    text: &'static str,
+pub struct Table {
+    pub file: &'static str,
+    pub text: &'static str,
 }
 
 impl Table {
     /// Asserts that every case has its hashes on every fused backend, on one thread and on three; or makes the table.
     /// `cases` are names and numbers of elements.
-    fn assert_holds(&self, cases: &[(String, usize)], run: impl Fn(usize, Way) -> Hashes + Sync) {
+    pub fn assert_holds(
+        &self,
+        cases: &[(String, usize)],
+        run: impl Fn(usize, Way) -> Hashes + Sync,
+    ) {
         let (parallelism, stores) = (Parallelism::Serial, Stores::Cached);
         let serial = |backend| Way { backend, parallelism, stores };
         let shared =
@@ -84,7 +88,7 @@ impl Table {
                 assert!(
                     got == expected,
                     "{} has other bits for {name}, {way:?}:\n{}A change of bits is a line in CHANGELOG.md; \
-                     golden_operations.rs says how to make the table",
+                     its test's file says how to make the table",
                     self.file,
                     differences(&expected, &got)
                 );
@@ -331,6 +335,8 @@ macro_rules! run {
             .with_stores($way.stores)
     };
 }
+#[cfg(feature = "half")]
+pub(crate) use run;
 
 /// What a setting leaves.
 type NamedSetting = (&'static str, fn(&Batch, Way) -> Vec<u64>);

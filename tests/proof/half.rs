@@ -12,7 +12,7 @@ use evenkeel::{
 use crate::common::*;
 
 /// A type of 16 bits, as the crate `half` converts it.
-trait Half: Element + PartialEq {
+pub trait Half: Element + Default + PartialEq {
     const NAME: &'static str;
     /// Half of the distance from 1 to the next number: the most that rounding changes a number by, relative to it.
     const HALF_ULP: f64;
@@ -123,7 +123,7 @@ mod for_type {
         }
     }
 
-    pub(super) fn assert_narrows<T: Half + Default>(backend: Backend, x: &[f32]) {
+    pub(super) fn assert_narrows<T: Half>(backend: Backend, x: &[f32]) {
         let y: Vec<T> = copied(backend, x);
         for (x, y) in x.iter().zip(y) {
             let (got, expected) = (y.bits(), T::narrow(*x).bits());
@@ -132,7 +132,7 @@ mod for_type {
     }
 
     /// Every number of the type, those around it and around the middle to the next; every exponent; and many others.
-    pub(super) fn numbers_narrow_as_half_does<T: Half + Default>() {
+    pub(super) fn numbers_narrow_as_half_does<T: Half>() {
         let around =
             |x: u32| (0..7).map(move |i| f32::from_bits(x.wrapping_add(i).wrapping_sub(3)));
         let numbers = || (0..=u16::MAX).map(|bits| T::of_bits(bits).wide().to_bits());
@@ -166,7 +166,7 @@ mod for_type {
         }
     }
 
-    pub(super) fn layer_norm_is_within_its_bound_and_half_an_ulp<T: Half + Default>() {
+    pub(super) fn layer_norm_is_within_its_bound_and_half_an_ulp<T: Half>() {
         assert_rows::<T>(|x, gamma, y, backend| {
             let wide: Vec<f32> = x.iter().map(|x| x.wide()).collect();
             let (mut x_hat, mut expected) = (vec![0.0; x.len()], vec![0.0; x.len()]);
@@ -179,7 +179,7 @@ mod for_type {
         });
     }
 
-    pub(super) fn rms_norm_is_within_its_bound_and_half_an_ulp<T: Half + Default>() {
+    pub(super) fn rms_norm_is_within_its_bound_and_half_an_ulp<T: Half>() {
         assert_rows::<T>(|x, gamma, y, backend| {
             let wide: Vec<f32> = x.iter().map(|x| x.wide()).collect();
             let (mut x_hat, mut expected) = (vec![0.0; x.len()], vec![0.0; x.len()]);
@@ -192,7 +192,7 @@ mod for_type {
         });
     }
 
-    fn assert_rows<T: Half + Default>(
+    fn assert_rows<T: Half>(
         forward: impl Fn(&[T], &[f32], &mut [T], Backend) -> (Vec<f64>, Vec<f64>),
     ) {
         for Case { name, x } in cases() {
@@ -211,7 +211,7 @@ mod for_type {
         Random::new(seed).normals(len).into_iter().map(T::narrow).collect()
     }
 
-    pub(super) fn bits_do_not_depend_on_threads_place_or_backend<T: Half + Default>() {
+    pub(super) fn bits_do_not_depend_on_threads_place_or_backend<T: Half>() {
         for (count, cols) in [(300, 768), (7, 20_000), (1000, 100)] {
             let (shape, x) = (rows(count, cols), normals::<T>(count * cols, 1));
             let (residual, gamma) = (normals::<T>(count * cols, 2), normals::<T>(cols, 3));
@@ -238,7 +238,7 @@ mod for_type {
         }
     }
 
-    pub(super) fn gradients_do_not_depend_on_threads_or_backend<T: Half + Default>() {
+    pub(super) fn gradients_do_not_depend_on_threads_or_backend<T: Half>() {
         for (count, cols) in [(300, 768), (2000, 64)] {
             let (shape, x) = (rows(count, cols), normals::<T>(count * cols, 1));
             let (dy, gamma) = (normals::<T>(count * cols, 2), normals::<T>(cols, 3));
@@ -273,7 +273,7 @@ mod for_type {
     }
 
     /// As an engine that adds, stores and then normalises.
-    pub(super) fn a_sum_is_rounded_before_it_is_normalised<T: Half + Default>() {
+    pub(super) fn a_sum_is_rounded_before_it_is_normalised<T: Half>() {
         let (count, cols) = (5, 333);
         let (shape, x) = (rows(count, cols), normals::<T>(count * cols, 1));
         let residual = normals::<T>(count * cols, 2);
@@ -302,7 +302,7 @@ mod for_type {
         assert_eq!(updated, sum);
     }
 
-    pub(super) fn dropout_in_a_norm_is_that_of_f32_and_the_sum_is_rounded<T: Half + Default>() {
+    pub(super) fn dropout_in_a_norm_is_that_of_f32_and_the_sum_is_rounded<T: Half>() {
         for (count, cols) in [(5, 333), (40, 5000)] {
             let (shape, x) = (rows(count, cols), normals::<T>(count * cols, 1));
             let (residual, bias) = (normals::<T>(count * cols, 2), normals::<T>(cols, 3));
@@ -334,7 +334,7 @@ mod for_type {
     }
 
     /// A sum in the type itself stops at 256 in bf16.
-    pub(super) fn a_gradient_of_beta_counts_every_row<T: Half + Default>() {
+    pub(super) fn a_gradient_of_beta_counts_every_row<T: Half>() {
         let (count, cols) = (4096, 3);
         let (x, dy) = (normals::<T>(count * cols, 1), vec![T::narrow(1.0); count * cols]);
         let mut dbeta = [0.0_f32; 3];
@@ -343,7 +343,7 @@ mod for_type {
         assert_eq!(dbeta, [4096.0; 3]);
     }
 
-    pub(super) fn types_that_do_not_go_together_are_errors<T: Half + Default>() {
+    pub(super) fn types_that_do_not_go_together_are_errors<T: Half>() {
         let (x, other_bf16, other_f16) = ([T::default(); 4], [bf16::ONE; 4], [f16::ONE; 4]);
         let shape = rows(1, 4);
         let mut y = [T::narrow(7.0); 4];

@@ -20,9 +20,12 @@ mod empty;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod environment;
 mod exact;
+mod f32_statistics;
 mod gate_gradients;
 mod gates;
 mod golden;
+#[cfg(feature = "half")]
+mod golden_half;
 mod golden_operations;
 mod gradient_laws;
 mod gradients;

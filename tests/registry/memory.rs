@@ -170,6 +170,29 @@ impl Memory {
         (operation.run)(setting, io, &mut bag)
     }
 
+    /// Stores mean and rstd in f32 instead of f64. Says whether there are any.
+    pub fn round_statistics(&mut self) -> bool {
+        let mut any = false;
+        for (buffer, stored) in &mut self.others {
+            let Stored::F64(wide) = stored else { continue };
+            if ["mean", "rstd"].contains(&buffer.arg) {
+                *stored = Stored::F32(wide.iter().map(|&x| x as f32).collect());
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// The same mean and rstd in f64.
+    pub fn widen_statistics(&mut self) {
+        for (buffer, stored) in &mut self.others {
+            let Stored::F32(single) = stored else { continue };
+            if buffer.kind == Kind::F64 {
+                *stored = Stored::F64(single.iter().map(|&x| x.into()).collect());
+            }
+        }
+    }
+
     /// Takes the running variances as infinite that the call makes so: it is an error where they are finite before.
     pub fn admit_overflow(&mut self, operation: &Operation, setting: &Setting) {
         let is_moved =

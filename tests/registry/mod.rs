@@ -284,6 +284,12 @@ impl<'a> Bag<'a> {
         self.0.iter().map(|(name, _)| *name).collect()
     }
 
+    /// Whether statistics of this name are there, in f32.
+    pub fn is_f32(&self, name: &str) -> bool {
+        let is_f32 = |slice: &Slice<'_>| matches!(slice, Slice::F32(_) | Slice::F32Mut(_));
+        self.0.iter().any(|(of, slice)| *of == name && is_f32(slice))
+    }
+
     fn take(&mut self, name: &str) -> Option<Slice<'a>> {
         let place = self.0.iter().position(|(of, _)| *of == name)?;
         Some(self.0.swap_remove(place).1)

@@ -19,7 +19,7 @@
 
 use core::ops::Range;
 
-use crate::element::ParameterGradient;
+use crate::element::WideMut;
 use crate::kernels::lanes::Lanes64;
 use crate::kernels::row_filter::RowFilter;
 use crate::simd::{Double, Float, Kernel, LANES, Simd, halves};
@@ -370,7 +370,7 @@ pub(crate) struct WriteSums<'s, 'a> {
     pub(crate) scratch: &'s mut [f64],
     pub(crate) blocks: RowBlocks,
     /// dgamma, dbeta and dbias.
-    pub(crate) out: [Option<(ParameterGradient<'a>, bool)>; 3],
+    pub(crate) out: [Option<(WideMut<'a>, bool)>; 3],
 }
 
 impl Kernel for WriteSums<'_, '_> {
@@ -400,7 +400,7 @@ impl Kernel for WriteSums<'_, '_> {
 pub(crate) struct WriteGradients<'s, 'a> {
     /// Those of dgamma and of dbeta.
     pub(crate) sums: [&'s [f64]; 2],
-    pub(crate) out: [Option<(ParameterGradient<'a>, bool)>; 2],
+    pub(crate) out: [Option<(WideMut<'a>, bool)>; 2],
 }
 
 impl Kernel for WriteGradients<'_, '_> {
@@ -418,23 +418,23 @@ impl Kernel for WriteGradients<'_, '_> {
 
 /// Writes the gradient of a parameter, or adds it to what is there.
 #[inline(always)]
-fn write_gradient(out: ParameterGradient<'_>, adds: bool, sums: &[f64]) {
+fn write_gradient(out: WideMut<'_>, adds: bool, sums: &[f64]) {
     match out {
-        ParameterGradient::Single(out) if adds => {
+        WideMut::Single(out) if adds => {
             for (out, sum) in out.iter_mut().zip(sums) {
                 *out = (f64::from(*out) + *sum) as f32;
             }
         }
-        ParameterGradient::Single(out) => {
+        WideMut::Single(out) => {
             for (out, sum) in out.iter_mut().zip(sums) {
                 *out = *sum as f32;
             }
         }
-        ParameterGradient::Double(out) if adds => {
+        WideMut::Double(out) if adds => {
             for (out, sum) in out.iter_mut().zip(sums) {
                 *out += *sum;
             }
         }
-        ParameterGradient::Double(out) => out.copy_from_slice(sums),
+        WideMut::Double(out) => out.copy_from_slice(sums),
     }
 }

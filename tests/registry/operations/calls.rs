@@ -6,7 +6,7 @@ use evenkeel::preprocess::{Norm, Normalizer};
 use evenkeel::{
     BatchNorm, ColumnMoments, Dropout, DropoutArgs, Error, GradArgs, GroupNorm, InOut,
     InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, NormArgs, NormalizeScaleShift, RmsNorm,
-    RowMoments, TrainArgs, ValidRows,
+    RowMoments, Statistics, TrainArgs, ValidRows,
 };
 
 use crate::registry::{Bag, DROPOUT_P, DROPOUT_STREAM, Setting};
@@ -37,7 +37,12 @@ pub fn half<'a>(s: &Setting, bag: &mut Bag<'a>) -> Option<ValidRows<'a>> {
 pub fn norm_args<'a>(bag: &mut Bag<'a>) -> NormArgs<'a> {
     let mut args =
         NormArgs::new().maybe_gamma(bag.maybe_f32("gamma")).maybe_beta(bag.maybe_f32("beta"));
-    if let Some(rstd) = bag.maybe_f64_mut("rstd") {
+    if bag.is_f32("rstd") {
+        args = match bag.maybe_f32_mut("mean") {
+            Some(mean) => args.stats(mean, bag.f32_mut("rstd")),
+            None => args.rstd(bag.f32_mut("rstd")),
+        };
+    } else if let Some(rstd) = bag.maybe_f64_mut("rstd") {
         args = match bag.maybe_f64_mut("mean") {
             Some(mean) => args.stats(mean, rstd),
             None => args.rstd(rstd),
@@ -80,7 +85,9 @@ pub fn norm_args<'a>(bag: &mut Bag<'a>) -> NormArgs<'a> {
 pub fn train_args<'a>(bag: &mut Bag<'a>) -> TrainArgs<'a> {
     let mut args =
         TrainArgs::new().maybe_gamma(bag.maybe_f32("gamma")).maybe_beta(bag.maybe_f32("beta"));
-    if let Some(mean) = bag.maybe_f64_mut("mean") {
+    if bag.is_f32("mean") {
+        args = args.stats(bag.f32_mut("mean"), bag.f32_mut("rstd"));
+    } else if let Some(mean) = bag.maybe_f64_mut("mean") {
         args = args.stats(mean, bag.f64_mut("rstd"));
     }
     if let Some(mean) = bag.maybe_f32_mut("running_mean") {
@@ -107,7 +114,12 @@ pub fn grad_args<'a>(bag: &mut Bag<'a>) -> GradArgs<'a> {
     if let Some(dgate) = bag.maybe_f32_mut("add_dgate") {
         args = args.add_dgate(dgate);
     }
-    if let Some(rstd) = bag.maybe_f64("saved_rstd") {
+    if bag.is_f32("saved_rstd") {
+        args = match bag.maybe_f32("saved_mean") {
+            Some(mean) => args.stats(mean, bag.f32("saved_rstd")),
+            None => args.rstd(bag.f32("saved_rstd")),
+        };
+    } else if let Some(rstd) = bag.maybe_f64("saved_rstd") {
         args = match bag.maybe_f64("saved_mean") {
             Some(mean) => args.stats(mean, rstd),
             None => args.rstd(rstd),
@@ -150,6 +162,16 @@ pub fn grad_args<'a>(bag: &mut Bag<'a>) -> GradArgs<'a> {
         args = args.scratch(scratch);
     }
     args
+}
+
+/// Given statistics of rows, or of columns, stored as f64 or f32.
+pub fn given<'a>(bag: &mut Bag<'a>, of_rows: bool, [mean, rstd]: [&str; 2]) -> Statistics<'a> {
+    match (of_rows, bag.is_f32(mean)) {
+        (true, true) => Statistics::of_rows(bag.f32(mean), bag.f32(rstd)),
+        (true, false) => Statistics::of_rows(bag.f64(mean), bag.f64(rstd)),
+        (false, true) => Statistics::of_columns(bag.f32(mean), bag.f32(rstd)),
+        (false, false) => Statistics::of_columns(bag.f64(mean), bag.f64(rstd)),
+    }
 }
 
 pub fn moment_args<'a>(bag: &mut Bag<'a>) -> MomentArgs<'a> {

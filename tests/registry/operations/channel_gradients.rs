@@ -1,7 +1,7 @@
 //! Backward passes of columns and channels.
 #![forbid(unsafe_code)]
 
-use evenkeel::{GradientSums, InOut, Mask, Statistics, ValidRows};
+use evenkeel::{GradientSums, InOut, Mask, ValidRows};
 
 use super::buffers::*;
 use super::calls::*;
@@ -125,7 +125,7 @@ pub const ROWS: &[Operation] = &[
         ],
         |s, dy, bag| {
             let x = bag.f32("forward_x");
-            let given = Statistics::of_columns(bag.f64("col_mean"), bag.f64("col_rstd"));
+            let given = given(bag, false, ["col_mean", "col_rstd"]);
             done(normalize(s).backward(io(dy), x, s.rows, given, grad_args(bag)))
         },
     ),

@@ -1,8 +1,6 @@
 //! `NormalizeScaleShift`: backward with statistics of rows, and forward.
 #![forbid(unsafe_code)]
 
-use evenkeel::Statistics;
-
 use super::buffers::*;
 use super::calls::*;
 use super::operation;
@@ -32,7 +30,7 @@ pub const ROWS: &[Operation] = &[
         ],
         |s, dy, bag| {
             let x = bag.f32("forward_x");
-            let given = Statistics::of_rows(bag.f64("row_mean"), bag.f64("row_rstd"));
+            let given = given(bag, true, ["row_mean", "row_rstd"]);
             done(normalize(s).backward(io(dy), x, s.rows, given, grad_args(bag)))
         },
     )
@@ -48,7 +46,7 @@ pub const ROWS: &[Operation] = &[
             VALID_BITS,
         ],
         |s, x, bag| {
-            let given = Statistics::of_rows(bag.f64("row_mean"), bag.f64("row_rstd"));
+            let given = given(bag, true, ["row_mean", "row_rstd"]);
             done(normalize(s).forward(io(x), s.rows, given, norm_args(bag)))
         },
     ),
@@ -63,7 +61,7 @@ pub const ROWS: &[Operation] = &[
             VALID_BITS,
         ],
         |s, x, bag| {
-            let given = Statistics::of_columns(bag.f64("col_mean"), bag.f64("col_rstd"));
+            let given = given(bag, false, ["col_mean", "col_rstd"]);
             done(normalize(s).forward(io(x), s.rows, given, norm_args(bag)))
         },
     ),
@@ -78,7 +76,7 @@ pub const ROWS: &[Operation] = &[
             HALF,
         ],
         |s, x, bag| {
-            let given = Statistics::of_columns(bag.f64("row_mean"), bag.f64("row_rstd"));
+            let given = given(bag, false, ["row_mean", "row_rstd"]);
             let mut args = norm_args(bag);
             if let Some(valid) = half(s, bag) {
                 args = args.valid(valid);
