@@ -325,6 +325,14 @@ mod sealed {
     }
 
     impl<'a> Wide<'a> {
+        /// Elements.
+        pub(crate) fn len(self) -> usize {
+            match self {
+                Self::Single(elements) => elements.len(),
+                Self::Double(elements) => elements.len(),
+            }
+        }
+
         /// The same numbers in f64, in memory of `wide` if they are f32.
         pub(crate) fn in_f64(self, wide: &'a mut Vec<f64>) -> Result<&'a [f64], Error> {
             match self {

@@ -133,8 +133,8 @@
 //!   its statistics are those of nothing (mean 0, rstd 0, [`Moments::new`]), and running statistics stay as they are.
 //! * **Threads**: [`Parallelism`] says how many. By default, large calls run in the caller's rayon pool, which may start the global
 //!   one. With [`Parallelism::Serial`] a call stays on its thread. A call that is passed a [`Pool`] runs on the host's threads.
-//! * **Memory**: a call on a single thread allocates nothing, as long as operations on columns and on channels, and backward
-//!   passes, are passed their scratch ([`NormArgs::scratch`], [`TrainArgs::scratch`], [`MomentArgs::scratch`], [`GradArgs::scratch`]). [`GroupNorm`] and [`InstanceNorm`]
+//! * **Memory**: a call on a single thread allocates nothing, as long as statistics are stored in f64, and operations on columns and on
+//!   channels, and backward passes, are passed their scratch ([`NormArgs::scratch`], [`TrainArgs::scratch`], [`MomentArgs::scratch`], [`GradArgs::scratch`]). [`GroupNorm`] and [`InstanceNorm`]
 //!   with padding gather samples in memory of their own. [`to_vec`] and [`NormArgs::sum_vec`] allocate the `Vec` that they
 //!   fill. Outputs of 32 MiB and more are written with non-temporal stores; [`Stores`] forces either. In a build without
 //!   optimisation a function takes up to 1 MiB of stack.

@@ -63,9 +63,10 @@ mod registry;
 
 use evenkeel::preprocess::{MinMaxScaler, StandardScaler};
 use evenkeel::{
-    Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, Error, GroupNorm, InOut,
-    InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs, NormalizeScaleShift,
-    Parallelism, RmsNorm, RowMoments, Rows, Statistics, Stream, TrainArgs, ValidRows,
+    Backend, BatchNorm, Channels, ColumnMoments, Dropout, DropoutArgs, Error, GradArgs, GroupNorm,
+    InOut, InstanceNorm, LayerNorm, Mask, MaskMut, MomentArgs, Moments, NormArgs,
+    NormalizeScaleShift, Parallelism, RmsNorm, RowMoments, Rows, Statistics, Stream, TrainArgs,
+    ValidRows,
 };
 use proptest::prelude::*;
 
@@ -480,6 +481,23 @@ fn an_argument_that_the_operation_does_not_take() {
     assert_eq!(result.map(drop), unsupported("mean"));
     let inference = BatchNorm::new().forward_inference(io!(), matrix, &[0.5; 4], &[0.5; 4], args);
     assert_eq!(inference.map(drop), unsupported("mean"));
+    // In f32 too.
+    let [mut mean, mut rstd] = [[7.5_f32; 6], [7.5; 6]];
+    let mut args = NormArgs::new().stats(&mut mean, &mut rstd);
+    let result = normalize.forward(io!(), matrix, given, args.reborrow());
+    assert_eq!(result.map(drop), unsupported("mean"));
+    let result = RmsNorm::new().forward(io!(), matrix, args.reborrow());
+    assert_eq!(result.map(drop), unsupported("mean"));
+    let result = BatchNorm::new().forward_inference(io!(), matrix, &[0.5; 4], &[0.5; 4], args);
+    assert_eq!(result.map(drop), unsupported("mean"));
+    let mut args = GradArgs::new().stats(&mean, &rstd);
+    let result = normalize.backward(io!(), &x, matrix, given, args.reborrow());
+    assert_eq!(result.map(drop), unsupported("mean"));
+    let args = args.stats(&mean[..4], &rstd[..4]);
+    let running = (&[0.5; 4][..], &[0.5; 4][..]);
+    let result = BatchNorm::new().backward_inference(io!(), &x, matrix, running, args);
+    assert_eq!(result.map(drop), unsupported("mean"));
+    assert_eq!((mean, rstd), ([7.5; 6], [7.5; 6]));
     let given = Statistics::of_rows(&[0.5; 6], &[0.5; 6]);
     let result = normalize.forward(io!(), channels, given, NormArgs::new());
     assert_eq!(result.map(drop), unsupported("statistics"));

@@ -13,9 +13,9 @@ use std::ptr::null_mut;
 use evenkeel::penalty::Regularizer;
 use evenkeel::preprocess::{MinMaxScaler, Norm, Normalizer, StandardScaler};
 use evenkeel::{
-    Backend, BatchNorm, Channels, Dropout, Error, GroupNorm, InOut, InstanceNorm, LayerNorm, Mask,
-    Moments, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, Rows, Statistics, Stream,
-    TrainArgs, to_vec,
+    Backend, BatchNorm, Channels, Dropout, Error, GradArgs, GroupNorm, InOut, InstanceNorm,
+    LayerNorm, Mask, Moments, NormArgs, NormalizeScaleShift, Parallelism, RmsNorm, Rows,
+    Statistics, Stream, TrainArgs, to_vec,
 };
 
 use registry::{
@@ -101,6 +101,34 @@ fn the_count_counts() {
     let elsewhere = || std::thread::spawn(|| counted(|| drop(black_box(Box::new(1))))).join();
     assert_eq!(elsewhere().expect("a count"), ((), 1));
     assert!(without_memory(|| Vec::<u8>::new().try_reserve(1)).is_err());
+}
+
+/// Statistics in f32 cost an allocation each. Without memory the call returns an error.
+#[test]
+fn statistics_in_f32_allocate_a_copy() {
+    let (x, mut y, rows) = (numbers(12, 1.0), [7.0_f32; 12], shape(3, 4));
+    let (mut mean, mut rstd) = ([7.0_f32; 3], [7.0_f32; 3]);
+    let norm = LayerNorm::new().with_parallelism(Parallelism::Serial);
+    let mut forward = || {
+        let args = NormArgs::new().stats(&mut mean, &mut rstd);
+        norm.forward(InOut::new(&x, &mut y), rows, args).map(drop)
+    };
+    assert!(matches!(without_memory(&mut forward), Err(Error::OutOfMemory { .. })));
+    assert_eq!(counted(&mut forward), (Ok(()), 2));
+    let (mean, rstd) = ([0.5_f32; 3], [2.0_f32; 3]);
+    let mut backward = || {
+        let args = GradArgs::new().stats(&mean, &rstd);
+        norm.backward(InOut::in_place(&mut y), &x, rows, args).map(drop)
+    };
+    assert!(matches!(without_memory(&mut backward), Err(Error::OutOfMemory { .. })));
+    assert_eq!(counted(&mut backward), (Ok(()), 2));
+    let mut apply = || {
+        let given = Statistics::of_rows(&mean, &rstd);
+        let io = InOut::in_place(&mut y);
+        NormalizeScaleShift::new().forward(io, rows, given, NormArgs::new()).map(drop)
+    };
+    assert!(matches!(without_memory(&mut apply), Err(Error::OutOfMemory { .. })));
+    assert_eq!(counted(&mut apply), (Ok(()), 2));
 }
 
 /// Of numbers that f32 holds well, of numbers whose squares it cannot hold, and of subnormal ones.

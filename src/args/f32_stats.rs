@@ -1,7 +1,7 @@
 //! Statistics that the caller stores in f32.
 //!
-//! Every operation makes and takes statistics in f64. With f32 it runs on a copy, by one line at its start: the copy costs an
-//! allocation, and calls with f64 nothing but a test.
+//! Every operation makes and takes statistics in f64. With f32 it runs on a copy, by one line at its start. The copy costs an
+//! allocation. A call with f64 pays a test.
 #![forbid(unsafe_code)]
 
 use crate::args::grad::GradArgs;
@@ -9,6 +9,7 @@ use crate::args::norm::NormArgs;
 use crate::element::{Wide, WideMut};
 use crate::error::Error;
 use crate::memory::filled;
+use crate::shape::check_optional;
 
 impl<'a> NormArgs<'a> {
     #[inline(always)]
@@ -26,13 +27,17 @@ impl<'a> NormArgs<'a> {
         self.f32_stats.iter().any(Option::is_some)
     }
 
-    /// Runs an operation with the same arguments, but statistics in f64, and rounds these.
+    /// Runs an operation on `expected` rows, groups or channels with the same arguments, but statistics in f64. Then rounds them.
     #[cold]
     pub(crate) fn with_f64_stats(
         &mut self,
+        expected: usize,
         run: impl FnOnce(&mut NormArgs<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let [mean, rstd] = core::mem::take(&mut self.f32_stats);
+        // The copy is as long as it has to be, whatever was passed.
+        check_optional("mean", mean.as_deref(), expected)?;
+        check_optional("rstd", rstd.as_deref(), expected)?;
         let mut wide_mean = filled(0.0, mean.as_deref().map_or(0, <[f32]>::len))?;
         let mut wide_rstd = filled(0.0, rstd.as_deref().map_or(0, <[f32]>::len))?;
         let mut args = self.reborrow();
@@ -68,15 +73,18 @@ impl<'a> GradArgs<'a> {
         self.f32_stats.iter().any(Option::is_some)
     }
 
-    /// Runs a backward pass with the same arguments, but statistics in f64.
+    /// Runs a backward pass over `expected` rows, groups or channels with the same arguments, but statistics in f64.
     #[cold]
     pub(crate) fn with_f64_stats(
         &mut self,
+        expected: usize,
         run: impl FnOnce(&mut GradArgs<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let [mut wide_mean, mut wide_rstd] = [Vec::new(), Vec::new()];
         let mut args = self.reborrow();
         let [mean, rstd] = core::mem::take(&mut args.f32_stats);
+        check_optional("mean", mean, expected)?;
+        check_optional("rstd", rstd, expected)?;
         if let Some(mean) = mean {
             args.mean = Some(Wide::Single(mean).in_f64(&mut wide_mean)?);
         }
@@ -96,7 +104,7 @@ fn by_type(statistics: Wide<'_>) -> (Option<&[f64]>, Option<&[f32]>) {
     }
 }
 
-/// The same of places.
+/// Places of statistics in f64 and in f32, of which one is there.
 #[inline(always)]
 fn by_type_mut(statistics: WideMut<'_>) -> (Option<&mut [f64]>, Option<&mut [f32]>) {
     match statistics {

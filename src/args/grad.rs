@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::args::dropout::DropoutArgs;
+use crate::args::norm::unsupported;
 use crate::element::{
     Element, Elements, ElementsMut, Storage, WideElement, WideMut, check_elements, single,
 };
@@ -214,14 +215,14 @@ impl<'a> GradArgs<'a> {
     /// they have without: then the same statistics are made again, which costs a third sweep over rows that lie in a cache.
     ///
     /// Saved in f32 they have lost digits, and the gradients have bits of their own: `x_hat` is off by up to
-    /// `2^-24 * |mean| * rstd` more. The call then allocates a copy in f64.
+    /// `2^-24 * (|mean| * rstd + |x_hat|)` more, where f32 holds both as normal numbers. With f32 the call allocates a copy in f64.
     #[inline]
     pub fn stats<S: WideElement>(mut self, mean: &'a [S], rstd: &'a [S]) -> Self {
         self.set_mean(S::wide(mean));
         self.rstd(rstd)
     }
 
-    /// rstd that the forward pass of an operation without a mean wrote.
+    /// rstd that the forward pass of an operation without a mean wrote, in f64, or in f32 as of [`stats`](Self::stats).
     #[inline]
     pub fn rstd<S: WideElement>(mut self, rstd: &'a [S]) -> Self {
         self.set_rstd(S::wide(rstd));
@@ -381,6 +382,15 @@ impl<'a> GradArgs<'a> {
             scratch: self.scratch.as_deref_mut(),
             ..*self
         }
+    }
+
+    /// Returns an error if there are statistics.
+    pub(crate) fn check_no_stats(&self) -> Result<(), Error> {
+        let [f32_mean, f32_rstd] = self.f32_stats.map(|stats| stats.is_some());
+        unsupported([
+            ("mean", self.mean.is_some() || f32_mean),
+            ("rstd", self.rstd.is_some() || f32_rstd),
+        ])
     }
 
     /// How dy, dx, x and the arguments are stored that are there.

@@ -173,14 +173,14 @@ impl<'a> NormArgs<'a> {
     /// Writes the mean and `rstd = 1 / sqrt(var + eps)` of every row, group, channel or position. Those of nothing are 0.
     ///
     /// In f32 they are rounded: one that f32 cannot hold becomes infinite, and a [backward pass](crate::GradArgs::stats) is less
-    /// exact with them. The call then allocates a copy in f64.
+    /// exact with them. With f32 the call allocates a copy in f64.
     #[inline]
     pub fn stats<S: WideElement>(mut self, mean: &'a mut [S], rstd: &'a mut [S]) -> Self {
         self.set_mean(S::wide_mut(mean));
         self.rstd(rstd)
     }
 
-    /// Writes `rstd` alone.
+    /// Writes `rstd` alone, in f64, or in f32 as of [`stats`](Self::stats).
     #[doc(alias = "InvStdDev")]
     #[inline]
     pub fn rstd<S: WideElement>(mut self, rstd: &'a mut [S]) -> Self {
@@ -265,7 +265,7 @@ impl<'a> NormArgs<'a> {
     }
 
     /// Writes the sum of x, its bias and the residual to a vector, in place of its old elements. The memory is written once. The vector
-    /// is empty after [`Error::OutOfMemory`](crate::Error::OutOfMemory); another error leaves it as it was.
+    /// may be empty after [`Error::OutOfMemory`](crate::Error::OutOfMemory); another error leaves it as it was.
     #[inline]
     pub fn sum_vec<P: Element>(mut self, sum: &'a mut Vec<P>) -> Self {
         self.sum = Some(SumOutput::Vec(ElementsVec::of(sum)));

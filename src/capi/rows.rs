@@ -370,7 +370,7 @@ impl RowInputs<'_> {
 ///
 /// # Safety
 ///
-/// As for [`Buffer::slice`].
+/// As for [`Buffer::slice`] and [`evenkeel_output::slice_mut`]; statistics are `EVENKEEL_F64` or `EVENKEEL_F32`, as checked.
 #[inline(always)]
 pub(super) unsafe fn norm_args<'a>(
     gamma: &evenkeel_input,

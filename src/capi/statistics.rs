@@ -50,7 +50,7 @@ pub(super) const NO_STATS: [&evenkeel_output; 2] = [&evenkeel_output::ABSENT; 2]
 ///
 /// # Safety
 ///
-/// As for [`evenkeel_output::slice_mut`].
+/// As for [`evenkeel_output::slice_mut`]; the types are `EVENKEEL_F64` or `EVENKEEL_F32`, as checked.
 #[inline(always)]
 pub(super) unsafe fn add_stats<'a>(
     args: &mut NormArgs<'a>,
@@ -74,7 +74,7 @@ pub(super) unsafe fn add_stats<'a>(
 ///
 /// # Safety
 ///
-/// As for [`Buffer::slice`].
+/// As for [`Buffer::slice`]; the types are `EVENKEEL_F64` or `EVENKEEL_F32`, as checked.
 pub(super) unsafe fn add_saved_stats(
     args: &mut GradArgs<'_>,
     [mean, rstd]: [&evenkeel_input; 2],

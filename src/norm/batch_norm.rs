@@ -223,7 +223,7 @@ impl BatchNorm {
     /// * [`Error::TooFewRows`]: the running variance is unbiased, and the batch has one valid row.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
     /// * [`Error::Unsupported`]: a pitch, with channels that come first.
-    /// * [`Error::OutOfMemory`]: there is no memory for the scratch.
+    /// * [`Error::OutOfMemory`]: there is no memory for the scratch, or for a copy of statistics in f32.
     #[inline]
     pub fn forward_training<'a, X: Element, Y: Element>(
         &self,
@@ -285,6 +285,7 @@ impl BatchNorm {
     ///   different counts, or an m2 is negative.
     /// * [`Error::Length`]: statistics are not one a channel, of which there are as many as moments.
     /// * [`Error::Unsupported`]: gamma, beta, padding, scratch or a pool.
+    /// * [`Error::OutOfMemory`]: there is no memory for a copy of statistics in f32.
     pub fn training_statistics(
         &self,
         moments: &[Moments],
@@ -331,7 +332,7 @@ impl BatchNorm {
     /// ```
     ///
     /// dx may be written over dy. With [`InOut::read_only`] there is none. gamma, mean, rstd, dgamma and dbeta have an element a
-    /// channel. Without [`GradArgs::stats`] the statistics are made again from x: the gradients have the same bits, for one more
+    /// channel. Without [`GradArgs::stats`] the statistics are made again from x: the gradients have the bits of statistics kept in f64, for one more
     /// sweep over x.
     ///
     /// * **Accuracy**, at any mean / std up to 1e9: error of dx at most `7e-6 * rstd * max|g| * (1 + |x_hat|) + 2^-149 * (1 + rstd)`,
@@ -370,7 +371,7 @@ impl BatchNorm {
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
     /// * [`Error::Unsupported`]: a gate or its gradient, dsum or a second place for dx; rstd without a mean; or a pitch, with channels that come first.
-    /// * [`Error::OutOfMemory`]: there is no memory for scratch.
+    /// * [`Error::OutOfMemory`]: there is no memory for scratch, or for a copy of statistics in f32.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,
         io: InOut<'_, 'a, X, Y>,

@@ -82,7 +82,9 @@ impl GroupSpec {
         mut args: GradArgs<'_>,
     ) -> Result<(), Error> {
         if args.has_f32_stats() {
-            return args.with_f64_stats(|args| self.backward(io, x, shape, args.reborrow()));
+            let statistics = shape.batch().saturating_mul(self.groups_of(shape));
+            return args
+                .with_f64_stats(statistics, |args| self.backward(io, x, shape, args.reborrow()));
         }
         let (call, rows) = (self.execution.call(args.pool), shape.planes());
         gradients_whole(call, io, (x, rows), args, |io, x, args| {

@@ -96,7 +96,8 @@ impl GroupSpec {
         mut args: NormArgs<'_>,
     ) -> Result<(), Error> {
         if args.has_f32_stats() {
-            return args.with_f64_stats(|args| self.run(io, shape, args.reborrow()));
+            let statistics = shape.batch().saturating_mul(self.groups_of(shape));
+            return args.with_f64_stats(statistics, |args| self.run(io, shape, args.reborrow()));
         }
         let call = self.execution.call(args.pool);
         normalize_whole(call, io, shape.planes(), args, |io, args| self.run_f32(io, shape, args))

@@ -173,7 +173,7 @@ impl<'a> ChannelStatistics<'a> {
                 check_length("rstd", rstd.len(), channels)?;
             }
         }
-        unsupported([("mean", args.mean.is_some()), ("rstd", args.rstd.is_some())])
+        args.check_no_stats()
     }
 }
 
@@ -186,7 +186,8 @@ impl<'a> ChannelBackward<'a> {
         mut args: GradArgs<'_>,
     ) -> Result<(), Error> {
         if args.has_f32_stats() {
-            return args.with_f64_stats(|args| self.run(io, x, args.reborrow()));
+            let channels = self.shape.channels();
+            return args.with_f64_stats(channels, |args| self.run(io, x, args.reborrow()));
         }
         let call = self.execution.call(args.pool);
         gradients_whole(call, io, (x, matrix(self.shape)), args, |io, x, args| {

@@ -161,7 +161,7 @@ impl BatchDriver {
         TrainArgs { mut norm, running }: TrainArgs<'_>,
     ) -> Result<(), Error> {
         if norm.has_f32_stats() {
-            return norm.with_f64_stats(|norm| {
+            return norm.with_f64_stats(shape.channels(), |norm| {
                 self.train(io, shape, TrainArgs { norm: norm.reborrow(), running })
             });
         }
@@ -234,7 +234,7 @@ impl BatchDriver {
         TrainArgs { norm: mut args, running }: TrainArgs<'_>,
     ) -> Result<(), Error> {
         if args.has_f32_stats() {
-            return args.with_f64_stats(|args| {
+            return args.with_f64_stats(moments.len(), |args| {
                 self.statistics(moments, TrainArgs { norm: args.reborrow(), running })
             });
         }

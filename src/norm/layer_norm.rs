@@ -125,7 +125,7 @@ impl LayerNorm {
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
     /// * [`Error::Unsupported`]: an argument or a pitch that this shape does not take ([`NormArgs`] has a table).
-    /// * [`Error::OutOfMemory`]: there is no memory for [`NormArgs::sum_vec`], or for the statistics of channels that come first.
+    /// * [`Error::OutOfMemory`]: there is no memory for [`NormArgs::sum_vec`], for a copy of statistics in f32, or for those of channels that come first.
     #[inline]
     pub fn forward<'a, X: Element, Y: Element>(
         &self,
@@ -182,7 +182,7 @@ impl LayerNorm {
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
     /// * [`Error::Unsupported`]: rstd is passed without a mean, or dgate without a gate; dsum or a second place for dx without a
     ///   first one; or channels come first, and there is a pitch, a gate, dsum or a second place.
-    /// * [`Error::OutOfMemory`]: there is no memory for scratch.
+    /// * [`Error::OutOfMemory`]: there is no memory for scratch, or for a copy of statistics in f32.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,
         io: InOut<'_, 'a, X, Y>,
@@ -213,7 +213,7 @@ impl LayerNorm {
         args: &mut NormArgs<'_>,
     ) -> Result<(), Error> {
         if args.has_f32_stats() {
-            return args.with_f64_stats(|args| self.run(io, shape, args));
+            return args.with_f64_stats(statistics(shape), |args| self.run(io, shape, args));
         }
         check_eps(self.eps)?;
         match shape {
@@ -234,7 +234,8 @@ impl LayerNorm {
         args: &mut GradArgs<'_>,
     ) -> Result<(), Error> {
         if args.has_f32_stats() {
-            return args.with_f64_stats(|args| self.run_backward(io, x, shape, args));
+            return args
+                .with_f64_stats(statistics(shape), |args| self.run_backward(io, x, shape, args));
         }
         check_eps(self.eps)?;
         if let Shape::Channels(shape) = shape
@@ -261,5 +262,13 @@ impl LayerNorm {
         normalize(call, io, rows, norm, padding, args)?;
         clear_statistics([mean, rstd], rows, padding);
         Ok(())
+    }
+}
+
+/// One of each a row, or a position.
+fn statistics(shape: Shape) -> usize {
+    match shape {
+        Shape::Rows(rows) => rows.rows(),
+        Shape::Channels(channels) => channels.all_positions(),
     }
 }

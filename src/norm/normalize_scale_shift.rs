@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::args::grad::GradArgs;
-use crate::args::norm::{NormArgs, unsupported};
+use crate::args::norm::NormArgs;
 use crate::element::{Element, Elements, Wide, WideElement};
 use crate::error::Error;
 use crate::kernels::columns::coefficients::GivenColumns;
@@ -39,12 +39,26 @@ impl<'a> Statistics<'a> {
         Self { of_rows: true, mean: S::wide(mean), rstd: S::wide(rstd) }
     }
 
+    /// Mean and rstd, `expected` of each, in f64.
+    fn in_f64(
+        self,
+        expected: usize,
+        [mean, rstd]: &'a mut WideStatistics,
+    ) -> Result<[&'a [f64]; 2], Error> {
+        check_length("mean", self.mean.len(), expected)?;
+        check_length("rstd", self.rstd.len(), expected)?;
+        Ok([self.mean.in_f64(mean)?, self.rstd.in_f64(rstd)?])
+    }
+
     /// A mean and an rstd for each column, or channel.
     #[must_use]
     pub fn of_columns<S: WideElement>(mean: &'a [S], rstd: &'a [S]) -> Self {
         Self { of_rows: false, mean: S::wide(mean), rstd: S::wide(rstd) }
     }
 }
+
+/// Copies in f64 of statistics that are stored in f32.
+type WideStatistics = [Vec<f64>; 2];
 
 /// Normalise-scale-shift of rows, or of columns, whose statistics are given.
 ///
@@ -68,7 +82,7 @@ impl<'a> Statistics<'a> {
 /// * **Determinism**: the same bits for every thread count, alignment, in place or not, and on every
 ///   backend that [fuses multiply-adds](crate::Backend::is_fused).
 /// * **Special values**: a NaN or infinity in x makes its own element of y what the formula says in
-///   IEEE arithmetic and touches no other. mean and rstd may be any f64, rstd negative too; a NaN or infinity makes its
+///   IEEE arithmetic and touches no other. mean and rstd may be any number, rstd negative too; a NaN or infinity makes its
 ///   own row NaN, or its own column what the formula says.
 ///
 /// # Example
@@ -119,6 +133,7 @@ impl NormalizeScaleShift {
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
+    /// * [`Error::OutOfMemory`]: there is no memory for a copy of statistics in f32.
     /// * [`Error::Unsupported`]: statistics of rows with channels, or an argument or a pitch that the shape does not take
     ///   ([`NormArgs`] has a table).
     #[inline]
@@ -179,22 +194,17 @@ impl NormalizeScaleShift {
         statistics: Statistics<'_>,
         args: &mut GradArgs<'_>,
     ) -> Result<(), Error> {
-        if args.has_f32_stats() {
-            return args.with_f64_stats(|args| self.run_backward(io, x, shape, statistics, args));
-        }
-        let Statistics { of_rows, mean, rstd } = statistics;
-        let [mut wide_mean, mut wide_rstd] = [Vec::new(), Vec::new()];
-        let (mean, rstd) = (mean.in_f64(&mut wide_mean)?, rstd.in_f64(&mut wide_rstd)?);
-        if !of_rows {
+        args.check_no_stats()?;
+        let wide = &mut WideStatistics::default();
+        if !statistics.of_rows {
             let shape = channels_of(shape);
+            let [mean, rstd] = statistics.in_f64(shape.channels(), wide)?;
             let statistics = ChannelStatistics::Given { mean, rstd };
             let work = ChannelBackward { execution: self.execution, shape, statistics };
             return work.run(io, x, args.reborrow());
         }
-        unsupported([("mean", args.mean.is_some()), ("rstd", args.rstd.is_some())])?;
         let rows = as_rows(shape)?;
-        check_length("mean", mean.len(), rows.rows())?;
-        check_length("rstd", rstd.len(), rows.rows())?;
+        let [mean, rstd] = statistics.in_f64(rows.rows(), wide)?;
         let norm = RowNorm::plain(GivenRows { mean, rstd });
         backward(self.execution.call(args.pool), io, x, rows, norm, &mut args.reborrow())
     }
@@ -203,27 +213,24 @@ impl NormalizeScaleShift {
         &self,
         io: Io<'_>,
         shape: Shape,
-        Statistics { of_rows, mean, rstd }: Statistics<'_>,
+        statistics: Statistics<'_>,
         args: &mut NormArgs<'_>,
     ) -> Result<(), Error> {
         args.check_no_row_arguments()?;
         args.check_no_stats()?;
-        let [mut wide_mean, mut wide_rstd] = [Vec::new(), Vec::new()];
-        let (mean, rstd) = (mean.in_f64(&mut wide_mean)?, rstd.in_f64(&mut wide_rstd)?);
+        let wide = &mut WideStatistics::default();
         let call = self.execution.call(args.pool);
-        if of_rows {
+        if statistics.of_rows {
             let Shape::Rows(rows) = shape else {
                 return Err(Error::Unsupported { arg: "statistics" });
             };
-            check_length("mean", mean.len(), rows.rows())?;
-            check_length("rstd", rstd.len(), rows.rows())?;
+            let [mean, rstd] = statistics.in_f64(rows.rows(), wide)?;
             let padding = padding(args, rows.rows())?;
             let source = GivenRows { mean, rstd };
             return normalize(call, io, rows, RowNorm::plain(source), padding, args);
         }
         let channels = channels_of(shape);
-        check_length("mean", mean.len(), channels.channels())?;
-        check_length("rstd", rstd.len(), channels.channels())?;
+        let [mean, rstd] = statistics.in_f64(channels.channels(), wide)?;
         normalize_channels(call, io, channels, GivenColumns { mean, rstd }, args)
     }
 }

@@ -173,7 +173,7 @@ impl RmsNorm {
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
     /// * [`Error::Unsupported`]: a mean is to be written ([`NormArgs::stats`]), or a sum of nothing.
-    /// * [`Error::OutOfMemory`]: there is no memory for [`NormArgs::sum_vec`].
+    /// * [`Error::OutOfMemory`]: there is no memory for [`NormArgs::sum_vec`], or for a copy of statistics in f32.
     #[inline]
     pub fn forward<'a, X: Element, Y: Element>(
         &self,
@@ -233,11 +233,11 @@ impl RmsNorm {
     }
 
     pub(crate) fn run(&self, io: Io<'_>, rows: Rows, args: &mut NormArgs<'_>) -> Result<(), Error> {
-        if args.has_f32_stats() {
-            return args.with_f64_stats(|args| self.run(io, rows, args));
-        }
         check_eps(self.eps)?;
         let groups = self.groups(rows.cols())?;
+        if args.has_f32_stats() {
+            return args.with_f64_stats(rows.rows() * groups, |args| self.run(io, rows, args));
+        }
         unsupported([("mean", args.mean.is_some())])?;
         args.check_stats(rows.rows() * groups)?;
         let padding = padding(args, rows.rows())?;
@@ -257,12 +257,14 @@ impl RmsNorm {
         shape: Shape,
         args: &mut GradArgs<'_>,
     ) -> Result<(), Error> {
-        if args.has_f32_stats() {
-            return args.with_f64_stats(|args| self.run_backward(io, x, shape, args));
-        }
         check_eps(self.eps)?;
         let rows = as_rows(shape)?;
         let groups = self.groups(rows.cols())?;
+        if args.has_f32_stats() {
+            return args.with_f64_stats(rows.rows() * groups, |args| {
+                self.run_backward(io, x, shape, args)
+            });
+        }
         unsupported([("mean", args.mean.is_some())])?;
         let norm = self.norm(MeanSquare { eps: self.eps, groups, rstd: None });
         backward(self.execution.call(args.pool), io, x, rows, norm, &mut args.reborrow())

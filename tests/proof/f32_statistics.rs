@@ -4,7 +4,7 @@
 use evenkeel::{GradArgs, InOut, LayerNorm, NormArgs};
 
 use crate::common::*;
-use crate::registry::{Memory, OPERATIONS, Place, Random, Role, Setting, Values};
+use crate::registry::{Memory, OPERATIONS, Place, Random, Setting, Values};
 
 #[test]
 fn statistics_in_f32_are_those_of_f64_rounded_once() {
@@ -20,13 +20,13 @@ fn statistics_in_f32_are_those_of_f64_rounded_once() {
                 if !rounded.round_statistics() {
                     continue;
                 }
-                seen += 1;
                 let mut wide = rounded.clone();
                 wide.widen_statistics();
                 for backend in backends() {
                     let setting = Setting::new(backend, shape);
                     let (mut rounded, mut wide) = (rounded.clone(), wide.clone());
                     let expected = wide.call(operation, &setting);
+                    seen += usize::from(expected.is_ok());
                     assert_eq!(rounded.call(operation, &setting), expected, "{what}");
                     wide.round_statistics();
                     assert_eq!(rounded.written(&what), wide.written(&what), "{what}, {backend}");
@@ -34,7 +34,7 @@ fn statistics_in_f32_are_those_of_f64_rounded_once() {
             }
         }
     }
-    assert!(seen > 100, "{seen} calls have statistics");
+    assert!(seen > 1000, "{seen} calls take statistics");
 }
 
 /// An argument of a wrong length is the error that it is in f64, and nothing is written.
@@ -53,16 +53,19 @@ fn statistics_in_f32_are_checked_as_those_in_f64() {
                 if !["mean", "rstd"].contains(&buffer.arg) {
                     continue;
                 }
-                let mut wrong = memory.clone();
-                wrong.others[i].1.resize(memory.others[i].1.len() + 1);
-                let mut wide = wrong.clone();
-                wide.widen_statistics();
-                let setting = Setting::new(evenkeel::Backend::detect(), shape);
-                let before = wrong.raw();
-                let result = wrong.call(operation, &setting);
-                assert_eq!(result, wide.call(operation, &setting), "{}", operation.name);
-                assert!(result.is_err(), "{}, {}", operation.name, buffer.name);
-                assert!(buffer.role == Role::Read || wrong.raw() == before, "{}", operation.name);
+                let len = memory.others[i].1.len();
+                for len in [len - 1, len + 1] {
+                    let mut wrong = memory.clone();
+                    wrong.others[i].1.resize(len);
+                    let mut wide = wrong.clone();
+                    wide.widen_statistics();
+                    let setting = Setting::new(evenkeel::Backend::detect(), shape);
+                    let before = wrong.raw();
+                    let result = wrong.call(operation, &setting);
+                    assert_eq!(result, wide.call(operation, &setting), "{}", operation.name);
+                    assert!(result.is_err(), "{}, {}", operation.name, buffer.name);
+                    assert!(wrong.raw() == before, "{}, {}", operation.name, buffer.name);
+                }
             }
         }
     }
