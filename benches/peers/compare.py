@@ -195,8 +195,9 @@ def batch_norm_backward(library, data, execution, threads):
     d = data
     mean, rstd = np.zeros((2, d.cols))
     library.prepare(
-        "batch_norm_training", x=d.x, y=d.y, shape=d.shape, mean=mean, rstd=rstd, eps=EPS, execution=execution
-    )()
+        "batch_norm_training", x=d.x, y=d.y, shape=d.shape, mean=mean, rstd=rstd, eps=EPS, execution=execution,
+        momentum_rule=library.MOMENTUM_KEEP, momentum=0.9,
+    )()  # fmt: skip
     shared = dict(
         dy=d.dy, dx=d.dx, x=d.x, shape=d.shape, gamma=d.gamma, mean=mean, rstd=rstd, dgamma=d.dgamma, dbeta=d.dbeta,
         eps=EPS, execution=execution,

@@ -86,7 +86,8 @@ class Library:
                 continue
             if isinstance(value, np.ndarray):
                 dtype = dtype or {"float32": self.F32, "float64": self.F64}.get(str(value.dtype), self.MOMENTS)
-                setattr(args, member, type(getattr(args, member))(value.ctypes.data, value.size, 0, dtype, 0))
+                buffer = type(getattr(args, member))
+                setattr(args, member, buffer(data=value.ctypes.data, len=value.size, dtype=dtype))
             elif member == "shape" and isinstance(value, ctypes.Structure):
                 args.shape = value
             elif isinstance(value, tuple):
