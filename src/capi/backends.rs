@@ -2,7 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use super::boundary::guarded;
+use super::panics::guarded;
 use super::status::{Fault, evenkeel_status};
 use crate::run::backend::Backend;
 use crate::simd::Control;

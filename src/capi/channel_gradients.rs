@@ -4,16 +4,18 @@
 use core::mem::offset_of;
 
 use super::boundary::call;
-use super::buffers::{Buffer, evenkeel_input, evenkeel_output, gradient_io, read, write};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, gradient_io};
 use super::channels::write_len;
 use super::dtype::{F32, F64, FLAGS, FLOATS, SIZE};
-use super::execution::{Run, evenkeel_execution, unknown};
+use super::execution::{Run, evenkeel_execution};
 use super::gradients::{
     EVENKEEL_ADD_DBETA, EVENKEEL_ADD_DGAMMA, evenkeel_accumulate, parameter_gradients,
 };
+use super::member::{read, write};
 use super::members::members;
 use super::shape::evenkeel_shape;
 use super::statistics::add_saved_stats;
+use super::status::unknown;
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
 use crate::args::grad::GradArgs;

@@ -3,13 +3,15 @@
 use core::mem::offset_of;
 
 use super::boundary::call;
-use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out};
 use super::dtype::{F32, F64, FLAGS, FLOATS, MOMENTS, SIZE};
-use super::execution::{Run, evenkeel_execution, unknown};
+use super::execution::{Run, evenkeel_execution};
+use super::member::{read, write};
 use super::members::members;
 use super::rows::{flag, norm_args};
 use super::shape::evenkeel_shape;
 use super::statistics::{NO_STATS, add_stats};
+use super::status::unknown;
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;
 use crate::args::norm::NormArgs;

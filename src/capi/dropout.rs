@@ -2,12 +2,15 @@
 
 use core::mem::offset_of;
 
-use super::boundary::{call, guarded};
-use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::boundary::call;
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out};
 use super::dtype::{FLAGS, FLOATS};
-use super::execution::{evenkeel_execution, unknown};
+use super::execution::evenkeel_execution;
+use super::member::{read, write};
 use super::members::members;
+use super::panics::guarded;
 use super::shape::evenkeel_shape;
+use super::status::unknown;
 use super::status::{Fault, evenkeel_status};
 use super::valid::{mask, mask_mut};
 use crate::args::dropout::{DropoutArgs, Stream};

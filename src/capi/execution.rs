@@ -3,10 +3,10 @@
 use core::ffi::c_void;
 
 use super::backends::{backend, evenkeel_backend};
-use super::boundary::read_execution;
 use super::members::members;
-use super::pool::HostPool;
-use super::status::Fault;
+use super::pool::{HostPool, evenkeel_parallel_for};
+use super::status::{Fault, unknown};
+use super::versions::{of_another_version, size_of_args};
 use crate::run::execution::Execution;
 use crate::run::parallel::Parallelism;
 use crate::run::pool::Pool;
@@ -31,25 +31,6 @@ pub const EVENKEEL_ENVIRONMENT_DEFAULT: evenkeel_environment = 0;
 /// that. Exceptions do not trap. Bits are not promised, and errors are bounded where rounding is to nearest: the bounds hold for
 /// inputs as they are read, plus 2^-126.
 pub const EVENKEEL_ENVIRONMENT_HOST: evenkeel_environment = 1;
-
-/// A part of the work of a call, for a host's thread: to be called with the `work` that the host was passed, and the number of
-/// the part.
-pub type evenkeel_part = Option<unsafe extern "C" fn(work: *mut c_void, index: usize)>;
-
-/// A host's loop over threads: calls `part(work, i)` for every i from 0 up to `parts`, each once, on any threads, in any order,
-/// and returns when all these calls have returned. `context` is `pool_context`. `parts` is at least 2, and at most 64 and
-/// `pool_threads`.
-///
-/// It returns normally: it throws no exception and does not jump (longjmp) over the call. What it leaves out is done by the
-/// calling thread, what it calls twice is done once, and calls after its return do nothing, as long as the library is loaded.
-pub type evenkeel_parallel_for = Option<
-    unsafe extern "C" fn(
-        context: *mut c_void,
-        parts: usize,
-        part: evenkeel_part,
-        work: *mut c_void,
-    ),
->;
 
 /// How a call runs. It never changes what is computed, and in the default environment not a bit of it between backends that
 /// fuse multiply-adds. A call whose `execution` is NULL runs as `EVENKEEL_EXECUTION_INIT` says.
@@ -157,7 +138,20 @@ impl Run {
     }
 }
 
-#[cold]
-pub(super) fn unknown(arg: &'static str, expected: &'static str, got: u64) -> Box<Fault> {
-    Fault::Option { arg, expected, got }.boxed()
+/// How a call runs that C passes, or the default.
+///
+/// # Safety
+///
+/// `execution` points to a structure as the header says.
+#[inline(always)]
+unsafe fn read_execution(
+    execution: *const evenkeel_execution,
+) -> Result<evenkeel_execution, Box<Fault>> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match size_of_args(execution)? {
+            size if size == size_of::<evenkeel_execution>() => Ok(*execution),
+            size => of_another_version(execution, size),
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Where the members of the structures lie, said once more: the compiler compares it with the structures.
 
-use super::buffers::Member;
-use super::execution::evenkeel_execution;
+use core::ffi::c_void;
+
+use super::member::Member;
 
 /// A structure that C passes, whose first member is its size.
 ///
@@ -18,8 +19,8 @@ pub(super) unsafe trait Args: Default + 'static {
     /// Its buffers.
     const BUFFERS: &'static [Member];
 
-    /// How the call runs; NULL where that is not said.
-    fn execution(&self) -> *const evenkeel_execution;
+    /// The `evenkeel_execution` of the call; NULL where there is none.
+    fn execution(&self) -> *const c_void;
 }
 
 /// Implements [`Args`] for a structure: its defaults that are not 0, its size, and the offset of each of its members, with what a
@@ -56,7 +57,7 @@ macro_rules! members {
             const NAME: &'static str = stringify!($of);
             const ENDS: &'static [usize] = &[$(core::mem::offset_of!($of, $member)),+];
             const RARE: usize = [$(core::mem::offset_of!($of, $rare),)? size_of::<$of>()][0];
-            const BUFFERS: &'static [$crate::capi::buffers::Member] = {
+            const BUFFERS: &'static [$crate::capi::member::Member] = {
                 // What is listed as a buffer is one.
                 $($(
                     let _ = $buffer;
@@ -67,9 +68,9 @@ macro_rules! members {
             };
 
             #[inline(always)]
-            fn execution(&self) -> *const $crate::capi::execution::evenkeel_execution {
+            fn execution(&self) -> *const core::ffi::c_void {
                 let execution: fn(&Self) -> *const $crate::capi::execution::evenkeel_execution = $execution;
-                execution(self)
+                execution(self).cast()
             }
         }
     };

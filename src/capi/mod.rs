@@ -6,9 +6,9 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `boundary.rs` | how every function is entered: the structure's size, the control word, panics |
+//! | `boundary.rs`, `versions.rs`, `panics.rs` | how every function is entered: the structure's size, the control word, panics |
 //! | `buffers.rs` | buffers, and their checks; slices of what has been checked |
-//! | `members.rs` | where the members of structures lie, and what their buffers may be |
+//! | `members.rs`, `member.rs` | where the members of structures lie, and what their buffers may be |
 //! | `execution.rs`, `pool.rs`, `backends.rs` | how a call runs: backend, stores, tasks, the host's pool |
 //! | `shape.rs`, `statistics.rs`, `valid.rs` | arguments that several operations have |
 //! | `rows.rs`, `gradients.rs`, `channels.rs`, `channel_gradients.rs`, `moments.rs`, `dropout.rs`, `penalty.rs`, `scalers.rs`, `scaler_state.rs` | the operations |
@@ -28,8 +28,10 @@ mod dropout;
 mod dtype;
 mod execution;
 mod gradients;
+mod member;
 mod members;
 mod moments;
+mod panics;
 mod penalty;
 mod pool;
 mod rows;
@@ -39,6 +41,7 @@ mod shape;
 mod statistics;
 mod status;
 mod valid;
+mod versions;
 
 pub use backends::*;
 pub use buffers::*;
@@ -50,6 +53,7 @@ pub use execution::*;
 pub use gradients::*;
 pub use moments::*;
 pub use penalty::*;
+pub use pool::*;
 pub use rows::*;
 pub use scaler_state::*;
 pub use scalers::*;

@@ -2,12 +2,14 @@
 
 use core::mem::offset_of;
 
-use super::boundary::{call, guarded};
-use super::buffers::{Buffer, check, evenkeel_input, evenkeel_output, read, write};
+use super::boundary::call;
+use super::buffers::{Buffer, check, evenkeel_input, evenkeel_output};
 use super::channels::write_len;
 use super::dtype::{EVENKEEL_MOMENTS, F64, FLAGS, FLOATS, MOMENTS, SIZE};
 use super::execution::evenkeel_execution;
+use super::member::{read, write};
 use super::members::members;
+use super::panics::guarded;
 use super::shape::evenkeel_shape;
 use super::status::{Fault, evenkeel_status};
 use super::valid::valid_rows;

@@ -3,9 +3,10 @@
 use core::mem::offset_of;
 
 use super::boundary::call;
-use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out, in_place, read, write};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out, in_place};
 use super::dtype::{F64, FLOATS};
 use super::execution::evenkeel_execution;
+use super::member::{read, write};
 use super::members::members;
 use super::status::evenkeel_status;
 use crate::penalty::Regularizer;

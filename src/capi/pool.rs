@@ -10,14 +10,32 @@ use core::mem;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::boundary::panic_message;
-use super::execution::{evenkeel_parallel_for, unknown};
-use super::status::Fault;
+use super::panics::panic_message;
+use super::status::{Fault, unknown};
 use crate::run::pool::Pool;
+
+/// A part of the work of a call, for a host's thread: to be called with the `work` that the host was passed, and the number of
+/// the part.
+pub type evenkeel_part = Option<unsafe extern "C" fn(work: *mut c_void, index: usize)>;
+
+/// A host's loop over threads: calls `part(work, i)` for every i from 0 up to `parts`, each once, on any threads, in any order,
+/// and returns when all these calls have returned. `context` is `pool_context`. `parts` is at least 2, and at most 64 and
+/// `pool_threads`.
+///
+/// It returns normally: it throws no exception and does not jump (longjmp) over the call. What it leaves out is done by the
+/// calling thread, what it calls twice is done once, and calls after its return do nothing, as long as the library is loaded.
+pub type evenkeel_parallel_for = Option<
+    unsafe extern "C" fn(
+        context: *mut c_void,
+        parts: usize,
+        part: evenkeel_part,
+        work: *mut c_void,
+    ),
+>;
 
 /// A pool of the host.
 pub(super) struct HostPool {
-    parallel_for: unsafe extern "C" fn(*mut c_void, usize, super::evenkeel_part, *mut c_void),
+    parallel_for: unsafe extern "C" fn(*mut c_void, usize, evenkeel_part, *mut c_void),
     context: *mut c_void,
     threads: usize,
 }
@@ -176,7 +194,7 @@ mod tests {
     unsafe extern "C" fn in_turn(
         _: *mut c_void,
         parts: usize,
-        part: super::super::evenkeel_part,
+        part: evenkeel_part,
         work: *mut c_void,
     ) {
         let part = part.expect("a part");

@@ -1,8 +1,9 @@
 //! What a scaler has learnt, as bytes: to be saved, or sent to another process.
 
 use super::boundary::call;
-use super::buffers::{Buffer, evenkeel_input, evenkeel_output, read, write};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output};
 use super::dtype::{BYTES, F32, F64, MOMENTS};
+use super::member::{read, write};
 use super::members::members;
 use super::rows::flag;
 use super::status::{Fault, evenkeel_status};

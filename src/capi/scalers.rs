@@ -3,13 +3,15 @@
 use core::mem::offset_of;
 
 use super::boundary::call;
-use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out, read, write};
+use super::buffers::{Buffer, evenkeel_input, evenkeel_output, in_out};
 use super::dtype::{F32, F64, FLOATS, MOMENTS};
-use super::execution::{evenkeel_execution, unknown};
+use super::execution::evenkeel_execution;
+use super::member::{read, write};
 use super::members::members;
 use super::rows::flag;
 use super::shape::evenkeel_shape;
 use super::status::evenkeel_status;
+use super::status::unknown;
 use crate::kernels::columns::min_max::{MinMax, merge_ranges};
 use crate::kernels::columns::standard_scaler::{Partial, means_and_scales};
 use crate::memory::filled;

@@ -1,8 +1,8 @@
 //! Shapes: matrices, and samples whose channels come first or last.
 #![forbid(unsafe_code)]
 
-use super::execution::unknown;
 use super::status::Fault;
+use super::status::unknown;
 use crate::shape::{Channels, Rows, Shape};
 
 /// What a shape is of, and which of its axes comes first in memory.

@@ -5,8 +5,8 @@ use core::ffi::{CStr, c_char};
 use core::fmt;
 use std::ffi::CString;
 
-use super::buffers::Member;
 use super::dtype::type_names;
+use super::member::Member;
 use crate::error::Error;
 
 /// How a call ended. Where it is not `EVENKEEL_OK`, nothing has been written, but for scratch and after `EVENKEEL_OUT_OF_MEMORY`
@@ -267,6 +267,11 @@ pub(super) fn report(fault: Box<Fault>) -> evenkeel_status {
     // A thread that is ending has no place for it any more.
     let _ = LAST.try_with(|last| *last.borrow_mut() = CString::new(text).unwrap_or_default());
     fault.status()
+}
+
+#[cold]
+pub(super) fn unknown(arg: &'static str, expected: &'static str, got: u64) -> Box<Fault> {
+    Fault::Option { arg, expected, got }.boxed()
 }
 
 #[cfg(test)]

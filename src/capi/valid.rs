@@ -2,8 +2,8 @@
 
 use super::buffers::{Buffer, evenkeel_input, evenkeel_output};
 use super::dtype::{EVENKEEL_BITS, EVENKEEL_NONE, EVENKEEL_SIZE};
-use super::execution::unknown;
 use super::status::Fault;
+use super::status::unknown;
 use crate::mask::{Mask, MaskMut, ValidRows};
 
 /// Which rows are data: by flags, or by the length of each sample, of so many rows.

@@ -84,7 +84,7 @@ impl Call<'_> {
         merge: impl Fn(T, T) -> T + Sync,
     ) -> T {
         let Self { execution: Execution { parallelism, .. }, pool } = self;
-        // The calling thread is in that environment already (`capi/boundary.rs`). One closure serves both cases, since each closure
+        // The calling thread is in that environment already (`capi/panics.rs`). One closure serves both cases, since each closure
         // has the code of `Parallelism::reduce` compiled for it again.
         #[cfg(feature = "capi")]
         let task = |part| match self.execution.control {
