@@ -1,4 +1,5 @@
 //! A panic becomes a status.
+
 use core::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

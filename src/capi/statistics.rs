@@ -56,10 +56,8 @@ pub(super) unsafe fn add_stats<'a>(
     args: &mut NormArgs<'a>,
     [mean, rstd]: [&evenkeel_output; 2],
 ) -> Result<(), Box<Fault>> {
+    check_rstd(mean, rstd)?;
     if mean.is_there() {
-        if !rstd.is_there() {
-            return Err(Fault::Absent { arg: "rstd" }.boxed());
-        }
         // SAFETY: the caller's promise.
         args.set_mean(unsafe { mean.wide_mut() });
     }
@@ -79,10 +77,8 @@ pub(super) unsafe fn add_saved_stats(
     args: &mut GradArgs<'_>,
     [mean, rstd]: [&evenkeel_input; 2],
 ) -> Result<(), Box<Fault>> {
+    check_rstd(mean, rstd)?;
     if mean.is_there() {
-        if !rstd.is_there() {
-            return Err(Fault::Absent { arg: "rstd" }.boxed());
-        }
         // SAFETY: the caller's promise.
         args.set_mean(unsafe { mean.wide() });
     }
@@ -91,4 +87,13 @@ pub(super) unsafe fn add_saved_stats(
         args.set_rstd(unsafe { rstd.wide() });
     }
     Ok(())
+}
+
+/// Returns an error where there is a mean without an rstd.
+#[inline(always)]
+fn check_rstd(mean: &impl Buffer, rstd: &impl Buffer) -> Result<(), Box<Fault>> {
+    match mean.is_there() && !rstd.is_there() {
+        true => Err(Fault::Absent { arg: "rstd" }.boxed()),
+        false => Ok(()),
+    }
 }

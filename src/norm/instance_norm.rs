@@ -112,8 +112,8 @@ impl InstanceNorm {
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape.
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
     /// * [`Error::Unsupported`]: an argument that belongs to rows ([`NormArgs`] has a table), or a pitch.
-    /// * [`Error::OutOfMemory`]: there is no memory for the scratch, for a copy of statistics in f32, or for a sample with padding. In the last case other
-    ///   samples of y may have been written.
+    /// * [`Error::OutOfMemory`]: there is no memory for the scratch, for a copy of statistics in f32, or for a sample with
+    ///   padding. In the last case other samples of y may have been written.
     #[inline]
     pub fn forward<'a, X: Element, Y: Element>(
         &self,
@@ -155,7 +155,8 @@ impl InstanceNorm {
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape.
     /// * [`Error::SampleLength`]: a length of `ValidRows::Lengths` is above the steps.
     /// * [`Error::Unsupported`]: a gate or its gradient, dsum, a second place for dx, or a pitch; or rstd without a mean.
-    /// * [`Error::OutOfMemory`]: there is no memory for scratch, for a copy of statistics in f32, or for two samples with padding.
+    /// * [`Error::OutOfMemory`]: there is no memory for scratch, for a copy of statistics in f32, or for two samples with
+    ///   padding.
     pub fn backward<'a, X: Element, Y: Element>(
         &self,
         io: InOut<'_, 'a, X, Y>,

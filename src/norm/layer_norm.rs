@@ -125,7 +125,8 @@ impl LayerNorm {
     /// * [`Error::Length`], [`Error::TooShort`]: a slice does not fit the shape and its pitch, or rows at a pitch overlap.
     /// * [`Error::ShapeOverflow`]: rows at a pitch reach beyond what memory has addresses for.
     /// * [`Error::Unsupported`]: an argument or a pitch that this shape does not take ([`NormArgs`] has a table).
-    /// * [`Error::OutOfMemory`]: there is no memory for [`NormArgs::sum_vec`], for a copy of statistics in f32, or for those of channels that come first.
+    /// * [`Error::OutOfMemory`]: there is no memory for [`NormArgs::sum_vec`], for a copy of statistics in f32, or for those of
+    ///   channels that come first.
     #[inline]
     pub fn forward<'a, X: Element, Y: Element>(
         &self,
